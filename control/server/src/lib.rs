@@ -1,0 +1,5 @@
+//! The API server: HTTP, authentication, authorization, watch cache, discovery, streams.
+
+pub mod gate;
+pub mod request;
+pub mod user;

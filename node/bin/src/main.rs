@@ -1,0 +1,3 @@
+//! `skep-node`: the node agent's flags, configuration, wiring and signals.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Pod network: CNI, address management, veth pairs, routes between nodes.

@@ -1,0 +1,1 @@
+//! Pod state machines: sandbox, containers, probes, volumes, status.

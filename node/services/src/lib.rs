@@ -1,0 +1,1 @@
+//! Services and EndpointSlices to desired map contents: a pure plan.

@@ -1,0 +1,1 @@
+//! Packet tables on the real kernel.

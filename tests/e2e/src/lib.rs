@@ -1,0 +1,1 @@
+//! kubectl and client libraries against a running cluster.

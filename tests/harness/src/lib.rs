@@ -1,0 +1,1 @@
+//! A cluster in network namespaces, images from local files, packet builders, fakes.

@@ -1,0 +1,1 @@
+//! The programs inside the demo and test images. Standard library only: they are linked statically.
