@@ -41,8 +41,10 @@ pub trait Authorizer: Send + Sync + 'static {
 
 /// Reads objects from the watch cache: what RBAC, token checks and admission decide by.
 pub trait ObjectReader: Send + Sync + 'static {
+    /// A number that grows with every change to the objects of (group, plural). Cheap: asked on every decision.
+    fn generation(&self, group: &str, resource: &str) -> u64;
     /// One object by (group, plural), namespace (empty for cluster scope) and name.
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Value>>;
-    /// All objects of (group, plural), in one namespace or (empty) in all.
+    /// All objects of (group, plural), in one namespace or (empty) in all. An unchanged object is the same `Arc` each time.
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Value>>;
 }
