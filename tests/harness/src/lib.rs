@@ -1,1 +1,20 @@
-//! A cluster in network namespaces, images from local files, packet builders, fakes.
+//! A cluster in network namespaces of one machine, and container images from local files.
+//!
+//! `cargo xtask up` and the end-to-end tests share it. It starts programs and reads what they say; it contains none of
+//! the cluster's own logic.
+//!
+//! Where to look: [`layout`] says which names, addresses and folders there are, [`fabric`] makes the network,
+//! [`machine`] makes a node's namespaces, [`process`] starts and ends programs, [`image`] writes OCI archives,
+//! [`cluster`] puts them together, [`teardown`] removes every trace.
+
+pub mod cgroups;
+pub mod cluster;
+pub mod command;
+pub mod containerd;
+pub mod fabric;
+pub mod image;
+pub mod kubectl;
+pub mod layout;
+pub mod machine;
+pub mod process;
+pub mod teardown;

@@ -1,1 +1,0 @@
-//! The programs inside the demo and test images. Standard library only: they are linked statically.
