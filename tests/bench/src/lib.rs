@@ -1,1 +1,39 @@
 //! The benchmarks behind every figure in the README.
+//!
+//! A benchmark measures what it claims and its baseline in the same run, so that a figure is a ratio that holds on
+//! another machine. Each is one file; [`ALL`] lists them.
+
+use std::path::PathBuf;
+
+/// What a benchmark is given.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The eBPF object.
+    pub ebpf_object: PathBuf,
+}
+
+/// One measured value.
+#[derive(Clone, Debug)]
+pub struct Figure {
+    /// What was measured, `datapath/known-flow/ipv4`.
+    pub name: String,
+    /// The value, in `unit`.
+    pub value: f64,
+    /// Its unit: `ns`, `1/s`, `ms`.
+    pub unit: &'static str,
+    /// What it is held against, measured in the same run, in the same unit.
+    pub baseline: Option<(String, f64)>,
+}
+
+impl Figure {
+    /// The value divided by its baseline.
+    pub fn ratio(&self) -> Option<f64> {
+        self.baseline.as_ref().map(|(_, baseline)| self.value / baseline)
+    }
+}
+
+/// A benchmark: takes its context, gives its figures.
+pub type Benchmark = fn(&Context) -> anyhow::Result<Vec<Figure>>;
+
+/// All benchmarks, by name.
+pub const ALL: &[(&str, Benchmark)] = &[];

@@ -1,0 +1,82 @@
+//! `cargo xtask test`: every tier of tests, the weakest first.
+//!
+//! | tier | needs | what |
+//! |---|---|---|
+//! | tree | nothing | formatting, lints, invariants of the tree |
+//! | unit | nothing | `cargo test` of the workspace |
+//! | kernel | root | packets through the programs in the kernel |
+//! | etcd | Debian's etcd | the store's tests on a real etcd |
+//! | cluster | root | a whole cluster, brought up, driven with kubectl, and removed |
+
+use anyhow::{Result, bail};
+use skep_harness::cluster::Cluster;
+use skep_harness::teardown;
+
+use crate::packages::{self, Purpose};
+use crate::progress::{Outcome, Progress};
+use crate::{build, down, ebpf, tidy, up};
+
+/// Names the tiers that tests may run in, separated by commas.
+const TIERS: &str = "SKEP_TEST_TIERS";
+
+/// Arguments of `test`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Only what needs neither root nor other programs: the tree and the unit tests.
+    #[arg(long)]
+    fast: bool,
+    /// Leave the cluster running afterwards.
+    #[arg(long, conflicts_with = "fast")]
+    keep: bool,
+}
+
+/// Runs the tests; the first tier that fails ends the run.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.fast {
+        tidy::run()?;
+        return unit(None);
+    }
+    crate::need_root("test")?;
+    let layout = Cluster::new().layout;
+    let traces = teardown::traces(&layout);
+    if !traces.is_empty() {
+        bail!("a cluster is on this machine; the tests bring up their own: run `cargo xtask down` first");
+    }
+    let mut progress = Progress::new();
+    progress.step("install packages", || packages::ensure(Purpose::Tests))?;
+    tidy::run()?;
+    lint()?;
+    progress.step("build eBPF object", || ebpf::build().map(|(_, compiler)| Outcome::Done(compiler)))?;
+    unit(Some("kernel,etcd"))?;
+    cluster(arguments.keep)?;
+    println!("All tiers passed ({}): tree, unit, kernel, etcd, cluster.", progress.elapsed());
+    Ok(())
+}
+
+fn lint() -> Result<()> {
+    let mut command = build::cargo();
+    command.args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]);
+    build::run_visible(&mut command)
+}
+
+/// `cargo test` of the workspace; the tests of further tiers in it run where `tiers` names them.
+fn unit(tiers: Option<&str>) -> Result<()> {
+    let mut command = build::cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    command.env(TIERS, tiers.unwrap_or_default()).env("SKEP_EBPF_OBJECT", ebpf::object_path());
+    build::run_visible(&mut command)
+}
+
+/// Brings up a cluster as a newcomer would, drives it, and removes it whatever happens.
+fn cluster(keep: bool) -> Result<()> {
+    let result = up::run(&up::Arguments::default()).and_then(|()| {
+        let mut command = build::cargo();
+        command.args(["test", "--package", "skep-e2e", "--", "--test-threads=1"]).env(TIERS, "cluster");
+        build::run_visible(&mut command)
+    });
+    if keep {
+        return result;
+    }
+    let removed = down::run();
+    result.and(removed)
+}

@@ -1,0 +1,132 @@
+//! `cargo xtask up`: from a clone to a working cluster, step by step, each step doing only what is left to do.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use skep_harness::cluster::{Cluster, Parts};
+use skep_harness::layout::{self, CLIENT, Layout};
+use skep_harness::{process, teardown};
+
+use crate::packages::{self, Purpose};
+use crate::progress::{Outcome, Progress};
+use crate::{build, demo, ebpf, images};
+
+/// Arguments of `up`.
+#[derive(Debug, Default, clap::Args)]
+pub struct Arguments {
+    /// Build the binaries in release: slower to build, as fast as it gets to run.
+    #[arg(long)]
+    release: bool,
+}
+
+/// Brings up the cluster and its demo.
+pub fn run(arguments: &Arguments) -> Result<()> {
+    crate::need_root("up")?;
+    let mut progress = Progress::new();
+    let cluster = Cluster::new();
+    bring_up(&mut progress, &cluster, arguments.release)?;
+    show(&progress, &cluster);
+    Ok(())
+}
+
+fn bring_up(progress: &mut Progress, cluster: &Cluster, release: bool) -> Result<()> {
+    progress.step("install packages", || packages::ensure(Purpose::Cluster))?;
+    check_leftovers(cluster)?;
+    let parts = build_parts(progress, release)?;
+    progress.step("network fabric", || cluster.ensure_fabric())?;
+    progress.step("control plane", || cluster.ensure_control(&parts))?;
+    for node in &cluster.layout.nodes {
+        progress.step(&format!("{}: containerd", node.name), || cluster.ensure_machine(node, &parts))?;
+        progress.step(&format!("{}: images", node.name), || cluster.ensure_images(node, &parts))?;
+        progress.step(&format!("{}: agent", node.name), || cluster.ensure_agent(node, &parts))?;
+    }
+    for node in &cluster.layout.nodes {
+        let title = format!("{}: ready", node.name);
+        progress.step(&title, || {
+            cluster.wait_ready(node)?;
+            cluster.ensure_pod_route(node)?;
+            Ok(false)
+        })?;
+    }
+    progress.step("demo applied", || demo::apply(cluster))?;
+    for node in &cluster.layout.nodes {
+        let title = format!("demo answers at {}:{}", node.ipv4(), demo::NODE_PORT);
+        progress.step(&title, || {
+            let answers = demo::ask(cluster, node, Duration::from_secs(90))?;
+            let said: Vec<String> = answers.iter().map(|(pod, count)| format!("{pod} x{count}")).collect();
+            println!("          {}", said.join(", "));
+            Ok(false)
+        })?;
+    }
+    Ok(())
+}
+
+/// Builds everything that the cluster runs.
+pub fn build_parts(progress: &mut Progress, release: bool) -> Result<Parts> {
+    progress.step("build binaries", || build::binaries(&["skep-control", "skep-node"], release))?;
+    let mut object = None;
+    progress.step("build eBPF object", || {
+        let (path, compiler) = ebpf::build()?;
+        object = Some(path);
+        Ok(Outcome::Done(compiler))
+    })?;
+    let mut archives = Vec::new();
+    progress.step("build images", || {
+        archives = images::build()?;
+        Ok(Outcome::Done(format!("{}, {}", images::PAUSE, images::ECHO)))
+    })?;
+    Ok(Parts {
+        control: build::binary("skep-control", release),
+        node: build::binary("skep-node", release),
+        ebpf: object.context("the step above sets it")?,
+        images: archives,
+        sandbox_image: images::PAUSE.into(),
+    })
+}
+
+/// A cluster whose namespaces or processes are only partly there was cut off: better removed than repaired.
+fn check_leftovers(cluster: &Cluster) -> Result<()> {
+    let layout = &cluster.layout;
+    let traces = teardown::traces(layout);
+    let held =
+        layout.nodes.iter().filter(|node| process::find(layout, &node.process("machine")).is_some()).count();
+    let credentials = layout.nodes.iter().any(|node| node.state.join("credentials").exists());
+    anyhow::ensure!(
+        traces.is_empty() || !credentials || layout.kubeconfig().exists(),
+        "an earlier cluster is only partly there ({}): run `cargo xtask down` first",
+        traces.join(", ")
+    );
+    anyhow::ensure!(
+        held == 0 || held == layout.nodes.len() || !credentials,
+        "one of the nodes of an earlier cluster is gone: run `cargo xtask down` first"
+    );
+    Ok(())
+}
+
+fn show(progress: &Progress, cluster: &Cluster) {
+    let kubeconfig = cluster.layout.kubeconfig();
+    let node = &cluster.layout.nodes[0];
+    if progress.changed() <= 2 {
+        println!("\nThe cluster was up already; nothing had to be changed ({}).", progress.elapsed());
+    } else {
+        println!("\nThe cluster is up ({}).", progress.elapsed());
+    }
+    println!(
+        "
+  API server   {}
+  kubeconfig   {}
+
+Try:
+  export KUBECONFIG=$(cargo xtask kubeconfig)
+  kubectl get nodes,pods,services --output wide
+  kubectl logs deployment/echo --follow
+  kubectl scale deployment/echo --replicas=5
+  ip netns exec {CLIENT} wget -qO- http://{}:{}/      # from outside, through XDP
+  cargo xtask status
+  cargo xtask down",
+        Layout::server_url(),
+        kubeconfig.display(),
+        layout::ipv4(node.host),
+        demo::NODE_PORT
+    );
+}
