@@ -1,2 +1,93 @@
-//! Map keys and values shared by the kernel programs and user space.
-#![no_std]
+//! The contract between the kernel programs and user space: every map's name, capacity, key and value.
+//!
+//! One module per map (or pair of maps for the two address families). Each says who writes it, who reads it, how long
+//! an entry lives and what happens when it is full. It owns layouts and names, and no behaviour beyond constructors and
+//! the hashes that both sides must compute alike (those of [`fronts`] and [`flow`]).
+//!
+//! # Rules for every type here
+//!
+//! `#[repr(C)]`, fixed widths, no `bool`, `Option`, `usize` or data-carrying enum, padding is a named field that the
+//! constructor zeroes; size and offsets are asserted at compile time. So every value can be viewed as bytes, and any
+//! bytes from the kernel can be viewed as a value. Addresses and ports are in network byte order ([`V4`], [`V6`],
+//! [`Be16`]); everything else is in the machine's order. Any change of a layout must raise [`ABI_VERSION`].
+//!
+//! # What user space writes, and in which order
+//!
+//! Terms: a *frontend* is one (address, port, protocol) at which a service port can be reached; a *service port* is one
+//! port of a Service in one address family, and has one [`service::ServiceValue::id`] which all its frontends share.
+//!
+//! - **ClusterIP**: one entry, key (ClusterIP, port, protocol, [`service::SCOPE_INTERNAL`]). Write the same frontend
+//!   with [`service::SCOPE_EXTERNAL`] too only if machines outside may use ClusterIPs through this node.
+//! - **NodePort**: for each of this node's addresses two entries with key (address, node port, protocol): one with
+//!   `SCOPE_EXTERNAL` (packets that arrive on the uplink; `externalTrafficPolicy` decides which backends are in its
+//!   slice) and one with `SCOPE_INTERNAL` (this node's own pods and processes; always all backends). Both may name the
+//!   same slice when the contents are equal. For localhost NodePorts write (127.0.0.1, node port) with
+//!   `SCOPE_INTERNAL`: only the socket hooks will ever match it.
+//! - **External IP, load-balancer IP**: as NodePort, with that address and the service's port.
+//! - **No endpoints**: the same keys with `count` 0. New connections are then rejected (TCP reset, ICMP port
+//!   unreachable), or dropped silently where [`service::FLAG_DROP_WHEN_EMPTY`] is set, which is meant for a `Local`
+//!   traffic policy whose service does have endpoints, only not on this node.
+//! - **Every frontend with `SCOPE_EXTERNAL`** needs its bit in [`fronts`] set before the entry is written.
+//! - **Session affinity**: set [`service::FLAG_AFFINITY`]; the choice is then a function of the client's address and
+//!   the slice's contents. **Maglev**: set [`service::FLAG_HASHED`] and write the look-up table as the slice.
+//!   **Weights**: repeat a backend in its slice.
+//!
+//! An update of a service port is ordered so that a packet at any moment sees a complete old or a complete new state:
+//!
+//! 1. [`backend::BackendState`] of each new backend id: [`backend::STATE_ACTIVE`], with a generation that this id has
+//!    not had before.
+//! 2. A fresh slice in [`backend::BACKENDS`], in slots that no service value names (and none has named for at least
+//!    [`backend::QUARANTINE_MILLIS`]).
+//! 3. Bits in [`fronts::FRONTS`] for new external frontends.
+//! 4. The service values (each write of a hash entry is atomic).
+//! 5. States of backends that left: [`backend::STATE_DRAINING`] while the endpoint still exists (terminating, or its
+//!    service was deleted), [`backend::STATE_GONE`] once it does not.
+//! 6. The old slice's slots go back to the allocator after the quarantine; ids of gone backends too, and are best
+//!    reused last.
+//!
+//! Deleting a service: delete its keys (4), then 5 and 6. A bit in [`fronts`] may stay set for ever: it costs time only.
+#![cfg_attr(not(test), no_std)]
+
+pub mod address;
+pub mod backend;
+pub mod config;
+pub mod counters;
+pub mod flow;
+pub mod fronts;
+pub mod local;
+pub mod program;
+pub mod service;
+pub mod socket;
+
+pub use address::{Be16, V4, V6};
+
+/// Raised with every change of any layout or meaning here. Pinned maps written by another version are migrated or
+/// refused, never reinterpreted; [`config::Config::version`] carries it.
+pub const ABI_VERSION: u32 = 1;
+
+/// IANA protocol number of TCP.
+pub const TCP: u8 = 6;
+/// IANA protocol number of UDP.
+pub const UDP: u8 = 17;
+/// IANA protocol number of SCTP. Entries may exist; the programs leave SCTP packets alone in this version.
+pub const SCTP: u8 = 132;
+
+/// Types that are plain bytes: `repr(C)`, no padding, every bit pattern valid.
+///
+/// # Safety
+///
+/// Never implemented outside this crate; implementations are backed by the size assertions beside each type.
+#[allow(unsafe_code)]
+pub unsafe trait Plain: Copy + 'static {}
+
+/// Marks types as [`Plain`].
+macro_rules! plain {
+    ($($type:ty),+ $(,)?) => { $(
+        // SAFETY: `repr(C)`/`repr(transparent)` over integers, without padding (asserted by size beside the type).
+        #[allow(unsafe_code)]
+        unsafe impl $crate::Plain for $type {}
+    )+ };
+}
+pub(crate) use plain;
+
+plain!(u32, u64);

@@ -1,0 +1,182 @@
+//! `FLOWS_V4`, `FLOWS_V6`: a packet that arrives with this tuple leaves with that one.
+//!
+//! Least-recently-used hash maps. One entry per direction: the forward one is found by what the client sends, the reply
+//! one by what the backend sends. Each entry's partner has the key made of its own new addresses and ports, reversed.
+//! Writers and readers: the XDP and TC programs; user space only reads (and may delete). An entry lives until it is
+//! evicted or taken over by a new connection with the same tuple; `last_seen` and `state` tell which are idle or closed.
+//! When a map is full the least recently used entries go, whose connections are then reset or dropped by name.
+//!
+//! An IPv6 key holds a keyed hash of the two addresses instead of the addresses, which makes it as short as an IPv4 key;
+//! the value has them in full, and a mismatch is a counted drop (the chance is one in 2^64 per pair of flows).
+
+use crate::{Be16, V4, V6, plain};
+
+/// Name of the IPv4 map: [`FlowKey`] -> [`Flow<V4>`].
+pub const FLOWS_V4: &str = "FLOWS_V4";
+/// Name of the IPv6 map: [`FlowKey`] -> [`Flow<V6>`].
+pub const FLOWS_V6: &str = "FLOWS_V6";
+/// Default capacity of each; the loader may choose another. A connection takes two entries.
+pub const FLOWS_CAPACITY: u32 = 1 << 17;
+
+/// Shift from nanoseconds of `CLOCK_MONOTONIC` to the ticks of `last_seen` and `checked`: 2^26 ns, some 67 ms.
+pub const TICK_SHIFT: u32 = 26;
+
+/// This entry is found by the backend's packets.
+pub const FLOW_REPLY: u8 = 1 << 0;
+/// The connection's source is translated to this node's address and an allocated port.
+pub const FLOW_SNAT: u8 = 1 << 1;
+/// It was made by packets of this node's pods or processes, not by packets from the uplink.
+pub const FLOW_INTERNAL: u8 = 1 << 2;
+
+/// Next hop not known yet.
+pub const EGRESS_UNRESOLVED: u8 = 0;
+/// Hand the translated packet to the network stack.
+pub const EGRESS_STACK: u8 = 1;
+/// Send it out of `ifindex` with the two MAC addresses: another machine.
+pub const EGRESS_REMOTE: u8 = 2;
+/// Send it out of `ifindex` with the two MAC addresses: a pod here.
+pub const EGRESS_POD: u8 = 3;
+
+/// State of a connection as far as this node has seen it, in the forward entry. Transitions:
+///
+/// | from | on | to |
+/// |---|---|---|
+/// | (new) | UDP packet | `NEW` |
+/// | (new) | SYN | `NEW` |
+/// | `NEW` | TCP packet without SYN or RST, or a UDP reply | `ESTABLISHED` |
+/// | any | FIN in either direction | `CLOSING` |
+/// | any | RST in either direction | `CLOSED` |
+/// | `CLOSING`, `CLOSED` | SYN | replaced by a new flow |
+///
+/// Each direction's entry follows what that direction sends; a connection is closing when either entry is.
+pub const STATE_NEW: u8 = 0;
+/// See [`STATE_NEW`].
+pub const STATE_ESTABLISHED: u8 = 1;
+/// See [`STATE_NEW`].
+pub const STATE_CLOSING: u8 = 2;
+/// See [`STATE_NEW`].
+pub const STATE_CLOSED: u8 = 3;
+
+/// What a packet arrives with.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[repr(C)]
+pub struct FlowKey {
+    /// The addresses: source then destination for IPv4, a keyed hash of them for IPv6 ([`pair_v4`], [`pair_v6`]).
+    pub pair: [u32; 2],
+    /// Source port.
+    pub source_port: Be16,
+    /// Destination port.
+    pub destination_port: Be16,
+    /// [`crate::TCP`] or [`crate::UDP`].
+    pub protocol: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// How it leaves, and what is known about the connection. `A` is [`V4`] or [`V6`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Flow<A> {
+    /// Source address as it arrives.
+    pub source: A,
+    /// Destination address as it arrives.
+    pub destination: A,
+    /// Source address as it leaves.
+    pub new_source: A,
+    /// Destination address as it leaves.
+    pub new_destination: A,
+    /// Source port as it leaves.
+    pub new_source_port: Be16,
+    /// Destination port as it leaves.
+    pub new_destination_port: Be16,
+    /// Output interface for [`EGRESS_REMOTE`] and [`EGRESS_POD`].
+    pub ifindex: u32,
+    /// Ethernet destination.
+    pub destination_mac: [u8; 6],
+    /// Ethernet source.
+    pub source_mac: [u8; 6],
+    /// [`crate::config::Config::epoch`] at which the next hop was resolved.
+    pub epoch: u32,
+    /// [`crate::backend::Backend::id`].
+    pub backend: u32,
+    /// Generation of that id when it was chosen.
+    pub generation: u32,
+    /// [`crate::service::ServiceValue::id`].
+    pub service: u32,
+    /// Tick of the last packet.
+    pub last_seen: u32,
+    /// Tick at which the partner was last seen to be there.
+    pub checked: u32,
+    /// `STATE_*` of this direction.
+    pub state: u8,
+    /// `FLOW_*`.
+    pub flags: u8,
+    /// `EGRESS_*`.
+    pub egress: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Packets translated in this direction.
+    pub packets: u64,
+    /// Bytes of them, from the network header on.
+    pub bytes: u64,
+}
+
+/// [`FlowKey::pair`] of an IPv4 tuple.
+#[inline(always)]
+pub const fn pair_v4(source: V4, destination: V4) -> [u32; 2] {
+    [source.0, destination.0]
+}
+
+/// [`FlowKey::pair`] of an IPv6 tuple. A multiply-and-fold hash with [`crate::config::Config::seed`] as its key.
+#[inline(always)]
+pub const fn pair_v6(seed: u64, source: V6, destination: V6) -> [u32; 2] {
+    let mut hash = seed;
+    hash = mix(hash, join(source.0[0], source.0[1]), 0x9e37_79b9_7f4a_7c15);
+    hash = mix(hash, join(source.0[2], source.0[3]), 0xbf58_476d_1ce4_e5b9);
+    hash = mix(hash, join(destination.0[0], destination.0[1]), 0x94d0_49bb_1331_11eb);
+    hash = mix(hash, join(destination.0[2], destination.0[3]), 0xd6e8_feb8_6659_fd93);
+    [hash as u32, (hash >> 32) as u32]
+}
+
+#[inline(always)]
+const fn join(low: u32, high: u32) -> u64 {
+    low as u64 | (high as u64) << 32
+}
+
+#[inline(always)]
+const fn mix(hash: u64, word: u64, multiplier: u64) -> u64 {
+    let product = (hash ^ word).wrapping_mul(multiplier);
+    product ^ (product >> 32)
+}
+
+plain!(FlowKey, Flow<V4>, Flow<V6>);
+
+const _: () = {
+    assert!(size_of::<FlowKey>() == 16 && align_of::<FlowKey>() == 4);
+    assert!(size_of::<Flow<V4>>() == 80 && align_of::<Flow<V4>>() == 8);
+    assert!(size_of::<Flow<V6>>() == 128 && align_of::<Flow<V6>>() == 8);
+    assert!(core::mem::offset_of!(Flow<V4>, packets) == 64);
+    assert!(core::mem::offset_of!(Flow<V6>, packets) == 112);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pair_v6_direction_seed_and_each_word_matter() {
+        let a = V6([1, 2, 3, 4]);
+        let b = V6([5, 6, 7, 8]);
+        let base = pair_v6(9, a, b);
+        assert_ne!(base, pair_v6(9, b, a));
+        assert_ne!(base, pair_v6(10, a, b));
+        for word in 0..4 {
+            let mut other = a;
+            other.0[word] ^= 0x100;
+            assert_ne!(base, pair_v6(9, other, b));
+            let mut other = b;
+            other.0[word] ^= 0x100;
+            assert_ne!(base, pair_v6(9, a, other));
+        }
+    }
+}
