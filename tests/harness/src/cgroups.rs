@@ -14,10 +14,12 @@ pub fn ensure(name: &str) -> Result<()> {
         fs::create_dir_all(&path).with_context(|| format!("cannot make the cgroup {}", path.display()))?;
         for file in ["cpuset.cpus", "cpuset.mems"] {
             let own = path.join(file);
-            if own.exists() && fs::read_to_string(&own)?.trim().is_empty()
-                && let Ok(all) = fs::read_to_string(hierarchy.join(file)) {
-                    fs::write(&own, all.trim()).ok();
-                }
+            if own.exists()
+                && fs::read_to_string(&own)?.trim().is_empty()
+                && let Ok(all) = fs::read_to_string(hierarchy.join(file))
+            {
+                fs::write(&own, all.trim()).ok();
+            }
         }
     }
     Ok(())

@@ -63,27 +63,38 @@ impl Cluster {
         }
         let running = process::find(&self.layout, "control").is_some();
         if !running {
-            fs::create_dir_all(self.layout.control_data())?;
-            let address = layout::ipv4(layout::CONTROL_HOST);
-            let mut start =
-                Place::Network(CONTROL.into()).command(&self.layout.bin("skep-control").to_string_lossy());
-            start.arg("run").arg("--data-dir").arg(self.layout.control_data()).args([
-                "--listen",
-                &format!("{address}:{}", layout::API_PORT),
-                "--advertise-address",
-                &address,
-                "--service-cidr",
-                layout::SERVICE_CIDR,
-                "--cluster-cidr",
-                layout::CLUSTER_CIDR,
-            ]);
-            process::start(&self.layout, "control", &mut start)?;
+            self.start_control()?;
+        } else {
+            self.wait_control()?;
         }
+        Ok(!running)
+    }
+
+    /// Starts the control plane, which must not run, and waits until it is ready.
+    pub fn start_control(&self) -> Result<()> {
+        fs::create_dir_all(self.layout.control_data())?;
+        let address = layout::ipv4(layout::CONTROL_HOST);
+        let mut start =
+            Place::Network(CONTROL.into()).command(&self.layout.bin("skep-control").to_string_lossy());
+        start.arg("run").arg("--data-dir").arg(self.layout.control_data()).args([
+            "--listen",
+            &format!("{address}:{}", layout::API_PORT),
+            "--advertise-address",
+            &address,
+            "--service-cidr",
+            layout::SERVICE_CIDR,
+            "--cluster-cidr",
+            layout::CLUSTER_CIDR,
+        ]);
+        process::start(&self.layout, "control", &mut start)?;
+        self.wait_control()
+    }
+
+    fn wait_control(&self) -> Result<()> {
         let kubectl = self.kubectl();
         self.wait_for("control", Duration::from_secs(30), "the API server is not ready", || {
             self.layout.kubeconfig().exists() && kubectl.run(&["get", "--raw", "/readyz"]).is_ok()
-        })?;
-        Ok(!running)
+        })
     }
 
     /// Makes a node's namespaces and starts its containerd.
