@@ -35,7 +35,7 @@ fn answering(address: SocketAddr, wanted: usize) -> BTreeSet<String> {
         });
         Ok(pods)
     })
-    .unwrap()
+    .expect("the client's namespace is there")
 }
 
 #[test]
