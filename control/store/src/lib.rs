@@ -8,6 +8,7 @@
 //! newest events in memory, and falls back to the backend's history when it lags or starts further back.
 
 pub mod memory;
+pub mod sqlite;
 
 mod error;
 mod feed;

@@ -1,0 +1,244 @@
+//! Reads: each on its own connection and in one read transaction, so that it never waits for a write.
+//!
+//! Owns the pool of connections and the SQL of reads. A list in the past is the present with the later changes undone,
+//! so its cost beyond the range itself is what has changed since.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension, Row};
+use tokio::sync::Semaphore;
+
+use super::failure::Failure;
+use super::schema::{self, State, number, revision};
+use crate::feed::Feed;
+use crate::watch::{Changes, History};
+use crate::{Event, KeyValue, ListRequest, Listing, Revision, StoreError, keys};
+
+/// After every key: keys are UTF-8, which has no such byte.
+const AFTER_ALL: &[u8] = &[u8::MAX];
+
+/// Connections for reads.
+pub(super) struct Readers {
+    path: Arc<PathBuf>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+    permits: Arc<Semaphore>,
+    feed: Arc<Feed>,
+}
+
+impl Readers {
+    /// A pool of at most `most` connections, opened when they are first needed.
+    pub(super) fn new(path: PathBuf, most: usize, feed: Arc<Feed>) -> Self {
+        Self {
+            path: Arc::new(path),
+            idle: Arc::default(),
+            permits: Arc::new(Semaphore::new(most.max(1))),
+            feed,
+        }
+    }
+
+    /// Runs `read` in a read transaction. What it saw is published before the result is given out, so that no caller
+    /// knows a revision that watches and [`crate::Store::current_revision`] do not.
+    async fn run<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        read: impl FnOnce(&Connection, &State) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<(T, State), StoreError> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let (path, idle) = (self.path.clone(), self.idle.clone());
+        let work = move || {
+            let _permit = permit;
+            let pooled = idle.lock().pop();
+            let connection = match pooled {
+                Some(connection) => connection,
+                None => schema::open_reader(&path)?,
+            };
+            let transaction = connection.unchecked_transaction()?;
+            let state = State::read(&transaction)?;
+            let result = read(&transaction, &state)?;
+            transaction.finish()?;
+            idle.lock().push(connection);
+            Ok((result, state))
+        };
+        let path = self.path.clone();
+        let done =
+            tokio::task::spawn_blocking(work).await.map_err(|error| StoreError::backend(operation, error))?;
+        let (result, state) = done.map_err(|error| Failure { operation, path: &path }.explain(error))?;
+        self.feed.reached(state.revision).await?;
+        Ok((result, state))
+    }
+
+    /// The newest revision in the file.
+    pub(super) async fn state(&self) -> Result<State, StoreError> {
+        Ok(self.run("read the state", |_, _| Ok(())).await?.1)
+    }
+
+    /// One key.
+    pub(super) async fn get(&self, key: String) -> Result<(Option<KeyValue>, Revision), StoreError> {
+        let read = move |connection: &Connection, _: &State| {
+            let sql = "SELECT h.key, e.rev, e.create_rev, e.value
+                FROM head h CROSS JOIN entry e ON e.rev = h.rev WHERE h.key = ?1";
+            connection.prepare_cached(sql)?.query_row([key.as_bytes()], key_value).optional()
+        };
+        let (found, state) = self.run("get", read).await?;
+        Ok((found, state.revision))
+    }
+
+    /// A range.
+    pub(super) async fn list(&self, request: ListRequest) -> Result<Listing, StoreError> {
+        let read = move |connection: &Connection, state: &State| {
+            let wanted = request.revision.unwrap_or(state.revision);
+            if let Err(refused) = offered(state, wanted) {
+                return Ok(Err(refused));
+            }
+            let range = Range::of(&request);
+            let (items, remaining) = if wanted == state.revision {
+                list_now(connection, &range)?
+            } else {
+                list_then(connection, &range, wanted)?
+            };
+            Ok(Ok(Listing { items, revision: wanted, remaining }))
+        };
+        self.run("list", read).await?.0
+    }
+}
+
+/// Whether the state as of `wanted`, and the changes after it, can be read.
+fn offered(state: &State, wanted: Revision) -> Result<(), StoreError> {
+    if wanted < state.compacted {
+        return Err(StoreError::Compacted { requested: wanted, compacted: state.compacted });
+    }
+    if wanted > state.revision {
+        return Err(StoreError::Future { requested: wanted, current: state.revision });
+    }
+    Ok(())
+}
+
+struct Range {
+    start: Vec<u8>,
+    end: Vec<u8>,
+    limit: usize,
+}
+
+impl Range {
+    fn of(request: &ListRequest) -> Self {
+        Self {
+            start: keys::range_start(&request.prefix, request.start_after.as_deref()).into_bytes(),
+            end: keys::prefix_end(request.prefix.as_bytes()).unwrap_or_else(|| AFTER_ALL.to_vec()),
+            limit: if request.limit == 0 { usize::MAX } else { request.limit },
+        }
+    }
+}
+
+fn list_now(connection: &Connection, range: &Range) -> rusqlite::Result<(Vec<KeyValue>, u64)> {
+    let sql = "SELECT h.key, e.rev, e.create_rev, e.value FROM head h CROSS JOIN entry e ON e.rev = h.rev
+        WHERE h.key >= ?1 AND h.key < ?2 ORDER BY h.key LIMIT ?3";
+    let limit = i64::try_from(range.limit).unwrap_or(-1);
+    let items: Vec<KeyValue> = connection
+        .prepare_cached(sql)?
+        .query_map((&range.start, &range.end, limit), key_value)?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut remaining = 0;
+    if let Some(last) = items.last().filter(|_| items.len() == range.limit) {
+        let sql = "SELECT count(*) FROM head WHERE key > ?1 AND key < ?2";
+        let count = |row: &Row<'_>| row.get::<_, i64>(0);
+        remaining = connection.prepare_cached(sql)?.query_row((last.key.as_bytes(), &range.end), count)?;
+    }
+    Ok((items, remaining as u64))
+}
+
+fn list_then(connection: &Connection, range: &Range, at: Revision) -> rusqlite::Result<(Vec<KeyValue>, u64)> {
+    let pair = |row: &Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Option<i64>>(1)?));
+    // Keys that have not changed since: the row that the head points to.
+    let sql = "SELECT key, rev FROM head WHERE key >= ?1 AND key < ?2 AND rev <= ?3";
+    let unchanged = connection
+        .prepare_cached(sql)?
+        .query_map((&range.start, &range.end, number(at)), pair)?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    // Keys that have: the row before their first change. (SQLite takes bare columns from the row of the minimum.)
+    let sql =
+        "SELECT key, prev_rev, min(rev) FROM entry WHERE rev > ?3 AND key >= ?1 AND key < ?2 GROUP BY key";
+    let changed = connection
+        .prepare_cached(sql)?
+        .query_map((&range.start, &range.end, number(at)), pair)?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let rows: BTreeMap<Vec<u8>, i64> =
+        unchanged.into_iter().chain(changed).filter_map(|(key, rev)| Some((key, rev?))).collect();
+    let mut fetch =
+        connection.prepare_cached("SELECT key, rev, create_rev, value FROM entry WHERE rev = ?1")?;
+    let items: Vec<KeyValue> = rows
+        .values()
+        .take(range.limit)
+        .map(|rev| fetch.query_row([rev], key_value))
+        .collect::<rusqlite::Result<_>>()?;
+    let remaining = rows.len() - items.len();
+    Ok((items, remaining as u64))
+}
+
+/// Columns: key, rev, create_rev, value.
+fn key_value(row: &Row<'_>) -> rusqlite::Result<KeyValue> {
+    Ok(KeyValue {
+        key: text(row, 0)?,
+        mod_revision: revision(row.get(1)?),
+        create_revision: revision(row.get(2)?),
+        value: Bytes::from(row.get::<_, Vec<u8>>(3)?),
+    })
+}
+
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    String::from_utf8(row.get(column)?).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, Box::new(error))
+    })
+}
+
+/// Columns: rev, key, create_rev, value, and of the row before: rev, create_rev, value.
+fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
+    let key = text(row, 1)?;
+    let side = |rev: i64, created: i64, value: Vec<u8>| KeyValue {
+        key: key.clone(),
+        value: Bytes::from(value),
+        create_revision: revision(created),
+        mod_revision: revision(rev),
+    };
+    let rev: i64 = row.get(0)?;
+    let current = row.get::<_, Option<Vec<u8>>>(3)?.map(|value| (value, row.get(2)));
+    let current = match current {
+        Some((value, created)) => Some(side(rev, created?, value)),
+        None => None,
+    };
+    let previous = match row.get::<_, Option<i64>>(4)? {
+        Some(before) => Some(side(before, row.get(5)?, row.get(6)?)),
+        None => None,
+    };
+    Ok(Event { revision: revision(rev), key, current, previous })
+}
+
+#[async_trait]
+impl History for Readers {
+    async fn changes(&self, prefix: &str, after: Revision, limit: usize) -> Result<Changes, StoreError> {
+        let range = Range::of(&ListRequest { prefix: prefix.to_owned(), limit, ..ListRequest::default() });
+        let read = move |connection: &Connection, state: &State| {
+            if let Err(refused) = offered(state, after) {
+                return Ok(Err(refused));
+            }
+            let sql = "SELECT e.rev, e.key, e.create_rev, e.value, p.rev, p.create_rev, p.value
+                FROM entry e LEFT JOIN entry p ON p.rev = e.prev_rev
+                WHERE e.rev > ?3 AND e.key >= ?1 AND e.key < ?2 ORDER BY e.rev LIMIT ?4";
+            let parameters = (&range.start, &range.end, number(after), limit as i64);
+            let events: Vec<Event> = connection
+                .prepare_cached(sql)?
+                .query_map(parameters, event)?
+                .collect::<rusqlite::Result<_>>()?;
+            let upto = match events.last() {
+                Some(last) if events.len() >= limit => last.revision,
+                _ => state.revision,
+            };
+            Ok(Ok(Changes { events, upto }))
+        };
+        self.run("read history", read).await?.0
+    }
+}

@@ -1,0 +1,185 @@
+//! The data file: its tables, their versions, and how it is opened and checked.
+//!
+//! `entry` is the log, one row per revision, appended; a row without a value is a deletion. `head` points from each
+//! key that exists to its newest row. `state` has the counters. Rows of `entry` that no head points to are history.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::failure::Failure;
+use crate::{Revision, StoreError};
+
+/// Marks the file as a store of this project (SQLite's `application_id`): "skep".
+const APPLICATION: i64 = 0x736b_6570;
+
+/// One step per version: what turns version n into n + 1.
+const UPGRADES: &[&str] = &["
+    CREATE TABLE entry (
+        rev INTEGER PRIMARY KEY,
+        key BLOB NOT NULL,
+        create_rev INTEGER NOT NULL,
+        prev_rev INTEGER,
+        value BLOB
+    );
+    CREATE TABLE head (
+        key BLOB PRIMARY KEY,
+        rev INTEGER NOT NULL,
+        create_rev INTEGER NOT NULL,
+        expires_at INTEGER
+    ) WITHOUT ROWID;
+    CREATE INDEX head_expiry ON head (expires_at) WHERE expires_at IS NOT NULL;
+    CREATE TABLE state (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        revision INTEGER NOT NULL,
+        compacted INTEGER NOT NULL,
+        swept INTEGER NOT NULL,
+        live_bytes INTEGER NOT NULL,
+        total_bytes INTEGER NOT NULL
+    );
+    INSERT INTO state VALUES (1, 0, 0, 0, 0, 0);
+"];
+
+/// The counters of the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct State {
+    /// The newest revision.
+    pub(super) revision: Revision,
+    /// History up to here is no longer offered.
+    pub(super) compacted: Revision,
+    /// History up to here was removed; at most `compacted`.
+    pub(super) swept: Revision,
+    /// Bytes of keys and values that heads point to.
+    pub(super) live_bytes: i64,
+    /// Bytes of keys and values in `entry`.
+    pub(super) total_bytes: i64,
+}
+
+impl State {
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let sql = "SELECT revision, compacted, swept, live_bytes, total_bytes FROM state";
+        connection.prepare_cached(sql)?.query_row([], |row| {
+            Ok(Self {
+                revision: revision(row.get(0)?),
+                compacted: revision(row.get(1)?),
+                swept: revision(row.get(2)?),
+                live_bytes: row.get(3)?,
+                total_bytes: row.get(4)?,
+            })
+        })
+    }
+
+    pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let sql =
+            "UPDATE state SET revision = ?1, compacted = ?2, swept = ?3, live_bytes = ?4, total_bytes = ?5";
+        connection.prepare_cached(sql)?.execute((
+            number(self.revision),
+            number(self.compacted),
+            number(self.swept),
+            self.live_bytes,
+            self.total_bytes,
+        ))?;
+        Ok(())
+    }
+}
+
+/// A revision as SQLite stores it.
+pub(super) fn number(revision: Revision) -> i64 {
+    i64::try_from(revision.0).unwrap_or(i64::MAX)
+}
+
+/// A revision from what SQLite stores.
+pub(super) fn revision(number: i64) -> Revision {
+    Revision(u64::try_from(number).unwrap_or_default())
+}
+
+/// Keeps a second process away from the file: revisions are given out in memory.
+pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(PathBuf::from(name));
+    let file = opened.map_err(|error| StoreError::backend("open the lock file", error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(StoreError::backend("lock the data file", error)),
+    }
+}
+
+/// Opens the connection that writes: creates, checks and upgrades the file.
+pub(super) fn open_writer(path: &Path, max_bytes: Option<u64>) -> Result<Connection, StoreError> {
+    let failed = |operation| move |error| Failure { operation, path }.explain(error);
+    let connection = Connection::open(path).map_err(failed("open the data file"))?;
+    prepare(&connection).map_err(failed("set up the data file"))?;
+    check(&connection, path)?;
+    upgrade(&connection, path)?;
+    if let Some(bytes) = max_bytes {
+        limit(&connection, bytes).map_err(failed("limit the data file"))?;
+    }
+    Ok(connection)
+}
+
+/// Opens a connection that only reads.
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.pragma_update(None, "cache_size", -8192)?;
+    Ok(connection)
+}
+
+/// Opens the connection that copies the write-ahead log into the file.
+pub(super) fn open_checkpointer(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    // Only has an effect on a new file, and must come before the journal mode.
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -32768)?;
+    connection.pragma_update_and_check(None, "journal_size_limit", 64 << 20, |row| row.get::<_, i64>(0))?;
+    // The checkpointer does this beside the writer.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |row| row.get::<_, i64>(0))?;
+    Ok(())
+}
+
+fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let result = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    let detail = result.map_err(|error| Failure { operation: "check the data file", path }.explain(error))?;
+    if detail == "ok" { Ok(()) } else { Err(StoreError::Corrupt { path: path.to_owned(), detail }) }
+}
+
+fn upgrade(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |error| Failure { operation: "upgrade the data file", path }.explain(error);
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed);
+    let (found, application) = (pragma("user_version")?, pragma("application_id")?);
+    let newest = UPGRADES.len() as i64;
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    let foreign = application != APPLICATION && tables.map_err(failed)? > 0;
+    if foreign || !(0..=newest).contains(&found) {
+        return Err(StoreError::UnknownSchema { path: path.to_owned(), found, newest });
+    }
+    for (version, sql) in (found + 1..).zip(&UPGRADES[found as usize..]) {
+        let step = format!(
+            "BEGIN IMMEDIATE; {sql} PRAGMA user_version = {version}; PRAGMA application_id = {APPLICATION}; COMMIT;"
+        );
+        connection.execute_batch(&step).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn limit(connection: &Connection, bytes: u64) -> rusqlite::Result<()> {
+    let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let pages = i64::try_from(bytes).unwrap_or(i64::MAX) / page;
+    connection.pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))?;
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! The writer thread: the only one that changes the data file.
+//!
+//! Takes what waits, puts it into one transaction together with the expiries that are due and a step of forgetting,
+//! commits, publishes, answers. Sleeps without a timer when nothing waits and nothing will expire.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::checkpoint::{self, Checkpointer};
+use super::commit::{Batch, Outcome, next_expiry};
+use super::failure::Failure;
+use super::metrics::Metrics;
+use super::options::SqliteOptions;
+use super::queue::{Queue, Request, Taken};
+use super::schema::State;
+use super::sweep::{self, Marks};
+use crate::StoreError;
+use crate::feed::Feed;
+
+/// Most keys that expire in one commit.
+const EXPIRE_STEP: usize = 256;
+/// Revisions forgotten per commit, beyond twice the writes in it.
+const SWEEP_STEP: u64 = 128;
+/// Revisions forgotten per commit when nobody waits.
+const IDLE_SWEEP_STEP: u64 = 1024;
+/// Pages given back per commit.
+const VACUUM_STEP: u32 = 64;
+/// How long the writer leaves expiry and forgetting alone after a failed commit.
+const BACK_OFF: Duration = Duration::from_secs(5);
+
+/// What the thread owns.
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
+    pub(super) options: SqliteOptions,
+    pub(super) state: State,
+    pub(super) queue: Arc<Queue>,
+    pub(super) feed: Arc<Feed>,
+    /// The compacted revision, for watches that start.
+    pub(super) compacted: Arc<AtomicU64>,
+    pub(super) metrics: Metrics,
+    pub(super) checkpointer: Checkpointer,
+    pub(super) marks: Marks,
+    pub(super) next_expiry: Option<i64>,
+    pub(super) quiet_until: Option<Instant>,
+}
+
+/// What a commit did.
+struct Committed {
+    outcomes: Vec<Outcome>,
+    bytes: usize,
+}
+
+impl Writer {
+    /// Works until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        // Callers get an answer, and watches an end, even if this thread panics.
+        let _end = End { queue: self.queue.clone(), feed: self.feed.clone() };
+        while let Taken::Requests(requests) = self.queue.take(self.options.batch.max(1), self.deadline()) {
+            self.serve(requests);
+        }
+    }
+
+    /// When the writer has something to do of its own accord.
+    fn deadline(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let sweep = (self.state.swept < self.state.compacted).then_some(now);
+        let expiry = self.next_expiry.map(|at| {
+            let wait = at.saturating_sub(self.options.clock.unix_millis());
+            // Look again at least every minute: the clock may have been set.
+            now + Duration::from_millis(u64::try_from(wait).unwrap_or_default()).min(Duration::from_secs(60))
+        });
+        let next = [sweep, expiry].into_iter().flatten().min()?;
+        Some(self.quiet_until.map_or(next, |quiet| quiet.max(next)))
+    }
+
+    fn serve(&mut self, requests: Vec<Request>) {
+        if self.checkpointer.take_finish()
+            && let Err(error) = checkpoint::run(&self.connection)
+        {
+            tracing::warn!(%error, "could not finish copying the store's log");
+        }
+        let begun = Instant::now();
+        match self.commit(&requests) {
+            Ok(committed) => {
+                self.quiet_until = None;
+                self.measure(begun, requests.len(), committed.bytes);
+                for (request, outcome) in requests.into_iter().zip(committed.outcomes) {
+                    // A caller that went away does not want to know.
+                    let _ = request.reply.send(outcome);
+                }
+            }
+            Err(error) => self.fail(requests, error),
+        }
+    }
+
+    fn commit(&mut self, requests: &[Request]) -> rusqlite::Result<Committed> {
+        let now = Instant::now();
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut batch = Batch {
+            transaction,
+            state: self.state,
+            events: Vec::with_capacity(requests.len()),
+            earliest_expiry: self.next_expiry,
+            now: self.options.clock.unix_millis(),
+        };
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for request in requests {
+            outcomes.push(batch.apply(&request.change)?);
+        }
+        if batch.earliest_expiry.is_some_and(|at| at <= batch.now) {
+            batch.earliest_expiry = batch.expire(EXPIRE_STEP)?;
+        }
+        let step = if requests.is_empty() { IDLE_SWEEP_STEP } else { SWEEP_STEP + 2 * requests.len() as u64 };
+        batch.state.compacted =
+            sweep::target(&batch.state, &mut self.marks, now, &self.options.retention, step);
+        sweep::sweep(&batch.transaction, &mut batch.state, step)?;
+        if batch.state != self.state {
+            sweep::vacuum(&batch.transaction, VACUUM_STEP)?;
+            batch.state.write(&batch.transaction)?;
+            batch.transaction.commit()?;
+            self.marks.note(now, batch.state.revision);
+        }
+        self.state = batch.state;
+        self.next_expiry = batch.earliest_expiry;
+        self.compacted.store(self.state.compacted.0, Ordering::Release);
+        let bytes =
+            batch.events.iter().filter_map(|event| event.current.as_ref()).map(|kv| kv.value.len()).sum();
+        self.checkpointer.note(batch.events.len(), bytes);
+        self.feed.publish(batch.events);
+        Ok(Committed { outcomes, bytes })
+    }
+
+    fn measure(&self, begun: Instant, writes: usize, bytes: usize) {
+        self.metrics.commit_seconds.observe(begun.elapsed().as_secs_f64());
+        if writes > 0 {
+            self.metrics.batch_writes.observe(writes as f64);
+        }
+        self.metrics.live_bytes.set(self.state.live_bytes);
+        self.metrics.revision.set(i64::try_from(self.state.revision.0).unwrap_or(i64::MAX));
+        self.metrics.compacted.set(i64::try_from(self.state.compacted.0).unwrap_or(i64::MAX));
+        if let Ok(pages) = self.connection.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))
+        {
+            self.metrics.file_bytes.set(pages * 4096);
+        }
+        tracing::trace!(writes, bytes, revision = self.state.revision.0, "committed");
+    }
+
+    /// Answers everyone in a transaction that did not happen, and reads again what is in the file.
+    fn fail(&mut self, requests: Vec<Request>, error: rusqlite::Error) {
+        self.metrics.failures.inc();
+        self.quiet_until = Some(Instant::now() + BACK_OFF);
+        tracing::error!(%error, writes = requests.len(), "commit failed, nothing was written");
+        let failure = Failure { operation: "commit", path: &self.path };
+        let text = error.to_string();
+        let code = error.sqlite_error().copied();
+        for request in requests {
+            let copy = match code {
+                Some(code) => rusqlite::Error::SqliteFailure(code, Some(text.clone())),
+                None => rusqlite::Error::ToSqlConversionFailure(text.clone().into()),
+            };
+            let _ = request.reply.send(Err::<_, StoreError>(failure.explain(copy)));
+        }
+        self.reload();
+    }
+
+    /// Should the file hold more than this thread believes, watches find it in the file's history.
+    fn reload(&mut self) {
+        if let Ok(state) = State::read(&self.connection) {
+            if state.revision != self.state.revision {
+                self.feed.reset(state.revision);
+            }
+            self.state = state;
+        }
+        if let Ok(next) = next_expiry(&self.connection) {
+            self.next_expiry = next;
+        }
+    }
+}
+
+/// Ends waiting callers and watches when the writer ends.
+struct End {
+    queue: Arc<Queue>,
+    feed: Arc<Feed>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.queue.abandon();
+        self.feed.close();
+    }
+}
