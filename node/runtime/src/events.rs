@@ -33,7 +33,7 @@ pub enum EventKind {
 pub(crate) fn filters() -> Vec<String> {
     ["/tasks/start", "/tasks/exit", "/tasks/oom", "/containers/delete"]
         .iter()
-        .map(|topic| format!("namespace==k8s.io,topic=={topic}"))
+        .map(|topic| format!("namespace==\"k8s.io\",topic==\"{topic}\""))
         .collect()
 }
 
