@@ -1,1 +1,150 @@
-//! The controllers: one folder per kind.
+//! The controllers: one folder per kind, all of them clients of the Kubernetes API and of nothing else.
+//!
+//! [`run`] starts the shared watches and every controller and returns at shutdown. Each controller acts under
+//! its own identity, so that the bootstrap roles of RBAC bound what it can do. What they share is in
+//! [`runtime`]; which kinds are watched is in [`informers`].
+
+pub mod backends;
+mod deployment;
+mod endpoints;
+mod endpointslice;
+mod error;
+pub mod informers;
+mod namespace;
+pub mod pod_state;
+mod replicaset;
+mod root_ca;
+pub mod runtime;
+mod service_account;
+
+use kube::Client;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use error::{Error, Result};
+
+use crate::informers::Informers;
+use crate::runtime::clock::Clock;
+use crate::runtime::events::Recorder;
+use crate::runtime::metrics::Metrics;
+use crate::runtime::worker::{Reconcile, Workers};
+
+/// The identity of the shared watches: the user `system:kube-controller-manager`. All other names that
+/// [`run`] asks clients for are service accounts of the namespace kube-system.
+pub const SHARED_IDENTITY: &str = "kube-controller-manager";
+
+/// What the controllers need to know.
+#[derive(Clone)]
+pub struct ControllersConfig {
+    /// The cluster's CA certificate in PEM, which every namespace publishes to its pods.
+    pub root_ca: String,
+    /// The ranges that nodes get their pods' addresses from (`10.244.0.0/16`), at most one per family. With
+    /// none, nodes get no ranges.
+    pub cluster_cidrs: Vec<String>,
+    /// Prefix length of a node's IPv4 range.
+    pub node_mask_v4: u8,
+    /// Prefix length of a node's IPv6 range.
+    pub node_mask_v6: u8,
+    /// Where metrics are registered.
+    pub metrics: prometheus::Registry,
+    /// The wall clock.
+    pub clock: Clock,
+}
+
+impl ControllersConfig {
+    /// The usual node ranges (/24 and /64), the machine's clock, metrics of its own.
+    pub fn new(root_ca: impl Into<String>, cluster_cidrs: Vec<String>) -> Self {
+        Self {
+            root_ca: root_ca.into(),
+            cluster_cidrs,
+            node_mask_v4: 24,
+            node_mask_v6: 64,
+            metrics: prometheus::Registry::new(),
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// What a controller is made from.
+pub(crate) struct Context<'a> {
+    pub(crate) informers: Informers,
+    pub(crate) clock: Clock,
+    clients: &'a (dyn Fn(&str) -> Client + Send + Sync),
+    tasks: &'a mut JoinSet<()>,
+}
+
+impl Context<'_> {
+    /// A client of the controller's identity, and a recorder of events that uses it.
+    pub(crate) fn identity(&mut self, name: &'static str) -> (Client, Recorder) {
+        let client = (self.clients)(name);
+        let (recorder, writer) = Recorder::new(client.clone(), name, self.clock.clone());
+        self.tasks.spawn(writer);
+        (client, recorder)
+    }
+}
+
+/// Runs every controller until shutdown.
+///
+/// `clients` gives a client for a controller's name, such as `deployment-controller`, or for
+/// [`SHARED_IDENTITY`].
+///
+/// # Errors
+/// When the configuration cannot work or a metric is registered already. Later failures are logged and
+/// retried.
+pub async fn run(
+    config: ControllersConfig,
+    clients: impl Fn(&str) -> Client + Send + Sync,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let metrics = Metrics::register(&config.metrics)?;
+    let mut tasks = JoinSet::new();
+    let mut context = Context {
+        informers: Informers::default(),
+        clock: config.clock.clone(),
+        clients: &clients,
+        tasks: &mut tasks,
+    };
+    let deployments = deployment::Deployments::new(&mut context);
+    let replica_sets = replicaset::ReplicaSets::new(&mut context);
+    let endpoint_slices = endpointslice::EndpointSlices::new(&mut context);
+    let endpoints = endpoints::EndpointsObjects::new(&mut context);
+    let namespaces = namespace::Namespaces::new(&mut context);
+    let service_accounts = service_account::ServiceAccounts::new(&mut context);
+    let root_cas = root_ca::RootCas::new(&mut context, config.root_ca.clone());
+    let informers = context.informers.clone();
+    informers.start(&clients(SHARED_IDENTITY), &mut tasks, &shutdown);
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = informers.synced() => tracing::info!("controllers: caches are filled"),
+    }
+    start(deployments, &metrics, &mut tasks, &shutdown);
+    start(replica_sets, &metrics, &mut tasks, &shutdown);
+    start(endpoint_slices, &metrics, &mut tasks, &shutdown);
+    start(endpoints, &metrics, &mut tasks, &shutdown);
+    start(namespaces, &metrics, &mut tasks, &shutdown);
+    start(service_accounts, &metrics, &mut tasks, &shutdown);
+    start(root_cas, &metrics, &mut tasks, &shutdown);
+    shutdown.cancelled().await;
+    // Recorders end when the controllers that hold them have ended and what waits is written.
+    let drained = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(std::time::Duration::from_secs(5), drained).await.is_err() {
+        tracing::warn!("controllers: some calls did not end in time");
+    }
+    Ok(())
+}
+
+fn start<C: Reconcile>(
+    controller: C,
+    metrics: &Metrics,
+    tasks: &mut JoinSet<()>,
+    shutdown: &CancellationToken,
+) {
+    let workers = Workers {
+        name: C::NAME,
+        count: C::WORKERS,
+        queue: controller.queue().clone(),
+        metrics: metrics.clone(),
+    };
+    let shutdown = shutdown.clone();
+    tasks.spawn(async move { workers.run(shutdown, |key| controller.reconcile(key)).await });
+}

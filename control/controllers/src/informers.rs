@@ -1,0 +1,97 @@
+//! The watches that the controllers share: one per kind, however many controllers look at it.
+//!
+//! They run under the identity `system:kube-controller-manager`, which may list and watch every kind; each
+//! controller writes under its own.
+
+use std::fmt::Debug;
+
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::runtime::watcher::Config;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::root_ca::CONFIG_MAP;
+use crate::runtime::informer::Informer;
+
+/// The namespace that holds the nodes' heartbeats.
+pub const NODE_LEASES: &str = "kube-node-lease";
+
+/// A handle to every shared watch.
+#[derive(Clone, Default)]
+pub struct Informers {
+    /// core/v1 Pod
+    pub pods: Informer<Pod>,
+    /// core/v1 Node
+    pub nodes: Informer<Node>,
+    /// coordination.k8s.io/v1 Lease, only those of nodes
+    pub leases: Informer<Lease>,
+    /// core/v1 Service
+    pub services: Informer<Service>,
+    /// core/v1 Endpoints
+    pub endpoints: Informer<Endpoints>,
+    /// discovery.k8s.io/v1 EndpointSlice
+    pub endpoint_slices: Informer<EndpointSlice>,
+    /// apps/v1 Deployment
+    pub deployments: Informer<Deployment>,
+    /// apps/v1 ReplicaSet
+    pub replica_sets: Informer<ReplicaSet>,
+    /// core/v1 Namespace
+    pub namespaces: Informer<Namespace>,
+    /// core/v1 ServiceAccount
+    pub service_accounts: Informer<ServiceAccount>,
+    /// core/v1 ConfigMap, only those named `kube-root-ca.crt`
+    pub root_cas: Informer<ConfigMap>,
+}
+
+impl Informers {
+    /// Starts every watch. Register handlers before.
+    pub fn start(&self, client: &Client, tasks: &mut JoinSet<()>, shutdown: &CancellationToken) {
+        let any = Config::default;
+        start(&self.pods, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.nodes, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.leases, Api::namespaced(client.clone(), NODE_LEASES), any(), tasks, shutdown);
+        start(&self.services, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.endpoints, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.endpoint_slices, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.deployments, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.replica_sets, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.namespaces, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.service_accounts, Api::all(client.clone()), any(), tasks, shutdown);
+        let roots = any().fields(&format!("metadata.name={CONFIG_MAP}"));
+        start(&self.root_cas, Api::all(client.clone()), roots, tasks, shutdown);
+    }
+
+    /// Waits until every cache holds a complete first list.
+    pub async fn synced(&self) {
+        tokio::join!(
+            self.pods.synced(),
+            self.nodes.synced(),
+            self.leases.synced(),
+            self.services.synced(),
+            self.endpoints.synced(),
+            self.endpoint_slices.synced(),
+            self.deployments.synced(),
+            self.replica_sets.synced(),
+            self.namespaces.synced(),
+            self.service_accounts.synced(),
+            self.root_cas.synced(),
+        );
+    }
+}
+
+fn start<K>(
+    informer: &Informer<K>,
+    api: Api<K>,
+    config: Config,
+    tasks: &mut JoinSet<()>,
+    shutdown: &CancellationToken,
+) where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    tasks.spawn(informer.clone().run(api, config, shutdown.clone()));
+}
