@@ -15,6 +15,8 @@ use k8s_cri::v1 as cri;
 use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::{Error, Event, Result, Runtime, Streams, events, info};
@@ -287,15 +289,32 @@ impl Runtime for CriRuntime {
     }
 
     async fn events(&self) -> Result<BoxStream<'static, Event>> {
-        let request = tonic::Request::new(SubscribeRequest { filters: events::filters() });
-        let answer = EventsClient::new(self.channel.clone()).subscribe(request).await;
-        let stream = answer.map_err(|status| Error::from_status("Subscribe", status))?.into_inner();
-        let events = stream.take_while(|item| {
-            if let Err(status) = item {
-                tracing::debug!(%status, "the runtime's event stream broke");
+        let (sender, receiver) = mpsc::channel(256);
+        tokio::spawn(forward_events(self.channel.clone(), sender));
+        Ok(ReceiverStream::new(receiver).boxed())
+    }
+}
+
+/// Reads the events service until it or the reader ends. A task of its own, because containerd answers the
+/// subscription only with the first event: waiting for the answer would wait for that.
+async fn forward_events(channel: Channel, sender: mpsc::Sender<Event>) {
+    let request = tonic::Request::new(SubscribeRequest { filters: events::filters() });
+    let mut client = EventsClient::new(channel);
+    let read = async {
+        let mut stream = client.subscribe(request).await?.into_inner();
+        while let Some(envelope) = stream.message().await? {
+            if let Some(event) = events::decode(&envelope)
+                && sender.send(event).await.is_err()
+            {
+                break;
             }
-            std::future::ready(item.is_ok())
-        });
-        Ok(events.filter_map(|item| async move { events::decode(&item.ok()?) }).boxed())
+        }
+        Ok::<_, tonic::Status>(())
+    };
+    tokio::select! {
+        result = read => if let Err(status) = result {
+            tracing::debug!(%status, "the runtime's event stream broke");
+        },
+        () = sender.closed() => {}
     }
 }

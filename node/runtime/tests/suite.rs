@@ -19,7 +19,6 @@ fn sandbox_config(uid: &str) -> cri::PodSandboxConfig {
             namespace: "default".into(),
             attempt: 0,
         }),
-        hostname: "suite".into(),
         log_directory: std::env::temp_dir().join(format!("skep-suite-{uid}")).display().to_string(),
         labels: HashMap::from([("io.kubernetes.pod.uid".to_owned(), uid.to_owned())]),
         linux: Some(cri::LinuxPodSandboxConfig {
