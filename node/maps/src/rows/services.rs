@@ -1,0 +1,220 @@
+//! Services and backends as rows.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use skep_abi::backend::{BACKEND_LOCAL, Backend, BackendState, STATE_ACTIVE, STATE_DRAINING, STATE_GONE};
+use skep_abi::service::{
+    FLAG_AFFINITY, FLAG_ALWAYS_SNAT, FLAG_DROP_WHEN_EMPTY, FLAG_HASHED, KIND_CLUSTER_IP, KIND_EXTERNAL_IP,
+    KIND_LOAD_BALANCER, KIND_NODE_PORT, ServiceValue,
+};
+
+use super::{Row, endpoint};
+use crate::extents::Extent;
+use crate::frontend::{Frontend, from_shared, protocol_name};
+
+/// One entry of the service table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServiceRow {
+    /// Address and port that clients use.
+    pub frontend: String,
+    /// Protocol.
+    pub protocol: String,
+    /// Whose traffic it answers.
+    pub scope: String,
+    /// What kind of frontend.
+    pub kind: &'static str,
+    /// Number of the service port.
+    pub id: u32,
+    /// First slot of the slice.
+    pub slice: u32,
+    /// Slots in the slice.
+    pub backends: u32,
+    /// Names of the flags that are set.
+    pub flags: Vec<&'static str>,
+    /// Affinity time-out.
+    pub affinity_seconds: u32,
+}
+
+impl Row for ServiceRow {
+    const TITLES: &'static [&'static str] =
+        &["FRONTEND", "PROTOCOL", "SCOPE", "KIND", "ID", "SLICE", "BACKENDS", "FLAGS"];
+    fn cells(&self) -> Vec<String> {
+        let slice = if self.backends == 0 { "-".to_owned() } else { self.slice.to_string() };
+        vec![
+            self.frontend.clone(),
+            self.protocol.clone(),
+            self.scope.clone(),
+            self.kind.to_owned(),
+            self.id.to_string(),
+            slice,
+            self.backends.to_string(),
+            if self.flags.is_empty() { "-".to_owned() } else { self.flags.join(",") },
+        ]
+    }
+}
+
+fn kind_name(kind: u8) -> &'static str {
+    match kind {
+        KIND_CLUSTER_IP => "ClusterIP",
+        KIND_NODE_PORT => "NodePort",
+        KIND_EXTERNAL_IP => "ExternalIP",
+        KIND_LOAD_BALANCER => "LoadBalancer",
+        _ => "unknown",
+    }
+}
+
+fn flag_names(flags: u16) -> Vec<&'static str> {
+    let names = [
+        (FLAG_AFFINITY, "affinity"),
+        (FLAG_HASHED, "hashed"),
+        (FLAG_DROP_WHEN_EMPTY, "drop-when-empty"),
+        (FLAG_ALWAYS_SNAT, "always-snat"),
+    ];
+    names.into_iter().filter(|(flag, _)| flags & flag != 0).map(|(_, name)| name).collect()
+}
+
+/// The entries of the service table, sorted by frontend.
+pub fn services(entries: &[(Frontend, ServiceValue)]) -> Vec<ServiceRow> {
+    let sorted: BTreeMap<&Frontend, &ServiceValue> = entries.iter().map(|(f, value)| (f, value)).collect();
+    let row = |(frontend, value): (&Frontend, &ServiceValue)| ServiceRow {
+        frontend: endpoint(frontend.address, frontend.port),
+        protocol: protocol_name(frontend.protocol),
+        scope: frontend.scope.to_string(),
+        kind: kind_name(value.kind),
+        id: value.id,
+        slice: value.slice,
+        backends: value.count,
+        flags: flag_names(value.flags),
+        affinity_seconds: value.affinity_seconds,
+    };
+    sorted.into_iter().map(row).collect()
+}
+
+/// One slot of a slice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BackendRow {
+    /// Number of the service port whose slice it is in.
+    pub service: u32,
+    /// The slot.
+    pub slot: u32,
+    /// Address and port.
+    pub backend: String,
+    /// Protocol.
+    pub protocol: String,
+    /// Number of the backend.
+    pub id: u32,
+    /// Which life of that number.
+    pub generation: u32,
+    /// On this node.
+    pub local: bool,
+    /// Whether it may be used.
+    pub state: &'static str,
+}
+
+impl Row for BackendRow {
+    const TITLES: &'static [&'static str] =
+        &["SERVICE", "SLOT", "BACKEND", "PROTOCOL", "ID", "GENERATION", "LOCAL", "STATE"];
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.service.to_string(),
+            self.slot.to_string(),
+            self.backend.clone(),
+            self.protocol.clone(),
+            self.id.to_string(),
+            self.generation.to_string(),
+            if self.local { "yes" } else { "no" }.to_owned(),
+            self.state.to_owned(),
+        ]
+    }
+}
+
+/// The slots of every slice that an entry names, each once.
+pub fn backends(
+    entries: &[(Frontend, ServiceValue)],
+    read: impl Fn(Extent) -> Vec<Backend>,
+    states: &[BackendState],
+) -> Vec<BackendRow> {
+    let slices: BTreeMap<(u32, u32, u32), &Frontend> = entries
+        .iter()
+        .filter(|(_, value)| value.count > 0)
+        .map(|(frontend, value)| ((value.id, value.slice, value.count), frontend))
+        .collect();
+    let mut rows = Vec::new();
+    for ((service, start, length), frontend) in slices {
+        for (slot, backend) in (start..).zip(read(Extent { start, length })) {
+            let state = states.get(backend.id as usize).copied().unwrap_or_default();
+            let address = from_shared(backend.address, frontend.address.is_ipv4());
+            rows.push(BackendRow {
+                service,
+                slot,
+                backend: endpoint(address, backend.port.get()),
+                protocol: protocol_name(frontend.protocol),
+                id: backend.id,
+                generation: state.generation,
+                local: backend.flags & BACKEND_LOCAL != 0,
+                state: match state.state {
+                    STATE_GONE => "gone",
+                    STATE_ACTIVE => "active",
+                    STATE_DRAINING => "draining",
+                    _ => "unknown",
+                },
+            });
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frontend::{Scope, to_shared};
+    use skep_abi::Be16;
+
+    fn entry(scope: Scope) -> (Frontend, ServiceValue) {
+        let frontend = Frontend { address: "172.30.0.11".parse().unwrap(), port: 30080, protocol: 6, scope };
+        let value = ServiceValue {
+            id: 3,
+            slice: 7,
+            count: 2,
+            flags: FLAG_HASHED | FLAG_DROP_WHEN_EMPTY,
+            kind: KIND_NODE_PORT,
+            ..ServiceValue::default()
+        };
+        (frontend, value)
+    }
+
+    #[test]
+    fn services_entry_shows_every_field() {
+        let rows = services(&[entry(Scope::Internal), entry(Scope::External)]);
+        assert_eq!(rows.iter().map(|row| row.scope.as_str()).collect::<Vec<_>>(), ["external", "internal"]);
+        assert_eq!(
+            rows[0].cells(),
+            ["172.30.0.11:30080", "TCP", "external", "NodePort", "3", "7", "2", "hashed,drop-when-empty"]
+        );
+    }
+
+    #[test]
+    fn backends_shared_slice_shows_once_with_states() {
+        let read = |extent: Extent| -> Vec<Backend> {
+            (0..extent.length)
+                .map(|at| Backend {
+                    address: to_shared(format!("10.244.1.{}", at + 1).parse().unwrap()),
+                    port: Be16::new(8080),
+                    flags: if at == 0 { BACKEND_LOCAL } else { 0 },
+                    id: at,
+                })
+                .collect()
+        };
+        let states = [BackendState { state: STATE_ACTIVE, generation: 4 }];
+        let rows = backends(&[entry(Scope::Internal), entry(Scope::External)], read, &states);
+        let cells: Vec<Vec<String>> = rows.iter().map(Row::cells).collect();
+        assert_eq!(
+            cells,
+            [
+                ["3", "7", "10.244.1.1:8080", "TCP", "0", "4", "yes", "active"],
+                ["3", "8", "10.244.1.2:8080", "TCP", "1", "0", "no", "gone"]
+            ]
+        );
+    }
+}

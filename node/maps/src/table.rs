@@ -1,0 +1,435 @@
+//! The service table as it is and as it shall be: gives out ids and slots, and plans differences.
+//!
+//! Owns: the assignment of service ids, backend ids, generations and slices, and the quarantine that keeps what was
+//! just replaced from being reused while a program may still read it. Pure: it reads no clock and writes no map. The
+//! contents of the kernel's maps before the first plan come in through [`crate::adopt`].
+//!
+//! How it is driven: [`Table::replace`] for each service that changed, [`Table::take_difference`], apply it, then
+//! [`Table::applied`] with the time; [`Table::expire`] from time to time makes quarantined slots and ids free again.
+//! If applying fails, the kernel's contents are unknown: make a new table by adopting them.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skep_abi::Be16;
+use skep_abi::backend::{
+    BACKEND_LOCAL, Backend, BackendState, QUARANTINE_MILLIS, STATE_ACTIVE, STATE_DRAINING,
+};
+use skep_abi::service::ServiceValue;
+
+use crate::claims::{Claims, Rank};
+use crate::desired::{DesiredPort, Endpoint, Owner};
+use crate::difference::Difference;
+use crate::error::MapsError;
+use crate::extents::{Extent, Extents};
+use crate::frontend::{Frontend, to_shared};
+use crate::numbers::{BackendIds, ServiceIds, gone};
+
+/// How long replaced slots and ids stay untouched.
+pub const QUARANTINE: Duration = Duration::from_millis(QUARANTINE_MILLIS);
+
+/// One life of a backend id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Life {
+    pub(crate) id: u32,
+    pub(crate) generation: u32,
+    pub(crate) active: bool,
+}
+
+/// A set of endpoints in the table; no slice when it is empty.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Pool {
+    pub(crate) extent: Option<Extent>,
+    pub(crate) backends: Vec<Backend>,
+}
+
+/// One service port as it stands in the kernel, or will once the pending difference is applied.
+#[derive(Clone, Debug)]
+pub(crate) struct PortState {
+    pub(crate) id: u32,
+    pub(crate) rank: Rank,
+    pub(crate) backends: BTreeMap<(IpAddr, u16), Life>,
+    pub(crate) pools: Vec<Pool>,
+    pub(crate) frontends: BTreeMap<Frontend, ServiceValue>,
+}
+
+/// Something that may be reused only after the quarantine.
+#[derive(Clone, Copy, Debug)]
+enum Retired {
+    Slots(Extent),
+    Service(u32),
+    Backend(u32),
+    Orphan(u32),
+}
+
+/// What one [`Table::replace`] has taken so far, to be given back if it fails.
+#[derive(Default)]
+struct Taken {
+    slots: Vec<Extent>,
+    services: Vec<u32>,
+    backends: Vec<u32>,
+}
+
+/// How full the table is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// Slots in use or in quarantine, and all slots.
+    pub slots: (u32, u32),
+    /// Backend ids in use, and all.
+    pub backends: (u32, u32),
+    /// Installed frontends.
+    pub frontends: usize,
+}
+
+/// The service table of one node.
+#[derive(Debug)]
+pub struct Table {
+    pub(crate) slots: Extents,
+    pub(crate) service_ids: ServiceIds,
+    pub(crate) backend_ids: BackendIds,
+    pub(crate) claims: Claims,
+    owners: HashMap<Arc<str>, BTreeMap<Arc<str>, PortState>>,
+    pub(crate) adopted: HashMap<u32, PortState>,
+    pub(crate) pending: Difference,
+    // Replaced by the pending difference; by the one that was taken last; by one that was applied.
+    retiring: Vec<Retired>,
+    in_flight: Vec<Retired>,
+    quarantine: VecDeque<(Duration, Retired)>,
+}
+
+impl Table {
+    /// An empty table of that many slots and backend ids, for maps that are empty.
+    pub fn new(slots: u32, backend_ids: u32) -> Self {
+        Self {
+            slots: Extents::new(slots),
+            service_ids: ServiceIds::default(),
+            backend_ids: BackendIds::new(backend_ids),
+            claims: Claims::default(),
+            owners: HashMap::new(),
+            adopted: HashMap::new(),
+            pending: Difference::default(),
+            retiring: Vec::new(),
+            in_flight: Vec::new(),
+            quarantine: VecDeque::new(),
+        }
+    }
+
+    /// Makes `ports` all that `owner` has; no ports removes it. Returns the frontends that it asked for and that
+    /// an older service holds.
+    ///
+    /// # Errors
+    /// [`MapsError::TableFull`] when slots or ids run out; then everything stays as it was.
+    pub fn replace(&mut self, owner: &Owner, ports: &[DesiredPort]) -> Result<Vec<Frontend>, MapsError> {
+        let mut before = self.owners.remove(&owner.name).unwrap_or_default();
+        for port in ports.iter().filter(|port| !before.contains_key(&port.name)).collect::<Vec<_>>() {
+            if let Some(state) = self.take_adopted(port) {
+                before.insert(port.name.clone(), state);
+            }
+        }
+        let mut taken = Taken::default();
+        let mut after = BTreeMap::new();
+        for port in ports {
+            match self.build(owner, before.get(&port.name), port, &mut taken) {
+                Ok(state) => {
+                    after.insert(port.name.clone(), state);
+                }
+                Err(error) => {
+                    self.give_back(taken);
+                    if !before.is_empty() {
+                        self.owners.insert(owner.name.clone(), before);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        self.pending.counters.extend(&taken.services);
+        let mut refused = Vec::new();
+        for (name, state) in &after {
+            self.switch(before.remove(name), state, &mut refused);
+        }
+        for (_, state) in before {
+            self.delete(state);
+        }
+        if !after.is_empty() {
+            self.owners.insert(owner.name.clone(), after);
+        }
+        Ok(refused)
+    }
+
+    /// Removes what was adopted from the kernel and has been claimed by no service since. To be called once every
+    /// service that exists has been through [`Table::replace`].
+    pub fn finish_adoption(&mut self) {
+        for (_, state) in std::mem::take(&mut self.adopted) {
+            self.delete(state);
+        }
+    }
+
+    /// What the calls since the last one have to write.
+    pub fn take_difference(&mut self) -> Difference {
+        self.in_flight.append(&mut self.retiring);
+        std::mem::take(&mut self.pending)
+    }
+
+    /// The last difference has been applied at `now` (any monotonic clock): starts the quarantine of what it
+    /// replaced.
+    pub fn applied(&mut self, now: Duration) {
+        self.quarantine.extend(self.in_flight.drain(..).map(|retired| (now, retired)));
+    }
+
+    /// Frees what has been in quarantine long enough at `now`. Returns when to call again, if anything is left.
+    pub fn expire(&mut self, now: Duration) -> Option<Duration> {
+        while let Some((since, retired)) = self.quarantine.front().copied() {
+            if now < since + QUARANTINE {
+                return Some(since + QUARANTINE);
+            }
+            self.quarantine.pop_front();
+            match retired {
+                Retired::Slots(extent) => self.slots.release(extent),
+                Retired::Service(id) => self.service_ids.release(id),
+                Retired::Backend(id) => self.backend_ids.release(id),
+                Retired::Orphan(id) => self.backend_ids.orphan(id),
+            }
+        }
+        None
+    }
+
+    /// How full it is.
+    pub fn fill(&self) -> Fill {
+        Fill {
+            slots: (self.slots.capacity() - self.slots.free(), self.slots.capacity()),
+            backends: (self.backend_ids.used(), self.backend_ids.capacity()),
+            frontends: self.claims.len(),
+        }
+    }
+
+    /// Every service port: owner, port name and service id.
+    pub fn service_ids(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, u32)> {
+        self.owners.iter().flat_map(|(owner, ports)| ports.iter().map(move |(port, s)| (owner, port, s.id)))
+    }
+
+    /// The adopted service port that answers at one of `port`'s frontends, if no other has taken it.
+    fn take_adopted(&mut self, port: &DesiredPort) -> Option<PortState> {
+        if self.adopted.is_empty() {
+            return None;
+        }
+        port.frontends.iter().find_map(|wanted| {
+            let (_, value) = self.claims.held(&wanted.frontend)?;
+            let id = value.id;
+            let known = self.adopted.get(&id)?;
+            known.frontends.contains_key(&wanted.frontend).then(|| self.adopted.remove(&id)).flatten()
+        })
+    }
+
+    /// The state that `port` shall have, given the one it has; takes ids and slots, changes nothing else.
+    fn build(
+        &mut self,
+        owner: &Owner,
+        before: Option<&PortState>,
+        port: &DesiredPort,
+        taken: &mut Taken,
+    ) -> Result<PortState, MapsError> {
+        let id = match before {
+            Some(state) => state.id,
+            None => {
+                let id = self.service_ids.allocate().ok_or(MapsError::TableFull { what: "service ids" })?;
+                taken.services.push(id);
+                id
+            }
+        };
+        let backends = self.lives(before, port, taken)?;
+        let mut pools: Vec<Pool> = Vec::with_capacity(port.pools.len());
+        for endpoints in &port.pools {
+            let contents: Vec<Backend> = endpoints.iter().map(|e| slot(e, &backends)).collect();
+            let pool = self.pool(contents, &pools, before, taken)?;
+            pools.push(pool);
+        }
+        let frontends = port
+            .frontends
+            .iter()
+            .filter_map(|wanted| {
+                let pool = pools.get(wanted.pool)?;
+                let value = ServiceValue {
+                    id,
+                    slice: pool.extent.map_or(0, |extent| extent.start),
+                    count: pool.extent.map_or(0, |extent| extent.length),
+                    flags: wanted.flags,
+                    kind: wanted.kind,
+                    reserved: 0,
+                    affinity_seconds: port.affinity_seconds,
+                };
+                Some((wanted.frontend, value))
+            })
+            .collect();
+        let rank = Rank { created: owner.created, owner: owner.name.clone(), port: port.name.clone() };
+        Ok(PortState { id, rank, backends, pools, frontends })
+    }
+
+    /// Backend ids for the endpoints that are in a pool, and those of draining endpoints that had one.
+    fn lives(
+        &mut self,
+        before: Option<&PortState>,
+        port: &DesiredPort,
+        taken: &mut Taken,
+    ) -> Result<BTreeMap<(IpAddr, u16), Life>, MapsError> {
+        let mut lives: BTreeMap<(IpAddr, u16), Life> = BTreeMap::new();
+        let known = |key: &(IpAddr, u16)| before.and_then(|state| state.backends.get(key)).copied();
+        for key in port.draining.iter() {
+            if let Some(life) = known(key) {
+                lives.insert(*key, Life { active: false, ..life });
+            }
+        }
+        for endpoint in port.pools.iter().flatten() {
+            let key = (endpoint.address, endpoint.port);
+            if lives.get(&key).is_some_and(|life| life.active) {
+                continue;
+            }
+            let life = match known(&key) {
+                Some(life) => Life { active: true, ..life },
+                None => {
+                    let (id, generation) =
+                        self.backend_ids.allocate().ok_or(MapsError::TableFull { what: "backend ids" })?;
+                    taken.backends.push(id);
+                    Life { id, generation, active: true }
+                }
+            };
+            lives.insert(key, life);
+        }
+        Ok(lives)
+    }
+
+    /// A slice with these contents: one that is there, or a fresh one.
+    fn pool(
+        &mut self,
+        backends: Vec<Backend>,
+        made: &[Pool],
+        before: Option<&PortState>,
+        taken: &mut Taken,
+    ) -> Result<Pool, MapsError> {
+        if backends.is_empty() {
+            return Ok(Pool { extent: None, backends });
+        }
+        let there = made.iter().chain(before.into_iter().flat_map(|state| &state.pools));
+        if let Some(pool) = there.into_iter().find(|pool| pool.backends == backends) {
+            return Ok(pool.clone());
+        }
+        let length = u32::try_from(backends.len()).map_err(|_| MapsError::TableFull { what: "slots" })?;
+        let extent = self.slots.allocate(length).ok_or(MapsError::TableFull { what: "slots" })?;
+        taken.slots.push(extent);
+        Ok(Pool { extent: Some(extent), backends })
+    }
+
+    fn give_back(&mut self, taken: Taken) {
+        taken.slots.into_iter().for_each(|extent| self.slots.release(extent));
+        taken.services.into_iter().for_each(|id| self.service_ids.release(id));
+        taken.backends.into_iter().for_each(|id| self.backend_ids.release(id));
+    }
+
+    /// Plans the writes that lead from `before` to `after`, and retires what `after` no longer has.
+    fn switch(&mut self, before: Option<PortState>, after: &PortState, refused: &mut Vec<Frontend>) {
+        let Some(before) = before else {
+            self.switch_states(&BTreeMap::new(), &after.backends);
+            self.write_slices(&[], &after.pools);
+            self.claim(after, refused);
+            return;
+        };
+        self.switch_states(&before.backends, &after.backends);
+        self.write_slices(&before.pools, &after.pools);
+        // A port whose standing falls lets go first, or it would stand in its own way.
+        let falls = before.rank < after.rank;
+        if falls {
+            self.let_go(&before, None);
+        }
+        self.claim(after, refused);
+        if !falls {
+            self.let_go(&before, Some(after));
+        }
+        self.retire_slices(&before.pools, &after.pools);
+    }
+
+    fn switch_states(
+        &mut self,
+        before: &BTreeMap<(IpAddr, u16), Life>,
+        after: &BTreeMap<(IpAddr, u16), Life>,
+    ) {
+        for (key, life) in after {
+            let was_active = before.get(key).is_some_and(|old| old.active);
+            if life.active && !was_active {
+                let active = BackendState { state: STATE_ACTIVE, generation: life.generation };
+                self.pending.states_before.insert(life.id, active);
+                self.pending.states_after.remove(&life.id);
+            } else if !life.active && was_active {
+                let draining = BackendState { state: STATE_DRAINING, generation: life.generation };
+                self.pending.states_after.insert(life.id, draining);
+            }
+        }
+        for (_, life) in before.iter().filter(|(key, _)| !after.contains_key(*key)) {
+            self.pending.states_after.insert(life.id, gone(life.generation));
+            self.retiring.push(Retired::Backend(life.id));
+        }
+    }
+
+    fn write_slices(&mut self, before: &[Pool], after: &[Pool]) {
+        let mut there: Vec<Extent> = before.iter().filter_map(|pool| pool.extent).collect();
+        for pool in after {
+            if let Some(extent) = pool.extent.filter(|extent| !there.contains(extent)) {
+                there.push(extent);
+                self.pending.slices.push((extent.start, pool.backends.clone()));
+            }
+        }
+    }
+
+    fn claim(&mut self, state: &PortState, refused: &mut Vec<Frontend>) {
+        for (frontend, value) in &state.frontends {
+            if !self.claims.set(*frontend, &state.rank, *value, &mut self.pending) {
+                refused.push(*frontend);
+            }
+        }
+    }
+
+    /// Lets go of the frontends of `before` that `after` does not hold under the same rank.
+    fn let_go(&mut self, before: &PortState, after: Option<&PortState>) {
+        for frontend in before.frontends.keys() {
+            let kept = after.is_some_and(|s| s.rank == before.rank && s.frontends.contains_key(frontend));
+            if !kept {
+                self.claims.release(*frontend, &before.rank, &mut self.pending);
+            }
+        }
+    }
+
+    /// Plans the removal of a service port. Its backends may drain: nothing says that its endpoints are gone.
+    fn delete(&mut self, state: PortState) {
+        self.let_go(&state, None);
+        for life in state.backends.values() {
+            if life.active {
+                let draining = BackendState { state: STATE_DRAINING, generation: life.generation };
+                self.pending.states_after.insert(life.id, draining);
+            }
+            self.retiring.push(Retired::Orphan(life.id));
+        }
+        self.retire_slices(&state.pools, &[]);
+        self.retiring.push(Retired::Service(state.id));
+    }
+
+    fn retire_slices(&mut self, before: &[Pool], after: &[Pool]) {
+        let mut done: Vec<Extent> = after.iter().filter_map(|pool| pool.extent).collect();
+        for extent in before.iter().filter_map(|pool| pool.extent) {
+            if !done.contains(&extent) {
+                done.push(extent);
+                self.retiring.push(Retired::Slots(extent));
+            }
+        }
+    }
+}
+
+/// The slot of an endpoint whose backend id has been decided.
+fn slot(endpoint: &Endpoint, lives: &BTreeMap<(IpAddr, u16), Life>) -> Backend {
+    let life = lives.get(&(endpoint.address, endpoint.port)).expect("every endpoint of a pool has a life");
+    Backend {
+        address: to_shared(endpoint.address),
+        port: Be16::new(endpoint.port),
+        flags: if endpoint.local { BACKEND_LOCAL } else { 0 },
+        id: life.id,
+    }
+}
