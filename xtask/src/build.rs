@@ -18,7 +18,7 @@ pub fn binaries(packages: &[&str], release: bool) -> Result<Outcome> {
         command.arg("--release");
     }
     run_visible(&mut command)?;
-    Ok(Outcome::Done(if release { "release".into() } else { String::new() }))
+    Ok(Outcome::Checked(if release { "release".into() } else { String::new() }))
 }
 
 /// Where a binary of the workspace is after a build.

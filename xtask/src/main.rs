@@ -53,7 +53,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Up(arguments) => up::run(&arguments),
+        Command::Up(arguments) => up::run(&arguments).map(|_| ()),
         Command::Down => down::run(),
         Command::Status => status::run(),
         Command::Kubeconfig => status::kubeconfig(),

@@ -11,6 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 pub enum Outcome {
     /// It had to do something; what, in a few words, or nothing to add.
     Done(String),
+    /// It only made sure; what it has to say.
+    Checked(String),
     /// All was as it should be.
     Already,
 }
@@ -53,6 +55,7 @@ impl Progress {
             result.with_context(|| format!("{title}: failed after {}", seconds(begin.elapsed())))?.into();
         let note = match outcome {
             Outcome::Already => "already there".to_owned(),
+            Outcome::Checked(note) => note,
             Outcome::Done(note) => {
                 self.changed += 1;
                 note

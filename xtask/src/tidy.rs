@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use skep_harness::command::output;
 
-use crate::build;
+use crate::{build, packages};
 
 /// A file may not be longer than this, in lines.
 const LINES: usize = 600;
@@ -34,13 +34,13 @@ pub fn run() -> Result<()> {
     }
     let metadata = metadata()?;
     check_dependencies(&metadata, &mut faults)?;
-    check_licences(&metadata, &mut faults);
+    let licences = check_licences(&mut faults);
     let format = output(build::cargo().args(["fmt", "--all", "--check"]));
     if format.is_err() {
         faults.push("the code is not formatted: run `cargo fmt --all`".to_owned());
     }
     if faults.is_empty() {
-        println!("tidy: {} source files, no fault", files.len());
+        println!("tidy: {} source files, no fault; {licences}", files.len());
         return Ok(());
     }
     bail!("{} faults in the tree:\n  {}", faults.len(), faults.join("\n  "));
@@ -135,42 +135,16 @@ fn check_dependencies(metadata: &Value, faults: &mut Vec<String>) -> Result<()> 
     Ok(())
 }
 
-/// Licences that may be linked into Apache-2.0 binaries.
-const LICENCES: [&str; 13] = [
-    "0BSD",
-    "Apache-2.0",
-    "Apache-2.0 WITH LLVM-exception",
-    "BSD-2-Clause",
-    "BSD-3-Clause",
-    "BSL-1.0",
-    "CC0-1.0",
-    "CDLA-Permissive-2.0",
-    "ISC",
-    "MIT",
-    "Unicode-3.0",
-    "Unlicense",
-    "Zlib",
-];
-/// Crates whose licence holds though it is not in the list, with the reason.
-const LICENCE_EXCEPTIONS: [(&str, &str); 2] = [
-    ("libbpf-sys", "libbpf is LGPL-2.1 or BSD-2-Clause; used by tests only"),
-    ("libbpf-rs", "LGPL-2.1 or BSD-2-Clause; used by tests only"),
-];
-
-/// A licence expression holds when each `AND` part has an alternative that is in the list.
-fn check_licences(metadata: &Value, faults: &mut Vec<String>) {
-    for package in metadata["packages"].as_array().into_iter().flatten() {
-        let name = package["name"].as_str().unwrap_or_default();
-        let licence = package["license"].as_str().unwrap_or_default();
-        if !licence_holds(licence) && !LICENCE_EXCEPTIONS.iter().any(|(exempt, _)| *exempt == name) {
-            faults.push(format!("{name}: the licence `{licence}` is not in the list of xtask/src/tidy.rs"));
-        }
+/// Licences and sources of dependencies, by the rules of `deny.toml`. Returns what to say about it.
+fn check_licences(faults: &mut Vec<String>) -> &'static str {
+    if packages::find_program("cargo-deny").is_none() {
+        return "licences not checked: cargo-deny is not installed";
     }
-}
-
-fn licence_holds(expression: &str) -> bool {
-    let plain = expression.replace(['(', ')'], "").replace('/', " OR ");
-    plain.split(" AND ").all(|part| part.split(" OR ").any(|name| LICENCES.contains(&name.trim())))
+    let check = ["deny", "--offline", "--log-level", "error", "check", "licenses", "bans", "sources"];
+    if let Err(error) = output(build::cargo().args(check)) {
+        faults.push(format!("cargo deny: {error:#}"));
+    }
+    "licences checked"
 }
 
 #[cfg(test)]
@@ -199,13 +173,5 @@ mod tests {
         assert!(is_unsafe("let a = unsafe { b() };"));
         assert!(!is_unsafe("// unsafe { b() }"));
         assert!(!is_unsafe("let a = \"unsafe { b() }\";"));
-    }
-
-    #[test]
-    fn licence_holds_when_every_part_has_an_allowed_choice() {
-        assert!(licence_holds("MIT OR GPL-3.0"));
-        assert!(licence_holds("(MIT OR Apache-2.0) AND Unicode-3.0"));
-        assert!(!licence_holds("MIT AND GPL-3.0"));
-        assert!(!licence_holds(""));
     }
 }

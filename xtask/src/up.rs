@@ -19,14 +19,14 @@ pub struct Arguments {
     release: bool,
 }
 
-/// Brings up the cluster and its demo.
-pub fn run(arguments: &Arguments) -> Result<()> {
+/// Brings up the cluster and its demo. Returns how many steps had to change something.
+pub fn run(arguments: &Arguments) -> Result<usize> {
     crate::need_root("up")?;
     let mut progress = Progress::new();
     let cluster = Cluster::new();
     bring_up(&mut progress, &cluster, arguments.release)?;
     show(&progress, &cluster);
-    Ok(())
+    Ok(progress.changed())
 }
 
 fn bring_up(progress: &mut Progress, cluster: &Cluster, release: bool) -> Result<()> {
@@ -45,7 +45,7 @@ fn bring_up(progress: &mut Progress, cluster: &Cluster, release: bool) -> Result
         progress.step(&title, || {
             cluster.wait_ready(node)?;
             cluster.ensure_pod_route(node)?;
-            Ok(false)
+            Ok(Outcome::Checked(String::new()))
         })?;
     }
     progress.step("demo applied", || demo::apply(cluster))?;
@@ -54,8 +54,7 @@ fn bring_up(progress: &mut Progress, cluster: &Cluster, release: bool) -> Result
         progress.step(&title, || {
             let answers = demo::ask(cluster, node, Duration::from_secs(90))?;
             let said: Vec<String> = answers.iter().map(|(pod, count)| format!("{pod} x{count}")).collect();
-            println!("          {}", said.join(", "));
-            Ok(false)
+            Ok(Outcome::Checked(said.join(", ")))
         })?;
     }
     Ok(())
@@ -68,12 +67,12 @@ pub fn build_parts(progress: &mut Progress, release: bool) -> Result<Parts> {
     progress.step("build eBPF object", || {
         let (path, compiler) = ebpf::build()?;
         object = Some(path);
-        Ok(Outcome::Done(compiler))
+        Ok(Outcome::Checked(compiler))
     })?;
     let mut archives = Vec::new();
     progress.step("build images", || {
         archives = images::build()?;
-        Ok(Outcome::Done(format!("{}, {}", images::PAUSE, images::ECHO)))
+        Ok(Outcome::Checked(format!("{}, {}", images::PAUSE, images::ECHO)))
     })?;
     Ok(Parts {
         control: build::binary("skep-control", release),
@@ -106,7 +105,7 @@ fn check_leftovers(cluster: &Cluster) -> Result<()> {
 fn show(progress: &Progress, cluster: &Cluster) {
     let kubeconfig = cluster.layout.kubeconfig();
     let node = &cluster.layout.nodes[0];
-    if progress.changed() <= 2 {
+    if progress.changed() == 0 {
         println!("\nThe cluster was up already; nothing had to be changed ({}).", progress.elapsed());
     } else {
         println!("\nThe cluster is up ({}).", progress.elapsed());
