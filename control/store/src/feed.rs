@@ -87,6 +87,18 @@ impl Feed {
         self.signal.send_modify(|signal| signal.last = last);
     }
 
+    /// Notes that everything up to `revision` is published, though it may hold nothing that watchers see.
+    pub(crate) fn advance(&self, revision: Revision) {
+        {
+            let mut ring = self.ring.write();
+            if ring.last >= revision {
+                return;
+            }
+            ring.last = revision;
+        }
+        self.signal.send_modify(|signal| signal.last = revision);
+    }
+
     /// Forgets the ring and continues at `at`: for a backend that lost sight of a part of the history.
     pub(crate) fn reset(&self, at: Revision) {
         {

@@ -7,6 +7,7 @@
 //! A write goes: precondition, durable commit, [`Feed`](feed), acknowledgement. Every watch reads the feed, a ring of the
 //! newest events in memory, and falls back to the backend's history when it lags or starts further back.
 
+pub mod etcd;
 pub mod memory;
 pub mod sqlite;
 

@@ -1,0 +1,82 @@
+//! Between etcd's messages and the store's types. Pure.
+
+use bytes::Bytes;
+use etcd_client::{Error, EventType};
+
+use crate::{Event, KeyValue, Revision, StoreError};
+
+/// A revision as etcd writes it.
+pub(super) fn number(revision: Revision) -> i64 {
+    i64::try_from(revision.0).unwrap_or(i64::MAX)
+}
+
+/// A revision from what etcd writes.
+pub(super) fn revision(number: i64) -> Revision {
+    Revision(u64::try_from(number).unwrap_or_default())
+}
+
+/// A key with its value.
+pub(super) fn key_value(kv: &etcd_client::KeyValue) -> Result<KeyValue, StoreError> {
+    let key =
+        std::str::from_utf8(kv.key()).map_err(|error| StoreError::backend("read a key of etcd", error))?;
+    Ok(KeyValue {
+        key: key.to_owned(),
+        value: Bytes::copy_from_slice(kv.value()),
+        create_revision: revision(kv.create_revision()),
+        mod_revision: revision(kv.mod_revision()),
+    })
+}
+
+/// The events of one message of a watch.
+#[derive(Debug, Default)]
+pub(super) struct Message {
+    /// The events, without those of keys that are not UTF-8: they cannot be ours.
+    pub(super) events: Vec<Event>,
+    /// The last revision in the message, also of keys that are not UTF-8.
+    pub(super) upto: Revision,
+}
+
+/// Reads one message of a watch with previous values.
+///
+/// # Errors
+/// `Compacted` when etcd no longer has a previous value, because history was compacted meanwhile.
+pub(super) fn message(events: &[etcd_client::Event]) -> Result<Message, StoreError> {
+    let mut message = Message::default();
+    for raw in events {
+        let Some(kv) = raw.kv() else { continue };
+        let at = revision(kv.mod_revision());
+        message.upto = message.upto.max(at);
+        if std::str::from_utf8(kv.key()).is_err() {
+            continue;
+        }
+        let previous = raw.prev_kv().map(key_value).transpose()?;
+        let deleted = raw.event_type() == EventType::Delete;
+        let created = !deleted && kv.create_revision() == kv.mod_revision();
+        if previous.is_none() && !created {
+            return Err(StoreError::Compacted { requested: Revision(at.0.saturating_sub(1)), compacted: at });
+        }
+        let mut current = key_value(kv)?;
+        let key = std::mem::take(&mut current.key);
+        let current = (!deleted).then(|| KeyValue { key: key.clone(), ..current });
+        message.events.push(Event { revision: at, key, current, previous });
+    }
+    Ok(message)
+}
+
+/// The store's error for what etcd says. etcd tells its errors apart by text only.
+pub(super) fn explain(operation: &'static str, error: Error) -> StoreError {
+    if let Error::GRpcStatus(status) = &error {
+        let text = status.message();
+        let nothing = Revision::default();
+        if text.contains("required revision has been compacted") {
+            return StoreError::Compacted { requested: nothing, compacted: nothing };
+        }
+        if text.contains("required revision is a future revision") {
+            return StoreError::Future { requested: nothing, current: nothing };
+        }
+        if text.contains("database space exceeded") {
+            return StoreError::NoSpace(error.into());
+        }
+    }
+    StoreError::backend(operation, error)
+}

@@ -1,0 +1,245 @@
+//! The store on etcd, for more than one control-plane machine.
+//!
+//! Keys and values go to etcd as they are, so that upstream's API server can take turns on the same data. One watch of
+//! the whole key space (`follow`) fills the feed that serves all watches here: since every revision has an event in it,
+//! watchers learn of progress as soon as etcd tells of anything, without asking. Times to live become leases that keys
+//! of the same kind of age share (`leases`).
+//!
+//! Does not start, join or repair etcd. Forgetting history is left to [`Store::compact`] and to etcd's own settings.
+
+mod convert;
+mod follow;
+mod leases;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+pub use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
+use etcd_client::{
+    Client, Compare, CompareOp, GetOptions, PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse,
+};
+use tokio::task::JoinHandle;
+
+use self::convert::{explain, key_value, number, revision};
+use self::follow::Follower;
+use self::leases::Leases;
+use crate::feed::{Feed, FeedBounds};
+use crate::{
+    Expected, KeyValue, ListRequest, Listing, Revision, Store, StoreError, WatchStream, keys, watch,
+};
+
+/// Longest wait for one answer of etcd.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Keys per request of a list.
+const PAGE: usize = 500;
+
+/// Largest answer that is taken, in bytes: a page of the largest values etcd takes by default.
+const LARGEST_ANSWER: usize = 1 << 30;
+
+/// A [`Store`] in an etcd cluster (3.4 or newer).
+pub struct EtcdStore {
+    client: Client,
+    feed: Arc<Feed>,
+    follower: Arc<Follower>,
+    leases: Leases,
+    following: JoinHandle<()>,
+}
+
+impl EtcdStore {
+    /// Connects to the members at `endpoints` (`https://host:2379`); requests go to any that answers.
+    ///
+    /// # Errors
+    /// `Backend` when none answers or the options are refused.
+    pub async fn connect(endpoints: &[String], options: Option<ConnectOptions>) -> Result<Self, StoreError> {
+        let options = options.unwrap_or_default().with_require_leader(true);
+        let client = answer("connect to etcd", Client::connect(endpoints, Some(options))).await?;
+        let at = newest(&client).await?;
+        let feed = Arc::new(Feed::new(at, FeedBounds::default()));
+        let follower = Arc::new(Follower::new(client.clone(), feed.clone()));
+        let following = tokio::spawn(follower.clone().follow());
+        let leases = Leases::new(client.clone());
+        Ok(Self { client, feed, follower, leases, following })
+    }
+
+    async fn transact(&self, key: &str, expected: Expected, write: TxnOp) -> Result<Revision, StoreError> {
+        let wanted = match expected {
+            Expected::Absent => 0,
+            Expected::Revision(revision) => number(revision),
+        };
+        let transaction = Txn::new()
+            .when([Compare::mod_revision(key, CompareOp::Equal, wanted)])
+            .and_then([write])
+            .or_else([TxnOp::get(key, None)]);
+        let mut kv = self.client.kv_client();
+        let response = answer("write to etcd", kv.txn(transaction)).await?;
+        if response.succeeded() {
+            return header_revision(response.header());
+        }
+        let current = match response.op_responses().first() {
+            Some(TxnOpResponse::Get(found)) => found.kvs().first().map(key_value).transpose()?,
+            _ => None,
+        };
+        Err(StoreError::Conflict { key: key.to_owned(), current })
+    }
+
+    /// Refuses a revision that is compacted or has not happened.
+    async fn check(&self, requested: Revision) -> Result<(), StoreError> {
+        let options = GetOptions::new().with_revision(number(requested).max(1)).with_count_only();
+        let mut kv = self.client.kv_client();
+        match answer("check a revision", kv.get("\0", Some(options))).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.refusal(error, requested).await),
+        }
+    }
+
+    /// Puts the revision that was asked for into a refusal.
+    async fn refusal(&self, error: StoreError, requested: Revision) -> StoreError {
+        match error {
+            StoreError::Compacted { .. } => {
+                StoreError::Compacted { requested, compacted: Revision(requested.0 + 1) }
+            }
+            StoreError::Future { .. } => match newest(&self.client).await {
+                Ok(current) => StoreError::Future { requested, current },
+                Err(error) => error,
+            },
+            other => other,
+        }
+    }
+
+    async fn page(
+        &self,
+        start: &str,
+        end: &[u8],
+        limit: usize,
+        at: Option<Revision>,
+    ) -> Result<Page, StoreError> {
+        // etcd knows no empty key, and `\0` as an end means "all that follows".
+        let start = if start.is_empty() { "\0" } else { start };
+        let mut options = GetOptions::new().with_range(end).with_limit(limit as i64);
+        if let Some(at) = at {
+            options = options.with_revision(number(at).max(1));
+        }
+        let mut kv = self.client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
+        let found = answer("list from etcd", kv.get(start, Some(options))).await?;
+        Ok(Page {
+            items: found.kvs().iter().map(key_value).collect::<Result<_, _>>()?,
+            total: found.count().unsigned_abs(),
+            newest: header_revision(found.header())?,
+        })
+    }
+}
+
+struct Page {
+    items: Vec<KeyValue>,
+    /// Keys of the range, with those of the page.
+    total: u64,
+    newest: Revision,
+}
+
+impl Drop for EtcdStore {
+    fn drop(&mut self) {
+        self.following.abort();
+        self.feed.close();
+    }
+}
+
+/// Waits for an answer, but not for ever.
+async fn answer<T>(
+    operation: &'static str,
+    request: impl Future<Output = Result<T, etcd_client::Error>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(PATIENCE, request).await {
+        Ok(answered) => answered.map_err(|error| explain(operation, error)),
+        Err(elapsed) => Err(StoreError::backend(operation, elapsed)),
+    }
+}
+
+/// The newest revision, agreed on by a majority of the members.
+async fn newest(client: &Client) -> Result<Revision, StoreError> {
+    let mut kv = client.kv_client();
+    let found =
+        answer("read etcd's revision", kv.get("\0", Some(GetOptions::new().with_count_only()))).await?;
+    header_revision(found.header())
+}
+
+fn header_revision(header: Option<&ResponseHeader>) -> Result<Revision, StoreError> {
+    header
+        .map(|header| revision(header.revision()))
+        .ok_or_else(|| StoreError::backend("read etcd's answer", "no header"))
+}
+
+#[async_trait]
+impl Store for EtcdStore {
+    async fn current_revision(&self) -> Result<Revision, StoreError> {
+        newest(&self.client).await
+    }
+
+    async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
+        let mut kv = self.client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
+        let found = answer("get from etcd", kv.get(key, None)).await?;
+        Ok((found.kvs().first().map(key_value).transpose()?, header_revision(found.header())?))
+    }
+
+    async fn list(&self, request: ListRequest) -> Result<Listing, StoreError> {
+        let mut start = keys::range_start(&request.prefix, request.start_after.as_deref());
+        let end = keys::prefix_end(request.prefix.as_bytes()).unwrap_or_else(|| b"\0".to_vec());
+        let limit = if request.limit == 0 { usize::MAX } else { request.limit };
+        let mut listing =
+            Listing { items: Vec::new(), revision: request.revision.unwrap_or_default(), remaining: 0 };
+        let mut at = request.revision;
+        loop {
+            let room = PAGE.min(limit - listing.items.len());
+            let page = match self.page(&start, &end, room, at).await {
+                Ok(page) => page,
+                Err(error) => return Err(self.refusal(error, at.unwrap_or_default()).await),
+            };
+            // The first page fixes the snapshot.
+            listing.revision = *at.get_or_insert(page.newest);
+            listing.remaining = page.total.saturating_sub(page.items.len() as u64);
+            listing.items.extend(page.items);
+            if listing.remaining == 0 || listing.items.len() >= limit {
+                return Ok(listing);
+            }
+            start = keys::range_start(&request.prefix, listing.items.last().map(|kv| kv.key.as_str()));
+        }
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: Expected,
+        ttl: Option<Duration>,
+    ) -> Result<Revision, StoreError> {
+        let options = match ttl {
+            Some(ttl) => Some(PutOptions::new().with_lease(self.leases.lease(ttl).await?)),
+            None => None,
+        };
+        self.transact(key, expected, TxnOp::put(key, value, options)).await
+    }
+
+    async fn delete(&self, key: &str, expected: Revision) -> Result<Revision, StoreError> {
+        self.transact(key, Expected::Revision(expected), TxnOp::delete(key, None)).await
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<WatchStream, StoreError> {
+        self.check(after).await?;
+        Ok(watch::stream(self.feed.clone(), self.follower.clone(), prefix.to_owned(), after))
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+        let mut kv = self.client.kv_client();
+        match answer("compact etcd", kv.compact(number(revision), None)).await {
+            // Somebody else has done as much or more.
+            Ok(_) | Err(StoreError::Compacted { .. }) => Ok(()),
+            Err(error) => Err(self.refusal(error, revision).await),
+        }
+    }
+}
