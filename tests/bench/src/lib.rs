@@ -3,6 +3,8 @@
 //! A benchmark measures what it claims and its baseline in the same run, so that a figure is a ratio that holds on
 //! another machine. Each is one file; [`ALL`] lists them.
 
+pub mod store;
+
 use std::path::PathBuf;
 
 /// What a benchmark is given.
@@ -36,4 +38,4 @@ impl Figure {
 pub type Benchmark = fn(&Context) -> anyhow::Result<Vec<Figure>>;
 
 /// All benchmarks, by name.
-pub const ALL: &[(&str, Benchmark)] = &[];
+pub const ALL: &[(&str, Benchmark)] = &[("store", store::run)];
