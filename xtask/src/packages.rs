@@ -32,6 +32,9 @@ const LLVM: &str = "22";
 /// The release of bpf-linker that fits it.
 const BPF_LINKER: &str = "0.13";
 
+/// The releases of cargo-deny that read `deny.toml` as it is.
+const CARGO_DENY: &str = "^0.20";
+
 /// What is about to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -61,11 +64,17 @@ pub fn ensure(purpose: Purpose) -> Result<Outcome> {
     if !missing.is_empty() {
         install(&missing)?;
     }
-    let linker = ensure_bpf_linker()?;
-    let mut said = missing.join(" ");
-    if linker {
-        said = format!("{said} bpf-linker").trim().to_owned();
+    let mut said = missing.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    if ensure_bpf_linker()? {
+        said.push("bpf-linker".to_owned());
     }
+    if purpose == Purpose::Tests && cargo_program("cargo-deny").is_none() {
+        let mut command = Command::new("cargo");
+        command.args(["install", "--quiet", "--locked", "cargo-deny", "--version", CARGO_DENY]);
+        output(&mut command).context("cargo-deny cannot be built")?;
+        said.push("cargo-deny".to_owned());
+    }
+    let said = said.join(" ");
     Ok(if said.is_empty() { Outcome::Already } else { Outcome::Done(said) })
 }
 
@@ -83,11 +92,16 @@ pub fn check_ebpf() -> Result<()> {
 
 /// bpf-linker, wherever cargo or the path has it.
 pub fn bpf_linker() -> Option<PathBuf> {
-    find_program("bpf-linker").or_else(|| {
+    cargo_program("bpf-linker")
+}
+
+/// A program that `cargo install` makes, on the path or where cargo puts it.
+pub fn cargo_program(name: &str) -> Option<PathBuf> {
+    find_program(name).or_else(|| {
         let home = std::env::var_os("CARGO_HOME")
             .map(PathBuf::from)
             .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")))?;
-        Some(home.join("bin/bpf-linker")).filter(|path| path.exists())
+        Some(home.join("bin").join(name)).filter(|path| path.exists())
     })
 }
 
@@ -160,7 +174,7 @@ fn llvm_prefix() -> String {
 
 fn install_line() -> String {
     format!(
-        "LLVM_PREFIX={} cargo install bpf-linker --locked --version ^{BPF_LINKER} --no-default-features --features llvm-{LLVM}",
+        "LLVM_PREFIX={} cargo install bpf-linker --quiet --version ^{BPF_LINKER} --no-default-features --features llvm-{LLVM}",
         llvm_prefix()
     )
 }

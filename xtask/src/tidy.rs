@@ -137,10 +137,10 @@ fn check_dependencies(metadata: &Value, faults: &mut Vec<String>) -> Result<()> 
 
 /// Licences and sources of dependencies, by the rules of `deny.toml`. Returns what to say about it.
 fn check_licences(faults: &mut Vec<String>) -> &'static str {
-    if packages::find_program("cargo-deny").is_none() {
+    if packages::cargo_program("cargo-deny").is_none() {
         return "licences not checked: cargo-deny is not installed";
     }
-    let check = ["deny", "--offline", "--log-level", "error", "check", "licenses", "bans", "sources"];
+    let check = ["deny", "--log-level", "error", "check", "licenses", "bans", "sources"];
     if let Err(error) = output(build::cargo().args(check)) {
         faults.push(format!("cargo deny: {error:#}"));
     }
