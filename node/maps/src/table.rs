@@ -204,9 +204,10 @@ impl Table {
         }
     }
 
-    /// Every service port: owner, port name and service id.
-    pub fn service_ids(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, u32)> {
-        self.owners.iter().flat_map(|(owner, ports)| ports.iter().map(move |(port, s)| (owner, port, s.id)))
+    /// The service ports of `owner`: name and service id.
+    pub fn ports_of(&self, owner: &str) -> Vec<(Arc<str>, u32)> {
+        let ports = self.owners.get(owner).into_iter().flatten();
+        ports.map(|(name, state)| (name.clone(), state.id)).collect()
     }
 
     /// The adopted service port that answers at one of `port`'s frontends, if no other has taken it.

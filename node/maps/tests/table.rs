@@ -1,4 +1,5 @@
 //! The service table against the fake: what is written, in which phase, and that nothing in use is ever overwritten.
+#![allow(clippy::unwrap_used)] // a test
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,1 +1,22 @@
 //! Services and EndpointSlices to desired map contents: a pure plan.
+//!
+//! Observes both kinds ([`state`]), chooses endpoints ([`endpoints`]), plans each touched service alone ([`plan`]), and
+//! hands the difference to a [`skep_maps::Dataplane`] ([`engine`]). Which ids and slots a service gets is decided in
+//! `skep-maps`; how they get into the kernel in `skep-dataplane`. A change of one EndpointSlice costs one service's
+//! entries, whatever the number of services.
+
+pub mod endpoints;
+pub mod engine;
+mod error;
+mod metrics;
+pub mod model;
+pub mod plan;
+mod run;
+pub mod state;
+#[cfg(test)]
+mod tests;
+
+pub use error::ServicesError;
+pub use metrics::Metrics;
+pub use plan::NodeView;
+pub use run::run;

@@ -1,0 +1,148 @@
+//! Keeps the tables equal to what was observed: plans the services that changed, applies the difference.
+//!
+//! Owns the service table and the decision what to plan when. No clock, no tasks: [`crate::run`] drives it. States:
+//!
+//! | state | on | to |
+//! |---|---|---|
+//! | waiting | both kinds listed | adopting |
+//! | adopting | tables read, every service planned, leftovers deleted | following |
+//! | following | a service changed: it is planned | following |
+//! | following | a difference could not be applied | adopting (what the kernel holds is unknown) |
+//!
+//! Before both kinds have been listed nothing is written: what an earlier agent left goes on working.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::runtime::watcher::Event;
+use skep_maps::dataplane::adopt;
+use skep_maps::table::{Fill, QUARANTINE};
+use skep_maps::{Dataplane, MapsError, Owner, Table};
+
+use crate::error::ServicesError;
+use crate::model::ServiceName;
+use crate::plan::{NodeView, owner, plan};
+use crate::state::Observed;
+
+/// A service port in the table: its name within the service, and its id.
+pub type PortId = (Arc<str>, u32);
+
+/// What one [`Engine::sync`] did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Services that were planned, with the ports that they have now.
+    pub planned: Vec<(ServiceName, Vec<PortId>)>,
+    /// Entries written.
+    pub written: usize,
+    /// Services that did not fit; they are tried again.
+    pub refused: usize,
+    /// When to call again although nothing changes; any monotonic clock.
+    pub again: Option<Duration>,
+}
+
+/// Everything between the watches and the dataplane.
+pub struct Engine {
+    dataplane: Arc<dyn Dataplane>,
+    node: NodeView,
+    observed: Observed,
+    table: Option<Table>,
+    postponed: BTreeSet<ServiceName>,
+}
+
+impl Engine {
+    /// An engine that has seen nothing yet.
+    pub fn new(dataplane: Arc<dyn Dataplane>, node: NodeView) -> Self {
+        Self { dataplane, node, observed: Observed::new(), table: None, postponed: BTreeSet::new() }
+    }
+
+    /// Takes in an event of the Service watch.
+    pub fn on_service(&mut self, event: Event<Service>) {
+        self.observed.on_service(event);
+    }
+
+    /// Takes in an event of the EndpointSlice watch.
+    pub fn on_slice(&mut self, event: Event<EndpointSlice>) {
+        self.observed.on_slice(event);
+    }
+
+    /// What was observed so far.
+    pub fn observed(&self) -> &Observed {
+        &self.observed
+    }
+
+    /// How full the tables are; `None` before they are taken over.
+    pub fn fill(&self) -> Option<Fill> {
+        self.table.as_ref().map(Table::fill)
+    }
+
+    /// True when there is enough to write that a thread that may block should do it.
+    pub fn is_bulky(&self) -> bool {
+        self.table.is_none() || self.observed.dirty_count() > 64
+    }
+
+    /// Brings the tables to what was observed. `now` is any monotonic clock.
+    ///
+    /// # Errors
+    /// [`ServicesError::Adopt`] and [`ServicesError::Apply`]; call again after a while.
+    pub fn sync(&mut self, now: Duration) -> Result<Outcome, ServicesError> {
+        if !self.observed.is_complete() {
+            return Ok(Outcome::default());
+        }
+        let adopting = self.table.is_none();
+        let mut table = match self.table.take() {
+            Some(table) => table,
+            None => {
+                self.observed.touch_all();
+                adopt(&*self.dataplane).map_err(ServicesError::Adopt)?
+            }
+        };
+        let quarantine = table.expire(now);
+        let mut outcome = Outcome::default();
+        let mut dirty = self.observed.take_dirty();
+        dirty.append(&mut self.postponed);
+        for name in dirty {
+            self.plan_one(&mut table, name, &mut outcome);
+        }
+        if adopting {
+            table.finish_adoption();
+        }
+        let difference = table.take_difference();
+        outcome.written = difference.len();
+        if !difference.is_empty() {
+            self.dataplane.apply(&difference).map_err(|source| {
+                // The table is dropped here: the next call adopts what the kernel holds.
+                ServicesError::Apply { entries: difference.len(), source }
+            })?;
+        }
+        table.applied(now);
+        let retry = (!self.postponed.is_empty()).then_some(now + QUARANTINE);
+        outcome.again = [quarantine, table.expire(now), retry].into_iter().flatten().min();
+        self.table = Some(table);
+        Ok(outcome)
+    }
+
+    fn plan_one(&mut self, table: &mut Table, name: ServiceName, outcome: &mut Outcome) {
+        let (owner, ports) = match self.observed.service(&name) {
+            Some(service) => (owner(service), plan(service, self.observed.slices(&name), &self.node)),
+            None => (Owner { name: name.to_string().into(), created: 0 }, Vec::new()),
+        };
+        match table.replace(&owner, &ports) {
+            Ok(refused) => {
+                for frontend in refused {
+                    tracing::warn!(service = %name, %frontend, "another service has this address and port");
+                }
+                let ports = table.ports_of(&owner.name);
+                outcome.planned.push((name, ports));
+            }
+            Err(error) => {
+                let reason: &MapsError = &error;
+                tracing::error!(service = %name, error = %reason, "the service keeps its former backends");
+                outcome.refused += 1;
+                self.postponed.insert(name);
+            }
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The engine over the fake dataplane: what is written when, and what happens when writing fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::channel::mpsc;
+use kube::runtime::watcher::Event;
+use serde_json::json;
+use skep_maps::Dataplane;
+use skep_maps::fake::FakeDataplane;
+use skep_maps::suite::reachable;
+use tokio::sync::watch;
+
+use super::{node, service, slice, spec};
+use crate::engine::Engine;
+use crate::error::ServicesError;
+use crate::metrics::Metrics;
+use crate::run::{Change, follow};
+
+const NOW: Duration = Duration::ZERO;
+
+fn engine(dataplane: &Arc<FakeDataplane>) -> Engine {
+    Engine::new(dataplane.clone(), node())
+}
+
+/// Tells the engine of complete lists.
+fn list(engine: &mut Engine, services: &[(&str, &str)], slices: &[(&str, &str, &[&str])]) {
+    engine.on_service(Event::Init);
+    for (name, address) in services {
+        engine.on_service(Event::InitApply(service(name, spec(&[address], json!({})))));
+    }
+    engine.on_service(Event::InitDone);
+    engine.on_slice(Event::Init);
+    for (name, suffix, endpoints) in slices {
+        engine.on_slice(Event::InitApply(slice(name, suffix, endpoints)));
+    }
+    engine.on_slice(Event::InitDone);
+}
+
+/// What the ClusterIP of that address leads to.
+fn leads_to(dataplane: &FakeDataplane, address: &str) -> Option<Vec<String>> {
+    let address: std::net::IpAddr = address.parse().unwrap();
+    reachable(dataplane).into_iter().find(|(frontend, _)| frontend.address == address).map(|(_, list)| list)
+}
+
+#[test]
+fn sync_before_both_lists_are_complete_writes_nothing() {
+    let dataplane = Arc::new(FakeDataplane::new(64, 64));
+    let mut engine = engine(&dataplane);
+    engine.on_service(Event::Init);
+    engine.on_service(Event::InitApply(service("web", spec(&["10.96.0.7"], json!({})))));
+    engine.on_service(Event::InitDone);
+    assert_eq!(engine.sync(NOW).unwrap().written, 0);
+    engine.on_slice(Event::Init);
+    assert_eq!(engine.sync(NOW).unwrap().written, 0);
+    engine.on_slice(Event::InitDone);
+    assert!(engine.sync(NOW).unwrap().written > 0);
+    assert_eq!(leads_to(&dataplane, "10.96.0.7"), Some(vec![]));
+}
+
+#[test]
+fn sync_one_slice_changed_plans_its_service_alone() {
+    let dataplane = Arc::new(FakeDataplane::new(64, 64));
+    let mut engine = engine(&dataplane);
+    list(
+        &mut engine,
+        &[("a", "10.96.0.1"), ("b", "10.96.0.2")],
+        &[("a", "1", &["10.0.0.1 n1"]), ("b", "1", &["10.0.0.2 n1"])],
+    );
+    engine.sync(NOW).unwrap();
+    engine.on_slice(Event::Apply(slice("b", "1", &["10.0.0.2 n1", "10.0.0.3 n2"])));
+    let outcome = engine.sync(NOW).unwrap();
+    assert_eq!(outcome.planned.iter().map(|(name, _)| name.name.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(leads_to(&dataplane, "10.96.0.2").unwrap(), ["10.0.0.2 8080", "10.0.0.3 8080"]);
+    // An event that changes nothing that matters plans nothing.
+    let mut same = slice("b", "1", &["10.0.0.2 n1", "10.0.0.3 n2"]);
+    same.metadata.annotations = Some([("touched".to_owned(), "yes".to_owned())].into());
+    engine.on_slice(Event::Apply(same));
+    assert_eq!((engine.sync(NOW).unwrap().planned, engine.observed().endpoint_count()), (vec![], 3));
+}
+
+#[test]
+fn sync_second_slice_of_a_service_adds_its_endpoints_and_its_removal_takes_them() {
+    let dataplane = Arc::new(FakeDataplane::new(64, 64));
+    let mut engine = engine(&dataplane);
+    list(&mut engine, &[("a", "10.96.0.1")], &[("a", "1", &["10.0.0.1 n1"])]);
+    engine.on_slice(Event::Apply(slice("a", "2", &["10.0.0.2 n1"])));
+    engine.sync(NOW).unwrap();
+    assert_eq!(leads_to(&dataplane, "10.96.0.1").unwrap(), ["10.0.0.1 8080", "10.0.0.2 8080"]);
+    engine.on_slice(Event::Delete(slice("a", "1", &["10.0.0.1 n1"])));
+    engine.sync(NOW).unwrap();
+    assert_eq!(leads_to(&dataplane, "10.96.0.1").unwrap(), ["10.0.0.2 8080"]);
+    engine.on_service(Event::Delete(service("a", spec(&["10.96.0.1"], json!({})))));
+    engine.sync(NOW).unwrap();
+    assert_eq!(reachable(&*dataplane).len(), 0);
+}
+
+#[test]
+fn relist_without_a_service_removes_it() {
+    let dataplane = Arc::new(FakeDataplane::new(64, 64));
+    let mut engine = engine(&dataplane);
+    list(&mut engine, &[("a", "10.96.0.1"), ("b", "10.96.0.2")], &[("a", "1", &["10.0.0.1 n1"])]);
+    engine.sync(NOW).unwrap();
+    list(&mut engine, &[("a", "10.96.0.1")], &[]);
+    engine.sync(NOW).unwrap();
+    assert_eq!(leads_to(&dataplane, "10.96.0.1"), Some(vec![]));
+    assert_eq!(leads_to(&dataplane, "10.96.0.2"), None);
+}
+
+#[test]
+fn restart_with_nothing_changed_writes_no_service() {
+    let dataplane = Arc::new(FakeDataplane::new(64, 64));
+    let services = [("a", "10.96.0.1"), ("b", "10.96.0.2")];
+    let slices: [(&str, &str, &[&str]); 1] = [("a", "1", &["10.0.0.1 n1"])];
+    let mut first = engine(&dataplane);
+    list(&mut first, &services, &slices);
+    first.sync(NOW).unwrap();
+    let mut second = engine(&dataplane);
+    list(&mut second, &services, &slices);
+    second.sync(NOW).unwrap();
+    let state = dataplane.state();
+    let last = state.applied.last().unwrap();
+    assert!(last.services.is_empty() && last.slices.is_empty() && last.states_after.is_empty());
+}
+
+#[test]
+fn sync_that_fails_is_repaired_by_the_next() {
+    let dataplane = Arc::new(FakeDataplane::new(64, 64));
+    let mut engine = engine(&dataplane);
+    list(&mut engine, &[("a", "10.96.0.1"), ("b", "10.96.0.2")], &[("a", "1", &["10.0.0.1 n1"])]);
+    dataplane.state().service_capacity = Some(1);
+    assert!(matches!(engine.sync(NOW), Err(ServicesError::Apply { .. })));
+    assert_eq!(dataplane.services().unwrap().len(), 1);
+    dataplane.state().service_capacity = None;
+    engine.sync(NOW).unwrap();
+    assert_eq!(leads_to(&dataplane, "10.96.0.1").unwrap(), ["10.0.0.1 8080"]);
+    assert_eq!(leads_to(&dataplane, "10.96.0.2"), Some(vec![]));
+}
+
+#[test]
+fn sync_service_that_does_not_fit_is_tried_again_when_slots_are_free() {
+    let dataplane = Arc::new(FakeDataplane::new(3, 64));
+    let mut engine = engine(&dataplane);
+    list(&mut engine, &[("a", "10.96.0.1")], &[("a", "1", &["10.0.0.1 n1", "10.0.0.2 n1"])]);
+    engine.sync(NOW).unwrap();
+    engine.on_slice(Event::Apply(slice("a", "1", &["10.0.0.3 n1", "10.0.0.4 n1"])));
+    let outcome = engine.sync(NOW).unwrap();
+    assert_eq!((outcome.refused, outcome.written), (1, 0));
+    assert_eq!(leads_to(&dataplane, "10.96.0.1").unwrap(), ["10.0.0.1 8080", "10.0.0.2 8080"]);
+    engine.on_slice(Event::Apply(slice("a", "1", &["10.0.0.3 n1"])));
+    assert_eq!(engine.sync(NOW).unwrap().refused, 0);
+    assert_eq!(leads_to(&dataplane, "10.96.0.1").unwrap(), ["10.0.0.3 8080"]);
+    engine.on_slice(Event::Apply(slice("a", "1", &["10.0.0.3 n1", "10.0.0.4 n1"])));
+    let outcome = engine.sync(NOW).unwrap();
+    assert_eq!(outcome.refused, 1);
+    assert_eq!(engine.sync(outcome.again.unwrap()).unwrap().refused, 0);
+    assert_eq!(leads_to(&dataplane, "10.96.0.1").unwrap(), ["10.0.0.3 8080", "10.0.0.4 8080"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn follow_failed_sync_is_retried_without_a_change_and_ends_on_shutdown() {
+    let dataplane = Arc::new(FakeDataplane::new(64, 64));
+    dataplane.state().service_capacity = Some(0);
+    let registry = prometheus::Registry::new();
+    let metrics = Metrics::register(&registry, dataplane.clone()).unwrap();
+    let (changes, receiver) = mpsc::unbounded();
+    for change in [
+        Change::Service(Box::new(Event::Init)),
+        Change::Service(Box::new(Event::InitApply(service("a", spec(&["10.96.0.1"], json!({})))))),
+        Change::Service(Box::new(Event::InitDone)),
+        Change::Slice(Box::new(Event::Init)),
+        Change::Slice(Box::new(Event::InitDone)),
+    ] {
+        changes.unbounded_send(change).unwrap();
+    }
+    let (stop, shutdown) = watch::channel(false);
+    let task = tokio::spawn(follow(receiver.boxed(), engine(&dataplane), metrics, shutdown));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(dataplane.services().unwrap(), vec![]);
+    dataplane.state().service_capacity = None;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(leads_to(&dataplane, "10.96.0.1"), Some(vec![]));
+    let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    assert!(text.contains("skep_services_services 1"), "{text}");
+    assert!(
+        text.contains(
+            r#"skep_service_connections_total{namespace="default",port="http/6/IPv4",service="a"} 0"#
+        )
+    );
+    assert!(!text.contains("skep_services_sync_failures_total 0"), "{text}");
+    stop.send(true).unwrap();
+    task.await.unwrap().unwrap();
+}
