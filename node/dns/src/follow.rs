@@ -30,6 +30,7 @@ pub(crate) async fn follow(zone: Arc<RwLock<Zone>>, client: Client, shutdown: wa
                     }
                 },
                 Change::Remove(namespace, name) => zone.remove_service(namespace, name),
+                Change::Listed => zone.services_listed(),
             }
         })
     };
@@ -41,6 +42,7 @@ pub(crate) async fn follow(zone: Arc<RwLock<Zone>>, client: Client, shutdown: wa
                 None => zone.remove_slice(&slice.namespace().unwrap_or_default(), &slice.name_any()),
             },
             Change::Remove(namespace, name) => zone.remove_slice(namespace, name),
+            Change::Listed => zone.slices_listed(),
         }
     });
     tokio::join!(services, slices);
@@ -50,6 +52,8 @@ pub(crate) async fn follow(zone: Arc<RwLock<Zone>>, client: Client, shutdown: wa
 enum Change<'a, K> {
     Set(&'a K),
     Remove(&'a str, &'a str),
+    /// Everything that exists was set.
+    Listed,
 }
 
 /// Watches one kind. After a new list, what the list did not hold is removed.
@@ -87,6 +91,7 @@ async fn follow_kind<K>(
                     take(Change::Remove(namespace, name));
                 }
                 known = std::mem::take(&mut listed);
+                take(Change::Listed);
             }
             Some(Ok(watcher::Event::Apply(object))) => {
                 known.insert(key(&object));

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hickory_proto::op::{Metadata, OpCode, ResponseCode};
+use hickory_proto::op::{Edns, Metadata, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_server::net::runtime::Time;
@@ -17,14 +18,18 @@ use crate::zone::{Answer, Data, Kind, Zone};
 
 /// How long an answer may be kept, in seconds: names follow their pods.
 const TTL: u32 = 5;
+/// The largest datagram that is sent: no IPv6 path cuts it in pieces (DNS flag day 2020).
+const DATAGRAM: u16 = 1232;
 /// How many aliases are followed.
 const ALIASES: usize = 8;
 
 /// The handler of every socket.
 pub(crate) struct Handler {
-    pub(crate) zone: Arc<RwLock<Zone>>,
-    pub(crate) upstreams: Vec<SocketAddr>,
-    pub(crate) metrics: DnsMetrics,
+    zone: Arc<RwLock<Zone>>,
+    upstreams: Vec<SocketAddr>,
+    metrics: DnsMetrics,
+    /// Moves on with every answer, so that clients that take the first address spread over all.
+    turn: AtomicUsize,
 }
 
 /// A response before it is encoded.
@@ -55,13 +60,12 @@ impl RequestHandler for Handler {
         metadata.authoritative = reply.authoritative;
         metadata.recursion_available = !self.upstreams.is_empty();
         let none: [Record; 0] = [];
-        let response = MessageResponseBuilder::from_message_request(request).build(
-            metadata,
-            &reply.answers,
-            &reply.authorities,
-            &none,
-            &none,
-        );
+        let edns = extension(request);
+        let mut builder = MessageResponseBuilder::from_message_request(request);
+        if let Some(edns) = &edns {
+            builder.edns(edns);
+        }
+        let response = builder.build(metadata, &reply.answers, &reply.authorities, &none, &none);
         match handle.send_response(response).await {
             Ok(info) => info,
             Err(error) => {
@@ -77,7 +81,21 @@ impl RequestHandler for Handler {
     }
 }
 
+/// The sizes that may be used, when the client says that it knows of them (RFC 6891).
+fn extension(request: &Request) -> Option<Edns> {
+    let asked = request.edns.as_ref()?;
+    let mut edns = Edns::new();
+    edns.set_max_payload(asked.max_payload().clamp(512, DATAGRAM));
+    edns.set_version(0);
+    Some(edns)
+}
+
 impl Handler {
+    /// A handler that answers from `zone`.
+    pub(crate) fn new(zone: Arc<RwLock<Zone>>, upstreams: Vec<SocketAddr>, metrics: DnsMetrics) -> Self {
+        Self { zone, upstreams, metrics, turn: AtomicUsize::new(0) }
+    }
+
     async fn reply(&self, request: &Request) -> Reply {
         if request.metadata.op_code != OpCode::Query {
             return Reply::failure(ResponseCode::NotImp);
@@ -89,6 +107,7 @@ impl Handler {
         let answer = self.zone.read().answer(&labels, kind);
         match answer {
             Answer::Elsewhere => self.forward(request.as_slice()).await,
+            Answer::NotYet => Reply::failure(ResponseCode::ServFail),
             Answer::NoName => self.negative(ResponseCode::NXDomain),
             Answer::Records(records) if records.is_empty() => self.negative(ResponseCode::NoError),
             Answer::Records(records) => self.positive(&name, records, kind).await,
@@ -109,13 +128,15 @@ impl Handler {
                 Data::Alias(target) => Some(target.clone()),
                 _ => None,
             });
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % records.len().max(1);
+            records.rotate_left(turn);
             reply.answers.extend(records.iter().filter_map(|data| record(&owner, data)));
             let (Some(target), Kind::A | Kind::Aaaa) = (alias, kind) else { break };
             let Ok(next) = Name::from_utf8(format!("{target}.")) else { break };
             let answer = self.zone.read().answer(&labels(&next), kind);
             match answer {
                 Answer::Records(found) => (owner, records) = (next, found),
-                Answer::NoName => break,
+                Answer::NoName | Answer::NotYet => break,
                 Answer::Elsewhere => {
                     reply.answers.extend(self.resolve(&next, kind).await);
                     break;

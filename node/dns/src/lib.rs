@@ -13,10 +13,12 @@ use parking_lot::RwLock;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 
+mod answer;
 mod follow;
 mod forward;
 mod handler;
 mod metrics;
+mod names;
 #[cfg(test)]
 mod tests;
 pub mod view;
@@ -82,7 +84,7 @@ async fn bind(
     zone: Arc<RwLock<Zone>>,
     metrics: DnsMetrics,
 ) -> Result<Server<handler::Handler>, DnsError> {
-    let mut server = Server::new(handler::Handler { zone, upstreams: config.upstreams.clone(), metrics });
+    let mut server = Server::new(handler::Handler::new(zone, config.upstreams.clone(), metrics));
     for address in &config.listen {
         let failed = |source| DnsError::Listen { address: *address, source };
         server.register_socket(UdpSocket::bind(address).await.map_err(failed)?);

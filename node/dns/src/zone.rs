@@ -1,67 +1,19 @@
 //! The cluster's zone: what each name answers. Pure.
 //!
 //! Source: the Kubernetes DNS-based service discovery specification, version 1.1.0, and its `pod` names as CoreDNS
-//! serves them. Names are handled as lower-case labels below the cluster's domain, the leftmost first.
+//! serves them. Names are handled as lower-case labels below the cluster's domain, the leftmost first. A change costs
+//! what changed: every look-up, reverse ones too, goes through an index.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 
+use crate::answer::select;
+pub use crate::answer::{Answer, Data, Kind};
+use crate::names::{address_of, reverse};
 use crate::view::{EndpointView, ServiceKind, ServiceView, SliceView};
 
 /// The version of the specification that `dns-version` answers with.
 pub const SPECIFICATION: &str = "1.1.0";
-
-/// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// IPv4 addresses.
-    A,
-    /// IPv6 addresses.
-    Aaaa,
-    /// Ports and the names that have them.
-    Srv,
-    /// The name of an address.
-    Ptr,
-    /// Text.
-    Txt,
-    /// The real name.
-    Cname,
-    /// Everything.
-    Any,
-    /// A type that no name here has.
-    Other,
-}
-
-/// One record's data.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Data {
-    /// An address of either family.
-    Address(IpAddr),
-    /// A port, and the full name that has it.
-    Service {
-        /// The port.
-        port: u16,
-        /// The name, absolute, without the final dot.
-        target: String,
-    },
-    /// A name, absolute, without the final dot.
-    Pointer(String),
-    /// The real name, absolute, without the final dot.
-    Alias(String),
-    /// Text.
-    Text(String),
-}
-
-/// The answer to a question.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The name is not in this zone: ask elsewhere.
-    Elsewhere,
-    /// The name does not exist.
-    NoName,
-    /// The name exists and has these records of the kind asked for, perhaps none.
-    Records(Vec<Data>),
-}
 
 /// All names of one cluster.
 #[derive(Clone, Debug)]
@@ -72,28 +24,71 @@ pub struct Zone {
     slices: HashMap<(String, String), SliceView>,
     /// Slice names by namespace and service.
     slices_of: HashMap<(String, String), Vec<String>>,
+    /// Who has an address, for reverse names.
+    owners: HashMap<IpAddr, BTreeSet<Owner>>,
+    services_listed: bool,
+    slices_listed: bool,
+}
+
+/// Who has an address: namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Service(String, String),
+    Slice(String, String),
 }
 
 impl Zone {
-    /// An empty zone for a domain such as `cluster.local`.
+    /// An empty zone for a domain such as `cluster.local`. It answers [`Answer::NotYet`] instead of denying a name until
+    /// both [`Zone::services_listed`] and [`Zone::slices_listed`] were called.
     pub fn new(domain: &str) -> Self {
         let domain = domain.trim_end_matches('.').to_lowercase().split('.').map(str::to_owned).collect();
-        Self { domain, services: BTreeMap::new(), slices: HashMap::new(), slices_of: HashMap::new() }
+        Self {
+            domain,
+            services: BTreeMap::new(),
+            slices: HashMap::new(),
+            slices_of: HashMap::new(),
+            owners: HashMap::new(),
+            services_listed: false,
+            slices_listed: false,
+        }
+    }
+
+    /// Every Service that exists was set.
+    pub fn services_listed(&mut self) {
+        self.services_listed = true;
+    }
+
+    /// Every EndpointSlice that exists was set.
+    pub fn slices_listed(&mut self) {
+        self.slices_listed = true;
     }
 
     /// Sets or replaces a Service.
     pub fn set_service(&mut self, service: ServiceView) {
-        self.services.insert((service.namespace.clone(), service.name.clone()), service);
+        self.remove_service(&service.namespace, &service.name);
+        let key = (service.namespace.clone(), service.name.clone());
+        for address in cluster_addresses(&service) {
+            self.own(*address, Owner::Service(key.0.clone(), key.1.clone()));
+        }
+        self.services.insert(key, service);
     }
 
     /// Forgets a Service.
     pub fn remove_service(&mut self, namespace: &str, name: &str) {
-        self.services.remove(&(namespace.to_owned(), name.to_owned()));
+        let key = (namespace.to_owned(), name.to_owned());
+        let Some(old) = self.services.remove(&key) else { return };
+        let owner = Owner::Service(key.0, key.1);
+        for address in cluster_addresses(&old) {
+            self.disown(*address, &owner);
+        }
     }
 
     /// Sets or replaces an EndpointSlice.
     pub fn set_slice(&mut self, slice: SliceView) {
         self.remove_slice(&slice.namespace, &slice.name);
+        for endpoint in &slice.endpoints {
+            self.own(endpoint.address, Owner::Slice(slice.namespace.clone(), slice.name.clone()));
+        }
         let service = (slice.namespace.clone(), slice.service.clone());
         self.slices_of.entry(service).or_default().push(slice.name.clone());
         self.slices.insert((slice.namespace.clone(), slice.name.clone()), slice);
@@ -101,12 +96,30 @@ impl Zone {
 
     /// Forgets an EndpointSlice.
     pub fn remove_slice(&mut self, namespace: &str, name: &str) {
-        let Some(old) = self.slices.remove(&(namespace.to_owned(), name.to_owned())) else { return };
+        let key = (namespace.to_owned(), name.to_owned());
+        let Some(old) = self.slices.remove(&key) else { return };
+        let owner = Owner::Slice(key.0, key.1);
+        for endpoint in &old.endpoints {
+            self.disown(endpoint.address, &owner);
+        }
         let service = (old.namespace, old.service);
         if let Some(names) = self.slices_of.get_mut(&service) {
             names.retain(|other| other != name);
             if names.is_empty() {
                 self.slices_of.remove(&service);
+            }
+        }
+    }
+
+    fn own(&mut self, address: IpAddr, owner: Owner) {
+        self.owners.entry(address).or_default().insert(owner);
+    }
+
+    fn disown(&mut self, address: IpAddr, owner: &Owner) {
+        if let Some(owners) = self.owners.get_mut(&address) {
+            owners.remove(owner);
+            if owners.is_empty() {
+                self.owners.remove(&address);
             }
         }
     }
@@ -118,16 +131,31 @@ impl Zone {
 
     /// Answers a question about a name given as lower-case labels.
     pub fn answer(&self, labels: &[String], kind: Kind) -> Answer {
-        if let Some(address) = reverse(labels) {
-            return self.pointers(address, kind);
+        let complete = self.services_listed && self.slices_listed;
+        let reversed = reverse(labels);
+        let answer = match reversed {
+            Some(address) => self.pointers(address, kind),
+            None => match labels.strip_suffix(self.domain.as_slice()) {
+                Some(below) => self.below(below, kind),
+                None => return Answer::Elsewhere,
+            },
+        };
+        match answer {
+            Answer::Elsewhere | Answer::NoName if !complete => Answer::NotYet,
+            // A headless service whose slices are still to come.
+            Answer::Records(records) if records.is_empty() && !complete => Answer::NotYet,
+            answer => answer,
         }
-        let Some(below) = labels.strip_suffix(self.domain.as_slice()) else { return Answer::Elsewhere };
-        let below: Vec<&str> = below.iter().map(String::as_str).collect();
-        match below.as_slice() {
-            [] | ["svc"] | ["pod"] => Answer::Records(Vec::new()),
+    }
+
+    fn below(&self, labels: &[String], kind: Kind) -> Answer {
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        match labels.as_slice() {
+            // A namespace has a name for every address, so it exists here whatever it is called.
+            [] | ["svc"] | ["pod"] | [_, "pod"] => Answer::Records(Vec::new()),
             ["dns-version"] => select(vec![Data::Text(SPECIFICATION.to_owned())], kind),
-            [namespace, "svc"] | [namespace, "pod"] => self.namespace(namespace),
-            [address, namespace, "pod"] => self.pod(address, namespace, kind),
+            [namespace, "svc"] => self.namespace(namespace),
+            [address, _, "pod"] => pod(address, kind),
             [rest @ .., service, namespace, "svc"] => {
                 match self.services.get(&((*namespace).to_owned(), (*service).to_owned())) {
                     Some(service) => self.service(service, rest, kind),
@@ -149,15 +177,13 @@ impl Zone {
         match (&service.kind, rest) {
             (ServiceKind::External(target), []) => Answer::Records(vec![Data::Alias(target.clone())]),
             (ServiceKind::External(_), _) => Answer::NoName,
+            (_, []) if kind == Kind::Srv => select(self.every_port(service), kind),
             (ServiceKind::ClusterIps(addresses), []) => {
-                let mut all: Vec<Data> = addresses.iter().copied().map(Data::Address).collect();
-                all.extend(self.every_port(service));
-                select(all, kind)
+                select(addresses.iter().copied().map(Data::Address).collect(), kind)
             }
             (ServiceKind::Headless, []) => {
                 let mut all: Vec<Data> =
-                    self.endpoints(service).map(|(_, e)| Data::Address(e.address)).collect();
-                all.extend(self.every_port(service));
+                    self.endpoints(service).map(|(_, endpoint)| Data::Address(endpoint.address)).collect();
                 all.sort();
                 all.dedup();
                 select(all, kind)
@@ -243,37 +269,32 @@ impl Zone {
             .flat_map(|slice| slice.endpoints.iter().map(move |endpoint| (slice, endpoint)))
     }
 
-    /// `10-244-1-5.NAMESPACE.pod`: says the address that it spells, in any namespace that exists.
-    fn pod(&self, spelled: &str, namespace: &str, kind: Kind) -> Answer {
-        if self.namespace(namespace) == Answer::NoName {
-            return Answer::NoName;
-        }
-        match address_of(spelled) {
-            Some(address) => select(vec![Data::Address(address)], kind),
-            None => Answer::NoName,
-        }
-    }
-
     fn pointers(&self, address: IpAddr, kind: Kind) -> Answer {
-        let mut found = Vec::new();
-        for service in self.services.values() {
-            let own = self.full_name(&[&service.name, &service.namespace, "svc"]);
-            match &service.kind {
-                ServiceKind::ClusterIps(addresses) if addresses.contains(&address) => {
-                    found.push(Data::Pointer(own))
-                }
-                ServiceKind::Headless => {
-                    let hosts = self.endpoints(service).filter(|(_, endpoint)| endpoint.address == address);
-                    found.extend(
-                        hosts.map(|(_, endpoint)| Data::Pointer(format!("{}.{own}", endpoint.host()))),
-                    );
-                }
-                _ => {}
-            }
-        }
+        let owners = self.owners.get(&address);
+        let mut found: Vec<Data> =
+            owners.into_iter().flatten().flat_map(|owner| self.named(owner, address)).collect();
         found.sort();
         found.dedup();
         if found.is_empty() { Answer::Elsewhere } else { select(found, kind) }
+    }
+
+    /// The names that an owner gives to its address. Only headless services name their endpoints.
+    fn named(&self, owner: &Owner, address: IpAddr) -> Vec<Data> {
+        match owner {
+            Owner::Service(namespace, name) => vec![Data::Pointer(self.full_name(&[name, namespace, "svc"]))],
+            Owner::Slice(namespace, name) => {
+                let Some(slice) = self.slices.get(&(namespace.clone(), name.clone())) else {
+                    return Vec::new();
+                };
+                let service = self.services.get(&(namespace.clone(), slice.service.clone()));
+                if service.is_none_or(|service| service.kind != ServiceKind::Headless) {
+                    return Vec::new();
+                }
+                let own = self.full_name(&[&slice.service, namespace, "svc"]);
+                let hosts = slice.endpoints.iter().filter(|endpoint| endpoint.address == address);
+                hosts.map(|endpoint| Data::Pointer(format!("{}.{own}", endpoint.host()))).collect()
+            }
+        }
     }
 
     fn full_name(&self, labels: &[&str]) -> String {
@@ -281,40 +302,17 @@ impl Zone {
     }
 }
 
-/// The records of the kind that was asked for.
-fn select(all: Vec<Data>, kind: Kind) -> Answer {
-    let wanted = |data: &Data| match (kind, data) {
-        (Kind::A, Data::Address(address)) => address.is_ipv4(),
-        (Kind::Aaaa, Data::Address(address)) => address.is_ipv6(),
-        (Kind::Srv, Data::Service { .. })
-        | (Kind::Ptr, Data::Pointer(_))
-        | (Kind::Txt, Data::Text(_))
-        | (Kind::Cname, Data::Alias(_))
-        | (Kind::Any, _) => true,
-        _ => false,
-    };
-    Answer::Records(all.into_iter().filter(wanted).collect())
+/// `10-244-1-5.NAMESPACE.pod` says the address that it spells.
+fn pod(spelled: &str, kind: Kind) -> Answer {
+    match address_of(spelled) {
+        Some(address) => select(vec![Data::Address(address)], kind),
+        None => Answer::NoName,
+    }
 }
 
-/// The address that a dashed label spells.
-fn address_of(label: &str) -> Option<IpAddr> {
-    let v4: Option<Ipv4Addr> = label.replace('-', ".").parse().ok();
-    let v6 = || label.replace('-', ":").parse::<Ipv6Addr>().ok();
-    v4.map(IpAddr::V4).or_else(|| v6().map(IpAddr::V6))
-}
-
-/// The address of a name under `in-addr.arpa` or `ip6.arpa`.
-fn reverse(labels: &[String]) -> Option<IpAddr> {
-    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-    match labels.as_slice() {
-        [octets @ .., "in-addr", "arpa"] if octets.len() == 4 => {
-            let text: Vec<&str> = octets.iter().rev().copied().collect();
-            text.join(".").parse().ok().map(IpAddr::V4)
-        }
-        [nibbles @ .., "ip6", "arpa"] if nibbles.len() == 32 && nibbles.iter().all(|n| n.len() == 1) => {
-            let text: String = nibbles.iter().rev().copied().collect();
-            u128::from_str_radix(&text, 16).ok().map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits)))
-        }
-        _ => None,
+fn cluster_addresses(service: &ServiceView) -> &[IpAddr] {
+    match &service.kind {
+        ServiceKind::ClusterIps(addresses) => addresses,
+        ServiceKind::Headless | ServiceKind::External(_) => &[],
     }
 }

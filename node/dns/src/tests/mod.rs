@@ -1,16 +1,10 @@
-//! Questions and answers: the zone by itself, and over sockets on loopback.
+//! Questions and answers: the zone by itself; over sockets in `sockets`; changed step by step in `steps`.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-
-use hickory_proto::op::{Message, Query, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
-use parking_lot::RwLock;
-use tokio::net::UdpSocket;
+mod sockets;
+mod steps;
 
 use crate::view::{EndpointView, PortView, ServiceKind, ServiceView, SliceView};
 use crate::zone::{Answer, Kind, Zone};
-use crate::{DnsConfig, DnsMetrics, bind};
 
 fn port(name: &str, protocol: &str, port: u16) -> PortView {
     PortView { name: name.into(), protocol: protocol.into(), port }
@@ -18,6 +12,8 @@ fn port(name: &str, protocol: &str, port: u16) -> PortView {
 
 fn zone() -> Zone {
     let mut zone = Zone::new("cluster.local.");
+    zone.services_listed();
+    zone.slices_listed();
     let service = |name: &str, kind| ServiceView {
         namespace: "default".into(),
         name: name.into(),
@@ -47,6 +43,7 @@ fn check(zone: &Zone, name: &str, kind: Kind) -> String {
     let labels: Vec<String> = name.split('.').map(str::to_owned).collect();
     match zone.answer(&labels, kind) {
         Answer::Elsewhere => "elsewhere".into(),
+        Answer::NotYet => "not yet".into(),
         Answer::NoName => "no name".into(),
         Answer::Records(records) => format!("{records:?}"),
     }
@@ -133,36 +130,30 @@ fn remove_slice_and_service_leave_nothing() {
     assert_eq!(check(&zone, "default.svc.cluster.local", Kind::A), "no name");
 }
 
-/// Asks a server on loopback; the code and the answers as text.
-async fn ask(server: SocketAddr, name: &str, record_type: RecordType) -> (ResponseCode, Vec<String>) {
-    let mut question = Message::query();
-    question.add_query(Query::query(Name::from_utf8(name).unwrap(), record_type));
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    socket.send_to(&question.to_vec().unwrap(), server).await.unwrap();
-    let mut buffer = [0; 4096];
-    let (length, _) = socket.recv_from(&mut buffer).await.unwrap();
-    let answer = Message::from_vec(&buffer[..length]).unwrap();
-    assert_eq!(answer.metadata.id, question.metadata.id);
-    (answer.metadata.response_code, answer.answers.iter().map(|record| record.data.to_string()).collect())
+#[test]
+fn answer_before_everything_is_listed_denies_nothing() {
+    let mut zone = Zone::new("cluster.local");
+    zone.services_listed();
+    let addresses = vec!["10.96.0.20".parse().unwrap()];
+    let (namespace, name) = ("default".to_owned(), "web".to_owned());
+    zone.set_service(ServiceView {
+        namespace,
+        name,
+        kind: ServiceKind::ClusterIps(addresses),
+        ports: Vec::new(),
+    });
+    assert_eq!(check(&zone, "web.default.svc.cluster.local", Kind::A), "[Address(10.96.0.20)]");
+    assert_eq!(check(&zone, "none.default.svc.cluster.local", Kind::A), "not yet");
+    assert_eq!(check(&zone, "21.0.96.10.in-addr.arpa", Kind::Ptr), "not yet");
+    assert_eq!(check(&zone, "example.org", Kind::A), "elsewhere");
+    zone.slices_listed();
+    assert_eq!(check(&zone, "none.default.svc.cluster.local", Kind::A), "no name");
 }
 
-#[tokio::test]
-async fn serve_answers_over_udp_and_follows_aliases() {
-    // A port that the kernel gives is free: take its number, then let the server bind it.
-    let listen = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let config = DnsConfig { listen: vec![listen], domain: "cluster.local".into(), upstreams: Vec::new() };
-    let metrics = DnsMetrics::register(&prometheus::Registry::new()).unwrap();
-    let mut server = bind(&config, Arc::new(RwLock::new(zone())), metrics).await.unwrap();
-
-    let web = ask(listen, "WEB.default.svc.cluster.local.", RecordType::A).await;
-    assert_eq!(web, (ResponseCode::NoError, vec!["10.96.0.20".into()]));
-    let near = ask(listen, "near.default.svc.cluster.local.", RecordType::A).await;
-    assert_eq!(near.1, ["web.default.svc.cluster.local.", "10.96.0.20"]);
-    let far = ask(listen, "far.default.svc.cluster.local.", RecordType::A).await;
-    assert_eq!(far.1, ["example.org."]);
-    let none = ask(listen, "none.default.svc.cluster.local.", RecordType::A).await;
-    assert_eq!(none, (ResponseCode::NXDomain, Vec::new()));
-    let outside = ask(listen, "example.org.", RecordType::A).await;
-    assert_eq!(outside.0, ResponseCode::Refused);
-    server.shutdown_gracefully().await.unwrap();
+#[test]
+fn answer_pod_names_need_no_service_in_their_namespace() {
+    let zone = zone();
+    assert_eq!(check(&zone, "10-244-1-9.empty.pod.cluster.local", Kind::A), "[Address(10.244.1.9)]");
+    assert_eq!(check(&zone, "empty.pod.cluster.local", Kind::A), "[]");
+    assert_eq!(check(&zone, "fd44--7.empty.pod.cluster.local", Kind::Aaaa), "[Address(fd44::7)]");
 }
