@@ -4,7 +4,7 @@
 //! default), [`etcd::EtcdStore`] (more than one control-plane machine) and [`memory::MemoryStore`] (tests), pass one
 //! shared test-suite.
 //!
-//! A write goes: precondition, durable commit, [`Feed`](feed), acknowledgement. Every watch reads the feed, a ring of the
+//! A write goes: precondition, durable commit, feed, acknowledgement. Every watch reads the feed, a ring of the
 //! newest events in memory, and falls back to the backend's history when it lags or starts further back.
 
 pub mod etcd;
@@ -35,8 +35,15 @@ pub trait Store: Send + Sync + 'static {
     /// One key now, and the revision at which it was read.
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError>;
     /// A range, as one consistent snapshot.
+    ///
+    /// # Errors
+    /// `Compacted` or `Future` when the revision asked for is no longer, or not yet, there.
     async fn list(&self, request: ListRequest) -> Result<Listing, StoreError>;
-    /// Writes `value` if `expected` holds; durable when it returns. `ttl` deletes the key after that time.
+    /// Writes `value` if `expected` holds; durable when it returns. `ttl` deletes the key after that time, not before and
+    /// a little later at most; a later write without `ttl` takes it away.
+    ///
+    /// # Errors
+    /// `Conflict` when `expected` does not hold. After `Backend` and `Closed` the write may or may not have happened.
     async fn put(
         &self,
         key: &str,
@@ -45,9 +52,20 @@ pub trait Store: Send + Sync + 'static {
         ttl: Option<Duration>,
     ) -> Result<Revision, StoreError>;
     /// Deletes the key if it exists with `expected` as its `mod_revision`; returns the revision of the deletion.
+    ///
+    /// # Errors
+    /// As for [`Store::put`].
     async fn delete(&self, key: &str, expected: Revision) -> Result<Revision, StoreError>;
-    /// Watches keys that start with `prefix`, from the first change after `after`.
+    /// Watches keys that start with `prefix`, from the first change after `after`. Once every change up to some revision
+    /// was delivered, and the last of them lies before it, the watch says so by itself ([`WatchItem::Progress`]): who
+    /// waits for [`Store::current_revision`] on a watch waits for one message of the backend.
+    ///
+    /// # Errors
+    /// `Compacted` when changes after `after` were forgotten, also later, as the watch's last item; `Future`.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<WatchStream, StoreError>;
-    /// Forgets history up to and including `revision`; what is current stays.
+    /// Forgets the changes up to and including `revision`. The state as of `revision`, and all that came after, stays.
+    ///
+    /// # Errors
+    /// `Future`. An older compaction than the last changes nothing.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
 }

@@ -183,3 +183,24 @@ fn limit(connection: &Connection, bytes: u64) -> rusqlite::Result<()> {
     connection.pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_write_wait_for_stable_storage() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let writer = open_writer(&path, None).unwrap();
+        let checkpointer = open_checkpointer(&path).unwrap();
+        for connection in [&writer, &checkpointer] {
+            let pragma =
+                |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+            assert_eq!(pragma("synchronous"), 2, "FULL");
+            assert_eq!(pragma("auto_vacuum"), 2, "INCREMENTAL");
+            let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+            assert_eq!(mode, "wal");
+        }
+    }
+}
