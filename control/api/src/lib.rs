@@ -1,3 +1,22 @@
 //! The Kubernetes API as data: kinds, schema, defaults, validation, patches, selectors and tables.
 //!
-//! Pure: no I/O, no clock, no randomness; it knows neither HTTP nor the store.
+//! Everything here is pure: values in, values out. It deliberately knows no HTTP, no store, no clock and no randomness.
+
+#[cfg(test)]
+mod arbitrary;
+
+pub mod convert;
+pub mod decode;
+pub mod defaults;
+pub mod discovery;
+pub mod object;
+pub mod openapi;
+pub mod patch;
+pub mod quantity;
+pub mod registry;
+pub mod schema;
+pub mod select;
+pub mod status;
+pub mod strategy;
+pub mod table;
+pub mod validation;

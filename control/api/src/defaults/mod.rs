@@ -1,0 +1,83 @@
+//! The values that fields take when nobody sets them, as upstream's `SetDefaults_*` functions have it.
+//!
+//! Some are facts of the schema; the rest is code, one file per group. Applied after decoding, on every write.
+
+mod apps;
+mod batch;
+mod core;
+mod networking;
+mod pod;
+mod service;
+mod storage;
+mod volume;
+
+use serde_json::{Map, Value};
+
+use crate::registry::Resource;
+use crate::schema::{Shape, Types};
+
+/// Fills in what is missing.
+pub fn apply(resource: &Resource, object: &mut Value) {
+    if !object.is_object() {
+        return;
+    }
+    match resource.group.as_str() {
+        "" => core::apply(resource, object),
+        "apps" => apps::apply(resource, object),
+        "batch" => batch::apply(resource, object),
+        "storage.k8s.io" => storage::apply(resource, object),
+        _ => networking::apply(resource, object),
+    }
+    from_schema(&resource.schema.types, &Shape::Object(resource.schema.root), object);
+}
+
+/// Defaults that the schema carries.
+fn from_schema(types: &Types, shape: &Shape, value: &mut Value) {
+    match (shape, value) {
+        (Shape::Object(id), Value::Object(members)) => {
+            for field in &types.get(*id).fields {
+                match (members.get_mut(&field.name), &field.default) {
+                    (Some(value), Some(default)) if value.as_str() == Some("") => *value = default.clone(),
+                    (Some(value), _) => from_schema(types, &field.shape, value),
+                    (None, Some(default)) => drop(members.insert(field.name.clone(), default.clone())),
+                    (None, None) => {}
+                }
+            }
+        }
+        (Shape::List(inner), Value::Array(items)) => {
+            items.iter_mut().for_each(|item| from_schema(types, inner, item));
+        }
+        (Shape::Map(inner), Value::Object(members)) => {
+            members.values_mut().for_each(|item| from_schema(types, inner, item));
+        }
+        _ => {}
+    }
+}
+
+/// Sets a member when it is missing, null or empty text.
+fn default(object: &mut Value, name: &str, value: impl Into<Value>) {
+    let Some(members) = object.as_object_mut() else { return };
+    if members.get(name).is_none_or(|old| old.is_null() || old.as_str() == Some("")) {
+        members.insert(name.to_owned(), value.into());
+    }
+}
+
+/// The member of that name, made an object when it is missing.
+fn child<'a>(object: &'a mut Value, name: &str) -> &'a mut Value {
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    let child = &mut object[name];
+    if child.is_null() {
+        *child = Value::Object(Map::new());
+    }
+    child
+}
+
+/// The items of a list at a member.
+fn each<'a>(object: &'a mut Value, name: &str) -> impl Iterator<Item = &'a mut Value> {
+    object.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! Defaults of the smaller groups: networking, discovery, rbac, autoscaling, scheduling, policy, certificates, flow control.
+
+use serde_json::{Value, json};
+
+use super::{child, default, each, service};
+use crate::object::{at, items, set, text};
+use crate::registry::Resource;
+
+pub(super) fn apply(resource: &Resource, object: &mut Value) {
+    match (resource.group.as_str(), resource.plural.as_str()) {
+        ("discovery.k8s.io", "endpointslices") => service::slice(object),
+        ("networking.k8s.io", "networkpolicies") => network_policy(child(object, "spec")),
+        ("networking.k8s.io", "ingressclasses") => {
+            if let Some(parameters) = object.get_mut("spec").and_then(|spec| spec.get_mut("parameters")) {
+                default(parameters, "scope", "Cluster");
+            }
+        }
+        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => binding(object),
+        ("autoscaling", _) => autoscaler(&resource.version, child(object, "spec")),
+        ("scheduling.k8s.io", "priorityclasses") => {
+            default(object, "preemptionPolicy", "PreemptLowerPriority")
+        }
+        ("certificates.k8s.io", _) => {
+            let all = json!(["digital signature", "key encipherment"]);
+            default(child(object, "spec"), "usages", all);
+        }
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => {
+            default(child(object, "spec"), "matchingPrecedence", 1000);
+        }
+        ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => {
+            priority_level(child(object, "spec"))
+        }
+        _ => {}
+    }
+}
+
+fn network_policy(spec: &mut Value) {
+    for list in ["ingress", "egress"] {
+        for rule in each(spec, list) {
+            for port in each(rule, "ports") {
+                default(port, "protocol", "TCP");
+            }
+        }
+    }
+    default(spec, "podSelector", json!({}));
+    if items(spec, &["policyTypes"]).is_empty() {
+        let egress =
+            at(spec, &["egress"]).is_some_and(|list| list.as_array().is_some_and(|list| !list.is_empty()));
+        let types = if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) };
+        set(spec, "policyTypes", types);
+    }
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+fn binding(object: &mut Value) {
+    default(child(object, "roleRef"), "apiGroup", RBAC);
+    for subject in each(object, "subjects") {
+        match text(subject, &["kind"]) {
+            "User" | "Group" => default(subject, "apiGroup", RBAC),
+            _ => {}
+        }
+    }
+}
+
+fn autoscaler(version: &str, spec: &mut Value) {
+    default(spec, "minReplicas", 1);
+    if version == "v1" {
+        return;
+    }
+    if items(spec, &["metrics"]).is_empty() {
+        let cpu = json!({ "name": "cpu", "target": { "type": "Utilization", "averageUtilization": 80 } });
+        set(spec, "metrics", json!([{ "type": "Resource", "resource": cpu }]));
+    }
+    let Some(behavior) = spec.get_mut("behavior").filter(|one| one.is_object()) else { return };
+    let up = json!([
+        { "type": "Pods", "value": 4, "periodSeconds": 15 }, { "type": "Percent", "value": 100, "periodSeconds": 15 }
+    ]);
+    let down = json!([{ "type": "Percent", "value": 100, "periodSeconds": 15 }]);
+    for (name, policies, window) in [("scaleUp", up, Some(0)), ("scaleDown", down, None)] {
+        let rules = child(behavior, name);
+        default(rules, "selectPolicy", "Max");
+        default(rules, "policies", policies);
+        if let Some(window) = window {
+            default(rules, "stabilizationWindowSeconds", window);
+        }
+    }
+}
+
+fn priority_level(spec: &mut Value) {
+    if text(spec, &["type"]) != "Limited" {
+        return;
+    }
+    let limited = child(spec, "limited");
+    default(limited, "nominalConcurrencyShares", 30);
+    default(limited, "lendablePercent", 0);
+    let response = child(limited, "limitResponse");
+    if text(response, &["type"]) == "Queue" {
+        let queuing = child(response, "queuing");
+        default(queuing, "queues", 64);
+        default(queuing, "handSize", 8);
+        default(queuing, "queueLengthLimit", 50);
+    }
+}

@@ -1,0 +1,35 @@
+//! What upstream serves and this server does not, yet. To serve more, take the line out.
+
+/// Resources that have behaviour beyond create, read, update and delete which is not there.
+const RESOURCES: [(&str, &str); 12] = [
+    ("", "bindings"),
+    ("", "componentstatuses"),
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("apiregistration.k8s.io", "apiservices"),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
+    ("networking.k8s.io", "ipaddresses"),
+    ("networking.k8s.io", "servicecidrs"),
+];
+
+/// Subresources that are not there.
+const SUBRESOURCES: [(&str, &str, &str); 4] = [
+    ("", "pods", "eviction"),
+    ("", "pods", "ephemeralcontainers"),
+    ("", "pods", "resize"),
+    ("certificates.k8s.io", "certificatesigningrequests", "approval"),
+];
+
+/// Whether the resource is served.
+pub(super) fn resource(group: &str, plural: &str) -> bool {
+    !RESOURCES.contains(&(group, plural))
+}
+
+/// Whether the subresource is served.
+pub(super) fn subresource(group: &str, plural: &str, name: &str) -> bool {
+    !SUBRESOURCES.contains(&(group, plural, name))
+}

@@ -1,0 +1,258 @@
+//! Field selectors: `metadata.name=x,status.phase!=Running`. Each kind supports its own few fields.
+
+use serde_json::Value;
+
+use crate::object::at;
+use crate::registry::Resource;
+use crate::status::Status;
+
+/// A field that can be selected by, how to reach it, and its value when it is not set.
+struct Supported {
+    label: &'static str,
+    path: &'static [&'static str],
+    absent: &'static str,
+}
+
+const fn field(label: &'static str, path: &'static [&'static str]) -> Supported {
+    Supported { label, path, absent: "" }
+}
+
+const POD: &[Supported] = &[
+    field("spec.nodeName", &["spec", "nodeName"]),
+    field("spec.restartPolicy", &["spec", "restartPolicy"]),
+    field("spec.schedulerName", &["spec", "schedulerName"]),
+    field("spec.serviceAccountName", &["spec", "serviceAccountName"]),
+    Supported { label: "spec.hostNetwork", path: &["spec", "hostNetwork"], absent: "false" },
+    field("status.phase", &["status", "phase"]),
+    field("status.podIP", &["status", "podIP"]),
+    field("status.podIPs", &["status", "podIP"]),
+    field("status.nominatedNodeName", &["status", "nominatedNodeName"]),
+];
+const EVENT: &[Supported] = &[
+    field("involvedObject.kind", &["involvedObject", "kind"]),
+    field("involvedObject.namespace", &["involvedObject", "namespace"]),
+    field("involvedObject.name", &["involvedObject", "name"]),
+    field("involvedObject.uid", &["involvedObject", "uid"]),
+    field("involvedObject.apiVersion", &["involvedObject", "apiVersion"]),
+    field("involvedObject.resourceVersion", &["involvedObject", "resourceVersion"]),
+    field("involvedObject.fieldPath", &["involvedObject", "fieldPath"]),
+    field("reason", &["reason"]),
+    field("reportingComponent", &["reportingComponent"]),
+    field("source", &["source", "component"]),
+    field("type", &["type"]),
+];
+const NEW_EVENT: &[Supported] = &[
+    field("regarding.kind", &["regarding", "kind"]),
+    field("regarding.namespace", &["regarding", "namespace"]),
+    field("regarding.name", &["regarding", "name"]),
+    field("regarding.uid", &["regarding", "uid"]),
+    field("regarding.apiVersion", &["regarding", "apiVersion"]),
+    field("regarding.resourceVersion", &["regarding", "resourceVersion"]),
+    field("regarding.fieldPath", &["regarding", "fieldPath"]),
+    field("reason", &["reason"]),
+    field("reportingController", &["reportingController"]),
+    field("type", &["type"]),
+];
+
+const NODE: &[Supported] =
+    &[Supported { label: "spec.unschedulable", path: &["spec", "unschedulable"], absent: "false" }];
+const NAMESPACES: &[Supported] = &[field("status.phase", &["status", "phase"])];
+const SECRET: &[Supported] = &[field("type", &["type"])];
+const SERVICE: &[Supported] =
+    &[field("spec.clusterIP", &["spec", "clusterIP"]), field("spec.type", &["spec", "type"])];
+const REPLICAS: &[Supported] =
+    &[Supported { label: "status.replicas", path: &["status", "replicas"], absent: "0" }];
+const JOB: &[Supported] =
+    &[Supported { label: "status.successful", path: &["status", "succeeded"], absent: "0" }];
+const SIGNING_REQUEST: &[Supported] = &[field("spec.signerName", &["spec", "signerName"])];
+const RESOURCE_SLICE: &[Supported] =
+    &[field("spec.nodeName", &["spec", "nodeName"]), field("spec.driver", &["spec", "driver"])];
+
+fn supported(resource: &Resource) -> &'static [Supported] {
+    match (resource.group.as_str(), resource.plural.as_str()) {
+        ("", "pods") => POD,
+        ("", "events") => EVENT,
+        ("events.k8s.io", "events") => NEW_EVENT,
+        ("", "nodes") => NODE,
+        ("", "namespaces") => NAMESPACES,
+        ("", "secrets") => SECRET,
+        ("", "services") => SERVICE,
+        ("", "replicationcontrollers") | ("apps", "replicasets") => REPLICAS,
+        ("batch", "jobs") => JOB,
+        ("certificates.k8s.io", "certificatesigningrequests") => SIGNING_REQUEST,
+        ("resource.k8s.io", "resourceslices") => RESOURCE_SLICE,
+        _ => &[],
+    }
+}
+
+const NAME: Supported = field("metadata.name", &["metadata", "name"]);
+const NAMESPACE: Supported = field("metadata.namespace", &["metadata", "namespace"]);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Term {
+    path: &'static [&'static str],
+    absent: &'static str,
+    equal: bool,
+    value: String,
+}
+
+/// Conditions on fields that all must hold; none holds for everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldSelector {
+    terms: Vec<Term>,
+}
+
+impl FieldSelector {
+    /// Reads the text of a request for that resource.
+    ///
+    /// # Errors
+    /// 400 with upstream's words when the text is no selector or names a field that the resource has not.
+    pub fn parse(resource: &Resource, text: &str) -> Result<Self, Status> {
+        let mut terms = Vec::new();
+        for part in split(text) {
+            if part.is_empty() {
+                continue;
+            }
+            let (label, equal, value) = term(part).ok_or_else(|| {
+                Status::bad_request(format!("invalid selector: '{text}'; can't understand '{part}'"))
+            })?;
+            let value = unescape(value).map_err(Status::bad_request)?;
+            let own = supported(resource).iter().find(|one| one.label == label);
+            let found = match label {
+                "metadata.name" => Some(&NAME),
+                "metadata.namespace" if resource.namespaced => Some(&NAMESPACE),
+                _ => own,
+            };
+            let found = found.ok_or_else(|| {
+                let message = if supported(resource).is_empty() {
+                    format!(
+                        "{label:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                    )
+                } else {
+                    format!("field label not supported: {label}")
+                };
+                Status::bad_request(message)
+            })?;
+            terms.push(Term { path: found.path, absent: found.absent, equal, value });
+        }
+        Ok(Self { terms })
+    }
+
+    /// Whether an object meets all conditions.
+    pub fn matches(&self, object: &Value) -> bool {
+        self.terms.iter().all(|term| {
+            let equal = match at(object, term.path) {
+                None => term.value == term.absent,
+                Some(Value::String(text)) if text.is_empty() => term.value == term.absent,
+                Some(Value::String(text)) => *text == term.value,
+                Some(other) => other.to_string() == term.value,
+            };
+            equal == term.equal
+        })
+    }
+
+    /// Whether it selects everything.
+    pub fn is_empty(&self) -> bool {
+        self.terms.is_empty()
+    }
+
+    /// The one name that it selects, if it does: such a list is a look-up.
+    pub fn name(&self) -> Option<&str> {
+        self.required(NAME.path)
+    }
+
+    /// The one value that the field at this path must have, if it must.
+    pub fn required(&self, path: &[&str]) -> Option<&str> {
+        self.terms.iter().find(|term| term.path == path && term.equal).map(|term| term.value.as_str())
+    }
+}
+
+/// Parts between commas that are not escaped.
+fn split(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let (mut start, mut escaped) = (0, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            ',' => {
+                parts.push(&text[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+fn term(part: &str) -> Option<(&str, bool, &str)> {
+    for (at, _) in part.char_indices() {
+        let rest = &part[at..];
+        for (symbol, equal) in [("!=", false), ("==", true), ("=", true)] {
+            if let Some(value) = rest.strip_prefix(symbol) {
+                return Some((&part[..at], equal, value));
+            }
+        }
+    }
+    None
+}
+
+fn unescape(text: &str) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next() {
+                Some(next @ ('\\' | ',' | '=')) => out.push(next),
+                _ => return Err(format!("invalid escape sequence in field selector: {text:?}")),
+            },
+            ',' | '=' => return Err(format!("invalid field selector: unescaped {c:?} in {text:?}")),
+            c => out.push(c),
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::registry;
+    use serde_json::json;
+
+    fn pods() -> &'static Resource {
+        registry().find("", "v1", "pods").unwrap()
+    }
+
+    #[test]
+    fn field_selector_on_pods_matches_by_value_and_absence() {
+        let pod =
+            json!({"metadata": {"name": "a", "namespace": "n"}, "spec": {}, "status": {"phase": "Running"}});
+        for (text, expected) in [
+            ("metadata.name=a", true),
+            ("metadata.name!=a", false),
+            ("status.phase==Running,spec.nodeName=", true),
+            ("spec.hostNetwork=false", true),
+            ("spec.nodeName=n1", false),
+            ("", true),
+        ] {
+            assert_eq!(FieldSelector::parse(pods(), text).unwrap().matches(&pod), expected, "{text}");
+        }
+        assert_eq!(FieldSelector::parse(pods(), "metadata.name=a").unwrap().name(), Some("a"));
+    }
+
+    #[test]
+    fn field_selector_with_unknown_field_is_a_bad_request() {
+        let status = FieldSelector::parse(pods(), "spec.foo=a").unwrap_err();
+        assert_eq!((status.code, status.message.as_str()), (400, "field label not supported: spec.foo"));
+        let status = FieldSelector::parse(pods(), "spec.nodeName").unwrap_err();
+        assert_eq!(status.message, "invalid selector: 'spec.nodeName'; can't understand 'spec.nodeName'");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn field_selector_from_hostile_text_never_panics(text in ".{0,40}") {
+            let _ = FieldSelector::parse(pods(), &text);
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! Label and field selectors, as `labelSelector` and `fieldSelector` of a request carry them.
+
+mod field;
+mod label;
+
+pub use field::FieldSelector;
+pub use label::{LabelSelector, Operator, Requirement};

@@ -1,0 +1,177 @@
+//! What happens to an object on its way into the store, whatever the client sent: fields that only the server or only a
+//! subresource may set are put right, generations count, deletion gets its grace.
+//!
+//! The server sets uid, creationTimestamp, resourceVersion and generated names, before [`prepare_create`] runs.
+
+mod job;
+mod pod;
+mod service;
+
+use serde_json::{Value, json};
+
+use crate::object::{at, carry, number, remove, set, text};
+use crate::registry::Resource;
+
+pub use pod::qos_class;
+
+/// What counts as the wish of the owner, and so moves `metadata.generation`.
+fn counts_generation(resource: &Resource) -> bool {
+    matches!(
+        (resource.group.as_str(), resource.plural.as_str()),
+        ("apps", "daemonsets" | "deployments" | "replicasets" | "statefulsets")
+            | ("", "pods" | "replicationcontrollers")
+            | ("batch", "cronjobs" | "jobs")
+            | ("networking.k8s.io", _)
+            | ("policy", "poddisruptionbudgets")
+            | ("discovery.k8s.io", "endpointslices")
+            | ("flowcontrol.apiserver.k8s.io", _)
+            | ("admissionregistration.k8s.io", _)
+            | ("apiextensions.k8s.io", _)
+            | ("resource.k8s.io", "deviceclasses" | "resourceslices")
+            | ("storage.k8s.io", "csidrivers")
+            | ("scheduling.k8s.io", "priorityclasses")
+    )
+}
+
+/// The object as it is about to be created.
+pub fn prepare_create(resource: &Resource, object: &mut Value) {
+    if let Some(metadata) = object.get_mut("metadata") {
+        for name in
+            ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"]
+        {
+            remove(metadata, name);
+        }
+    }
+    if !object["metadata"].is_object() {
+        set(object, "metadata", json!({}));
+    }
+    if counts_generation(resource) {
+        set(&mut object["metadata"], "generation", 1);
+    }
+    if resource.has_status() {
+        set(object, "status", json!({}));
+    }
+    match (resource.group.as_str(), resource.plural.as_str()) {
+        ("", "pods") => pod::create(object),
+        ("", "services") => set(object, "status", json!({ "loadBalancer": {} })),
+        ("", "namespaces") => {
+            set(object, "status", json!({ "phase": "Active" }));
+            if !object["spec"].is_object() {
+                set(object, "spec", json!({}));
+            }
+            set(&mut object["spec"], "finalizers", json!(["kubernetes"]));
+        }
+        ("", "persistentvolumes" | "persistentvolumeclaims") => {
+            set(object, "status", json!({ "phase": "Pending" }))
+        }
+        ("batch", "jobs") => job::create(object),
+        _ => {}
+    }
+}
+
+/// The new object as it is about to replace the old one through the main resource.
+pub fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) {
+    keep_metadata(new, old);
+    if resource.has_status() {
+        carry(new, old, "status");
+    }
+    match (resource.group.as_str(), resource.plural.as_str()) {
+        ("", "pods") => pod::update(new, old),
+        ("", "services") => service::update(new, old),
+        ("", "namespaces") => {
+            let finalizers = at(old, &["spec", "finalizers"]).cloned();
+            if !new["spec"].is_object() {
+                set(new, "spec", json!({}));
+            }
+            match finalizers {
+                Some(finalizers) => set(&mut new["spec"], "finalizers", finalizers),
+                None => drop(remove(&mut new["spec"], "finalizers")),
+            }
+        }
+        _ => {}
+    }
+    count_generation(resource, new, old);
+}
+
+/// The new object as it is about to replace the old one through the `status` subresource: only status and metadata pass.
+pub fn prepare_status(resource: &Resource, new: &mut Value, old: &Value) {
+    let status = new.get("status").cloned();
+    let metadata = remove(new, "metadata");
+    *new = old.clone();
+    if let Some(metadata) = metadata {
+        set(new, "metadata", metadata);
+    }
+    match status {
+        Some(status) => set(new, "status", status),
+        None => set(new, "status", json!({})),
+    }
+    keep_metadata(new, old);
+    let (mut new_meta, old_meta) = (new["metadata"].take(), &old["metadata"]);
+    for name in ["ownerReferences", "finalizers", "generation"] {
+        carry(&mut new_meta, old_meta, name);
+    }
+    if matches!(resource.group.as_str(), "apps" | "batch" | "policy" | "autoscaling") {
+        carry(&mut new_meta, old_meta, "labels");
+    }
+    new["metadata"] = new_meta;
+    if (resource.group.as_str(), resource.plural.as_str()) == ("", "pods") {
+        pod::status(new, old);
+    }
+}
+
+/// Seconds from the request until the object goes: 0 is at once. `requested` is what the client asked for.
+pub fn deletion_grace(resource: &Resource, object: &Value, requested: Option<i64>) -> i64 {
+    if (resource.group.as_str(), resource.plural.as_str()) != ("", "pods") {
+        return 0;
+    }
+    let unscheduled = text(object, &["spec", "nodeName"]).is_empty();
+    let finished = matches!(text(object, &["status", "phase"]), "Failed" | "Succeeded");
+    if unscheduled || finished {
+        return 0;
+    }
+    let period =
+        requested.or_else(|| number(object, &["spec", "terminationGracePeriodSeconds"])).unwrap_or(0);
+    if period < 0 { 1 } else { period }
+}
+
+/// What no client may change, and what an update may leave out.
+fn keep_metadata(new: &mut Value, old: &Value) {
+    if !new["metadata"].is_object() {
+        set(new, "metadata", json!({}));
+    }
+    let metadata = &mut new["metadata"];
+    let old = &old["metadata"];
+    for name in ["name", "namespace", "uid", "creationTimestamp"] {
+        if metadata.get(name).is_none_or(|value| value.is_null() || value.as_str() == Some("")) {
+            carry(metadata, old, name);
+        }
+    }
+    for name in ["generation", "generateName", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        carry(metadata, old, name);
+    }
+    for name in ["selfLink", "managedFields"] {
+        remove(metadata, name);
+    }
+}
+
+fn count_generation(resource: &Resource, new: &mut Value, old: &Value) {
+    if !counts_generation(resource) {
+        return;
+    }
+    let wish = |object: &Value| -> Value {
+        let mut object = object.clone();
+        for name in ["metadata", "status", "apiVersion", "kind"] {
+            remove(&mut object, name);
+        }
+        object
+    };
+    // A write that begins the deletion counts, too.
+    let deleted = |object: &Value| at(object, &["metadata", "deletionTimestamp"]).is_some();
+    if wish(new) != wish(old) || deleted(new) != deleted(old) {
+        let generation = number(old, &["metadata", "generation"]).unwrap_or(0) + 1;
+        set(&mut new["metadata"], "generation", generation);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! Pods: initial status, quality of service, and what the status subresource leaves alone.
+
+use serde_json::{Value, json};
+
+use crate::object::{carry, items, members, set};
+use crate::quantity::Quantity;
+
+pub(super) fn create(pod: &mut Value) {
+    let class = qos_class(pod);
+    set(pod, "status", json!({ "phase": "Pending", "qosClass": class }));
+}
+
+pub(super) fn update(new: &mut Value, old: &Value) {
+    // Ephemeral containers have a subresource of their own.
+    if let (Some(spec), Some(old)) = (new.get_mut("spec"), old.get("spec")) {
+        carry(spec, old, "ephemeralContainers");
+    }
+}
+
+pub(super) fn status(new: &mut Value, old: &Value) {
+    if let (Some(status), Some(old)) = (new.get_mut("status"), old.get("status"))
+        && old.get("qosClass").is_some()
+    {
+        carry(status, old, "qosClass");
+    }
+}
+
+/// The quality of service that a pod's requests and limits put it into: `Guaranteed`, `Burstable` or `BestEffort`.
+pub fn qos_class(pod: &Value) -> &'static str {
+    let spec = &pod["spec"];
+    let mut any = false;
+    let mut guaranteed = true;
+    for container in items(spec, &["containers"]).iter().chain(items(spec, &["initContainers"])) {
+        for resource in ["cpu", "memory"] {
+            let amount = |list: &str| -> Option<Quantity> {
+                let text = members(container, &["resources", list])
+                    .find(|(name, _)| *name == resource)?
+                    .1
+                    .as_str()?;
+                Quantity::parse(text).ok().filter(|amount| !amount.is_zero())
+            };
+            let (request, limit) = (amount("requests"), amount("limits"));
+            any |= request.is_some() || limit.is_some();
+            guaranteed &= limit.is_some() && request.is_none_or(|request| Some(request) == limit);
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => "BestEffort",
+        (true, true) => "Guaranteed",
+        (true, false) => "Burstable",
+    }
+}

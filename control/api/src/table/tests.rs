@@ -1,0 +1,1 @@
+//! Objects and the rows that they become.

@@ -1,0 +1,161 @@
+//! What every object carries: name, namespace, labels, annotations, owners, finalizers.
+
+use serde_json::Value;
+
+use super::field::FieldError;
+use super::names;
+use crate::object::{at, flag, items, members, text};
+use crate::registry::Resource;
+
+/// All annotations of an object together may have this many bytes.
+const ANNOTATIONS: usize = 256 << 10;
+
+/// How the names of a kind are checked.
+fn name_rule(resource: &Resource) -> fn(&str) -> names::Verdict {
+    match (resource.group.as_str(), resource.plural.as_str()) {
+        ("", "namespaces") => names::dns_label,
+        ("", "services") => names::dns_1035_label,
+        ("rbac.authorization.k8s.io", _) => names::path_segment,
+        _ => names::dns_subdomain,
+    }
+}
+
+/// Rules for a new object.
+pub(super) fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let rule = name_rule(resource);
+    let (name, prefix) = (text(object, &["metadata", "name"]), text(object, &["metadata", "generateName"]));
+    if !prefix.is_empty() {
+        // The prefix of a generated name may end with a dash: what follows makes it whole.
+        if let Err(why) = rule(&format!("{}a", prefix.trim_end_matches('-'))) {
+            errors.push(FieldError::invalid("metadata.generateName", prefix, why));
+        }
+    }
+    if name.is_empty() {
+        errors.push(FieldError::required("metadata.name", "name or generateName is required"));
+    } else if let Err(why) = rule(name) {
+        errors.push(FieldError::invalid("metadata.name", name, why));
+    }
+    let namespace = text(object, &["metadata", "namespace"]);
+    if resource.namespaced {
+        if namespace.is_empty() {
+            errors.push(FieldError::required("metadata.namespace", ""));
+        } else if let Err(why) = names::dns_label(namespace) {
+            errors.push(FieldError::invalid("metadata.namespace", namespace, why));
+        }
+    } else if !namespace.is_empty() {
+        errors.push(FieldError::forbidden("metadata.namespace", "not allowed on this type"));
+    }
+    shared(object, &mut errors);
+    errors
+}
+
+/// Rules for an object that replaces another.
+pub(super) fn update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for name in
+        ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"]
+    {
+        let (now, before) = (at(new, &["metadata", name]), at(old, &["metadata", name]));
+        if now != before && !(now.is_none() && before == Some(&Value::String(String::new()))) {
+            let value = now.cloned().unwrap_or(Value::Null);
+            errors.push(FieldError::invalid(format!("metadata.{name}"), value, "field is immutable"));
+        }
+    }
+    let leaving = at(old, &["metadata", "deletionTimestamp"]).is_some();
+    if leaving {
+        let before = items(old, &["metadata", "finalizers"]);
+        let added: Vec<&str> = items(new, &["metadata", "finalizers"])
+            .iter()
+            .filter(|one| !before.contains(one))
+            .filter_map(Value::as_str)
+            .collect();
+        if !added.is_empty() {
+            let detail = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+            );
+            errors.push(FieldError::forbidden("metadata.finalizers", detail));
+        }
+    }
+    shared(new, &mut errors);
+    errors
+}
+
+fn shared(object: &Value, errors: &mut Vec<FieldError>) {
+    let metadata = &object["metadata"];
+    labels("metadata.labels", metadata.get("labels"), errors);
+    annotations("metadata.annotations", metadata.get("annotations"), errors);
+    for (index, finalizer) in items(metadata, &["finalizers"]).iter().enumerate() {
+        let finalizer = finalizer.as_str().unwrap_or_default();
+        let path = format!("metadata.finalizers[{index}]");
+        match names::label_key(finalizer) {
+            Err(why) => errors.push(FieldError::invalid(path, finalizer, why)),
+            Ok(())
+                if !finalizer.contains('/')
+                    && !matches!(finalizer, "orphan" | "foregroundDeletion" | "kubernetes") =>
+            {
+                errors.push(FieldError::invalid(
+                    path,
+                    finalizer,
+                    "name is neither a standard finalizer name nor is it fully qualified",
+                ));
+            }
+            Ok(()) => {}
+        }
+    }
+    owners(metadata, errors);
+}
+
+fn owners(metadata: &Value, errors: &mut Vec<FieldError>) {
+    let mut controllers = Vec::new();
+    for (index, owner) in items(metadata, &["ownerReferences"]).iter().enumerate() {
+        let path = format!("metadata.ownerReferences[{index}]");
+        for name in ["apiVersion", "kind", "name", "uid"] {
+            if text(owner, &[name]).is_empty() {
+                errors.push(FieldError::invalid(
+                    format!("{path}.{name}"),
+                    "",
+                    format!("{name} must not be empty"),
+                ));
+            }
+        }
+        if flag(owner, &["controller"]) {
+            controllers.push(text(owner, &["kind"]).to_owned() + "/" + text(owner, &["name"]));
+        }
+    }
+    if controllers.len() > 1 {
+        let detail = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for {}",
+            controllers.join(" and ")
+        );
+        let value = metadata["ownerReferences"].clone();
+        errors.push(FieldError::invalid("metadata.ownerReferences", value, detail));
+    }
+}
+
+/// Rules for labels wherever they are.
+pub(super) fn labels(path: &str, labels: Option<&Value>, errors: &mut Vec<FieldError>) {
+    for (key, value) in labels.into_iter().flat_map(|labels| members(labels, &[])) {
+        if let Err(why) = names::label_key(key) {
+            errors.push(FieldError::invalid(path, key.as_str(), why));
+        }
+        if let Err(why) = names::label_value(value.as_str().unwrap_or_default()) {
+            errors.push(FieldError::invalid(path, value.clone(), why));
+        }
+    }
+}
+
+/// Rules for annotations: keys like labels', values free, a limit on the whole.
+pub(super) fn annotations(path: &str, annotations: Option<&Value>, errors: &mut Vec<FieldError>) {
+    let mut size = 0;
+    for (key, value) in annotations.into_iter().flat_map(|annotations| members(annotations, &[])) {
+        // The key is compared in lower case, as upstream does for the sake of old objects.
+        if let Err(why) = names::label_key(&key.to_ascii_lowercase()) {
+            errors.push(FieldError::invalid(path, key.as_str(), why));
+        }
+        size += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if size > ANNOTATIONS {
+        errors.push(FieldError::too_long(path, ANNOTATIONS));
+    }
+}

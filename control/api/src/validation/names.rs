@@ -1,0 +1,223 @@
+//! What names, labels and their like may be (`apimachinery/pkg/util/validation`). Each check gives upstream's sentence.
+
+const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start \
+and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
+'[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and \
+must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an \
+alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is \
+'[a-z]([-a-z0-9]*[a-z0-9])?')";
+const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
+alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
+'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must \
+start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is \
+'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or \
+'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+
+/// The verdict on a name: the sentence is upstream's.
+pub type Verdict = Result<(), String>;
+
+fn too_long(limit: usize) -> Verdict {
+    Err(format!("must be no more than {limit} bytes"))
+}
+
+fn lower_alphanumeric(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit()
+}
+
+fn is_label(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let ends = bytes.first().is_some_and(|b| lower_alphanumeric(*b))
+        && bytes.last().is_some_and(|b| lower_alphanumeric(*b));
+    ends && bytes.iter().all(|b| lower_alphanumeric(*b) || *b == b'-')
+}
+
+fn is_qualified(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let ends = bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+        && bytes.last().is_some_and(u8::is_ascii_alphanumeric);
+    ends && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// RFC 1123 label of at most 63 bytes.
+///
+/// # Errors
+/// The sentence that says what is wrong.
+pub fn dns_label(text: &str) -> Verdict {
+    if text.len() > 63 {
+        return too_long(63);
+    }
+    if is_label(text) { Ok(()) } else { Err(LABEL.into()) }
+}
+
+/// RFC 1123 subdomain of at most 253 bytes.
+///
+/// # Errors
+/// The sentence that says what is wrong.
+pub fn dns_subdomain(text: &str) -> Verdict {
+    if text.len() > 253 {
+        return too_long(253);
+    }
+    if text.split('.').all(is_label) { Ok(()) } else { Err(SUBDOMAIN.into()) }
+}
+
+/// RFC 1035 label: as an RFC 1123 label, starting with a letter.
+///
+/// # Errors
+/// The sentence that says what is wrong.
+pub fn dns_1035_label(text: &str) -> Verdict {
+    if text.len() > 63 {
+        return too_long(63);
+    }
+    let starts = text.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
+    if starts && is_label(text) { Ok(()) } else { Err(LABEL_1035.into()) }
+}
+
+/// A name that can be one part of a path.
+///
+/// # Errors
+/// The sentence that says what is wrong.
+pub fn path_segment(text: &str) -> Verdict {
+    if text == "." || text == ".." {
+        return Err(format!("may not be '{text}'"));
+    }
+    match text.chars().find(|c| matches!(c, '/' | '%')) {
+        Some(c) => Err(format!("may not contain '{c}'")),
+        None => Ok(()),
+    }
+}
+
+/// The key of a label, annotation or taint: `[prefix/]name`.
+///
+/// # Errors
+/// The sentence that says what is wrong.
+pub fn label_key(text: &str) -> Verdict {
+    let (prefix, name) = match text.split_once('/') {
+        Some((_, rest)) if rest.contains('/') => {
+            return Err("a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and \
+                end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
+                validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' \
+                (e.g. 'example.com/MyName')"
+                .into());
+        }
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, text),
+    };
+    if let Some(prefix) = prefix {
+        if prefix.is_empty() {
+            return Err("prefix part must be non-empty".into());
+        }
+        dns_subdomain(prefix).map_err(|why| format!("prefix part {why}"))?;
+    }
+    if name.is_empty() {
+        return Err("name part must be non-empty".into());
+    }
+    if name.len() > 63 {
+        return Err("name part must be no more than 63 bytes".into());
+    }
+    if is_qualified(name) { Ok(()) } else { Err(QUALIFIED.into()) }
+}
+
+/// The value of a label: empty or at most 63 bytes of the allowed characters.
+///
+/// # Errors
+/// The sentence that says what is wrong.
+pub fn label_value(text: &str) -> Verdict {
+    if text.len() > 63 {
+        return too_long(63);
+    }
+    if text.is_empty() || is_qualified(text) { Ok(()) } else { Err(VALUE.into()) }
+}
+
+/// A key of a ConfigMap or Secret.
+///
+/// # Errors
+/// The sentence that says what is wrong.
+pub fn config_key(text: &str) -> Verdict {
+    if text.len() > 253 {
+        return too_long(253);
+    }
+    if text == "." || text == ".." || text.starts_with("..") {
+        return Err(format!("must not start with '..' or be '{text}'"));
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if !text.is_empty() && text.bytes().all(allowed) { Ok(()) } else { Err(CONFIG_KEY.into()) }
+}
+
+/// The name of a port: at most 15 of `a-z0-9-`, at least one letter, no dash at an end and no two together (RFC 6335).
+///
+/// # Errors
+/// The sentence that says what is wrong.
+pub fn port_name(text: &str) -> Verdict {
+    if text.len() > 15 {
+        return Err("must be no more than 15 characters".into());
+    }
+    if text.is_empty() || !text.bytes().all(|b| lower_alphanumeric(b) || b == b'-') {
+        return Err("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
+    }
+    if !text.bytes().any(|b| b.is_ascii_lowercase()) {
+        return Err("must contain at least one letter (a-z)".into());
+    }
+    if text.contains("--") {
+        return Err("must not contain consecutive hyphens".into());
+    }
+    if text.starts_with('-') || text.ends_with('-') {
+        return Err("must not begin or end with a hyphen".into());
+    }
+    Ok(())
+}
+
+/// The name of an environment variable: printable ASCII without `=`.
+///
+/// # Errors
+/// The sentence that says what is wrong.
+pub fn environment_name(text: &str) -> Verdict {
+    if !text.is_empty() && text.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'=') {
+        return Ok(());
+    }
+    Err("a valid environment variable name must consist only of printable ASCII characters other than '='"
+        .into())
+}
+
+/// A port: 1 to 65535.
+///
+/// # Errors
+/// The sentence that says what is wrong.
+pub fn port_number(port: i64) -> Verdict {
+    if (1..=65535).contains(&port) { Ok(()) } else { Err("must be between 1 and 65535, inclusive".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_at_their_limits_are_judged_as_upstream_does() {
+        assert!(dns_label(&"a".repeat(63)).is_ok());
+        assert_eq!(dns_label(&"a".repeat(64)), Err("must be no more than 63 bytes".into()));
+        for bad in ["", "A", "-a", "a-", "a.b", "a_b", "ä"] {
+            assert!(dns_label(bad).is_err(), "{bad}");
+        }
+        for bad in ["", "a..b", ".a", "a.", "A.b"] {
+            assert!(dns_subdomain(bad).is_err(), "{bad}");
+        }
+        assert!(dns_subdomain("a.b-c.1").is_ok());
+        assert!(dns_1035_label("1a").is_err());
+        assert!(label_key("example.com/Name_1").is_ok());
+        for bad in ["", "/a", "a/", "a/b/c", "A!/b", "-a"] {
+            assert!(label_key(bad).is_err(), "{bad}");
+        }
+        assert!(label_value("").is_ok());
+        assert!(port_name("http-1").is_ok());
+        for bad in ["1", "a--b", "-a", "toolongportname-", "A"] {
+            assert!(port_name(bad).is_err(), "{bad}");
+        }
+        assert!(config_key("..x").is_err());
+        assert!(path_segment("system:node").is_ok());
+        assert!(path_segment("a/b").is_err());
+    }
+}
