@@ -1,1 +1,24 @@
 //! Loads, attaches, pins and fills the eBPF programs. The only crate that calls aya.
+//!
+//! [`KernelDataplane`] is the kernel's implementation of [`skep_maps::Dataplane`]; [`inspect`] reads the same pins
+//! without changing them; [`cleanup`] removes them. What the maps shall hold is planned elsewhere. With `unsafe` code
+//! because system calls and memory shared with the kernel need it: in [`sys`], [`plain`], [`memory`] and [`log`] only.
+#![allow(unsafe_code)]
+
+mod attach;
+mod error;
+pub mod inspect;
+mod kernel;
+mod layout;
+mod log;
+mod maps;
+mod memory;
+pub mod metrics;
+mod pins;
+mod plain;
+mod sys;
+
+pub use attach::{AttachChoices, XdpState};
+pub use error::Error;
+pub use kernel::{DataplaneConfig, KernelDataplane, cleanup};
+pub use pins::Pins;

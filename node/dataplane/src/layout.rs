@@ -1,0 +1,132 @@
+//! Whether the pinned maps, the object and this agent agree about every map.
+//!
+//! Owns the list of maps that are pinned and the comparison. A pinned map is taken over only if its type, key, value
+//! and flags are the object's; a different capacity alone is kept as it is, since the programs ask the kernel for
+//! bounds. Nothing is ever reinterpreted: what differs is refused before anything is loaded.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use aya::maps::MapInfo;
+use skep_abi::backend::{BACKEND_STATES, BACKENDS, Backend, BackendState};
+use skep_abi::config::{CONFIG, Config};
+use skep_abi::counters::{COUNTERS, Counter, PROGRAM_STATS, SERVICE_STATS, ServiceStats};
+use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey};
+use skep_abi::fronts::FRONTS;
+use skep_abi::local::{LOCAL_V4, LOCAL_V6, LocalEndpoint};
+use skep_abi::service::{SERVICES_V4, SERVICES_V6, ServiceKey, ServiceValue};
+use skep_abi::socket::{PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6, Peer, Pick, SocketKey};
+use skep_abi::{V4, V6};
+
+use crate::Error;
+use crate::pins::Pins;
+
+/// Every map that is pinned: its name, and the sizes of key and value in the ABI that this agent was built with.
+pub(crate) const MAPS: &[(&str, usize, usize)] = &[
+    (CONFIG, 4, size_of::<Config>()),
+    (SERVICES_V4, size_of::<ServiceKey<V4>>(), size_of::<ServiceValue>()),
+    (SERVICES_V6, size_of::<ServiceKey<V6>>(), size_of::<ServiceValue>()),
+    (BACKENDS, 4, size_of::<Backend>()),
+    (BACKEND_STATES, 4, size_of::<BackendState>()),
+    (FRONTS, 4, 8),
+    (LOCAL_V4, size_of::<V4>(), size_of::<LocalEndpoint>()),
+    (LOCAL_V6, size_of::<V6>(), size_of::<LocalEndpoint>()),
+    (FLOWS_V4, size_of::<FlowKey>(), size_of::<Flow<V4>>()),
+    (FLOWS_V6, size_of::<FlowKey>(), size_of::<Flow<V6>>()),
+    (PEERS_V4, size_of::<SocketKey<V4>>(), size_of::<Peer<V4>>()),
+    (PEERS_V6, size_of::<SocketKey<V6>>(), size_of::<Peer<V6>>()),
+    (PICKS_V4, size_of::<SocketKey<V4>>(), size_of::<Pick<V4>>()),
+    (PICKS_V6, size_of::<SocketKey<V6>>(), size_of::<Pick<V6>>()),
+    (COUNTERS, 4, size_of::<Counter>()),
+    (PROGRAM_STATS, 4, 8),
+    (SERVICE_STATS, 4, size_of::<ServiceStats>()),
+];
+
+/// What makes a map what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) kind: u32,
+    pub(crate) key: u32,
+    pub(crate) value: u32,
+    pub(crate) flags: u32,
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, key, value, flags } = self;
+        write!(f, "type {kind}, {key}-byte keys, {value}-byte values and flags {flags:#x}")
+    }
+}
+
+/// Every map's layout in the object, checked against the ABI.
+pub(crate) fn of_object(object: &[u8]) -> Result<BTreeMap<String, Layout>, Error> {
+    let parsed = aya_obj::Object::parse(object).map_err(|error| Error::Object(error.into()))?;
+    let layouts: BTreeMap<String, Layout> = parsed
+        .maps
+        .iter()
+        .map(|(name, map)| {
+            let layout = Layout {
+                kind: map.map_type(),
+                key: map.key_size(),
+                value: map.value_size(),
+                flags: map.map_flags(),
+            };
+            (name.clone(), layout)
+        })
+        .collect();
+    for (name, key, value) in MAPS {
+        let Some(layout) = layouts.get(*name) else {
+            return Err(Error::ObjectMismatch(format!("it has no map {name}")));
+        };
+        if (layout.key as usize, layout.value as usize) != (*key, *value) {
+            let problem = format!("map {name} has {layout}, not {key}-byte keys and {value}-byte values");
+            return Err(Error::ObjectMismatch(problem));
+        }
+    }
+    Ok(layouts)
+}
+
+/// Refuses pinned maps whose layout is not the object's.
+pub(crate) fn check_pinned(pins: &Pins, object: &BTreeMap<String, Layout>) -> Result<(), Error> {
+    for (name, _, _) in MAPS {
+        let path = pins.map(name);
+        if !path.exists() {
+            continue;
+        }
+        let info = MapInfo::from_pin(&path).map_err(|error| Error::Map { map: name, source: io(error) })?;
+        let found = Layout {
+            kind: info.map_type().map_or(0, |kind| kind as u32),
+            key: info.key_size(),
+            value: info.value_size(),
+            flags: info.map_flags(),
+        };
+        let wanted = object[*name];
+        if found != wanted {
+            return Err(Error::LayoutDiffers {
+                map: (*name).to_owned(),
+                found: found.to_string(),
+                wanted: wanted.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// aya's map errors as I/O errors, which most of them are.
+pub(crate) fn io(error: aya::maps::MapError) -> std::io::Error {
+    match error {
+        aya::maps::MapError::SyscallError(error) => error.io_error,
+        aya::maps::MapError::IoError(error) => error,
+        other => std::io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_object_of_something_else_is_refused() {
+        assert!(matches!(of_object(b"#!/bin/sh"), Err(Error::Object(_))));
+    }
+}

@@ -1,0 +1,296 @@
+//! The pinned maps, opened: typed access to what the agent writes and reads.
+//!
+//! Owns the descriptors and memory mappings, and how a difference becomes map writes. It loads and attaches nothing, so
+//! that `inspect` uses it beside a running agent.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use aya::maps::MapInfo;
+use skep_abi::backend::{BACKEND_STATES, BACKENDS, Backend, BackendState};
+use skep_abi::config::{CONFIG, Config};
+use skep_abi::counters::{COUNTERS, Counter, PROGRAM_STATS, SERVICE_STATS, ServiceStats, VERDICTS};
+use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey};
+use skep_abi::fronts::FRONTS;
+use skep_abi::local::{LOCAL_V4, LOCAL_V6, LocalEndpoint};
+use skep_abi::program::PROGRAMS;
+use skep_abi::service::{SERVICES_V4, SERVICES_V6, ServiceKey, ServiceValue};
+use skep_abi::{Plain, V4, V6};
+use skep_maps::extents::Extent;
+use skep_maps::{Difference, Frontend, FrontendKey, MapsError, Totals};
+
+use crate::Error;
+use crate::layout;
+use crate::memory::{MappedArray, publish};
+use crate::pins::Pins;
+use crate::plain::{bytes, owned, per_cpu, read};
+use crate::sys::{self, RawEntry, RawMap};
+
+/// The maps that user space touches.
+#[derive(Debug)]
+pub(crate) struct Maps {
+    config: RawMap,
+    services_v4: RawMap,
+    services_v6: RawMap,
+    backends: MappedArray,
+    states: MappedArray,
+    fronts: MappedArray,
+    local_v4: RawMap,
+    local_v6: RawMap,
+    flows_v4: RawMap,
+    flows_v6: RawMap,
+    counters: RawMap,
+    program_stats: RawMap,
+    service_stats: RawMap,
+    service_stats_entries: u32,
+}
+
+/// A pinned map's descriptor and sizes. `row` is what one look-up gives: for per-CPU maps all CPUs' values.
+struct Opened {
+    fd: OwnedFd,
+    entries: u32,
+    key: usize,
+    value: usize,
+    row: usize,
+}
+
+impl Opened {
+    fn raw(self) -> RawMap {
+        RawMap::new(self.fd, self.key, self.row)
+    }
+}
+
+/// Opens a pin and checks its sizes against the ABI's.
+fn open(pins: &Pins, name: &'static str) -> Result<Opened, Error> {
+    let path = pins.map(name);
+    let fd = sys::open_pin(&path).map_err(Error::map(name))?;
+    let info =
+        MapInfo::from_pin(&path).map_err(|error| Error::Map { map: name, source: layout::io(error) })?;
+    let (key, value) = (info.key_size() as usize, info.value_size() as usize);
+    let wanted = layout::MAPS.iter().find(|(known, _, _)| *known == name).map(|(_, k, v)| (*k, *v));
+    if wanted != Some((key, value)) {
+        return Err(Error::LayoutDiffers {
+            map: name.to_owned(),
+            found: format!("{key}-byte keys and {value}-byte values"),
+            wanted: format!("{wanted:?}"),
+        });
+    }
+    let per_cpu = [COUNTERS, PROGRAM_STATS, SERVICE_STATS].contains(&name);
+    let cpus = if per_cpu { possible_cpus().map_err(Error::map(name))? } else { 1 };
+    let row = if per_cpu { value.next_multiple_of(8) * cpus } else { value };
+    Ok(Opened { fd, entries: info.max_entries(), key, value, row })
+}
+
+fn possible_cpus() -> io::Result<usize> {
+    aya::util::nr_cpus().map_err(|(_, error)| error)
+}
+
+fn raw(pins: &Pins, name: &'static str) -> Result<RawMap, Error> {
+    open(pins, name).map(Opened::raw)
+}
+
+fn mapped(pins: &Pins, name: &'static str) -> Result<MappedArray, Error> {
+    let opened = open(pins, name)?;
+    MappedArray::new(&opened.fd, opened.value, opened.entries).map_err(Error::map(name))
+}
+
+fn write_error(map: &'static str) -> impl FnOnce(io::Error) -> MapsError {
+    move |source| MapsError::Write { map, source }
+}
+
+fn read_error(map: &'static str) -> impl FnOnce(io::Error) -> MapsError {
+    move |source| MapsError::Read { map, source }
+}
+
+impl Maps {
+    /// Opens the maps pinned under `pins`.
+    pub(crate) fn open(pins: &Pins) -> Result<Self, Error> {
+        let service_stats = open(pins, SERVICE_STATS)?;
+        Ok(Self {
+            config: raw(pins, CONFIG)?,
+            services_v4: raw(pins, SERVICES_V4)?,
+            services_v6: raw(pins, SERVICES_V6)?,
+            backends: mapped(pins, BACKENDS)?,
+            states: mapped(pins, BACKEND_STATES)?,
+            fronts: mapped(pins, FRONTS)?,
+            local_v4: raw(pins, LOCAL_V4)?,
+            local_v6: raw(pins, LOCAL_V6)?,
+            flows_v4: raw(pins, FLOWS_V4)?,
+            flows_v6: raw(pins, FLOWS_V6)?,
+            counters: raw(pins, COUNTERS)?,
+            program_stats: raw(pins, PROGRAM_STATS)?,
+            service_stats_entries: service_stats.entries,
+            service_stats: service_stats.raw(),
+        })
+    }
+
+    /// The settings pinned under `pins`, when nothing else is to be opened yet.
+    pub(crate) fn pinned_config(pins: &Pins) -> Result<Config, Error> {
+        let value = raw(pins, CONFIG)?.get(&0u32.to_ne_bytes()).map_err(Error::map(CONFIG))?;
+        Ok(value.and_then(|value| read(&value)).unwrap_or_default())
+    }
+
+    /// The node's settings.
+    pub(crate) fn config(&self) -> Result<Config, MapsError> {
+        let value = self.config.get(&0u32.to_ne_bytes()).map_err(read_error(CONFIG))?;
+        Ok(value.and_then(|value| read(&value)).unwrap_or_default())
+    }
+
+    /// Writes the node's settings, all at once.
+    pub(crate) fn set_config(&self, config: &Config) -> Result<(), MapsError> {
+        self.config.put(&0u32.to_ne_bytes(), bytes(config)).map_err(write_error(CONFIG))
+    }
+
+    /// Slots in the backend table.
+    pub(crate) fn slot_capacity(&self) -> u32 {
+        u32::try_from(self.backends.len()).expect("an array map's length is 32 bits")
+    }
+
+    /// Slots of the backend table, cut at its end.
+    pub(crate) fn slots(&self, extent: Extent) -> Vec<Backend> {
+        let raw = self.backends.read(extent.start as usize, extent.length as usize);
+        raw.chunks_exact(size_of::<Backend>()).filter_map(read).collect()
+    }
+
+    /// Every backend id's state.
+    pub(crate) fn backend_states(&self) -> Vec<BackendState> {
+        let word = |index| self.states.load(index).map(BackendState::from_word);
+        (0..self.states.len()).map_while(word).collect()
+    }
+
+    /// Every service entry.
+    pub(crate) fn services(&self) -> Result<Vec<(Frontend, ServiceValue)>, MapsError> {
+        let mut found = entries::<ServiceKey<V4>, ServiceValue, _>(&self.services_v4, SERVICES_V4)?;
+        found.extend(entries::<ServiceKey<V6>, ServiceValue, _>(&self.services_v6, SERVICES_V6)?);
+        Ok(found)
+    }
+
+    /// Every flow of IPv4, then of IPv6.
+    #[allow(clippy::type_complexity)] // two lists of what the maps hold
+    pub(crate) fn flows(&self) -> Result<(Vec<(FlowKey, Flow<V4>)>, Vec<(FlowKey, Flow<V6>)>), MapsError> {
+        let v4 = entries::<FlowKey, Flow<V4>, FlowKey>(&self.flows_v4, FLOWS_V4)?;
+        Ok((v4, entries::<FlowKey, Flow<V6>, FlowKey>(&self.flows_v6, FLOWS_V6)?))
+    }
+
+    /// How many flows of IPv4 and of IPv6 there are.
+    pub(crate) fn flow_counts(&self) -> Result<(usize, usize), MapsError> {
+        let v4 = self.flows_v4.count().map_err(read_error(FLOWS_V4))?;
+        Ok((v4, self.flows_v6.count().map_err(read_error(FLOWS_V6))?))
+    }
+
+    /// Every pod's place.
+    pub(crate) fn local_endpoints(&self) -> Result<Vec<(IpAddr, LocalEndpoint)>, MapsError> {
+        let mut found = entries::<V4, LocalEndpoint, IpAddr>(&self.local_v4, LOCAL_V4)?;
+        found.extend(entries::<V6, LocalEndpoint, IpAddr>(&self.local_v6, LOCAL_V6)?);
+        Ok(found)
+    }
+
+    fn local(&self, address: IpAddr) -> (&RawMap, &'static str, Box<[u8]>) {
+        match address {
+            IpAddr::V4(address) => (&self.local_v4, LOCAL_V4, owned(&V4::from(address))),
+            IpAddr::V6(address) => (&self.local_v6, LOCAL_V6, owned(&V6::from(address))),
+        }
+    }
+
+    /// Writes one pod's place.
+    pub(crate) fn set_local(&self, address: IpAddr, endpoint: &LocalEndpoint) -> Result<(), MapsError> {
+        let (map, name, key) = self.local(address);
+        map.put(&key, bytes(endpoint)).map_err(write_error(name))
+    }
+
+    /// Removes one pod's place and says what it was.
+    pub(crate) fn remove_local(&self, address: IpAddr) -> Result<Option<LocalEndpoint>, MapsError> {
+        let (map, name, key) = self.local(address);
+        let known = map.get(&key).map_err(read_error(name))?;
+        map.remove(&key).map_err(write_error(name))?;
+        Ok(known.and_then(|value| read(&value)))
+    }
+
+    /// Writes a difference, phase by phase.
+    pub(crate) fn apply(&self, difference: &Difference) -> Result<(), MapsError> {
+        for id in difference.counters.iter().filter(|id| **id < self.service_stats_entries) {
+            let zero = vec![0; self.service_stats.value_size()];
+            self.service_stats.put(&id.to_ne_bytes(), &zero).map_err(write_error(SERVICE_STATS))?;
+        }
+        for (id, state) in &difference.states_before {
+            self.states.store(*id as usize, state.word()).map_err(write_error(BACKEND_STATES))?;
+        }
+        for (start, slice) in &difference.slices {
+            let raw: Vec<u8> = slice.iter().flat_map(bytes).copied().collect();
+            self.backends.write(*start as usize, &raw).map_err(write_error(BACKENDS))?;
+        }
+        for bit in &difference.bits {
+            self.fronts.set_bits(bit.word as usize, bit.mask).map_err(write_error(FRONTS))?;
+        }
+        publish();
+        self.apply_services(difference)?;
+        for (id, state) in &difference.states_after {
+            self.states.store(*id as usize, state.word()).map_err(write_error(BACKEND_STATES))?;
+        }
+        Ok(())
+    }
+
+    fn apply_services(&self, difference: &Difference) -> Result<(), MapsError> {
+        let (mut put_v4, mut put_v6) = (Vec::<RawEntry>::new(), Vec::<RawEntry>::new());
+        let (mut gone_v4, mut gone_v6) = (Vec::new(), Vec::new());
+        for (frontend, value) in &difference.services {
+            let (key, put, gone) = match frontend.key() {
+                FrontendKey::V4(key) => (owned(&key), &mut put_v4, &mut gone_v4),
+                FrontendKey::V6(key) => (owned(&key), &mut put_v6, &mut gone_v6),
+            };
+            match value {
+                Some(value) => put.push((key, owned(value))),
+                None => gone.push(key),
+            }
+        }
+        // Deletions first: they make room, and no frontend is both deleted and written.
+        self.services_v4.remove_all(&gone_v4).map_err(write_error(SERVICES_V4))?;
+        self.services_v6.remove_all(&gone_v6).map_err(write_error(SERVICES_V6))?;
+        self.services_v4.put_all(&put_v4).map_err(write_error(SERVICES_V4))?;
+        self.services_v6.put_all(&put_v6).map_err(write_error(SERVICES_V6))
+    }
+
+    /// Totals by reason and by program, over all CPUs.
+    pub(crate) fn totals(&self) -> Result<Totals, MapsError> {
+        let mut reasons = Vec::new();
+        for (_, values) in self.counters.entries().map_err(read_error(COUNTERS))? {
+            reasons.push(per_cpu::<Counter>(&values).fold(Counter::default(), |sum, one| Counter {
+                packets: sum.packets.wrapping_add(one.packets),
+                bytes: sum.bytes.wrapping_add(one.bytes),
+            }));
+        }
+        let mut programs = vec![[0u64; VERDICTS as usize]; PROGRAMS.len()];
+        let cells = programs.iter_mut().flatten();
+        let rows = self.program_stats.entries().map_err(read_error(PROGRAM_STATS))?;
+        for (cell, (_, values)) in cells.zip(rows) {
+            *cell = per_cpu::<u64>(&values).fold(0, u64::wrapping_add);
+        }
+        Ok(Totals { reasons, programs })
+    }
+
+    /// Totals of one service id, over all CPUs.
+    pub(crate) fn service_totals(&self, id: u32) -> Result<Option<ServiceStats>, MapsError> {
+        if id >= self.service_stats_entries {
+            return Ok(None);
+        }
+        let values = self.service_stats.get(&id.to_ne_bytes()).map_err(read_error(SERVICE_STATS))?;
+        Ok(values.map(|values| {
+            per_cpu::<ServiceStats>(&values).fold(ServiceStats::default(), |sum, one| ServiceStats {
+                packets: sum.packets.wrapping_add(one.packets),
+                bytes: sum.bytes.wrapping_add(one.bytes),
+                connections: sum.connections.wrapping_add(one.connections),
+                refused: sum.refused.wrapping_add(one.refused),
+            })
+        }))
+    }
+}
+
+/// Every entry of a map, as the types that it holds.
+fn entries<K: Plain, V: Plain, T: From<K>>(
+    map: &RawMap,
+    name: &'static str,
+) -> Result<Vec<(T, V)>, MapsError> {
+    let raw = map.entries().map_err(read_error(name))?;
+    Ok(raw.iter().filter_map(|(key, value)| Some((T::from(read(key)?), read(value)?))).collect())
+}
