@@ -11,7 +11,7 @@ pub(super) fn apply(resource: &Resource, object: &mut Value) {
     match resource.plural.as_str() {
         "pods" => {
             if let Some(spec) = object.get_mut("spec") {
-                pod::spec(spec);
+                pod::pod(spec);
             }
         }
         "podtemplates" => template(object),

@@ -5,7 +5,22 @@ use serde_json::{Value, json};
 use super::{child, default, each, volume};
 use crate::object::{at, flag, members, set, text};
 
-/// The specification of a pod.
+/// The specification of a pod itself: that of a template, and what is settled only when a pod is made.
+pub(super) fn pod(pod: &mut Value) {
+    spec(pod);
+    default(pod, "enableServiceLinks", true);
+    let host_network = flag(pod, &["hostNetwork"]);
+    for list in ["containers", "initContainers"] {
+        for container in each(pod, list) {
+            requests_from_limits(container);
+            if host_network {
+                host_ports(container);
+            }
+        }
+    }
+}
+
+/// The specification of a pod, in a template or not.
 pub(super) fn spec(spec: &mut Value) {
     if !spec.is_object() {
         return;
@@ -14,14 +29,8 @@ pub(super) fn spec(spec: &mut Value) {
     default(spec, "restartPolicy", "Always");
     default(spec, "schedulerName", "default-scheduler");
     default(spec, "terminationGracePeriodSeconds", 30);
-    default(spec, "enableServiceLinks", true);
     default(spec, "securityContext", json!({}));
     accounts(spec);
-    if flag(spec, &["hostNetwork"]) {
-        for list in ["containers", "initContainers"] {
-            each(spec, list).for_each(host_ports);
-        }
-    }
     for list in ["containers", "initContainers", "ephemeralContainers"] {
         each(spec, list).for_each(container);
     }
@@ -63,7 +72,6 @@ fn container(container: &mut Value) {
     let policy = pull_policy(text(container, &["image"]));
     default(container, "imagePullPolicy", policy);
     default(container, "resources", json!({}));
-    requests_from_limits(container);
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(one) = container.get_mut(name) {
             probe(one);

@@ -145,7 +145,10 @@ impl FieldSelector {
                 None => term.value == term.absent,
                 Some(Value::String(text)) if text.is_empty() => term.value == term.absent,
                 Some(Value::String(text)) => *text == term.value,
-                Some(other) => other.to_string() == term.value,
+                Some(other) => {
+                    let text = other.to_string();
+                    text == term.value
+                }
             };
             equal == term.equal
         })

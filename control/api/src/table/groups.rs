@@ -91,8 +91,8 @@ fn ingress(object: &Value, now: Timestamp) -> Vec<Value> {
         .collect();
     let hosts = match hosts.as_slice() {
         [] => "*".to_owned(),
-        [few @ ..] if few.len() <= 3 => few.join(","),
-        [many @ ..] => format!("{} + {} more...", many[..3].join(","), many.len() - 3),
+        few if few.len() <= 3 => few.join(","),
+        many => format!("{} + {} more...", many[..3].join(","), many.len() - 3),
     };
     let addresses: Vec<&str> = items(object, &["status", "loadBalancer", "ingress"])
         .iter()

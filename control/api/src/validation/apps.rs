@@ -24,7 +24,9 @@ pub(super) fn check(resource: &Resource, object: &Value, errors: &mut Vec<FieldE
         _ => {}
     }
     not_negative("spec", spec, &["replicas", "minReadySeconds", "revisionHistoryLimit"], errors);
-    selector::of_workload(spec, errors);
+    // Upstream has the one sentence for both.
+    let kind = if resource.plural == "replicasets" { "deployment" } else { resource.singular.as_str() };
+    selector::of_workload(kind, spec, errors);
     template(spec, &["Always"], errors);
 }
 

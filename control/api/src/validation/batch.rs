@@ -16,7 +16,7 @@ pub(super) fn check(resource: &Resource, object: &Value, errors: &mut Vec<FieldE
         "jobs" => {
             numbers("spec", spec, errors);
             if at(spec, &["selector"]).is_some() || flag(spec, &["manualSelector"]) {
-                selector::of_workload(spec, errors);
+                selector::of_workload("job", spec, errors);
             }
             template(spec, &POLICIES, errors);
         }

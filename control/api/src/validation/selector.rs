@@ -42,7 +42,7 @@ pub(super) fn selector(path: &str, selector: &Value, errors: &mut Vec<FieldError
 }
 
 /// Rules for the selector of a workload: it is there, selects something, and matches the labels of the template.
-pub(super) fn of_workload(spec: &Value, errors: &mut Vec<FieldError>) {
+pub(super) fn of_workload(kind: &str, spec: &Value, errors: &mut Vec<FieldError>) {
     let Some(one) = at(spec, &["selector"]) else {
         errors.push(FieldError::required("spec.selector", ""));
         return;
@@ -54,7 +54,7 @@ pub(super) fn of_workload(spec: &Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid(
             "spec.selector",
             one.clone(),
-            "empty selector is invalid for deployment",
+            format!("empty selector is invalid for {kind}"),
         ));
     }
     let labels = at(spec, &["template", "metadata", "labels"]);
