@@ -1,0 +1,343 @@
+//! The dataplane on the real kernel: loading, adopting, attaching, applying, cleaning up.
+//!
+//! Each test runs on a thread of its own in a fresh network and mount namespace with a private BPF file system, so that
+//! nothing of it is left when the thread ends. The object comes from `SKEP_EBPF_OBJECT` or the build's default place.
+#![allow(clippy::unwrap_used)] // a test
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use skep_abi::config::CONFIG;
+use skep_abi::service::SERVICES_V4;
+use skep_dataplane::inspect::Inspector;
+use skep_dataplane::{AttachChoices, DataplaneConfig, Error, KernelDataplane, XdpState, cleanup};
+use skep_maps::suite::{self, owner, port};
+use skep_maps::{Dataplane, MapsError, PodLink, Table};
+
+/// False, with a note, unless the tests of the kernel are asked for.
+fn enabled() -> bool {
+    let tiers = std::env::var("SKEP_TEST_TIERS").unwrap_or_default();
+    let wanted = tiers.split(',').any(|tier| tier.trim() == "kernel");
+    if !wanted {
+        println!("skipped: needs tier kernel");
+    }
+    wanted
+}
+
+fn object() -> Vec<u8> {
+    let built = "../../ebpf/programs/target/bpfel-unknown-none/release/skep-programs";
+    let path = std::env::var_os("SKEP_EBPF_OBJECT")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(built), PathBuf::from);
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; cargo xtask build-ebpf", path.display()))
+}
+
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split_whitespace()).status().unwrap();
+    assert!(status.success(), "ip {arguments}");
+}
+
+/// A place of its own for one test.
+struct Place {
+    pins: PathBuf,
+    cgroup: PathBuf,
+}
+
+static PLACES: AtomicU32 = AtomicU32::new(0);
+
+/// Runs `test` in fresh namespaces with the veth pair up0-up1 as uplink, and pod0-pod1.
+fn isolated(test: impl FnOnce(&Place) + Send + 'static) {
+    if !enabled() {
+        return;
+    }
+    let number = PLACES.fetch_add(1, Ordering::Relaxed);
+    let name = format!("skep-test-{}-{number}", std::process::id());
+    let cgroup = cgroup_root().join(&name);
+    fs::create_dir(&cgroup).unwrap();
+    let place = Place { pins: PathBuf::from("/sys/fs/bpf/skep"), cgroup: cgroup.clone() };
+    let outcome = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
+        let nothing: Option<&str> = None;
+        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
+        // Not bpffs, so that the dataplane has to mount it.
+        mount(Some("none"), "/sys/fs/bpf", Some("tmpfs"), MsFlags::empty(), nothing).unwrap();
+        ip("link set lo up");
+        ip("link add up0 type veth peer name up1");
+        ip("link add pod0 type veth peer name pod1");
+        for interface in ["up0", "up1", "pod0", "pod1"] {
+            ip(&format!("link set {interface} up"));
+        }
+        test(&place);
+    })
+    .join();
+    fs::remove_dir(&cgroup).unwrap();
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn cgroup_root() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let line =
+        mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).expect("cgroup2 is mounted");
+    PathBuf::from(line.split(' ').nth(1).unwrap())
+}
+
+fn config(place: &Place) -> DataplaneConfig {
+    DataplaneConfig {
+        cgroup_root: Some(place.cgroup.clone()),
+        uplinks: vec!["up0".into()],
+        node_v4: Some("192.0.2.1".parse().unwrap()),
+        ..DataplaneConfig::new(object(), &place.pins, 7)
+    }
+}
+
+fn pod_link() -> PodLink {
+    let index = nix::net::if_::if_nametoindex("pod0").unwrap();
+    PodLink {
+        interface: "pod0".into(),
+        ifindex: index,
+        host_mac: [2, 0, 0, 0, 0, 1],
+        pod_mac: [2, 0, 0, 0, 0, 2],
+        addresses: vec!["10.244.1.2".parse().unwrap(), "fd44:1::2".parse().unwrap()],
+        xdp_redirect: false,
+    }
+}
+
+/// Pin and program id of every link.
+fn links(place: &Place) -> Vec<(String, u32)> {
+    let rows = Inspector::open(&place.pins).unwrap().attachments().unwrap();
+    rows.into_iter().map(|row| (row.link, row.program_id)).collect()
+}
+
+fn names(links: &[(String, u32)]) -> Vec<&str> {
+    links.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+#[test]
+fn kernel_dataplane_passes_the_suite() {
+    isolated(|place| {
+        let dataplane = KernelDataplane::open(&config(place)).unwrap();
+        suite::services_follow_the_differences(&dataplane);
+        suite::pods_come_and_go(&dataplane, &pod_link());
+        assert!(!names(&links(place)).contains(&"pod-pod0-ingress"));
+    });
+}
+
+#[test]
+fn restart_takes_over_maps_and_links_and_replaces_the_programs() {
+    isolated(|place| {
+        let first = KernelDataplane::open(&config(place)).unwrap();
+        assert_eq!(first.uplinks(), [("up0".to_owned(), XdpState::Native)]);
+        first.attach_pod(&pod_link()).unwrap();
+        let mut table = skep_maps::dataplane::adopt(&first).unwrap();
+        table.replace(&owner("default/web"), &[port("10.96.0.7", &["10.244.1.2"], &[])]).unwrap();
+        first.apply(&table.take_difference()).unwrap();
+        let services = first.services().unwrap();
+        drop(first);
+        let before = links(place);
+        assert_eq!(
+            names(&before),
+            [
+                "cgroup-connect4",
+                "cgroup-connect6",
+                "cgroup-getpeername4",
+                "cgroup-getpeername6",
+                "cgroup-recvmsg4",
+                "cgroup-recvmsg6",
+                "cgroup-sendmsg4",
+                "cgroup-sendmsg6",
+                "pod-pod0-ingress",
+                "uplink-up0-egress",
+                "uplink-up0-ingress",
+                "uplink-up0-xdp-native",
+            ]
+        );
+        let second = KernelDataplane::open(&config(place)).unwrap();
+        assert_eq!(second.services().unwrap(), services);
+        assert_eq!(second.local_endpoints().unwrap().len(), 2);
+        let after = links(place);
+        assert_eq!(names(&after), names(&before));
+        assert!(before.iter().zip(&after).all(|(old, new)| old.1 != new.1), "{before:?} {after:?}");
+        let programs = Inspector::open(&place.pins).unwrap().programs().unwrap();
+        assert_eq!(programs.len(), 12, "{programs:?}");
+    });
+}
+
+#[test]
+fn restart_after_an_interface_was_made_anew_attaches_to_it() {
+    isolated(|place| {
+        drop(KernelDataplane::open(&config(place)).unwrap());
+        ip("link delete up0");
+        ip("link add up0 type veth peer name up1");
+        let index = nix::net::if_::if_nametoindex("up0").unwrap();
+        let second = KernelDataplane::open(&config(place)).unwrap();
+        assert_eq!(second.uplinks()[0].1, XdpState::Native);
+        let rows = Inspector::open(&place.pins).unwrap().attachments().unwrap();
+        let targets: Vec<&str> =
+            rows.iter().filter(|row| row.link.starts_with("uplink")).map(|row| row.target.as_str()).collect();
+        assert_eq!(targets, [format!("up0 ({index})").as_str(); 3]);
+    });
+}
+
+#[test]
+fn open_native_refused_falls_back_to_generic_then_to_tc() {
+    isolated(|place| {
+        // The driver refuses XDP when frames do not fit into a page.
+        ip("link set up1 mtu 9000");
+        ip("link set up0 mtu 9000");
+        let first = KernelDataplane::open(&config(place)).unwrap();
+        assert_eq!(first.uplinks()[0].1, XdpState::Generic);
+        drop(first);
+        let attach = AttachChoices { native: false, generic: false, tcx: true };
+        let second = KernelDataplane::open(&DataplaneConfig { attach, ..config(place) }).unwrap();
+        assert_eq!(second.uplinks()[0].1, XdpState::Off);
+        let left = links(place);
+        assert!(!names(&left).iter().any(|name| name.contains("xdp")), "{left:?}");
+        assert!(names(&left).contains(&"uplink-up0-ingress"));
+    });
+}
+
+#[test]
+fn open_without_tcx_uses_filters_that_are_replaced_and_cleaned_up() {
+    isolated(|place| {
+        // A view of this namespace's interfaces.
+        mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), None::<&str>).unwrap();
+        mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), None::<&str>).unwrap();
+        let attach = AttachChoices { tcx: false, ..AttachChoices::default() };
+        let config = DataplaneConfig { attach, cgroup_root: None, ..config(place) };
+        let filters = |direction: &str| -> Vec<String> {
+            let output =
+                Command::new("tc").args(["filter", "show", "dev", "up0", direction]).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            text.lines().filter(|line| line.contains("tc_uplink")).map(str::to_owned).collect()
+        };
+        for _ in 0..2 {
+            drop(KernelDataplane::open(&config).unwrap());
+            assert_eq!((filters("ingress").len(), filters("egress").len()), (1, 1));
+        }
+        cleanup(&place.pins).unwrap();
+        assert_eq!((filters("ingress").len(), filters("egress").len()), (0, 0));
+    });
+}
+
+#[test]
+fn open_over_maps_of_another_layout_is_refused_and_changes_nothing() {
+    isolated(|place| {
+        drop(KernelDataplane::open(&config(place)).unwrap());
+        let before = links(place);
+        let pin = place.pins.join("maps").join(SERVICES_V4);
+        fs::remove_file(&pin).unwrap();
+        let made = Command::new("bpftool")
+            .args(["map", "create", &pin.to_string_lossy(), "type", "hash", "key", "8", "value", "24"])
+            .args(["entries", "16", "name", "other", "flags", "1"])
+            .status()
+            .unwrap();
+        assert!(made.success());
+        let error = KernelDataplane::open(&config(place)).unwrap_err();
+        assert!(matches!(&error, Error::LayoutDiffers { map, .. } if map == SERVICES_V4), "{error}");
+        fs::remove_file(&pin).unwrap();
+        // The links still run the programs that they ran.
+        let pins = skep_dataplane::Pins::new(&place.pins);
+        assert_eq!(before.len(), fs::read_dir(pins.links()).unwrap().count());
+    });
+}
+
+#[test]
+fn open_over_maps_of_another_version_is_refused() {
+    isolated(|place| {
+        drop(KernelDataplane::open(&config(place)).unwrap());
+        let pin = place.pins.join("maps").join(CONFIG);
+        let mut value = vec!["0"; 48];
+        value[0] = "99";
+        let status = Command::new("bpftool")
+            .args(["map", "update", "pinned", &pin.to_string_lossy(), "key", "0", "0", "0", "0", "value"])
+            .args(&value)
+            .status()
+            .unwrap();
+        assert!(status.success());
+        let error = KernelDataplane::open(&config(place)).unwrap_err();
+        assert!(matches!(error, Error::VersionDiffers { found: 99, .. }), "{error}");
+    });
+}
+
+#[test]
+fn cleanup_removes_every_pin_and_link_and_may_be_repeated() {
+    isolated(|place| {
+        let dataplane = KernelDataplane::open(&config(place)).unwrap();
+        dataplane.attach_pod(&pod_link()).unwrap();
+        drop(dataplane);
+        assert!(cleanup(&place.pins).unwrap().len() > 25);
+        assert!(!place.pins.exists());
+        assert_eq!(cleanup(&place.pins).unwrap(), Vec::<PathBuf>::new());
+        let shown = Command::new("bpftool").args(["net", "show"]).output().unwrap();
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        assert!(!shown.contains("uplink") && !shown.contains("tc_from_pod"), "{shown}");
+    });
+}
+
+#[test]
+fn apply_many_services_in_batches_and_refuse_what_does_not_fit() {
+    isolated(|place| {
+        let config = DataplaneConfig { capacities: vec![(SERVICES_V4, 12_000)], ..config(place) };
+        let dataplane = KernelDataplane::open(&config).unwrap();
+        let mut table: Table = skep_maps::dataplane::adopt(&dataplane).unwrap();
+        let plan = |number: u32| {
+            let address = IpAddr::from((0x0a60_0000 + number).to_be_bytes());
+            let mut plan = port(&address.to_string(), &["10.244.1.2", "10.244.2.2", "10.244.3.2"], &[]);
+            plan.frontends.truncate(1);
+            plan
+        };
+        for number in 0..10_000 {
+            table.replace(&owner(&format!("default/s{number}")), &[plan(number)]).unwrap();
+        }
+        dataplane.apply(&table.take_difference()).unwrap();
+        let reachable = suite::reachable(&dataplane);
+        assert_eq!(reachable.len(), 10_000);
+        assert!(reachable.values().all(|list| list.len() == 3));
+        for number in 10_000..14_000 {
+            table.replace(&owner(&format!("default/s{number}")), &[plan(number)]).unwrap();
+        }
+        let error = dataplane.apply(&table.take_difference()).unwrap_err();
+        assert!(matches!(error, MapsError::Write { map: SERVICES_V4, .. }), "{error}");
+        let mut again = skep_maps::dataplane::adopt(&dataplane).unwrap();
+        for number in 0..5_000 {
+            again.replace(&owner(&format!("default/s{number}")), &[plan(number)]).unwrap();
+        }
+        again.finish_adoption();
+        dataplane.apply(&again.take_difference()).unwrap();
+        assert_eq!(suite::reachable(&dataplane).len(), 5_000);
+    });
+}
+
+#[test]
+fn traffic_on_a_pod_link_is_counted() {
+    isolated(|place| {
+        let dataplane = KernelDataplane::open(&config(place)).unwrap();
+        dataplane.attach_pod(&pod_link()).unwrap();
+        // What pod1 sends meets the program on pod0.
+        ip("address add 10.244.1.2/24 dev pod1");
+        ip("neighbour add 10.244.1.9 lladdr 02:00:00:00:00:09 dev pod1");
+        let socket = std::net::UdpSocket::bind("10.244.1.2:0").unwrap();
+        socket.send_to(b"hello", "10.244.1.9:9").unwrap();
+        let totals = dataplane.totals().unwrap();
+        let counted: u64 = totals.programs.iter().flatten().sum::<u64>()
+            + totals.reasons.iter().map(|counter| counter.packets).sum::<u64>();
+        assert!(counted > 0, "{totals:?}");
+        let registry = prometheus::Registry::new();
+        skep_dataplane::metrics::register(&registry, std::sync::Arc::new(dataplane)).unwrap();
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        for wanted in [
+            "skep_datapath_packets_total{class=\"drop\",reason=\"no_route\"}",
+            "skep_datapath_uplink_xdp{interface=\"up0\",mode=\"native\"} 1",
+            "skep_datapath_flows{family=\"IPv4\"}",
+            "skep_datapath_program_verified_instructions{program=\"xdp_uplink\"}",
+        ] {
+            assert!(text.contains(wanted), "{wanted} is not in\n{text}");
+        }
+    });
+}
