@@ -58,7 +58,9 @@ impl<'a> Walk<'a> {
             let known = of.field(name);
             if known.is_none() && self.unknown.len() < REPORTED {
                 let dot = if self.path.is_empty() { "" } else { "." };
-                self.unknown.push(format!("unknown field \"{}{dot}{name}\"", self.path));
+                let path = format!("{}{dot}{name}", self.path);
+                // Quoted, so that no line break gets into a warning header.
+                self.unknown.push(format!("unknown field {path:?}"));
             }
             known.is_some_and(|field| !value.is_null() || (field.shape == Shape::Any))
         });

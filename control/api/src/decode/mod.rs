@@ -8,7 +8,10 @@ mod value;
 
 use serde_json::Value;
 
-use crate::registry::{Resource, join_group_version, registry, split_group_version};
+use crate::registry::{
+    Resource, Subresource, join_group_version, registry, schema_name, split_group_version,
+};
+use crate::schema::Schema;
 use crate::status::Status;
 
 /// What to do about unknown and duplicate fields (`fieldValidation` of a request).
@@ -27,15 +30,20 @@ impl FieldValidation {
     /// Reads the query parameter; empty is the default.
     ///
     /// # Errors
-    /// 400 for any other word.
+    /// 422 for any other word.
     pub fn parse(text: &str) -> Result<Self, Status> {
         match text {
             "" | "Warn" => Ok(Self::Warn),
             "Ignore" => Ok(Self::Ignore),
             "Strict" => Ok(Self::Strict),
-            other => Err(Status::bad_request(format!(
-                "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
-            ))),
+            other => Err(Status::new(
+                422,
+                "Invalid",
+                format!(
+                    "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: {other:?}: supported \
+                     values: \"Ignore\", \"Strict\", \"Warn\""
+                ),
+            )),
         }
     }
 }
@@ -72,7 +80,7 @@ pub fn parse(body: &[u8], encoding: Encoding) -> Result<Parsed, Status> {
 /// # Errors
 /// 400 with upstream's words: another kind or version than expected, a wrong type, an unknown field under `Strict`.
 pub fn check(resource: &Resource, value: &mut Value, mode: FieldValidation) -> Result<Vec<String>, Status> {
-    check_with(resource, value, Vec::new(), mode)
+    Expected::of(resource).check(value, Vec::new(), mode)
 }
 
 /// [`parse`] and [`check`] in one, duplicate fields included: what a handler calls.
@@ -85,108 +93,151 @@ pub fn object(
     encoding: Encoding,
     mode: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
-    let parsed = value::read(body, encoding).map_err(|why| unrecognized(resource, &why, body))?;
-    let mut value = parsed.value;
-    let warnings = check_with(resource, &mut value, parsed.duplicates, mode)?;
-    Ok((value, warnings))
+    Expected::of(resource).read(body, encoding, mode)
 }
 
-fn check_with(
+/// The body of a subresource whose kind is another than the resource's, such as `Scale` or `Binding`.
+///
+/// # Errors
+/// 400 as of [`object`], and when the subresource's kind has no schema of its own.
+pub fn subresource(
     resource: &Resource,
-    value: &mut Value,
-    duplicates: Vec<String>,
+    subresource: &Subresource,
+    body: &[u8],
+    encoding: Encoding,
     mode: FieldValidation,
-) -> Result<Vec<String>, Status> {
-    identify(resource, value)?;
-    let outcome =
-        check::walk(&resource.schema, value).map_err(|why| cannot_handle(resource, resource, &why))?;
-    let problems: Vec<String> = duplicates.into_iter().chain(outcome).collect();
-    match mode {
-        FieldValidation::Ignore => Ok(Vec::new()),
-        FieldValidation::Warn => Ok(problems),
-        FieldValidation::Strict if problems.is_empty() => Ok(Vec::new()),
-        FieldValidation::Strict => {
-            let why = format!("strict decoding error: {}", problems.join(", "));
-            Err(cannot_handle(resource, resource, &why))
+) -> Result<(Value, Vec<String>), Status> {
+    let name = schema_name(&subresource.group, &subresource.version, &subresource.kind);
+    let root = resource.schema.types.find(&name).ok_or_else(|| {
+        Status::bad_request(format!("{} of {} takes no object", subresource.name, resource.qualified()))
+    })?;
+    let schema = Schema { types: resource.schema.types.clone(), root };
+    let (group, version, kind) = (&subresource.group, &subresource.version, &subresource.kind);
+    Expected { group, version, kind, schema: &schema }.read(body, encoding, mode)
+}
+
+/// What a body must be.
+struct Expected<'a> {
+    group: &'a str,
+    version: &'a str,
+    kind: &'a str,
+    schema: &'a Schema,
+}
+
+impl<'a> Expected<'a> {
+    fn of(resource: &'a Resource) -> Self {
+        Self {
+            group: &resource.group,
+            version: &resource.version,
+            kind: &resource.kind,
+            schema: &resource.schema,
         }
     }
-}
 
-fn cannot_handle(resource: &Resource, found: &Resource, why: &str) -> Status {
-    cannot_handle_as(&found.kind, &found.version, &resource.kind, why)
-}
-
-fn cannot_handle_as(kind: &str, version: &str, expected: &str, why: &str) -> Status {
-    Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {expected}: {why}"))
-}
-
-fn unrecognized(resource: &Resource, why: &str, body: &[u8]) -> Status {
-    let mut summary: String = String::from_utf8_lossy(&body[..body.len().min(30)]).into_owned();
-    if body.len() > 30 {
-        summary.push_str(" ...");
+    fn read(
+        &self,
+        body: &[u8],
+        encoding: Encoding,
+        mode: FieldValidation,
+    ) -> Result<(Value, Vec<String>), Status> {
+        let parsed = value::read(body, encoding).map_err(|why| self.unrecognized(&why, body))?;
+        let mut value = parsed.value;
+        let warnings = self.check(&mut value, parsed.duplicates, mode)?;
+        Ok((value, warnings))
     }
-    Status::bad_request(format!(
-        "the object provided is unrecognized (must be of type {}): {why} ({summary})",
-        resource.kind
-    ))
-}
 
-/// `apiVersion` and `kind` must be what the resource has; where they are missing they are filled in.
-fn identify(resource: &Resource, value: &mut Value) -> Result<(), Status> {
-    let Some(object) = value.as_object_mut() else {
-        let found = check::json_type(value);
-        let why = format!(
-            "couldn't get version/kind; json parse error: json: cannot unmarshal {found} into Go value of type struct \
-             {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
-        );
-        return Err(unrecognized(resource, &why, value.to_string().as_bytes()));
-    };
-    let expected_version = resource.group_version();
-    let word = |name: &str| -> Result<Option<String>, Status> {
-        match object.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) if text.is_empty() => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(other) => Err(Status::bad_request(format!(
-                "the object provided is unrecognized (must be of type {}): couldn't get version/kind; json parse error: \
-                 json: cannot unmarshal {} into Go struct field .{name} of type string",
-                resource.kind,
-                check::json_type(other)
-            ))),
+    fn check(
+        &self,
+        value: &mut Value,
+        duplicates: Vec<String>,
+        mode: FieldValidation,
+    ) -> Result<Vec<String>, Status> {
+        self.identify(value)?;
+        let unknown = check::walk(self.schema, value)
+            .map_err(|why| self.cannot_handle(self.kind, self.version, &why))?;
+        let problems: Vec<String> = duplicates.into_iter().chain(unknown).collect();
+        match mode {
+            FieldValidation::Ignore => Ok(Vec::new()),
+            FieldValidation::Warn => Ok(problems),
+            FieldValidation::Strict if problems.is_empty() => Ok(Vec::new()),
+            FieldValidation::Strict => {
+                let why = format!("strict decoding error: {}", problems.join(", "));
+                Err(self.cannot_handle(self.kind, self.version, &why))
+            }
         }
-    };
-    let kind = word("kind")?.unwrap_or_else(|| resource.kind.clone());
-    let api_version = word("apiVersion")?.unwrap_or_else(|| expected_version.clone());
-    if kind != resource.kind || api_version != expected_version {
-        return Err(wrong_kind(resource, &api_version, &kind));
     }
-    object.insert("kind".into(), kind.into());
-    object.insert("apiVersion".into(), api_version.into());
-    Ok(())
-}
 
-fn wrong_kind(resource: &Resource, api_version: &str, kind: &str) -> Status {
-    let (group, version) = split_group_version(api_version);
-    let known = registry().find_kind(group, version, kind).is_some();
-    if !known {
-        let why = format!("no kind {kind:?} is registered for version {api_version:?} in scheme \"skep\"");
-        return cannot_handle_as(kind, version, &resource.kind, &why);
+    fn cannot_handle(&self, kind: &str, version: &str, why: &str) -> Status {
+        Status::bad_request(format!(
+            "{kind} in version {version:?} cannot be handled as a {}: {why}",
+            self.kind
+        ))
     }
-    if kind != resource.kind {
-        let package =
-            |group: &str| group.split('.').next().filter(|one| !one.is_empty()).unwrap_or("core").to_owned();
-        let why = format!(
-            "converting ({version}.{kind}) to ({}.{}): unknown conversion",
-            package(&resource.group),
-            resource.kind
-        );
-        return cannot_handle_as(kind, version, &resource.kind, &why);
+
+    fn unrecognized(&self, why: &str, body: &[u8]) -> Status {
+        let mut summary = String::from_utf8_lossy(&body[..body.len().min(30)]).into_owned();
+        if body.len() > 30 {
+            summary.push_str(" ...");
+        }
+        let kind = self.kind;
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
+        ))
     }
-    Status::bad_request(format!(
-        "the API version in the data ({}) does not match the expected API version ({})",
-        join_group_version(group, version),
-        resource.group_version()
-    ))
+
+    /// `apiVersion` and `kind` must be the expected ones; where they are missing they are filled in.
+    fn identify(&self, value: &mut Value) -> Result<(), Status> {
+        let Some(object) = value.as_object_mut() else {
+            let why = format!(
+                "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct",
+                check::json_type(value)
+            );
+            return Err(self.unrecognized(&why, value.to_string().as_bytes()));
+        };
+        let word = |name: &str| -> Result<Option<String>, Status> {
+            match object.get(name) {
+                None | Some(Value::Null) => Ok(None),
+                Some(Value::String(text)) if text.is_empty() => Ok(None),
+                Some(Value::String(text)) => Ok(Some(text.clone())),
+                Some(other) => {
+                    let why = format!(
+                        "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go struct field \
+                         .{name} of type string",
+                        check::json_type(other)
+                    );
+                    Err(self.unrecognized(&why, other.to_string().as_bytes()))
+                }
+            }
+        };
+        let expected_version = join_group_version(self.group, self.version);
+        let kind = word("kind")?.unwrap_or_else(|| self.kind.to_owned());
+        let api_version = word("apiVersion")?.unwrap_or_else(|| expected_version.clone());
+        if kind != self.kind || api_version != expected_version {
+            return Err(self.wrong_kind(&api_version, &kind));
+        }
+        object.insert("kind".into(), kind.into());
+        object.insert("apiVersion".into(), api_version.into());
+        Ok(())
+    }
+
+    fn wrong_kind(&self, api_version: &str, kind: &str) -> Status {
+        let (group, version) = split_group_version(api_version);
+        if registry().find_kind(group, version, kind).is_none() {
+            let why =
+                format!("no kind {kind:?} is registered for version {api_version:?} in scheme \"skep\"");
+            return self.cannot_handle(kind, version, &why);
+        }
+        if kind != self.kind {
+            let package = self.group.split('.').next().filter(|one| !one.is_empty()).unwrap_or("core");
+            let why =
+                format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", self.kind);
+            return self.cannot_handle(kind, version, &why);
+        }
+        Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({})",
+            join_group_version(self.group, self.version)
+        ))
+    }
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ fn duplicate_fields_are_reported_and_the_last_one_wins() {
     let body = b"spec:\n  replicas: 1\n  replicas: 2\n";
     let (value, warnings) = object(deployments(), body, Encoding::Yaml, FieldValidation::Warn).unwrap();
     assert_eq!(value["spec"]["replicas"], 2);
-    assert_eq!(warnings, ["yaml: unmarshal errors:\n  key \"replicas\" already set in map"]);
+    assert_eq!(warnings, ["yaml: unmarshal errors: key \"replicas\" already set in map"]);
 }
 
 #[test]
@@ -136,6 +136,29 @@ fn values_come_out_in_canonical_form() {
         value["spec"]["containers"][0]["resources"]["limits"],
         json!({"cpu": "500m", "memory": "1Gi"})
     );
+}
+
+#[test]
+fn subresource_body_is_checked_against_its_own_kind() {
+    let sub = deployments().subresource("scale").unwrap();
+    let read = |body: &str| {
+        subresource(deployments(), sub, body.as_bytes(), Encoding::Json, FieldValidation::Strict)
+    };
+    let (value, _) = read(r#"{"spec": {"replicas": 2}}"#).unwrap();
+    assert_eq!(value, json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": 2}}));
+    assert_eq!(
+        read(r#"{"spec": {"replicas": "2"}}"#).unwrap_err().message,
+        "Scale in version \"v1\" cannot be handled as a Scale: json: cannot unmarshal string into Go struct field \
+         ScaleSpec.spec.replicas of type int32"
+    );
+}
+
+#[test]
+fn names_with_line_breaks_are_quoted_in_reports() {
+    let body = json!({"a\r\nb": 1}).to_string();
+    let (_, warnings) =
+        object(deployments(), body.as_bytes(), Encoding::Json, FieldValidation::Warn).unwrap();
+    assert_eq!(warnings, [r#"unknown field "a\r\nb""#]);
 }
 
 #[test]

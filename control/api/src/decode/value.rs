@@ -26,7 +26,7 @@ pub(super) fn read(body: &[u8], encoding: Encoding) -> Result<Parsed, String> {
     };
     let mut duplicates = notes.into_inner();
     if encoding == Encoding::Yaml && !duplicates.is_empty() {
-        duplicates = vec![format!("yaml: unmarshal errors:\n  {}", duplicates.join("\n  "))];
+        duplicates = vec![format!("yaml: unmarshal errors: {}", duplicates.join(", "))];
     }
     Ok(Parsed { value, duplicates })
 }
