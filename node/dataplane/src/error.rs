@@ -62,6 +62,9 @@ pub enum Error {
         /// The kernel's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The kernel's notifications of routes and neighbours failed.
+    #[error("cannot follow routes and neighbours")]
+    Netlink(#[source] io::Error),
     /// A map cannot be opened, mapped, read or written.
     #[error("cannot use map {map}")]
     Map {

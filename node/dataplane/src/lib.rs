@@ -7,6 +7,7 @@
 
 mod attach;
 mod error;
+mod hops;
 pub mod inspect;
 mod kernel;
 mod layout;
@@ -20,5 +21,6 @@ mod sys;
 
 pub use attach::{AttachChoices, XdpState};
 pub use error::Error;
+pub use hops::follow_next_hops;
 pub use kernel::{DataplaneConfig, KernelDataplane, cleanup};
 pub use pins::Pins;

@@ -341,3 +341,64 @@ fn traffic_on_a_pod_link_is_counted() {
         }
     });
 }
+
+#[test]
+fn next_hops_changed_raise_the_epoch() {
+    isolated(|place| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let dataplane = std::sync::Arc::new(KernelDataplane::open(&config(place)).unwrap());
+            let (stop, shutdown) = tokio::sync::watch::channel(false);
+            let task = tokio::spawn(skep_dataplane::follow_next_hops(dataplane.clone(), shutdown));
+            let epoch = || {
+                let pin = place.pins.join("maps").join(CONFIG);
+                let output = Command::new("bpftool")
+                    .args([
+                        "-j",
+                        "map",
+                        "lookup",
+                        "pinned",
+                        &pin.to_string_lossy(),
+                        "key",
+                        "0",
+                        "0",
+                        "0",
+                        "0",
+                    ])
+                    .output()
+                    .unwrap();
+                String::from_utf8(output.stdout).unwrap()
+            };
+            let pause = || tokio::time::sleep(std::time::Duration::from_millis(20));
+            let noticed = async |before: &str, change: &str, repeat: bool| {
+                let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+                ip(change);
+                while epoch() == before {
+                    assert!(std::time::Instant::now() < deadline, "{change} was not noticed");
+                    pause().await;
+                    if repeat {
+                        ip(change);
+                    }
+                }
+            };
+            // The subscription may not have started yet: the first change is repeated until it is seen.
+            noticed(&epoch(), "route replace 203.0.113.0/24 dev lo", true).await;
+            ip("address add 192.0.2.1/24 dev up0");
+            ip("neighbour add 192.0.2.9 lladdr 02:00:00:00:00:09 dev up0");
+            for change in [
+                "route add 198.51.100.0/24 via 192.0.2.9",
+                "route delete 198.51.100.0/24",
+                "neighbour replace 192.0.2.9 lladdr 02:00:00:00:00:0a dev up0",
+            ] {
+                let mut before = String::new();
+                while before != epoch() {
+                    before = epoch();
+                    pause().await;
+                }
+                noticed(&before, change, false).await;
+            }
+            stop.send(true).unwrap();
+            task.await.unwrap().unwrap();
+        });
+    });
+}
