@@ -132,6 +132,50 @@ fn strategic_patch_on_plain_lists_adds_and_deletes_values() {
     assert_eq!(strategic(document, patch), json!({"metadata": {"finalizers": ["b", "c"]}}));
 }
 
+/// As kubectl 1.32 computed it from our OpenAPI document: `apply` of a manifest that takes one container out, puts another
+/// in front, names a port and changes the strategy.
+#[test]
+fn strategic_patch_of_kubectl_apply_gives_the_manifest_and_keeps_the_rest() {
+    let live = json!({"spec": {
+        "replicas": 2,
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}},
+        "template": {"spec": {
+            "containers": [
+                {"name": "c", "image": "i", "terminationMessagePath": "x", "ports": [{"containerPort": 80, "protocol": "TCP"}]},
+                {"name": "d", "image": "i"}
+            ],
+            "tolerations": [{"operator": "Exists"}]
+        }}
+    }});
+    let patch = json!({"spec": {
+        "replicas": 3,
+        "strategy": {"$retainKeys": ["type"], "type": "Recreate"},
+        "template": {"spec": {
+            "$setElementOrder/containers": [{"name": "e"}, {"name": "c"}],
+            "containers": [
+                {"image": "z", "name": "e"},
+                {"$setElementOrder/ports": [{"containerPort": 80}], "image": "j", "name": "c",
+                    "ports": [{"containerPort": 80, "name": "http"}]},
+                {"$patch": "delete", "name": "d"}
+            ]
+        }}
+    }});
+    let expected = json!({"spec": {
+        "replicas": 3,
+        "strategy": {"type": "Recreate"},
+        "template": {"spec": {
+            "containers": [
+                {"name": "e", "image": "z"},
+                {"name": "c", "image": "j", "terminationMessagePath": "x",
+                    "ports": [{"containerPort": 80, "name": "http", "protocol": "TCP"}]}
+            ],
+            "tolerations": [{"operator": "Exists"}]
+        }}
+    }});
+    let patched = strategic_merge_patch(deployments(), &live, patch.to_string().as_bytes()).unwrap();
+    assert_eq!(patched, expected);
+}
+
 #[test]
 fn strategic_patch_that_makes_no_sense_is_a_bad_request() {
     let document = json!({"spec": {"containers": [{"name": "a"}]}});

@@ -1,72 +1,87 @@
 //! Rules that the schema carries: text that must be there, and values that must be among the choices.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::field::FieldError;
-use crate::schema::{Schema, Shape, Type, Types};
+use crate::schema::{Field, Schema, Shape, Type, Types};
 
 /// Checks the whole object but its status and metadata, which have rules of their own.
 pub(super) fn check(schema: &Schema, object: &Value, errors: &mut Vec<FieldError>) {
-    let root = schema.root_type();
-    for field in &root.fields {
-        if matches!(field.name.as_str(), "metadata" | "status" | "apiVersion" | "kind") {
-            continue;
-        }
-        if let Some(value) = object.get(&field.name) {
-            leaf(field, &field.name, value, errors);
-            walk(&schema.types, &field.shape, value, &field.name, errors);
-        } else {
-            missing(field, &field.name, errors);
-        }
+    let mut walk = Walk { types: &schema.types, path: String::new(), errors };
+    let own = |name: &str| matches!(name, "metadata" | "status" | "apiVersion" | "kind");
+    for field in schema.root_type().fields.iter().filter(|field| !own(&field.name)) {
+        walk.field(field, object);
     }
 }
 
-fn object(types: &Types, of: &Type, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    for field in &of.fields {
-        let path = format!("{path}.{}", field.name);
-        match value.get(&field.name) {
-            Some(value) => {
-                leaf(field, &path, value, errors);
-                walk(types, &field.shape, value, &path, errors);
+struct Walk<'a> {
+    types: &'a Types,
+    /// The path of the value at hand, grown and cut back on the way.
+    path: String,
+    errors: &'a mut Vec<FieldError>,
+}
+
+impl Walk<'_> {
+    fn object(&mut self, of: &Type, value: &Value) {
+        for field in &of.fields {
+            self.field(field, value);
+        }
+    }
+
+    fn field(&mut self, field: &Field, holder: &Value) {
+        let length = self.path.len();
+        if length > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(&field.name);
+        match holder.get(&field.name) {
+            Some(Value::String(text)) if text.is_empty() => self.missing(field),
+            Some(Value::String(text)) if !field.choices.is_empty() && !field.choices.contains(text) => {
+                self.errors.push(FieldError::not_supported(&self.path, text.as_str(), &field.choices));
             }
-            None => missing(field, &path, errors),
+            Some(value) => self.value(&field.shape, value),
+            None => self.missing(field),
         }
+        self.path.truncate(length);
     }
-}
 
-fn walk(types: &Types, shape: &Shape, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    match (shape, value) {
-        (Shape::Object(id), Value::Object(_)) => object(types, types.get(*id), value, path, errors),
-        (Shape::List(inner), Value::Array(items)) => {
-            for (index, item) in items.iter().enumerate() {
-                walk(types, inner, item, &format!("{path}[{index}]"), errors);
+    fn value(&mut self, shape: &Shape, value: &Value) {
+        let length = self.path.len();
+        match (shape, value) {
+            (Shape::Object(id), Value::Object(_)) => {
+                let types = self.types;
+                self.object(types.get(*id), value);
             }
-        }
-        (Shape::Map(inner), Value::Object(members))
-            if matches!(**inner, Shape::Object(_) | Shape::List(_)) =>
-        {
-            for (key, item) in members {
-                walk(types, inner, item, &format!("{path}[{key}]"), errors);
+            (Shape::List(inner), Value::Array(items)) if holds_objects(inner) => {
+                for (index, item) in items.iter().enumerate() {
+                    let _ = write!(self.path, "[{index}]");
+                    self.value(inner, item);
+                    self.path.truncate(length);
+                }
             }
+            (Shape::Map(inner), Value::Object(members)) if holds_objects(inner) => {
+                for (key, item) in members {
+                    let _ = write!(self.path, "[{key}]");
+                    self.value(inner, item);
+                    self.path.truncate(length);
+                }
+            }
+            _ => {}
         }
-        _ => {}
+    }
+
+    fn missing(&mut self, field: &Field) {
+        // Other shapes have a zero that may well be meant; text that is required is never meant to be empty.
+        if field.required && field.shape == Shape::String && !may_be_empty(&self.path) {
+            self.errors.push(FieldError::required(&self.path, ""));
+        }
     }
 }
 
-fn leaf(field: &crate::schema::Field, path: &str, value: &Value, errors: &mut Vec<FieldError>) {
-    let Value::String(text) = value else { return };
-    if text.is_empty() {
-        missing(field, path, errors);
-    } else if !field.choices.is_empty() && !field.choices.contains(text) {
-        errors.push(FieldError::not_supported(path, text.as_str(), &field.choices));
-    }
-}
-
-fn missing(field: &crate::schema::Field, path: &str, errors: &mut Vec<FieldError>) {
-    // Other shapes have a zero that may well be meant; text that is required is never meant to be empty.
-    if field.required && field.shape == Shape::String && !may_be_empty(path) {
-        errors.push(FieldError::required(path, ""));
-    }
+fn holds_objects(shape: &Shape) -> bool {
+    matches!(shape, Shape::Object(_) | Shape::List(_) | Shape::Map(_))
 }
 
 /// Text that the schema calls required only because upstream always writes it, or that may be meant to be empty.
