@@ -73,6 +73,17 @@ macro_rules! reasons {
         #[repr(u32)]
         pub enum Reason { $($(#[doc = $doc])+ $variant = $value,)+ }
 
+        impl Reason {
+            /// The reason with this index.
+            #[inline(always)]
+            pub const fn from_index(index: u32) -> Option<Self> {
+                match index {
+                    $($value => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+
         /// Every reason with its name, as used in metrics, and whether it means a drop.
         pub const REASONS: &[(Reason, &str, Class)] = &[$((Reason::$variant, $name, Class::$class),)+];
     };

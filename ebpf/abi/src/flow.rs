@@ -36,6 +36,10 @@ pub const EGRESS_STACK: u8 = 1;
 pub const EGRESS_REMOTE: u8 = 2;
 /// Send it out of `ifindex` with the two MAC addresses: a pod here.
 pub const EGRESS_POD: u8 = 3;
+/// As [`EGRESS_POD`], but XDP must hand it to the stack (see [`crate::local::LOCAL_XDP_REDIRECT`]).
+pub const EGRESS_POD_SKB: u8 = 4;
+/// Another machine whose neighbour entry is not complete: XDP leaves the packet to TC, TC lets the kernel resolve it.
+pub const EGRESS_NEIGHBOUR: u8 = 5;
 
 /// State of a connection as far as this node has seen it, in the forward entry. Transitions:
 ///

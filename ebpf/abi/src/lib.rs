@@ -90,4 +90,4 @@ macro_rules! plain {
 }
 pub(crate) use plain;
 
-plain!(u32, u64);
+plain!(u16, u32, u64);

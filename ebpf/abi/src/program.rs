@@ -27,8 +27,11 @@ pub const SOCK_RECVMSG6: &str = "sock_recvmsg6";
 pub const SOCK_PEERNAME4: &str = "sock_peername4";
 /// cgroup/getpeername6.
 pub const SOCK_PEERNAME6: &str = "sock_peername6";
+/// XDP that passes everything. For the other end of a veth that serves as an uplink, which the kernel wants to have an
+/// XDP program before it takes what is sent back natively. Counts nothing.
+pub const XDP_PASS: &str = "xdp_pass";
 
-/// Every program in the order of their indexes.
+/// Every program that counts, in the order of their indexes.
 pub const PROGRAMS: [&str; 12] = [
     XDP_UPLINK,
     TC_UPLINK_IN,
