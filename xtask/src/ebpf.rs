@@ -67,6 +67,11 @@ pub fn object_path() -> PathBuf {
     crate::root().join("ebpf/programs/target/bpfel-unknown-none/release/skep-programs")
 }
 
+/// Where the XDP program for the far ends of development uplinks is after a build.
+pub fn wire_path() -> PathBuf {
+    object_path().with_file_name("skep-wire")
+}
+
 /// What compiles for the BPF target on this machine.
 enum Toolchain {
     /// Debian's compiler with its `core` for the BPF target.

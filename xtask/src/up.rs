@@ -33,7 +33,7 @@ fn bring_up(progress: &mut Progress, cluster: &Cluster, release: bool) -> Result
     progress.step("install packages", || packages::ensure(Purpose::Cluster))?;
     check_leftovers(cluster)?;
     let parts = build_parts(progress, release)?;
-    progress.step("network fabric", || cluster.ensure_fabric())?;
+    progress.step("network fabric", || Ok(cluster.ensure_fabric()? | cluster.ensure_wires(&parts)?))?;
     progress.step("control plane", || cluster.ensure_control(&parts))?;
     for node in &cluster.layout.nodes {
         progress.step(&format!("{}: containerd", node.name), || cluster.ensure_machine(node, &parts))?;
@@ -78,6 +78,7 @@ pub fn build_parts(progress: &mut Progress, release: bool) -> Result<Parts> {
         control: build::binary("skep-control", release),
         node: build::binary("skep-node", release),
         ebpf: object.context("the step above sets it")?,
+        wire: ebpf::wire_path(),
         images: archives,
         sandbox_image: images::PAUSE.into(),
     })

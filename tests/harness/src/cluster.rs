@@ -26,6 +26,8 @@ pub struct Parts {
     pub node: std::path::PathBuf,
     /// The eBPF object.
     pub ebpf: std::path::PathBuf,
+    /// The XDP program for the far ends of the nodes' uplinks.
+    pub wire: std::path::PathBuf,
     /// Image archives, with their digests.
     pub images: Vec<(std::path::PathBuf, String)>,
     /// Name of the image that holds a pod's namespaces.
@@ -53,6 +55,11 @@ impl Cluster {
     /// Makes the network. Returns whether anything was missing.
     pub fn ensure_fabric(&self) -> Result<bool> {
         fabric::ensure(&self.layout)
+    }
+
+    /// Makes the fabric take what native XDP on the nodes sends.
+    pub fn ensure_wires(&self, parts: &Parts) -> Result<bool> {
+        fabric::ensure_wires(&self.layout, &parts.wire)
     }
 
     /// Starts the control plane, or starts it again when its binary changed, and waits until it is ready.

@@ -87,6 +87,23 @@ fn offloads_off(namespace: &str, link: &str) -> Result<()> {
     Ok(())
 }
 
+/// Gives the bridge's end of every node's uplink an XDP program that passes everything: a veth takes frames that native
+/// XDP sends back only when its other end has one too, as a network card would by itself. Returns whether any lacked it.
+pub fn ensure_wires(layout: &Layout, object: &Path) -> Result<bool> {
+    let mut attached = false;
+    for node in &layout.nodes {
+        let port = format!("p{}", node.host);
+        if run("ip", &["-n", FABRIC, "-details", "link", "show", &port])?.contains("prog/xdp") {
+            continue;
+        }
+        let object = object.to_str().context("the object's path is text")?;
+        let attach = format!("ip link set dev {port} xdpdrv object {object} section xdp");
+        run_line(&format!("nsenter --net=/run/netns/{FABRIC} {attach}"))?;
+        attached = true;
+    }
+    Ok(attached)
+}
+
 /// The machine itself gets a link into the fabric, so that kubectl and a browser on it reach the cluster.
 fn ensure_machine_link() -> Result<bool> {
     if Path::new("/sys/class/net").join(MACHINE_LINK).exists() {
