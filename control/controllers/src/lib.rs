@@ -6,16 +6,22 @@
 
 pub mod backends;
 mod deployment;
+mod discovery;
 mod endpoints;
 mod endpointslice;
 mod error;
+mod garbage_collector;
 pub mod informers;
 mod namespace;
+mod node_ipam;
+mod node_lifecycle;
+mod pod_gc;
 pub mod pod_state;
 mod replicaset;
 mod root_ca;
 pub mod runtime;
 mod service_account;
+mod taint_eviction;
 
 use kube::Client;
 use tokio::task::JoinSet;
@@ -111,7 +117,13 @@ pub async fn run(
     let namespaces = namespace::Namespaces::new(&mut context);
     let service_accounts = service_account::ServiceAccounts::new(&mut context);
     let root_cas = root_ca::RootCas::new(&mut context, config.root_ca.clone());
+    let node_ranges = node_ipam::NodeRanges::new(&mut context, &config)?;
+    let node_lifecycle = node_lifecycle::NodeLifecycle::new(&mut context);
+    let taint_eviction = taint_eviction::TaintEviction::new(&mut context);
+    let pod_garbage = pod_gc::PodGarbage::new(&mut context);
+    let collector = garbage_collector::GarbageCollector::new(&mut context);
     let informers = context.informers.clone();
+    tasks.spawn(collector.watch(shutdown.clone()));
     informers.start(&clients(SHARED_IDENTITY), &mut tasks, &shutdown);
     tokio::select! {
         () = shutdown.cancelled() => {}
@@ -124,6 +136,11 @@ pub async fn run(
     start(namespaces, &metrics, &mut tasks, &shutdown);
     start(service_accounts, &metrics, &mut tasks, &shutdown);
     start(root_cas, &metrics, &mut tasks, &shutdown);
+    start(node_ranges, &metrics, &mut tasks, &shutdown);
+    start(node_lifecycle, &metrics, &mut tasks, &shutdown);
+    start(taint_eviction, &metrics, &mut tasks, &shutdown);
+    start(pod_garbage, &metrics, &mut tasks, &shutdown);
+    start(collector, &metrics, &mut tasks, &shutdown);
     shutdown.cancelled().await;
     // Recorders end when the controllers that hold them have ended and what waits is written.
     let drained = async { while tasks.join_next().await.is_some() {} };

@@ -1,12 +1,13 @@
 //! Deletes the content, writes the status, finalizes.
 
 use k8s_openapi::api::core::v1::Namespace;
+use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, PostParams, PropagationPolicy};
 use kube::core::{DynamicObject, ObjectMeta};
-use kube::{Client, Discovery};
 
 use super::plan::{self, FINALIZER, Kind, Remaining, is_pods};
-use crate::error::{During, Error, Result};
+use crate::discovery;
+use crate::error::{During, Result};
 use crate::runtime::clock::{Clock, until};
 use crate::runtime::key::ObjectKey;
 use crate::runtime::worker::Requeue;
@@ -46,15 +47,7 @@ impl Writer {
     }
 
     async fn delete_content(&self, namespace: &str) -> Result<Remaining> {
-        let discovery = Discovery::new(self.client.clone()).run_aggregated().await;
-        let discovery = match discovery {
-            Ok(discovery) => discovery,
-            Err(_) => Discovery::new(self.client.clone())
-                .run()
-                .await
-                .map_err(|error| Error::Discovery(Box::new(error)))?,
-        };
-        let kinds = plan::kinds(discovery.groups().flat_map(|group| group.recommended_resources()));
+        let kinds = plan::kinds(discovery::kinds(&self.client).await?);
         let mut remaining = Remaining::default();
         if kinds.is_empty() {
             remaining.undiscovered = Some("the API server names no namespaced kinds".to_owned());
