@@ -102,73 +102,66 @@ impl Remaining {
 
     /// The conditions of the status.
     pub fn conditions(&self, now: &Time) -> Vec<NamespaceCondition> {
-        let counted = |map: &BTreeMap<String, usize>, of: &str| {
-            map.iter()
-                .map(|(name, count)| format!("{name} {of} {count} resource instances"))
-                .collect::<Vec<_>>()
-                .join(", ")
+        let of = |type_: &str, trouble: Option<(&str, String)>, well: (&str, &str)| {
+            let status = if trouble.is_some() { "True" } else { "False" };
+            let (reason, message) = trouble.unwrap_or((well.0, well.1.to_owned()));
+            NamespaceCondition {
+                type_: type_.to_owned(),
+                status: status.to_owned(),
+                reason: Some(reason.to_owned()),
+                message: Some(message),
+                last_transition_time: Some(now.clone()),
+            }
         };
-        let of = |type_: &str, bad: bool, reason: (&str, &str), message: (String, &str)| NamespaceCondition {
-            type_: type_.to_owned(),
-            status: if bad { "True" } else { "False" }.to_owned(),
-            reason: Some(if bad { reason.0 } else { reason.1 }.to_owned()),
-            message: Some(if bad { message.0 } else { message.1.to_owned() }),
-            last_transition_time: Some(now.clone()),
-        };
+        let undiscovered = self.undiscovered.as_ref();
+        let failed = (!self.failures.is_empty()).then(|| self.failures.join(", "));
         vec![
             of(
                 "NamespaceDeletionDiscoveryFailure",
-                self.undiscovered.is_some(),
-                ("DiscoveryFailed", "ResourcesDiscovered"),
-                (
-                    format!(
-                        "Discovery failed for some groups: {}",
-                        self.undiscovered.as_deref().unwrap_or_default()
-                    ),
-                    "All resources successfully discovered",
-                ),
+                undiscovered
+                    .map(|why| ("DiscoveryFailed", format!("Discovery failed for some groups: {why}"))),
+                ("ResourcesDiscovered", "All resources successfully discovered"),
             ),
             of(
                 "NamespaceDeletionGroupVersionParsingFailure",
-                false,
-                ("", "ParsedGroupVersions"),
-                (String::new(), "All legacy kube types successfully parsed"),
+                None,
+                ("ParsedGroupVersions", "All legacy kube types successfully parsed"),
             ),
             of(
                 "NamespaceDeletionContentFailure",
-                !self.failures.is_empty(),
-                ("ContentDeletionFailed", "ContentDeleted"),
-                (
-                    format!(
-                        "Failed to delete all resource types, {} remaining: {}",
-                        self.failures.len(),
-                        self.failures.join(", ")
-                    ),
-                    "All content successfully deleted, may be waiting on finalization",
-                ),
+                failed.map(|why| {
+                    ("ContentDeletionFailed", format!("Failed to delete all resource types: {why}"))
+                }),
+                ("ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
             ),
             of(
                 "NamespaceContentRemaining",
-                !self.objects.is_empty(),
-                ("SomeResourcesRemain", "ContentRemoved"),
-                (
-                    format!("Some resources are remaining: {}", counted(&self.objects, "has")),
-                    "All content successfully removed",
-                ),
+                self.content(),
+                ("ContentRemoved", "All content successfully removed"),
             ),
             of(
                 "NamespaceFinalizersRemaining",
-                !self.finalizers.is_empty(),
-                ("SomeFinalizersRemain", "ContentHasNoFinalizers"),
-                (
-                    format!(
-                        "Some content in the namespace has finalizers remaining: {}",
-                        counted(&self.finalizers, "in")
-                    ),
-                    "All content-preserving finalizers finished",
-                ),
+                self.held(),
+                ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
             ),
         ]
+    }
+
+    /// Which objects are left.
+    fn content(&self) -> Option<(&'static str, String)> {
+        let counted = |(name, count): (&String, &usize)| format!("{name} has {count} resource instances");
+        let list: Vec<String> = self.objects.iter().map(counted).collect();
+        (!list.is_empty())
+            .then(|| ("SomeResourcesRemain", format!("Some resources are remaining: {}", list.join(", "))))
+    }
+
+    /// Which finalizers hold them.
+    fn held(&self) -> Option<(&'static str, String)> {
+        let counted = |(name, count): (&String, &usize)| format!("{name} in {count} resource instances");
+        let list: Vec<String> = self.finalizers.iter().map(counted).collect();
+        let message =
+            || format!("Some content in the namespace has finalizers remaining: {}", list.join(", "));
+        (!list.is_empty()).then(|| ("SomeFinalizersRemain", message()))
     }
 }
 

@@ -101,7 +101,7 @@ mod tests {
                 vec![OwnerReference { uid: uid.into(), controller: Some(true), ..OwnerReference::default() }]
             }),
             deletion_timestamp: deleting
-                .then(|| k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH)),
+                .then_some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH)),
             ..ObjectMeta::default()
         }
     }
