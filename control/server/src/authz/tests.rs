@@ -1,0 +1,349 @@
+//! Tables of identity x request -> answer, with the bootstrap roles in force.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::bootstrap::bootstrap_objects;
+use super::{Authz, node};
+use crate::gate::{Authorizer, Decision};
+use crate::request::RequestInfo;
+use crate::testing::Objects;
+use crate::user::UserInfo;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+fn cluster() -> (Arc<Objects>, Authz) {
+    let objects = Arc::new(Objects::default());
+    for entry in bootstrap_objects() {
+        objects.put(entry.group, entry.resource, entry.object);
+    }
+    let authz = Authz::new(Arc::clone(&objects) as _);
+    (objects, authz)
+}
+
+/// `VERB GROUP/RESOURCE[/SUB] [NAMESPACE] [NAME]`, a dash for empty; or `VERB /path`.
+fn request(line: &str) -> RequestInfo {
+    let mut words = line.split_whitespace().map(|word| if word == "-" { "" } else { word });
+    let verb = words.next().unwrap().to_owned();
+    let what = words.next().unwrap();
+    if what.starts_with('/') {
+        return RequestInfo { verb, path: what.to_owned(), ..RequestInfo::default() };
+    }
+    let mut parts = what.split('/');
+    let group = parts.next().unwrap();
+    RequestInfo {
+        is_resource: true,
+        verb,
+        group: if group == "core" { String::new() } else { group.to_owned() },
+        version: "v1".into(),
+        resource: parts.next().unwrap().into(),
+        subresource: parts.next().unwrap_or_default().into(),
+        namespace: words.next().unwrap_or_default().into(),
+        name: words.next().unwrap_or_default().into(),
+        ..RequestInfo::default()
+    }
+}
+
+#[track_caller]
+fn check(authz: &Authz, user: &UserInfo, line: &str, allowed: bool) {
+    let decision = authz.authorize(user, &request(line));
+    assert_eq!(decision == Decision::Allow, allowed, "{}: {line}: {decision:?}", user.name);
+}
+
+fn bind(objects: &Objects, namespace: &str, name: &str, subject: Value, role: (&str, &str)) {
+    let resource = if namespace.is_empty() { "clusterrolebindings" } else { "rolebindings" };
+    objects.put(
+        RBAC,
+        resource,
+        json!({"metadata": {"name": name, "namespace": namespace}, "subjects": [subject],
+               "roleRef": {"kind": role.0, "name": role.1}}),
+    );
+}
+
+#[test]
+fn bootstrap_identities_get_what_upstream_gives() {
+    let (_, authz) = cluster();
+    let master = UserInfo::new("admin", &["system:masters"]);
+    let scheduler = UserInfo::new("system:kube-scheduler", &[]);
+    let deployments = UserInfo::service_account("kube-system", "deployment-controller");
+    let someone = UserInfo::new("someone", &[]);
+    let anonymous = UserInfo::anonymous();
+    let table = [
+        (&master, "delete core/nodes - n1", true),
+        (&master, "post /anything", true),
+        (&scheduler, "create core/pods/binding default web", true),
+        (&scheduler, "list core/pods", true),
+        (&scheduler, "get core/secrets default s", false),
+        (&scheduler, "delete core/nodes - n1", false),
+        (&deployments, "update apps/deployments/status default web", true),
+        (&deployments, "create apps/replicasets default", true),
+        (&deployments, "delete core/services default web", false),
+        (&someone, "create authorization.k8s.io/selfsubjectaccessreviews", true),
+        (&someone, "create authorization.k8s.io/subjectaccessreviews", false),
+        (&someone, "get core/pods default web", false),
+        (&someone, "get /apis/apps/v1", true),
+        (&someone, "get /metrics", false),
+        (&someone, "get /version", true),
+        (&anonymous, "get /version", true),
+        (&anonymous, "get /livez", true),
+        (&anonymous, "get /apis", false),
+        (&anonymous, "list core/pods", false),
+    ];
+    for (user, line, allowed) in table {
+        check(&authz, user, line, allowed);
+    }
+}
+
+#[test]
+fn namespaced_binding_counts_in_its_namespace_only() {
+    let (objects, authz) = cluster();
+    let user = UserInfo::new("jane", &["team"]);
+    let group = json!({"kind": "Group", "name": "team"});
+    bind(&objects, "shop", "team-edits", group, ("ClusterRole", "edit"));
+    check(&authz, &user, "create core/pods shop", true);
+    check(&authz, &user, "create core/pods/exec shop web", true);
+    check(&authz, &user, "create core/pods other", false);
+    check(&authz, &user, "list core/pods", false);
+    check(&authz, &user, "create rbac.authorization.k8s.io/rolebindings shop", false);
+    objects.remove(RBAC, "rolebindings", "shop", "team-edits");
+    check(&authz, &user, "create core/pods shop", false);
+}
+
+#[test]
+fn rule_names_subresources_and_wildcards_match_as_upstream() {
+    let (objects, authz) = cluster();
+    let rules = json!([
+        {"verbs": ["get"], "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["settings"]},
+        {"verbs": ["patch"], "apiGroups": ["*"], "resources": ["*/scale"]},
+        {"verbs": ["*"], "apiGroups": ["batch"], "resources": ["*"]},
+        {"verbs": ["get"], "apiGroups": [""], "resources": ["pods/log"]},
+    ]);
+    objects.put(RBAC, "roles", json!({"metadata": {"name": "odd", "namespace": "shop"}, "rules": rules}));
+    let subject = json!({"kind": "ServiceAccount", "name": "bot"});
+    bind(&objects, "shop", "odd", subject, ("Role", "odd"));
+    let user = UserInfo::service_account("shop", "bot");
+    let table = [
+        ("get core/configmaps shop settings", true),
+        ("get core/configmaps shop other", false),
+        ("list core/configmaps shop", false),
+        ("patch apps/deployments/scale shop web", true),
+        ("patch apps/deployments shop web", false),
+        ("delete batch/jobs shop x", true),
+        ("update batch/jobs/status shop x", true),
+        ("get core/pods/log shop web", true),
+        ("get core/pods shop web", false),
+        ("get core/pods/log other web", false),
+    ];
+    for (line, allowed) in table {
+        check(&authz, &user, line, allowed);
+    }
+}
+
+#[test]
+fn binding_to_role_of_other_namespace_grants_nothing() {
+    let (objects, authz) = cluster();
+    let rules = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
+    objects.put(RBAC, "roles", json!({"metadata": {"name": "all", "namespace": "other"}, "rules": rules}));
+    bind(&objects, "shop", "all", json!({"kind": "User", "name": "jane"}), ("Role", "all"));
+    check(&authz, &UserInfo::new("jane", &[]), "get core/pods shop web", false);
+}
+
+#[test]
+fn changed_role_and_binding_count_at_once() {
+    let (objects, authz) = cluster();
+    let user = UserInfo::new("jane", &[]);
+    let role = |verbs: Value| json!({"metadata": {"name": "r"}, "rules": [{"verbs": verbs, "apiGroups": [""], "resources": ["pods"]}]});
+    objects.put(RBAC, "clusterroles", role(json!(["get"])));
+    bind(&objects, "", "b", json!({"kind": "User", "name": "jane"}), ("ClusterRole", "r"));
+    check(&authz, &user, "get core/pods shop web", true);
+    objects.put(RBAC, "clusterroles", role(json!(["list"])));
+    check(&authz, &user, "get core/pods shop web", false);
+    check(&authz, &user, "list core/pods", true);
+    bind(&objects, "", "b", json!({"kind": "User", "name": "joe"}), ("ClusterRole", "r"));
+    check(&authz, &user, "list core/pods", false);
+}
+
+#[test]
+fn escalation_is_refused_and_equal_rights_may_be_given() {
+    let (objects, authz) = cluster();
+    bind(&objects, "shop", "admin", json!({"kind": "User", "name": "jane"}), ("ClusterRole", "admin"));
+    let jane = UserInfo::new("jane", &[]);
+    let create = request("create rbac.authorization.k8s.io/rolebindings shop");
+    let binding =
+        |role: &str| json!({"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": role}});
+    assert!(authz.check_escalation(&jane, &create, &binding("edit"), None).is_ok());
+    assert_eq!(
+        authz.check_escalation(&jane, &create, &binding("cluster-admin"), None).unwrap_err().code,
+        403
+    );
+    let create = request("create rbac.authorization.k8s.io/roles shop");
+    let role = |rule: Value| json!({"metadata": {"name": "r"}, "rules": [rule]});
+    let pods = role(json!({"verbs": ["get"], "apiGroups": [""], "resources": ["pods", "pods/log"]}));
+    assert!(authz.check_escalation(&jane, &create, &pods, None).is_ok());
+    for wider in [
+        json!({"verbs": ["*"], "apiGroups": [""], "resources": ["pods"]}),
+        json!({"verbs": ["get"], "apiGroups": ["*"], "resources": ["pods"]}),
+        json!({"verbs": ["get"], "apiGroups": [""], "resources": ["*"]}),
+        json!({"verbs": ["update"], "apiGroups": [""], "resources": ["nodes"]}),
+        json!({"verbs": ["get"], "nonResourceURLs": ["/metrics"]}),
+    ] {
+        let denied = authz.check_escalation(&jane, &create, &role(wider.clone()), None);
+        assert_eq!(denied.unwrap_err().code, 403, "{wider}");
+    }
+    let master = UserInfo::new("root", &["system:masters"]);
+    let everything = role(json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}));
+    assert!(authz.check_escalation(&master, &create, &everything, None).is_ok());
+}
+
+fn node_user(name: &str) -> UserInfo {
+    UserInfo::new(format!("system:node:{name}"), &["system:nodes"])
+}
+
+fn cluster_with_pods() -> (Arc<Objects>, Authz) {
+    let (objects, authz) = cluster();
+    let container = json!({"name": "c", "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "env", "key": "a"}}}],
+                           "envFrom": [{"secretRef": {"name": "env-secret"}}]});
+    let volumes = json!([{"name": "v", "secret": {"secretName": "tls"}},
+                         {"name": "p", "projected": {"sources": [{"configMap": {"name": "kube-root-ca.crt"}}]}}]);
+    objects.put(
+        "",
+        "pods",
+        json!({"metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"nodeName": "n1", "serviceAccountName": "web", "containers": [container], "volumes": volumes,
+                 "imagePullSecrets": [{"name": "pull"}]}}),
+    );
+    objects.put("", "pods", json!({"metadata": {"name": "db", "namespace": "shop"},
+        "spec": {"nodeName": "n2", "serviceAccountName": "db", "volumes": [{"secret": {"secretName": "db"}}]}}));
+    (objects, authz)
+}
+
+#[test]
+fn node_reaches_its_own_and_nothing_else() {
+    let (_, authz) = cluster_with_pods();
+    let n1 = node_user("n1");
+    let table = [
+        ("get core/secrets shop tls", true),
+        ("get core/secrets shop env-secret", true),
+        ("get core/secrets shop pull", true),
+        ("watch core/secrets shop tls", true),
+        ("get core/secrets shop db", false),
+        ("list core/secrets shop", false),
+        ("list core/secrets", false),
+        ("update core/secrets shop tls", false),
+        ("get core/configmaps shop env", true),
+        ("get core/configmaps shop kube-root-ca.crt", true),
+        ("get core/configmaps shop tls", false),
+        ("create core/serviceaccounts/token shop web", true),
+        ("create core/serviceaccounts/token shop db", false),
+        ("get core/nodes - n2", true),
+        ("update core/nodes - n2", false),
+        ("patch core/nodes/status - n1", true),
+        ("patch core/nodes/status - n2", false),
+        ("delete core/nodes - n1", false),
+        ("get core/nodes/proxy - n2", false),
+        ("patch core/pods/status shop web", true),
+        ("patch core/pods/status shop db", false),
+        ("delete core/pods shop db", false),
+        ("create core/pods/exec shop web", false),
+        ("create core/pods/binding shop web", false),
+        ("update core/pods shop web", false),
+        ("update coordination.k8s.io/leases kube-node-lease n1", true),
+        ("update coordination.k8s.io/leases kube-node-lease n2", false),
+        ("update coordination.k8s.io/leases kube-system n1", false),
+        ("list coordination.k8s.io/leases kube-node-lease", false),
+        ("list core/services", true),
+        ("list discovery.k8s.io/endpointslices", true),
+        ("create core/services shop", false),
+        ("create core/events shop", true),
+        ("create rbac.authorization.k8s.io/clusterrolebindings", false),
+        ("deletecollection core/pods shop", false),
+    ];
+    for (line, allowed) in table {
+        check(&authz, &n1, line, allowed);
+    }
+}
+
+#[test]
+fn node_name_without_the_group_is_no_node() {
+    let (_, authz) = cluster_with_pods();
+    let user = UserInfo::new("system:node:n1", &[]);
+    check(&authz, &user, "get core/secrets shop tls", false);
+    check(&authz, &user, "patch core/nodes/status - n1", false);
+}
+
+#[test]
+fn node_writes_are_limited_by_their_content() {
+    let n1 = node_user("n1");
+    let node = |name: &str, labels: Value, taints: Value| json!({"metadata": {"name": name, "labels": labels}, "spec": {"taints": taints}});
+    let plain = node("n1", json!({}), json!([]));
+    let pod = |on: &str, mirror: bool| {
+        let annotations = if mirror { json!({"kubernetes.io/config.mirror": "x"}) } else { json!({}) };
+        json!({"metadata": {"name": "p", "annotations": annotations}, "spec": {"nodeName": on}})
+    };
+    let with_secret = {
+        let mut pod = pod("n1", true);
+        pod["spec"]["volumes"] = json!([{"secret": {"secretName": "s"}}]);
+        pod
+    };
+    let create_node = "create core/nodes - n1";
+    let update_node = "update core/nodes - n1";
+    let table = [
+        (
+            create_node,
+            Some(node("n1", json!({"kubernetes.io/os": "linux", "rack": "1"}), json!([{"key": "a"}]))),
+            None,
+            true,
+        ),
+        (create_node, Some(node("n2", json!({}), json!([]))), None, false),
+        (
+            create_node,
+            Some(node("n1", json!({"node-restriction.kubernetes.io/pci": "1"}), json!([]))),
+            None,
+            false,
+        ),
+        (
+            create_node,
+            Some(node("n1", json!({"node-role.kubernetes.io/control-plane": ""}), json!([]))),
+            None,
+            false,
+        ),
+        (update_node, Some(node("n1", json!({}), json!([{"key": "a"}]))), Some(&plain), false),
+        (update_node, Some(node("n1", json!({"evil.kubernetes.io/x": "1"}), json!([]))), Some(&plain), false),
+        (update_node, Some(plain.clone()), Some(&plain), true),
+        ("create core/pods shop", Some(pod("n1", true)), None, true),
+        ("create core/pods shop", Some(pod("n1", false)), None, false),
+        ("create core/pods shop", Some(pod("n2", true)), None, false),
+        ("create core/pods shop", Some(with_secret), None, false),
+        (
+            "create coordination.k8s.io/leases kube-node-lease",
+            Some(json!({"metadata": {"name": "n2"}})),
+            None,
+            false,
+        ),
+        (
+            "create coordination.k8s.io/leases kube-node-lease",
+            Some(json!({"metadata": {"name": "n1"}})),
+            None,
+            true,
+        ),
+    ];
+    for (line, new, old, allowed) in table {
+        let answer = node::admit(&n1, &request(line), new.as_ref(), old);
+        assert_eq!(answer.is_ok(), allowed, "{line}: {new:?}");
+        assert!(node::admit(&UserInfo::new("jane", &[]), &request(line), new.as_ref(), old).is_ok());
+    }
+}
+
+#[test]
+fn bootstrap_objects_refer_to_roles_that_exist() {
+    let all = bootstrap_objects();
+    assert!(all.len() > 150);
+    for binding in all.iter().filter(|entry| entry.resource.ends_with("bindings")) {
+        let role = &binding.object["roleRef"];
+        let resource = if role["kind"] == "ClusterRole" { "clusterroles" } else { "roles" };
+        let found = all.iter().any(|entry| entry.resource == resource && role["name"] == entry.name);
+        assert!(found, "{} -> {role}", binding.name);
+        assert_eq!(binding.object["apiVersion"], "rbac.authorization.k8s.io/v1");
+    }
+}

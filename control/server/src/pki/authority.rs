@@ -1,0 +1,134 @@
+//! The cluster's certificate authority: created once, read ever after, signs everything else.
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
+};
+use time::OffsetDateTime;
+
+use super::files::{read_text, write_private, write_public};
+use super::leaf::{Leaf, Purpose, Subject};
+use crate::error::Error;
+
+const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Certificates start this long before they are made, for machines whose clocks are behind.
+const BACKDATE: Duration = Duration::from_secs(300);
+
+/// A certificate authority with its private key.
+pub struct Authority {
+    certificate_pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// Opens the authority in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// When one of its two files is missing or not what it should be.
+    pub fn open(directory: &Path) -> Result<Self, Error> {
+        let certificate_pem = read_text(&directory.join("ca.crt"))?;
+        let key_path = directory.join("ca.key");
+        let key = parse_key(&key_path)?;
+        let block = super::leaf::parse_certificate(&certificate_pem)?;
+        let certificate = block.parse_x509().map_err(|_| Error::NotACertificate)?;
+        if certificate.public_key().raw != rcgen::PublicKeyData::subject_public_key_info(&key) {
+            return Err(Error::KeyMismatch { path: key_path });
+        }
+        let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key)
+            .map_err(|source| Error::Certificate { operation: "read the certificate authority", source })?;
+        Ok(Self { certificate_pem, issuer })
+    }
+
+    /// Opens the authority in `directory`, or makes one where there is none.
+    ///
+    /// # Errors
+    ///
+    /// When there is a certificate without its key (a new authority would cut off every client), or on failing files.
+    pub fn open_or_create(directory: &Path, now: SystemTime) -> Result<Self, Error> {
+        let certificate_path = directory.join("ca.crt");
+        let key_path = directory.join("ca.key");
+        if certificate_path.exists() {
+            return Self::open(directory);
+        }
+        // A key without a certificate is what a crash between the two leaves behind.
+        let key = if key_path.exists() {
+            parse_key(&key_path)?
+        } else {
+            let key = generate()?;
+            write_private(&key_path, &key.serialize_pem())?;
+            key
+        };
+        let certificate = parameters(now)
+            .self_signed(&key)
+            .map_err(|source| Error::Certificate { operation: "sign the certificate authority", source })?;
+        write_public(&certificate_path, &certificate.pem())?;
+        Self::open(directory)
+    }
+
+    /// The authority's own certificate.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// A new key with a certificate for `subject`, valid for a year from `now`.
+    ///
+    /// # Errors
+    ///
+    /// When a name cannot be put into a certificate.
+    pub fn issue(&self, subject: &Subject, now: SystemTime) -> Result<Leaf, Error> {
+        let key = generate()?;
+        let failed = |source| Error::Certificate { operation: "issue a certificate", source };
+        let mut params = CertificateParams::new(subject.names.clone()).map_err(failed)?;
+        params.distinguished_name = DistinguishedName::new();
+        // As in every certificate of Kubernetes: the common name is the user, the organization is a group.
+        if let Some(group) = &subject.group {
+            params.distinguished_name.push(DnType::OrganizationName, group.as_str());
+        }
+        params.distinguished_name.push(DnType::CommonName, subject.name.as_str());
+        params.not_before = offset(now - BACKDATE);
+        params.not_after = offset(now + super::LEAF_LIFETIME);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![match subject.purpose {
+            Purpose::Client => ExtendedKeyUsagePurpose::ClientAuth,
+            Purpose::Server => ExtendedKeyUsagePurpose::ServerAuth,
+        }];
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
+        Ok(Leaf { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    }
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
+    }
+}
+
+fn generate() -> Result<KeyPair, Error> {
+    KeyPair::generate().map_err(|source| Error::Certificate { operation: "generate a key", source })
+}
+
+fn parse_key(path: &Path) -> Result<KeyPair, Error> {
+    KeyPair::from_pem(&read_text(path)?)
+        .map_err(|source| Error::Certificate { operation: "read the authority's key", source })
+}
+
+fn parameters(now: SystemTime) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "kubernetes");
+    params.not_before = offset(now - BACKDATE);
+    params.not_after = offset(now + LIFETIME);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages =
+        vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn offset(at: SystemTime) -> OffsetDateTime {
+    OffsetDateTime::from(at)
+}

@@ -1,0 +1,123 @@
+//! The gate's refusals as `Status`, in upstream's words.
+//!
+//! Owns the sentence of a 403 and the reading of a node's plain-text errors; everything else only names the resource for
+//! the constructors of `skep_api::status`.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use skep_api::registry::registry;
+use skep_api::status::Status;
+
+use crate::request::RequestInfo;
+use crate::user::UserInfo;
+
+pub(crate) fn unauthorized() -> Status {
+    Status::unauthorized()
+}
+
+/// 403: the user may not make this request.
+pub(crate) fn forbidden(user: &UserInfo, request: &RequestInfo, reason: &str) -> Status {
+    let mut why = if request.is_resource {
+        let subresource =
+            if request.subresource.is_empty() { String::new() } else { format!("/{}", request.subresource) };
+        let scope = if request.namespace.is_empty() {
+            "at the cluster scope".to_owned()
+        } else {
+            format!("in the namespace {:?}", request.namespace)
+        };
+        format!(
+            "User {:?} cannot {} resource \"{}{subresource}\" in API group {:?} {scope}",
+            user.name, request.verb, request.resource, request.group
+        )
+    } else {
+        format!("User {:?} cannot {} path {:?}", user.name, request.verb, request.path)
+    };
+    if !reason.is_empty() {
+        why += &format!(": {reason}");
+    }
+    Status::forbidden(&request.group, &request.resource, &request.name, &why)
+}
+
+/// 403: the request itself is allowed, but not with this object.
+pub(crate) fn forbidden_object(group: &str, resource: &str, name: &str, why: &str) -> Status {
+    Status::forbidden(group, resource, name, why)
+}
+
+pub(crate) fn bad_request(message: &str) -> Status {
+    Status::bad_request(message)
+}
+
+/// 404: no such object of a core resource.
+pub(crate) fn not_found(resource: &str, name: &str) -> Status {
+    match registry().find("", "v1", resource) {
+        Some(resource) => Status::not_found(resource, name),
+        None => no_such_path(),
+    }
+}
+
+pub(crate) fn no_such_path() -> Status {
+    Status::no_such_path()
+}
+
+/// 409 about an object of a core resource.
+pub(crate) fn conflict(resource: &str, name: &str, why: &str) -> Status {
+    match registry().find("", "v1", resource) {
+        Some(resource) => Status::conflict(resource, name, why),
+        None => no_such_path(),
+    }
+}
+
+/// 422 with one cause. The kinds of the gate are answered and never stored, so that no registry entry describes them.
+pub(crate) fn invalid(
+    group: &str,
+    kind: &str,
+    name: &str,
+    field: &str,
+    value: &Value,
+    message: &str,
+) -> Status {
+    let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+    let text = format!("Invalid value: {value}: {message}");
+    let mut details = json!({
+        "kind": kind,
+        "causes": [{"reason": "FieldValueInvalid", "message": text, "field": field}],
+    });
+    for (key, value) in [("name", name), ("group", group)] {
+        if !value.is_empty() {
+            details[key] = json!(value);
+        }
+    }
+    let sentence = format!("{qualified} {name:?} is invalid: {field}: {text}");
+    Status { details: Some(details), ..Status::new(422, "Invalid", sentence) }
+}
+
+pub(crate) fn method_not_allowed(request: &RequestInfo) -> Status {
+    Status::method_not_allowed(&request.group, &request.resource, &request.verb)
+}
+
+pub(crate) fn internal(cause: &str) -> Status {
+    Status::internal(cause)
+}
+
+pub(crate) fn unavailable(message: &str) -> Status {
+    Status::service_unavailable(message)
+}
+
+/// A node's answer other than 2xx: its status with its text as the message.
+pub(crate) fn from_node(code: StatusCode, text: &str) -> Status {
+    // A node that speaks `Status` is taken at its word.
+    let message = match serde_json::from_str::<Value>(text) {
+        Ok(value) if value["kind"] == "Status" => value["message"].as_str().unwrap_or(text).to_owned(),
+        _ => text.to_owned(),
+    };
+    match code.as_u16() {
+        400 => Status::bad_request(message),
+        404 => Status::new(404, "NotFound", message),
+        403 => Status::new(403, "Forbidden", message),
+        405 => Status::new(405, "MethodNotAllowed", message),
+        401 => Status::internal(format!("the node does not accept the API server's certificate: {message}")),
+        503 => Status::service_unavailable(message),
+        code @ 400..500 => Status::new(code, "Unknown", message),
+        _ => Status::internal(message),
+    }
+}

@@ -1,0 +1,142 @@
+//! Reviews answer what requests would meet.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Reviews;
+use crate::authn::{Chain, StaticTokens};
+use crate::authz::Authz;
+use crate::authz::bootstrap::bootstrap_objects;
+use crate::request::RequestInfo;
+use crate::testing::{Objects, TestClock};
+use crate::tokens::{DEFAULT_ISSUER, Keys, Tokens};
+use crate::user::UserInfo;
+
+struct Fixture {
+    reviews: Reviews,
+    tokens: Arc<Tokens>,
+}
+
+fn fixture() -> Fixture {
+    let objects = Arc::new(Objects::default());
+    for entry in bootstrap_objects() {
+        objects.put(entry.group, entry.resource, entry.object);
+    }
+    objects.put(
+        "",
+        "serviceaccounts",
+        json!({"metadata": {"name": "web", "namespace": "shop", "uid": "sa-1"}}),
+    );
+    let binding = json!({"metadata": {"name": "b", "namespace": "shop"}, "roleRef": {"kind": "ClusterRole", "name": "view"},
+                         "subjects": [{"kind": "User", "name": "jane"}]});
+    objects.put("rbac.authorization.k8s.io", "rolebindings", binding);
+    let clock = TestClock::new();
+    let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let keys = Arc::new(Keys::from_pem(&key, "").unwrap());
+    let new_id = Arc::new(|| "id".to_owned());
+    let reader = Arc::clone(&objects) as _;
+    let tokens =
+        Arc::new(Tokens::new(keys, DEFAULT_ISSUER.into(), Vec::new(), reader, clock.clock(), new_id));
+    let fixed = StaticTokens::parse("secret,jane,u1", Path::new("t")).unwrap();
+    let chain = Arc::new(Chain::new(Arc::clone(&tokens), fixed, clock.clock()));
+    let authz = Arc::new(Authz::new(objects));
+    Fixture { reviews: Reviews::new(authz, chain, Arc::clone(&tokens)), tokens }
+}
+
+impl Fixture {
+    async fn ask(&self, user: &UserInfo, path: &str, spec: Value) -> Result<Value, u16> {
+        let (group, resource) = path.split_once('/').unwrap();
+        let request = RequestInfo {
+            is_resource: true,
+            verb: "create".into(),
+            group: format!("{group}.k8s.io"),
+            version: "v1".into(),
+            resource: resource.into(),
+            namespace: if resource.starts_with("local") { "shop".into() } else { String::new() },
+            ..RequestInfo::default()
+        };
+        let answer = self.reviews.create(user, &request, json!({"spec": spec})).await;
+        answer.map(|value| value["status"].clone()).map_err(|status| status.code)
+    }
+}
+
+#[tokio::test]
+async fn access_reviews_answer_as_the_authorizer_does() {
+    let fixture = fixture();
+    let jane = UserInfo::new("jane", &[]);
+    let admin = UserInfo::new("admin", &["system:masters"]);
+    let pods = |verb: &str, namespace: &str| json!({"resourceAttributes": {"verb": verb, "resource": "pods", "namespace": namespace}});
+    let allowed = |answer: Result<Value, u16>| answer.unwrap()["allowed"] == true;
+    let own = "authorization/selfsubjectaccessreviews";
+    assert!(allowed(fixture.ask(&jane, own, pods("get", "shop")).await));
+    assert!(!allowed(fixture.ask(&jane, own, pods("delete", "shop")).await));
+    assert!(!allowed(fixture.ask(&jane, own, pods("get", "other")).await));
+    let path = json!({"nonResourceAttributes": {"verb": "get", "path": "/version"}});
+    assert!(allowed(fixture.ask(&jane, own, path).await));
+    let other = |user: &str, mut spec: Value| {
+        spec["user"] = json!(user);
+        spec
+    };
+    let any = "authorization/subjectaccessreviews";
+    assert!(allowed(fixture.ask(&admin, any, other("jane", pods("get", "shop"))).await));
+    assert!(!allowed(fixture.ask(&admin, any, other("joe", pods("get", "shop"))).await));
+    let local = "authorization/localsubjectaccessreviews";
+    assert!(allowed(fixture.ask(&admin, local, other("jane", pods("get", "shop"))).await));
+    assert_eq!(fixture.ask(&admin, local, other("jane", pods("get", "other"))).await, Err(422));
+    assert_eq!(fixture.ask(&admin, any, pods("get", "shop")).await, Err(422));
+    assert_eq!(fixture.ask(&jane, own, json!({})).await, Err(422));
+    assert_eq!(fixture.ask(&jane, own, json!("x")).await, Err(400));
+    assert_eq!(fixture.ask(&jane, "authorization/others", json!({})).await, Err(404));
+}
+
+#[tokio::test]
+async fn rules_review_lists_both_kinds() {
+    let fixture = fixture();
+    let jane = UserInfo::new("jane", &[]);
+    let path = "authorization/selfsubjectrulesreviews";
+    let status = fixture.ask(&jane, path, json!({"namespace": "shop"})).await.unwrap();
+    let rules = status["resourceRules"].to_string();
+    assert!(rules.contains("\"pods\"") && rules.contains("selfsubjectaccessreviews"), "{rules}");
+    assert!(status["nonResourceRules"].to_string().contains("/version"));
+    assert_eq!(status["incomplete"], false);
+    let elsewhere = fixture.ask(&jane, path, json!({"namespace": "other"})).await.unwrap();
+    assert!(!elsewhere["resourceRules"].to_string().contains("\"pods\""));
+    assert_eq!(fixture.ask(&jane, path, json!({})).await, Err(400));
+}
+
+#[tokio::test]
+async fn token_review_tells_the_user_or_the_reason() {
+    let fixture = fixture();
+    let admin = UserInfo::new("admin", &["system:masters"]);
+    let review = |spec| fixture.ask(&admin, "authentication/tokenreviews", spec);
+    let known = review(json!({"token": "secret"})).await.unwrap();
+    assert_eq!(known["authenticated"], true);
+    assert_eq!(known["user"]["username"], "jane");
+    let answer =
+        fixture.tokens.request(&admin, "shop", "web", json!({"spec": {"audiences": ["vault"]}})).unwrap();
+    let token = answer["status"]["token"].clone();
+    let vault = review(json!({"token": token, "audiences": ["vault"]})).await.unwrap();
+    assert_eq!(vault["user"]["uid"], "sa-1");
+    assert_eq!(vault["audiences"], json!(["vault"]));
+    for spec in [
+        json!({"token": token}),
+        json!({"token": "nonsense"}),
+        json!({"token": "secret", "audiences": ["vault"]}),
+    ] {
+        let refused = review(spec).await.unwrap();
+        assert_ne!(refused["authenticated"], true);
+        assert!(refused["error"].is_string());
+    }
+    assert_eq!(review(json!({})).await, Err(400));
+}
+
+#[tokio::test]
+async fn self_subject_review_shows_who_asks() {
+    let fixture = fixture();
+    let user = UserInfo::service_account("shop", "web");
+    let status = fixture.ask(&user, "authentication/selfsubjectreviews", json!({})).await.unwrap();
+    assert_eq!(status["userInfo"]["username"], "system:serviceaccount:shop:web");
+    assert_eq!(status["userInfo"]["groups"][0], "system:serviceaccounts");
+}

@@ -1,0 +1,141 @@
+//! Connections to nodes: TLS with the server's client certificate, the node's certificate verified by the cluster's
+//! authority; and plain connections to pods.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use parking_lot::RwLock;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::body::Body;
+use crate::error::Error;
+use crate::pki::Leaf;
+use crate::tls::{certificates, private_key, roots};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a connection goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// Whether this is a node's own endpoint, behind mutual TLS.
+    pub(super) node: bool,
+}
+
+impl Endpoint {
+    /// The endpoint of a node agent, from the Node's status. Addresses come before names: a cluster need not have DNS
+    /// for its nodes.
+    pub(super) fn of_node(node: &Value) -> Result<Self, String> {
+        let name = node["metadata"]["name"].as_str().unwrap_or_default();
+        let addresses = node["status"]["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let of_type =
+            |kind: &str| addresses.iter().find(|a| a["type"] == kind).and_then(|a| a["address"].as_str());
+        let host = ["InternalIP", "ExternalIP", "Hostname"]
+            .into_iter()
+            .find_map(of_type)
+            .ok_or_else(|| format!("no preferred addresses found for node {name:?}"))?;
+        let port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
+            .as_u64()
+            .and_then(|port| u16::try_from(port).ok())
+            .filter(|port| *port != 0)
+            .unwrap_or(10250);
+        Ok(Self { host: host.to_owned(), port, node: true })
+    }
+
+    /// `host:port`, with brackets around IPv6 addresses.
+    pub(super) fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Reaches nodes. Clones share the keys, so that renewed ones serve all.
+#[derive(Clone)]
+pub struct NodeClient {
+    config: Arc<RwLock<Arc<ClientConfig>>>,
+}
+
+impl std::fmt::Debug for NodeClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeClient").finish_non_exhaustive()
+    }
+}
+
+impl NodeClient {
+    /// A client that trusts `ca_pem` and shows `identity`.
+    ///
+    /// # Errors
+    ///
+    /// When the keys cannot be used.
+    pub fn new(ca_pem: &str, identity: &Leaf) -> Result<Self, Error> {
+        Ok(Self { config: Arc::new(RwLock::new(Arc::new(config(ca_pem, identity)?))) })
+    }
+
+    /// Uses renewed keys for new connections.
+    ///
+    /// # Errors
+    ///
+    /// When the keys cannot be used; the former ones stay.
+    pub fn reload(&self, ca_pem: &str, identity: &Leaf) -> Result<(), Error> {
+        *self.config.write() = Arc::new(config(ca_pem, identity)?);
+        Ok(())
+    }
+
+    /// An HTTP/1.1 connection to `endpoint`, for one request.
+    pub(super) async fn connect(&self, endpoint: &Endpoint) -> Result<SendRequest<Body>, String> {
+        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, self.open(endpoint));
+        attempt
+            .await
+            .unwrap_or_else(|_| Err("timed out".into()))
+            .map_err(|why| format!("dial tcp {}: {why}", endpoint.authority()))
+    }
+
+    async fn open(&self, endpoint: &Endpoint) -> Result<SendRequest<Body>, String> {
+        let stream =
+            TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(|e| e.to_string())?;
+        // Keystrokes of a terminal must not wait for more.
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        if !endpoint.node {
+            return start(stream).await;
+        }
+        let name = ServerName::try_from(endpoint.host.clone()).map_err(|e| e.to_string())?;
+        let connector = TlsConnector::from(Arc::clone(&self.config.read()));
+        start(connector.connect(name, stream).await.map_err(|e| e.to_string())?).await
+    }
+}
+
+async fn start(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<SendRequest<Body>, String> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "connection to a node or pod ended");
+        }
+    });
+    Ok(sender)
+}
+
+fn config(ca_pem: &str, identity: &Leaf) -> Result<ClientConfig, Error> {
+    let failed = |source: rustls::Error| Error::Tls {
+        operation: "use the client certificate for nodes",
+        source: source.into(),
+    };
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?
+        .with_root_certificates(roots(ca_pem)?)
+        .with_client_auth_cert(certificates(&identity.certificate_pem)?, private_key(&identity.key_pem)?)
+        .map_err(failed)
+}

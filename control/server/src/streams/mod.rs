@@ -1,0 +1,89 @@
+//! Connections that the API server passes on: logs, exec, attach and port-forward to a pod's node, and the plain HTTP
+//! proxy to nodes, pods and services.
+//!
+//! Owns finding the target, the connection to it and the tunnel after an upgrade; WebSocket and SPDY frames pass through
+//! as bytes, their protocol is between the client and the node. Does not own whether the user may: the router asks the
+//! authorizer before, except for the right to create that an upgrade by GET needs besides.
+
+mod client;
+mod forward;
+mod pods;
+mod proxy;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use http::{Request, Response};
+use serde_json::Value;
+use skep_api::status::Status;
+
+pub use client::NodeClient;
+
+use crate::body::Body;
+use crate::gate::{Authorizer, Decision, ObjectReader};
+use crate::refusal;
+use crate::request::RequestInfo;
+use crate::user::UserInfo;
+
+/// Connects clients with nodes, pods and services.
+pub struct Streams {
+    nodes: NodeClient,
+    reader: Arc<dyn ObjectReader>,
+    authorizer: Arc<dyn Authorizer>,
+    /// Counts requests to services, to take their endpoints in turn.
+    turn: AtomicUsize,
+}
+
+impl std::fmt::Debug for Streams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streams").finish_non_exhaustive()
+    }
+}
+
+impl Streams {
+    /// Streams to the nodes that `nodes` can reach.
+    pub fn new(nodes: NodeClient, reader: Arc<dyn ObjectReader>, authorizer: Arc<dyn Authorizer>) -> Self {
+        Self { nodes, reader, authorizer, turn: AtomicUsize::new(0) }
+    }
+
+    /// Handles a request for one of pods/{log, exec, attach, portforward, proxy}, nodes/proxy and services/proxy.
+    ///
+    /// # Errors
+    ///
+    /// 404 for missing objects and other subresources, 400 for what cannot be connected to, 500 when the node or pod
+    /// cannot be reached.
+    pub async fn handle(
+        &self,
+        user: &UserInfo,
+        info: &RequestInfo,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Status> {
+        match (info.resource.as_str(), info.subresource.as_str()) {
+            ("pods", "log") => self.log(info, request).await,
+            ("pods", "exec" | "attach" | "portforward") => {
+                self.may_create(user, info)?;
+                self.upgrade(info, request).await
+            }
+            ("pods" | "services" | "nodes", "proxy") => self.proxy(info, request).await,
+            _ => Err(refusal::no_such_path()),
+        }
+    }
+
+    /// A WebSocket starts with a GET, but what it does to a pod is as much as a POST.
+    fn may_create(&self, user: &UserInfo, info: &RequestInfo) -> Result<(), Status> {
+        if info.verb == "create" {
+            return Ok(());
+        }
+        let create = RequestInfo { verb: "create".into(), ..info.clone() };
+        match self.authorizer.authorize(user, &create) {
+            Decision::Allow => Ok(()),
+            Decision::Deny(reason) => Err(refusal::forbidden(user, &create, &reason)),
+        }
+    }
+
+    fn object(&self, resource: &str, namespace: &str, name: &str) -> Result<Arc<Value>, Status> {
+        self.reader.get("", resource, namespace, name).ok_or_else(|| refusal::not_found(resource, name))
+    }
+}

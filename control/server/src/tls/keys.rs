@@ -1,0 +1,104 @@
+//! The listener's keys, replaceable while connections are served.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::error::Error;
+use crate::pki::Leaf;
+
+/// The serving certificate and the authority of clients. Clones share them.
+#[derive(Clone)]
+pub struct TlsKeys {
+    config: Arc<RwLock<Arc<ServerConfig>>>,
+}
+
+impl std::fmt::Debug for TlsKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsKeys").finish_non_exhaustive()
+    }
+}
+
+impl TlsKeys {
+    /// Keys that serve with `serving` and accept client certificates signed by `client_ca_pem`.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be used.
+    pub fn new(serving: &Leaf, client_ca_pem: &str) -> Result<Self, Error> {
+        Ok(Self { config: Arc::new(RwLock::new(Arc::new(config(serving, client_ca_pem)?))) })
+    }
+
+    /// Uses other keys for new connections.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be used; the former ones stay.
+    pub fn reload(&self, serving: &Leaf, client_ca_pem: &str) -> Result<(), Error> {
+        *self.config.write() = Arc::new(config(serving, client_ca_pem)?);
+        Ok(())
+    }
+
+    pub(super) fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config.read())
+    }
+}
+
+fn config(serving: &Leaf, client_ca_pem: &str) -> Result<ServerConfig, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots(client_ca_pem)?), Arc::clone(&provider))
+            .allow_unauthenticated()
+            .build()
+            .map_err(|source| failed("use the client certificate authority", source))?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|source| failed("choose protocol versions", source))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certificates(&serving.certificate_pem)?, private_key(&serving.key_pem)?)
+        .map_err(|source| failed("use the serving certificate", source))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// The certificates of a PEM text, at least one.
+///
+/// # Errors
+///
+/// When there is none or one is malformed.
+pub fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let all: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|source| failed("read certificates", source))?;
+    if all.is_empty() { Err(Error::NotACertificate) } else { Ok(all) }
+}
+
+/// The private key of a PEM text.
+///
+/// # Errors
+///
+/// When there is none.
+pub fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|source| failed("read a private key", source))
+}
+
+/// The certificates of a PEM text as trust anchors.
+///
+/// # Errors
+///
+/// When there is none or one cannot be an anchor.
+pub fn roots(pem: &str) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem)? {
+        roots.add(certificate).map_err(|source| failed("use a certificate authority", source))?;
+    }
+    Ok(roots)
+}
+
+fn failed(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::Tls { operation, source: source.into() }
+}

@@ -1,0 +1,198 @@
+//! Accepting connections and serving requests on them.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::{Service, ServiceExt};
+
+use super::keys::TlsKeys;
+use crate::body::{self, Body};
+use crate::error::Error;
+use crate::gate::Credentials;
+
+/// What a client may take.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Connections at the same time; further ones wait to be accepted.
+    pub connections: usize,
+    /// Time for the TLS handshake.
+    pub handshake: Duration,
+    /// Time for the head of a request.
+    pub request_head: Duration,
+    /// Bytes of a request's headers.
+    pub header_bytes: usize,
+    /// Requests at the same time on one HTTP/2 connection.
+    pub streams: u32,
+    /// Time that requests have to end when the server stops.
+    pub shutdown: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 16 * 1024,
+            handshake: Duration::from_secs(10),
+            request_head: Duration::from_secs(30),
+            header_bytes: 1 << 20,
+            streams: 250,
+            shutdown: Duration::from_secs(20),
+        }
+    }
+}
+
+/// A bound socket, not yet accepting.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    keys: TlsKeys,
+    limits: Limits,
+}
+
+impl Listener {
+    /// Binds `address`.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be had: in use, not of this machine, or not permitted.
+    pub async fn bind(address: SocketAddr, keys: TlsKeys, limits: Limits) -> Result<Self, Error> {
+        let socket = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+        Ok(Self { socket, keys, limits })
+    }
+
+    /// The address that was bound, with the port that the system chose where 0 was asked for.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not tell.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Serves until `shutdown`, then lets requests end for as long as the limits say.
+    pub async fn serve<S>(self, service: S, shutdown: CancellationToken)
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        let Self { socket, keys, limits } = self;
+        let places = Arc::new(Semaphore::new(limits.connections));
+        let graceful = GracefulShutdown::new();
+        let http = http(&limits);
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept(&socket, &places) => accepted,
+                () = shutdown.cancelled() => break,
+            };
+            let (stream, peer, place) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, or the client is gone already. Waiting lets some close.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let connection = Connection { stream, peer, place, acceptor: TlsAcceptor::from(keys.current()) };
+            tokio::spawn(connection.serve(
+                service.clone(),
+                http.clone(),
+                graceful.watcher(),
+                limits.handshake,
+            ));
+        }
+        drop(socket);
+        if tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
+            tracing::warn!("some requests did not end in time");
+        }
+    }
+}
+
+fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.request_head)
+        .max_buf_size(limits.header_bytes.max(8192));
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        // A peer that vanished without a word is noticed.
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(15));
+    http
+}
+
+async fn accept(
+    socket: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
+    let (stream, peer) = socket.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, peer, place))
+}
+
+struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: OwnedSemaphorePermit,
+    acceptor: TlsAcceptor,
+}
+
+impl Connection {
+    async fn serve<S>(
+        self,
+        service: S,
+        http: auto::Builder<TokioExecutor>,
+        watcher: hyper_util::server::graceful::Watcher,
+        handshake: Duration,
+    ) where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        let Self { stream, peer, place, acceptor } = self;
+        let stream = match tokio::time::timeout(handshake, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(%peer, %error, "TLS handshake failed");
+                return;
+            }
+            Err(_) => {
+                tracing::debug!(%peer, "TLS handshake took too long");
+                return;
+            }
+        };
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let credentials =
+            Credentials { certificates: chain.iter().map(|c| c.as_ref().to_vec()).collect(), bearer: None };
+        let service = service_fn(move |request: Request<Incoming>| {
+            let service = service.clone();
+            let mut request = request.map(body::boxed);
+            request.extensions_mut().insert(credentials.clone());
+            request.extensions_mut().insert(peer);
+            // Boxed, because the compiler cannot name this type's lifetimes.
+            let answer: BoxFuture<'static, Result<Response<Body>, Infallible>> =
+                Box::pin(service.oneshot(request));
+            answer
+        });
+        let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!(%peer, error, "connection ended");
+        }
+        drop(place);
+    }
+}

@@ -1,0 +1,198 @@
+//! Real handshakes over loopback.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::{Request, Response, Version};
+use http_body_util::BodyExt;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tower::service_fn;
+
+use super::{Limits, Listener, TlsKeys, certificates, private_key, roots};
+use crate::body::{self, Body};
+use crate::gate::Credentials;
+use crate::pki::{Authority, Leaf, Pki, ServingNames};
+
+struct Server {
+    directory: tempfile::TempDir,
+    pki: Pki,
+    keys: TlsKeys,
+    address: SocketAddr,
+    shutdown: CancellationToken,
+    done: tokio::task::JoinHandle<()>,
+}
+
+/// Answers with the number of client certificates and the protocol version.
+async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    let certificates = request.extensions().get::<Credentials>().unwrap().certificates.len();
+    let version = if request.version() == Version::HTTP_2 { "h2" } else { "h1" };
+    Ok(Response::new(body::full(format!("{certificates} {version}"))))
+}
+
+async fn server(limits: Limits) -> Server {
+    let directory = tempfile::tempdir().unwrap();
+    let pki = Pki::open(directory.path(), ServingNames::default(), SystemTime::now()).unwrap();
+    let keys = TlsKeys::new(&pki.serving().unwrap(), &pki.ca_pem().unwrap()).unwrap();
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), keys.clone(), limits).await.unwrap();
+    let (address, shutdown) = (listener.address().unwrap(), CancellationToken::new());
+    let done = tokio::spawn(listener.serve(service_fn(answer), shutdown.clone()));
+    Server { directory, pki, keys, address, shutdown, done }
+}
+
+fn client(ca: &str, identity: Option<&Leaf>, alpn: &str) -> TlsConnector {
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots(ca).unwrap());
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(leaf) => builder
+            .with_client_auth_cert(
+                certificates(&leaf.certificate_pem).unwrap(),
+                private_key(&leaf.key_pem).unwrap(),
+            )
+            .unwrap(),
+    };
+    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    TlsConnector::from(Arc::new(config))
+}
+
+async fn connect(
+    server: &Server,
+    client: &TlsConnector,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(server.address).await?;
+    client.connect(ServerName::try_from(name.to_owned()).unwrap(), stream).await
+}
+
+async fn get(stream: TlsStream<TcpStream>, h2: bool) -> Result<String, hyper::Error> {
+    let io = TokioIo::new(stream);
+    let request = Request::builder().uri("https://kubernetes/").body(body::empty()).unwrap();
+    let response = if h2 {
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
+        tokio::spawn(connection);
+        sender.send_request(request).await?
+    } else {
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+        tokio::spawn(connection);
+        sender.send_request(request).await?
+    };
+    Ok(String::from_utf8(response.into_body().collect().await?.to_bytes().to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn handshake_with_and_without_client_certificate_both_versions() {
+    let server = server(Limits::default()).await;
+    let ca = server.pki.ca_pem().unwrap();
+    let identity = server.pki.kubelet_client().unwrap();
+    for (identity, h2, expected) in [
+        (None, false, "0 h1"),
+        (Some(&identity), false, "1 h1"),
+        (None, true, "0 h2"),
+        (Some(&identity), true, "1 h2"),
+    ] {
+        let connector = client(&ca, identity, if h2 { "h2" } else { "http/1.1" });
+        for name in ["kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1"] {
+            let stream = connect(&server, &connector, name).await.unwrap();
+            assert_eq!(get(stream, h2).await.unwrap(), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn client_certificate_of_other_authority_ends_the_connection() {
+    let server = server(Limits::default()).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = Pki::open(elsewhere.path(), ServingNames::default(), SystemTime::now()).unwrap();
+    let connector = client(&server.pki.ca_pem().unwrap(), Some(&other.kubelet_client().unwrap()), "http/1.1");
+    // With TLS 1.3 the client learns of it when it reads.
+    match connect(&server, &connector, "localhost").await {
+        Err(_) => {}
+        Ok(stream) => assert!(get(stream, false).await.is_err()),
+    }
+}
+
+#[tokio::test]
+async fn serving_certificate_is_not_accepted_from_a_client() {
+    let server = server(Limits::default()).await;
+    let connector = client(&server.pki.ca_pem().unwrap(), Some(&server.pki.serving().unwrap()), "http/1.1");
+    match connect(&server, &connector, "localhost").await {
+        Err(_) => {}
+        Ok(stream) => assert!(get(stream, false).await.is_err()),
+    }
+}
+
+#[tokio::test]
+async fn server_under_other_name_or_authority_is_refused_by_clients() {
+    let server = server(Limits::default()).await;
+    let connector = client(&server.pki.ca_pem().unwrap(), None, "http/1.1");
+    assert!(connect(&server, &connector, "evil.example").await.is_err());
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = Authority::open_or_create(elsewhere.path(), SystemTime::now()).unwrap();
+    let connector = client(other.certificate_pem(), None, "http/1.1");
+    assert!(connect(&server, &connector, "localhost").await.is_err());
+}
+
+#[tokio::test]
+async fn reload_serves_the_new_certificate_to_new_connections() {
+    let server = server(Limits::default()).await;
+    let connector = client(&server.pki.ca_pem().unwrap(), None, "http/1.1");
+    assert!(connect(&server, &connector, "new.example").await.is_err());
+    let names = ServingNames { dns: vec!["new.example".into()], ..ServingNames::default() };
+    let pki = Pki::open(server.directory.path(), names, SystemTime::now()).unwrap();
+    server.keys.reload(&pki.serving().unwrap(), &pki.ca_pem().unwrap()).unwrap();
+    let stream = connect(&server, &connector, "new.example").await.unwrap();
+    assert_eq!(get(stream, false).await.unwrap(), "0 h1");
+}
+
+#[tokio::test]
+async fn silent_client_is_cut_off() {
+    let limits = Limits {
+        handshake: Duration::from_millis(50),
+        request_head: Duration::from_millis(50),
+        connections: 1,
+        ..Limits::default()
+    };
+    let server = server(limits).await;
+    let mut silent = TcpStream::connect(server.address).await.unwrap();
+    assert_eq!(silent.read(&mut [0; 16]).await.unwrap_or(0), 0);
+    let connector = client(&server.pki.ca_pem().unwrap(), None, "http/1.1");
+    let mut slow = connect(&server, &connector, "localhost").await.unwrap();
+    slow.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+    let mut text = Vec::new();
+    // Either a 408 or nothing, but an end.
+    let _ = slow.read_to_end(&mut text).await;
+    assert!(!text.starts_with(b"HTTP/1.1 200"));
+    // The one place is free again.
+    let stream = connect(&server, &connector, "localhost").await.unwrap();
+    assert_eq!(get(stream, false).await.unwrap(), "0 h1");
+}
+
+#[tokio::test]
+async fn shutdown_ends_idle_connections_and_frees_the_port() {
+    let server = server(Limits::default()).await;
+    let connector = client(&server.pki.ca_pem().unwrap(), None, "h2");
+    let stream = connect(&server, &connector, "localhost").await.unwrap();
+    assert_eq!(get(stream, true).await.unwrap(), "0 h2");
+    server.shutdown.cancel();
+    server.done.await.unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn bind_port_in_use_is_a_clear_error() {
+    let server = server(Limits::default()).await;
+    let error = Listener::bind(server.address, server.keys.clone(), Limits::default()).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot listen on {}", server.address));
+}

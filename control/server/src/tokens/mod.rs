@@ -1,0 +1,98 @@
+//! Service-account tokens: issuing them (TokenRequest), verifying them, and publishing the keys that verify them.
+//!
+//! A token is bound to its service account and, if asked for, to a pod, node or secret: it dies with any of them. Tokens
+//! are never stored. Does not own other credentials (`authn`) nor the review APIs (`reviews`).
+
+mod claims;
+mod keys;
+mod provider;
+mod request;
+#[cfg(test)]
+mod tests;
+mod verify;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+pub use keys::Keys;
+pub use verify::Verified;
+
+use crate::gate::{Clock, NewId, ObjectReader};
+
+/// The issuer that Kubernetes' own tests expect, and whose name the serving certificate carries.
+pub const DEFAULT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// Issues and verifies service-account tokens.
+pub struct Tokens {
+    keys: Arc<Keys>,
+    issuer: String,
+    /// The audiences that the API server itself answers to.
+    audiences: Vec<String>,
+    reader: Arc<dyn ObjectReader>,
+    clock: Clock,
+    new_id: NewId,
+    /// Claims of tokens whose signature was found good, by digest of the token.
+    checked: Mutex<HashMap<[u8; 32], Arc<claims::Claims>>>,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens")
+            .field("issuer", &self.issuer)
+            .field("keys", &self.keys)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tokens {
+    /// Tokens of one issuer. `audiences` are those of the API server; empty means the issuer itself.
+    pub fn new(
+        keys: Arc<Keys>,
+        issuer: String,
+        audiences: Vec<String>,
+        reader: Arc<dyn ObjectReader>,
+        clock: Clock,
+        new_id: NewId,
+    ) -> Self {
+        let audiences = if audiences.is_empty() { vec![issuer.clone()] } else { audiences };
+        Self { keys, issuer, audiences, reader, clock, new_id, checked: Mutex::default() }
+    }
+
+    /// The audiences that the API server answers to.
+    pub fn audiences(&self) -> &[String] {
+        &self.audiences
+    }
+
+    /// The public keys (`/openid/v1/jwks`).
+    pub fn jwks(&self) -> Value {
+        self.keys.jwks()
+    }
+
+    /// The provider document (`/.well-known/openid-configuration`, OpenID Connect Discovery 1.0).
+    pub fn openid_configuration(&self) -> Value {
+        json!({
+            "issuer": self.issuer,
+            "jwks_uri": format!("{}/openid/v1/jwks", self.issuer),
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": [format!("{:?}", self.keys.algorithm)],
+        })
+    }
+
+    fn seconds(&self) -> u64 {
+        seconds((self.clock)())
+    }
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// `metadata.FIELD` of an object, empty where it has none.
+fn meta<'a>(object: &'a Value, field: &str) -> &'a str {
+    object["metadata"][field].as_str().unwrap_or_default()
+}
