@@ -1,6 +1,41 @@
 //! The API server: HTTP, authentication, authorization, watch cache, discovery, streams.
+//!
+//! The way of a request: [`service`] reads its line, [`gate`] finds out who it is and whether they may, a handler takes it
+//! to the [`cache`] (reads) or to the storage (writes: admission, validation, compare-and-swap), and the answer is written
+//! in the form that the client asked for.
 
+mod admission;
+pub mod allocation;
+pub mod authn;
+pub mod authz;
 pub mod body;
+mod bootstrap;
+pub mod cache;
+mod content;
+pub mod error;
+mod failure;
 pub mod gate;
+mod handlers;
+pub mod ids;
+pub mod in_process;
+mod metrics;
+mod negotiate;
+mod options;
+mod paths;
+pub mod pki;
+mod query;
+mod refusal;
 pub mod request;
+mod respond;
+pub mod reviews;
+pub mod server;
+pub mod service;
+mod storage;
+pub mod streams;
+#[cfg(test)]
+mod testing;
+pub mod tls;
+pub mod tokens;
 pub mod user;
+
+pub use server::{ApiServer, ServerConfig, StartError};

@@ -1,5 +1,9 @@
 //! What a request asks for, read from its method, path and query (`RequestInfo` of Kubernetes' API server).
 
+use http::Method;
+
+use crate::query::Query;
+
 /// The attributes of a request that routing, authorization and audit look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestInfo {
@@ -23,4 +27,172 @@ pub struct RequestInfo {
     pub name: String,
     /// What follows the subresource (`proxy/...`), without the leading slash.
     pub rest: String,
+}
+
+/// Subresources of namespaces: `/api/v1/namespaces/NAME/status` is not a resource "status" in a namespace.
+const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
+
+impl RequestInfo {
+    /// Reads a request. Every path is something; whether it leads anywhere, routing says.
+    pub(crate) fn parse(method: &Method, path: &str, query: &Query) -> Self {
+        let plain = Self { path: path.to_owned(), verb: method.as_str().to_ascii_lowercase(), ..Self::default() };
+        Self::resource(&plain, method, path, query).unwrap_or(plain)
+    }
+
+    fn resource(plain: &Self, method: &Method, path: &str, query: &Query) -> Option<Self> {
+        let mut info = Self { is_resource: true, ..plain.clone() };
+        let (root, mut rest) = segment(path.strip_prefix('/')?);
+        match root {
+            "api" => {}
+            "apis" => info.group = take(&mut rest)?,
+            _ => return None,
+        }
+        info.version = take(&mut rest)?;
+        // The old form of a watch, `/api/v1/watch/...`.
+        let watch_path = segment(rest).0 == "watch" && {
+            rest = segment(rest).1;
+            true
+        };
+        info.verb = verb(method).to_owned();
+        if segment(rest).0 == "namespaces" {
+            let (namespace, behind) = segment(segment(rest).1);
+            let next = segment(behind).0;
+            // The namespace itself is an object in itself, as far as authorization goes.
+            info.namespace = decode(namespace)?;
+            if !next.is_empty() && !NAMESPACE_SUBRESOURCES.contains(&next) {
+                rest = behind;
+            }
+        }
+        info.resource = take(&mut rest)?;
+        info.name = take(&mut rest).unwrap_or_default();
+        info.subresource = take(&mut rest).unwrap_or_default();
+        info.rest = rest.to_owned();
+        if watch_path {
+            info.verb = "watch".to_owned();
+        } else if info.name.is_empty() {
+            info.verb = collection_verb(&info.verb, query).to_owned();
+        }
+        if info.name.is_empty() && matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
+            info.name = query.get("fieldSelector").and_then(name_in_selector).unwrap_or_default();
+        }
+        Some(info)
+    }
+
+    /// Whether the request may last: watches, streams, proxied requests.
+    pub fn is_long_running(&self) -> bool {
+        self.verb == "watch"
+            || matches!(self.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy")
+    }
+}
+
+fn verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET | Method::HEAD => "get",
+        Method::POST => "create",
+        Method::PUT => "update",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "",
+    }
+}
+
+fn collection_verb<'a>(verb: &'a str, query: &Query) -> &'a str {
+    match verb {
+        "get" if query.flag("watch") => "watch",
+        "get" => "list",
+        "delete" => "deletecollection",
+        other => other,
+    }
+}
+
+/// The first segment of a path without a leading slash, and what is behind it.
+fn segment(path: &str) -> (&str, &str) {
+    path.split_once('/').unwrap_or((path, ""))
+}
+
+/// Takes a segment that is not empty off the path.
+fn take(path: &mut &str) -> Option<String> {
+    let (first, rest) = segment(path);
+    if first.is_empty() {
+        return None;
+    }
+    *path = rest;
+    decode(first)
+}
+
+/// Percent-decodes a segment; `None` if it is not UTF-8 then.
+fn decode(segment: &str) -> Option<String> {
+    if !segment.contains('%') {
+        return Some(segment.to_owned());
+    }
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let hex = |byte: &u8| char::from(*byte).to_digit(16);
+        match (first, tail) {
+            (b'%', [high, low, tail @ ..]) => {
+                bytes.push((hex(high)? * 16 + hex(low)?) as u8);
+                rest = tail;
+            }
+            (b'%', _) => return None,
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// The name in `metadata.name=NAME`, if that is a part of the selector.
+fn name_in_selector(selector: &str) -> Option<String> {
+    selector.split(',').find_map(|term| {
+        let name = term.trim().strip_prefix("metadata.name=")?;
+        Some(name.strip_prefix('=').unwrap_or(name).to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// verb, group/version, namespace, resource, name, subresource, rest
+    type Row<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str, &'a str, &'a str);
+
+    #[track_caller]
+    fn check(method: Method, path_and_query: &str, expected: Row<'_>) {
+        let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+        let info = RequestInfo::parse(&method, path, &Query::parse(query));
+        let api = if info.group.is_empty() { info.version.clone() } else { format!("{}/{}", info.group, info.version) };
+        let row: Row<'_> =
+            (&info.verb, &api, &info.namespace, &info.resource, &info.name, &info.subresource, &info.rest);
+        assert_eq!(row, expected, "{path_and_query}");
+        assert!(info.is_resource);
+    }
+
+    #[test]
+    fn request_for_a_resource_is_taken_apart() {
+        check(Method::GET, "/api/v1/pods", ("list", "v1", "", "pods", "", "", ""));
+        check(Method::GET, "/api/v1/namespaces", ("list", "v1", "", "namespaces", "", "", ""));
+        check(Method::GET, "/api/v1/namespaces/a", ("get", "v1", "a", "namespaces", "a", "", ""));
+        check(Method::PUT, "/api/v1/namespaces/a/finalize", ("update", "v1", "a", "namespaces", "a", "finalize", ""));
+        check(Method::GET, "/api/v1/namespaces/a/pods?watch=1", ("watch", "v1", "a", "pods", "", "", ""));
+        check(Method::GET, "/api/v1/namespaces/a/pods/b?watch=1", ("get", "v1", "a", "pods", "b", "", ""));
+        check(Method::GET, "/api/v1/pods?watch=false", ("list", "v1", "", "pods", "", "", ""));
+        check(Method::DELETE, "/apis/apps/v1/namespaces/a/deployments", ("deletecollection", "apps/v1", "a", "deployments", "", "", ""));
+        check(Method::PATCH, "/apis/apps/v1/namespaces/a/deployments/d/scale", ("patch", "apps/v1", "a", "deployments", "d", "scale", ""));
+        check(Method::GET, "/api/v1/namespaces/a/pods/b/proxy/x/y%2Fz", ("get", "v1", "a", "pods", "b", "proxy", "x/y%2Fz"));
+        check(Method::GET, "/api/v1/watch/namespaces/a/pods", ("watch", "v1", "a", "pods", "", "", ""));
+        check(Method::GET, "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", ("get", "rbac.authorization.k8s.io/v1", "", "clusterroles", "system:node", "", ""));
+        check(Method::GET, "/api/v1/nodes?fieldSelector=metadata.name%3Dn1", ("list", "v1", "", "nodes", "n1", "", ""));
+    }
+
+    #[test]
+    fn request_for_another_path_is_not_a_resource() {
+        for path in ["/", "/api", "/api/v1", "/apis/apps/v1", "/apis/apps", "/healthz", "", "/api/v1/%ff", "/api/v1/%4"] {
+            let info = RequestInfo::parse(&Method::GET, path, &Query::default());
+            assert!(!info.is_resource, "{path}");
+            assert_eq!(info.verb, "get");
+        }
+    }
 }

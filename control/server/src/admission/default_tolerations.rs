@@ -1,0 +1,57 @@
+//! DefaultTolerationSeconds: pods stay five minutes on a node that is not ready or does not answer.
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use skep_api::status::Status;
+
+use super::{Attributes, Plugin};
+
+const SECONDS: u64 = 300;
+const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+
+pub(super) struct DefaultTolerations;
+
+/// Whether a toleration answers for `NoExecute` of this taint.
+fn covers(toleration: &Value, taint: &str) -> bool {
+    let text = |member: &str| toleration[member].as_str().unwrap_or_default();
+    let key = text("key");
+    (key == taint || key.is_empty()) && matches!(text("effect"), "" | "NoExecute")
+}
+
+#[async_trait]
+impl Plugin for DefaultTolerations {
+    async fn mutate(&self, attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
+        if !attributes.creates_pod() || !pod["spec"].is_object() {
+            return Ok(());
+        }
+        let tolerations = &mut pod["spec"]["tolerations"];
+        let mut all = tolerations.as_array_mut().map(std::mem::take).unwrap_or_default();
+        for taint in TAINTS {
+            if !all.iter().any(|toleration| covers(toleration, taint)) {
+                all.push(json!({
+                    "key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS,
+                }));
+            }
+        }
+        *tolerations = json!(all);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn toleration_covers_a_taint_by_key_and_effect() {
+        let cases = [
+            (json!({ "operator": "Exists" }), true),
+            (json!({ "key": TAINTS[0], "operator": "Exists", "effect": "NoExecute" }), true),
+            (json!({ "key": TAINTS[0], "operator": "Exists", "effect": "NoSchedule" }), false),
+            (json!({ "key": "other", "operator": "Exists" }), false),
+        ];
+        for (toleration, expected) in cases {
+            assert_eq!(covers(&toleration, TAINTS[0]), expected, "{toleration}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The objects that every cluster has, made when a server starts and they are not there: namespaces, roles, priority
+//! classes, and the services of the API and of DNS. What somebody changed stays as it is, but for the endpoint of the
+//! API itself.
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+use skep_api::registry::registry;
+use skep_api::status::Status;
+
+use crate::allocation::Cidr;
+use crate::authz::bootstrap::bootstrap_objects;
+use crate::pki::MASTERS;
+use crate::server::{StartError, dns_address};
+use crate::storage::{Part, Scope, Storage};
+use crate::user::UserInfo;
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Where this server is, and the network whose first address is its own.
+pub(crate) struct Own {
+    pub(crate) address: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) network: Cidr,
+}
+
+struct Bootstrap<'a> {
+    storage: &'a Storage,
+    user: UserInfo,
+}
+
+pub(crate) async fn run(storage: &Storage, own: &Own) -> Result<(), StartError> {
+    let one = Bootstrap { storage, user: UserInfo::new("system:apiserver", &[MASTERS]) };
+    for name in NAMESPACES {
+        one.ensure("", "v1", "namespaces", json!({ "metadata": { "name": name } })).await?;
+    }
+    for object in bootstrap_objects() {
+        one.ensure(object.group, object.version, object.resource, object.object).await?;
+    }
+    one.ensure("", "v1", "services", api_service(own)).await?;
+    one.ensure("", "v1", "services", dns_service(own)).await?;
+    one.replace("", "endpoints", "subsets", api_endpoints(own)).await?;
+    one.replace("discovery.k8s.io", "endpointslices", "endpoints", api_slice(own)).await
+}
+
+impl Bootstrap<'_> {
+    fn scope<'a>(&'a self, group: &str, version: &str, plural: &str, object: &'a Value) -> Option<Scope<'a>> {
+        let resource = registry().find(group, version, plural)?;
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+        Some(Scope { resource, namespace, subresource: "", user: &self.user, dry_run: false })
+    }
+
+    /// Creates an object unless one of its name is there.
+    async fn ensure(&self, group: &str, version: &str, plural: &str, object: Value) -> Result<(), StartError> {
+        let named = object.clone();
+        let Some(scope) = self.scope(group, version, plural, &named) else { return Ok(()) };
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        if self.storage.cached(&scope, name).is_ok() {
+            return Ok(());
+        }
+        match self.storage.create(&scope, typed(&scope, object.clone())).await {
+            Err(status) if status.reason != "AlreadyExists" => Err(failed(&scope, name, status)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Creates an object, or puts right what it says about this server.
+    async fn replace(&self, group: &str, plural: &str, member: &str, object: Value) -> Result<(), StartError> {
+        self.ensure(group, "v1", plural, object.clone()).await?;
+        let named = object.clone();
+        let Some(scope) = self.scope(group, "v1", plural, &named) else { return Ok(()) };
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let propose = |current: &Value| {
+            let mut new = current.clone();
+            for member in [member, "ports"] {
+                if let Some(value) = object.get(member) {
+                    new[member] = value.clone();
+                }
+            }
+            Ok(new)
+        };
+        let updated = self.storage.update(&scope, name, Part::Whole, &propose).await;
+        updated.map(drop).map_err(|status| failed(&scope, name, status))
+    }
+}
+
+fn typed(scope: &Scope<'_>, mut object: Value) -> Value {
+    object["kind"] = json!(scope.resource.kind);
+    object["apiVersion"] = json!(scope.resource.group_version());
+    object
+}
+
+fn failed(scope: &Scope<'_>, name: &str, source: Status) -> StartError {
+    StartError::Bootstrap { object: format!("{} {name}", scope.resource.kind), source }
+}
+
+fn api_service(own: &Own) -> Value {
+    json!({
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": { "component": "apiserver", "provider": "kubernetes" },
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": own.network.nth(1),
+            "ipFamilies": [own.network.family()],
+            "ports": [{ "name": "https", "port": 443, "protocol": "TCP", "targetPort": own.port }],
+        },
+    })
+}
+
+/// Every node answers for this service itself, which is why no proxy takes care of it.
+fn dns_service(own: &Own) -> Value {
+    json!({
+        "metadata": {
+            "name": "kube-dns",
+            "namespace": "kube-system",
+            "labels": {
+                "k8s-app": "kube-dns",
+                "kubernetes.io/cluster-service": "true",
+                "kubernetes.io/name": "CoreDNS",
+                "service.kubernetes.io/service-proxy-name": "skep-dns",
+            },
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": dns_address(&own.network),
+            "ipFamilies": [own.network.family()],
+            "ports": [
+                { "name": "dns", "port": 53, "protocol": "UDP", "targetPort": 53 },
+                { "name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53 },
+            ],
+        },
+    })
+}
+
+fn api_endpoints(own: &Own) -> Value {
+    json!({
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
+        },
+        "subsets": [{
+            "addresses": [{ "ip": own.address }],
+            "ports": [{ "name": "https", "port": own.port, "protocol": "TCP" }],
+        }],
+    })
+}
+
+fn api_slice(own: &Own) -> Value {
+    json!({
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": { "kubernetes.io/service-name": "kubernetes" },
+        },
+        "addressType": if own.address.is_ipv4() { "IPv4" } else { "IPv6" },
+        "endpoints": [{ "addresses": [own.address], "conditions": { "ready": true } }],
+        "ports": [{ "name": "https", "port": own.port, "protocol": "TCP" }],
+    })
+}

@@ -1,0 +1,128 @@
+//! The feed of the cache: one read of everything at one revision, then one watch of everything after it.
+//!
+//! States: loaded at R -> following from R. A watch that ends with an error is taken up where it was; when the store has
+//! forgotten that place, everything is loaded again and every watcher's place is gone (410), since what happened in
+//! between cannot be told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use skep_store::{Event, KeyValue, ListRequest, Revision, StoreError, WatchItem};
+use tokio_util::sync::CancellationToken;
+
+use super::Cache;
+
+/// Everything lies under this.
+const ROOT: &str = "/registry/";
+/// So many objects are read at once.
+const PAGE: usize = 2000;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Reads everything.
+pub(super) async fn load(cache: &Cache) -> Result<(), StoreError> {
+    let mut fresh: BTreeMap<&str, Vec<KeyValue>> =
+        cache.by_prefix.keys().map(|prefix| (prefix.as_str(), Vec::new())).collect();
+    let mut request = ListRequest { prefix: ROOT.into(), limit: PAGE, ..ListRequest::default() };
+    let revision = loop {
+        let page = cache.store.list(request.clone()).await?;
+        request.start_after = page.items.last().map(|item| item.key.clone());
+        request.revision = Some(page.revision);
+        for item in page.items {
+            if let Some(objects) = cache.collection_of(&item.key).and_then(|one| fresh.get_mut(one.prefix())) {
+                objects.push(item);
+            }
+        }
+        if page.remaining == 0 {
+            break page.revision;
+        }
+    };
+    for (prefix, objects) in fresh {
+        cache.by_prefix[prefix].replace(objects, revision.0);
+    }
+    cache.applied.send_replace(revision.0);
+    Ok(())
+}
+
+/// Follows the store until `stop`.
+pub(super) async fn follow(cache: Arc<Cache>, stop: CancellationToken) {
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        let before = cache.applied();
+        let ended = tokio::select! {
+            () = stop.cancelled() => return,
+            ended = once(&cache) => ended,
+        };
+        match ended {
+            StoreError::Closed => {
+                tracing::info!("the store was closed, the watch cache stands still");
+                return;
+            }
+            StoreError::Compacted { .. } | StoreError::Future { .. } => {
+                tracing::warn!(error = %ended, "the watch cache lost its place, loading everything again");
+                if let Err(error) = load(&cache).await {
+                    tracing::error!(error = %chain(&error), "cannot read the store");
+                }
+            }
+            error => tracing::error!(error = %chain(&error), "the watch of the store ended, taking it up again"),
+        }
+        pause = if cache.applied() > before { SHORTEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// One watch, until it ends.
+async fn once(cache: &Cache) -> StoreError {
+    let mut stream = match cache.store.watch(ROOT, Revision(cache.applied())).await {
+        Ok(stream) => stream,
+        Err(error) => return error,
+    };
+    while let Some(item) = stream.next().await {
+        match item {
+            Ok(WatchItem::Events(events)) => apply(cache, events),
+            Ok(WatchItem::Progress(revision)) => advance(cache, revision.0),
+            Err(error) => return error,
+        }
+    }
+    StoreError::Closed
+}
+
+/// Applies a batch, one collection after the other, and only then says that it is there.
+fn apply(cache: &Cache, events: Vec<Event>) {
+    let Some(last) = events.last().map(|event| event.revision.0) else { return };
+    let mut per_collection: BTreeMap<&str, Vec<Event>> = BTreeMap::new();
+    for event in events {
+        if let Some(collection) = cache.collection_of(&event.key) {
+            per_collection.entry(collection.prefix()).or_default().push(event);
+        }
+    }
+    for (prefix, events) in per_collection {
+        cache.by_prefix[prefix].apply(&events);
+    }
+    advance(cache, last);
+}
+
+fn advance(cache: &Cache, revision: u64) {
+    cache.applied.send_if_modified(|applied| {
+        let grows = revision > *applied;
+        *applied = revision.max(*applied);
+        grows
+    });
+}
+
+/// An error with its sources, for the log.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(next) = source {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        source = next.source();
+    }
+    text
+}

@@ -1,0 +1,203 @@
+//! One object as the cache holds it: its JSON with the resource version in place, serialised once and shared by every
+//! reader and watcher, and the parsed form for those who need it.
+//!
+//! The store keeps objects without `metadata.resourceVersion`, as upstream does: the revision of the write is only known
+//! after it. It is spliced into the bytes here, without parsing them.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::scan;
+
+/// What happened to an object, as watchers are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventType {
+    /// It is new.
+    Added,
+    /// It is another.
+    Modified,
+    /// It is gone.
+    Deleted,
+}
+
+impl EventType {
+    /// The `type` of a watch event.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
+
+/// One version of one object.
+#[derive(Debug)]
+pub struct Object {
+    key: Arc<str>,
+    revision: u64,
+    json: Bytes,
+    /// Where the metadata lies in `json`, braces included.
+    metadata: Range<usize>,
+    /// How many bytes after the metadata's opening brace are the resource version.
+    spliced: usize,
+    value: OnceLock<Arc<Value>>,
+}
+
+/// The line of a watch event: `{"type":"ADDED","object":` ... `}` and a line feed.
+pub(crate) fn event_line(kind: &str, object: &[u8]) -> Vec<u8> {
+    let mut line = Vec::with_capacity(object.len() + 40);
+    open_line(&mut line, kind);
+    line.extend_from_slice(object);
+    line.extend_from_slice(b"}\n");
+    line
+}
+
+fn open_line(line: &mut Vec<u8>, kind: &str) {
+    line.extend_from_slice(b"{\"type\":\"");
+    line.extend_from_slice(kind.as_bytes());
+    line.extend_from_slice(b"\",\"object\":");
+}
+
+impl Object {
+    /// The object that `stored` holds, at `revision`; `None` if the bytes are not a JSON object with metadata.
+    pub(crate) fn from_stored(key: Arc<str>, stored: &[u8], revision: u64) -> Option<Self> {
+        Some(Self::assemble(key, stored, revision, None)?.0)
+    }
+
+    /// The same, together with the line that tells watchers of it; both share their bytes.
+    pub(crate) fn with_event(key: Arc<str>, stored: &[u8], revision: u64, kind: EventType) -> Option<(Self, Bytes)> {
+        Self::assemble(key, stored, revision, Some(kind))
+    }
+
+    /// The last state of an object that was deleted at `revision`, with the line that tells watchers of it.
+    pub(crate) fn deleted_at(&self, revision: u64) -> (Self, Bytes) {
+        let inside = self.metadata.start + 1;
+        let mut stored = Vec::with_capacity(self.json.len());
+        stored.extend_from_slice(&self.json[..inside]);
+        stored.extend_from_slice(&self.json[inside + self.spliced..]);
+        Self::assemble(self.key.clone(), &stored, revision, Some(EventType::Deleted))
+            .expect("an object that was assembled before has metadata")
+    }
+
+    fn assemble(key: Arc<str>, stored: &[u8], revision: u64, event: Option<EventType>) -> Option<(Self, Bytes)> {
+        let span = scan::member(stored, b"metadata")?;
+        if stored.get(span.start) != Some(&b'{') {
+            return None;
+        }
+        if scan::member(&stored[span.clone()], b"resourceVersion").is_some() {
+            // Written by somebody who did not take the resource version out: the rare case may cost a parse.
+            let mut value: Value = serde_json::from_slice(stored).ok()?;
+            value.get_mut("metadata")?.as_object_mut()?.remove("resourceVersion");
+            return Self::assemble(key, &serde_json::to_vec(&value).ok()?, revision, event);
+        }
+        let empty = stored[span.start + 1..span.end - 1].iter().all(u8::is_ascii_whitespace);
+        let mut line = Vec::with_capacity(stored.len() + 96);
+        if let Some(kind) = event {
+            open_line(&mut line, kind.as_str());
+        }
+        let start = line.len();
+        line.extend_from_slice(&stored[..=span.start]);
+        let before = line.len();
+        // What was never written (a dry run) has no revision to show.
+        if revision > 0 {
+            line.extend_from_slice(b"\"resourceVersion\":\"");
+            line.extend_from_slice(revision.to_string().as_bytes());
+            line.extend_from_slice(if empty { b"\"" } else { b"\"," });
+        }
+        let spliced = line.len() - before;
+        line.extend_from_slice(&stored[span.start + 1..]);
+        let end = line.len();
+        if event.is_some() {
+            line.extend_from_slice(b"}\n");
+        }
+        let line = Bytes::from(line);
+        let object = Self {
+            key,
+            revision,
+            json: line.slice(start..end),
+            metadata: span.start..span.end + spliced,
+            spliced,
+            value: OnceLock::new(),
+        };
+        Some((object, line))
+    }
+
+    /// The key in the store.
+    pub fn key(&self) -> &Arc<str> {
+        &self.key
+    }
+
+    /// The revision of the write that made this version.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The whole object.
+    pub fn json(&self) -> &Bytes {
+        &self.json
+    }
+
+    /// Its metadata alone.
+    pub fn metadata_json(&self) -> &[u8] {
+        &self.json[self.metadata.clone()]
+    }
+
+    /// The parsed object, the same `Arc` each time. Null if the bytes in the store are not JSON after all.
+    pub fn value(&self) -> &Arc<Value> {
+        self.value.get_or_init(|| {
+            Arc::new(serde_json::from_slice(&self.json).unwrap_or_else(|error| {
+                tracing::error!(key = %self.key, %error, "an object in the store is not JSON");
+                Value::Null
+            }))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(stored: &str, revision: u64) -> Object {
+        Object::from_stored("/registry/pods/a/b".into(), stored.as_bytes(), revision).expect("has metadata")
+    }
+
+    #[test]
+    fn object_from_store_carries_its_revision() {
+        let one = object(r#"{"kind":"Pod","metadata":{"name":"b"},"spec":{}}"#, 7);
+        assert_eq!(**one.value(), json!({"kind":"Pod","metadata":{"name":"b","resourceVersion":"7"},"spec":{}}));
+        assert_eq!(one.metadata_json(), br#"{"resourceVersion":"7","name":"b"}"#);
+    }
+
+    #[test]
+    fn object_with_empty_metadata_stays_json() {
+        assert_eq!(&object(r#"{"metadata":{ }}"#, 3).json()[..], br#"{"metadata":{"resourceVersion":"3" }}"#);
+    }
+
+    #[test]
+    fn object_with_a_stored_resource_version_shows_the_revision() {
+        let one = object(r#"{"metadata":{"name":"b","resourceVersion":"1"}}"#, 9);
+        assert_eq!(one.value()["metadata"]["resourceVersion"], "9");
+        assert_eq!(one.json().windows(17).filter(|w| w == b"\"resourceVersion\"").count(), 1);
+    }
+
+    #[test]
+    fn deletion_shows_the_last_state_at_the_new_revision() {
+        let (gone, line) = object(r#"{"metadata":{"name":"b"},"data":{"k":"}"}}"#, 7).deleted_at(12);
+        assert_eq!(**gone.value(), json!({"metadata":{"name":"b","resourceVersion":"12"},"data":{"k":"}"}}));
+        let event: Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!((&event["type"], &event["object"]), (&json!("DELETED"), &**gone.value()));
+    }
+
+    #[test]
+    fn bytes_without_metadata_are_no_object() {
+        for stored in ["", "[]", "{}", r#"{"metadata":[]}"#, "k8s\0\n", r#"{"metadata":{"#] {
+            assert!(Object::from_stored("k".into(), stored.as_bytes(), 1).is_none(), "{stored}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Finding a member of a JSON object in its bytes without parsing them.
+//!
+//! Trusts the bytes to be JSON: of other bytes it may find anything, but never panics.
+
+use std::ops::Range;
+
+/// Where the value of a member of the outermost object lies.
+pub(crate) fn member(json: &[u8], name: &[u8]) -> Option<Range<usize>> {
+    let mut at = expect(json, skip_space(json, 0), b'{')?;
+    loop {
+        at = skip_space(json, at);
+        let key = at + 1..skip_string(json, at)? - 1;
+        at = expect(json, skip_space(json, key.end + 1), b':')?;
+        at = skip_space(json, at);
+        let end = skip_value(json, at)?;
+        if json.get(key)? == name {
+            return Some(at..end);
+        }
+        at = expect(json, skip_space(json, end), b',')?;
+    }
+}
+
+fn skip_space(json: &[u8], at: usize) -> usize {
+    json.get(at..).map_or(at, |rest| at + rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count())
+}
+
+fn expect(json: &[u8], at: usize, byte: u8) -> Option<usize> {
+    (json.get(at) == Some(&byte)).then_some(at + 1)
+}
+
+/// The position behind the string that starts at `at`.
+fn skip_string(json: &[u8], at: usize) -> Option<usize> {
+    let mut at = expect(json, at, b'"')?;
+    loop {
+        match json.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// The position behind the value that starts at `at`.
+fn skip_value(json: &[u8], mut at: usize) -> Option<usize> {
+    match json.get(at)? {
+        b'"' => skip_string(json, at),
+        b'{' | b'[' => {
+            let mut depth = 0usize;
+            loop {
+                match json.get(at)? {
+                    b'"' => {
+                        at = skip_string(json, at)?;
+                        continue;
+                    }
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' => {
+                        depth -= 1;
+                        if depth == 0 {
+                            return Some(at + 1);
+                        }
+                    }
+                    _ => {}
+                }
+                at += 1;
+            }
+        }
+        _ => {
+            let length = json[at..].iter().take_while(|byte| !matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\t' | b'\r')).count();
+            (length > 0).then_some(at + length)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(json: &str, expected: Option<&str>) {
+        assert_eq!(member(json.as_bytes(), b"metadata").map(|span| &json[span]), expected, "{json}");
+    }
+
+    #[test]
+    fn member_of_the_outermost_object_is_found() {
+        check(r#"{"metadata":{"a":1}}"#, Some(r#"{"a":1}"#));
+        check(r#" { "spec" : {"metadata":{"x":"}"}}, "n":-1.5e3,"t":true, "metadata" : [1,"]"] } "#, Some(r#"[1,"]"]"#));
+        check(r#"{"a\"metadata":1,"metadata":"b\\"}"#, Some(r#""b\\""#));
+    }
+
+    #[test]
+    fn member_that_is_not_there_is_not_found() {
+        for json in ["", "{", "{}", "[]", r#"{"a":{"metadata":1}}"#, r#"{"metadata"#, r#"{"metadata":"#, r#"{"metadata":{"#, r#"{"a":"\"#, "{\"a\":]"] {
+            check(json, None);
+        }
+    }
+}

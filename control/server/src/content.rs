@@ -1,0 +1,31 @@
+//! Reading the body of a request, within limits.
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body_util::BodyExt;
+use skep_api::status::Status;
+
+use crate::body::Body;
+
+/// The largest body that is read, in bytes, as upstream has it.
+pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
+
+/// Reads the whole body.
+///
+/// # Errors
+///
+/// 413 when it is larger than the limit, 400 when the connection fails in the middle.
+pub(crate) async fn read(mut body: Body) -> Result<Bytes, Status> {
+    if http_body::Body::size_hint(&body).lower() > BODY_LIMIT as u64 {
+        return Err(Status::too_large(BODY_LIMIT));
+    }
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::bad_request(format!("cannot read the request body: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.remaining() > BODY_LIMIT {
+            return Err(Status::too_large(BODY_LIMIT));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
+}

@@ -1,0 +1,59 @@
+//! delete and deletecollection.
+
+use http::{Response, StatusCode};
+use skep_api::status::{self, Status};
+
+use super::Call;
+use crate::body::Body;
+use crate::content;
+use crate::negotiate;
+use crate::options::ListOptions;
+use crate::respond::ListAnswer;
+use crate::storage::{DeleteOptions, Deleted};
+
+/// Kinds that answer a deletion with the object, as upstream has it; others with a `Status`.
+const RETURNED: [&str; 8] = [
+    "persistentvolumeclaims",
+    "persistentvolumes",
+    "pods",
+    "podtemplates",
+    "resourcequotas",
+    "serviceaccounts",
+    "services",
+    "storageclasses",
+];
+
+async fn options(call: &Call, body: Body) -> Result<DeleteOptions, Status> {
+    let bytes = content::read(body).await?;
+    if bytes.is_empty() {
+        return DeleteOptions::parse(None, &call.query);
+    }
+    let parsed = skep_api::decode::parse(&bytes, negotiate::encoding(&call.parts.headers)?)?;
+    DeleteOptions::parse(Some(&parsed.value), &call.query)
+}
+
+pub(super) async fn delete(call: &Call, body: Body) -> Result<Response<Body>, Status> {
+    let manner = call.manner()?;
+    let options = options(call, body).await?;
+    let name = &call.info.name;
+    match call.server.storage().delete(&call.scope(false), name, &options).await? {
+        Deleted::Gone(object) if !RETURNED.contains(&call.resource.plural.as_str()) => {
+            let uid = object.value()["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+            Ok(manner.value(StatusCode::OK, &status::deleted(call.resource, name, &uid)))
+        }
+        Deleted::Gone(object) => Ok(call.object(&manner, StatusCode::OK, &object)),
+        Deleted::Going(object) => {
+            let code = if options.cascading { StatusCode::ACCEPTED } else { StatusCode::OK };
+            Ok(call.object(&manner, code, &object))
+        }
+    }
+}
+
+pub(super) async fn collection(call: &Call, body: Body) -> Result<Response<Body>, Status> {
+    let manner = call.manner()?;
+    let list = ListOptions::parse(call.resource, &call.query)?;
+    let options = options(call, body).await?;
+    let (objects, revision) = call.server.storage().delete_collection(&call.scope(false), &options, &list).await?;
+    let answer = ListAnswer { resource: call.resource, objects, revision, rest: None };
+    Ok(answer.respond(&manner, call.server.ids().now()))
+}

@@ -1,0 +1,126 @@
+//! One handler per verb, the same for every kind, and those of subresources that are operations of their own.
+//!
+//! A handler reads options and body, calls the cache or the storage, and says in which form to answer. Who may do it was
+//! decided before.
+
+mod binding;
+mod delete;
+mod patch;
+mod read;
+mod scale;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Response, StatusCode};
+use serde_json::Value;
+use skep_api::decode::{self, FieldValidation};
+use skep_api::registry::Resource;
+use skep_api::status::Status;
+
+use crate::body::Body;
+use crate::cache::Object;
+use crate::content;
+use crate::negotiate;
+use crate::query::Query;
+use crate::request::RequestInfo;
+use crate::respond::{Manner, Renderer};
+use crate::server::Inner;
+use crate::storage::Scope;
+use crate::user::UserInfo;
+
+/// A request for a resource, let in.
+pub(crate) struct Call {
+    pub(crate) server: Arc<Inner>,
+    pub(crate) resource: &'static Resource,
+    pub(crate) info: RequestInfo,
+    pub(crate) user: UserInfo,
+    pub(crate) query: Query,
+    pub(crate) parts: Parts,
+}
+
+impl Call {
+    fn scope(&self, dry_run: bool) -> Scope<'_> {
+        Scope {
+            resource: self.resource,
+            // The namespace of a Namespace is itself for authorization, and none for storage.
+            namespace: if self.resource.namespaced { &self.info.namespace } else { "" },
+            subresource: &self.info.subresource,
+            user: &self.user,
+            dry_run,
+        }
+    }
+
+    fn manner(&self) -> Result<Manner, Status> {
+        Manner::of(&self.parts, &self.query)
+    }
+
+    fn renderer(&self, manner: &Manner) -> Renderer {
+        Renderer::new(self.resource, manner, self.server.ids().now())
+    }
+
+    fn object(&self, manner: &Manner, code: StatusCode, object: &Object) -> Response<Body> {
+        self.renderer(manner).respond(code, object)
+    }
+
+    /// Reads the body of a subresource that has a kind of its own.
+    async fn sub_body(&self, body: Body, mode: FieldValidation) -> Result<(Value, Vec<String>), Status> {
+        let encoding = negotiate::encoding(&self.parts.headers)?;
+        let bytes = content::read(body).await?;
+        let subresource = self.resource.subresource(&self.info.subresource).ok_or_else(Status::no_such_path)?;
+        decode::subresource(self.resource, subresource, &bytes, encoding, mode)
+    }
+
+    /// Reads a body that is checked by who takes it.
+    async fn other_body(&self, body: Body) -> Result<Value, Status> {
+        let encoding = negotiate::encoding(&self.parts.headers)?;
+        let bytes = content::read(body).await?;
+        Ok(decode::parse(&bytes, encoding)?.value)
+    }
+}
+
+/// Handles a request for a resource.
+pub(crate) async fn handle(call: Call, body: Body) -> Result<Response<Body>, Status> {
+    let subresource = call.info.subresource.as_str();
+    let named = !call.info.name.is_empty();
+    let unknown = || Status::method_not_allowed(&call.resource.group, &call.resource.plural, &call.info.verb);
+    if !subresource.is_empty() {
+        let found = call.resource.subresource(subresource).ok_or_else(Status::no_such_path)?;
+        if !found.verbs.contains(&call.info.verb) {
+            return Err(unknown());
+        }
+        return subresources(call, body).await;
+    }
+    if !call.resource.has_verb(&call.info.verb) {
+        return Err(unknown());
+    }
+    match call.info.verb.as_str() {
+        "get" => read::get(&call).await,
+        "list" => read::list(&call).await,
+        "watch" => watch::watch(&call).await,
+        "create" if !named && (!call.resource.namespaced || !call.info.namespace.is_empty()) => {
+            write::create(&call, body).await
+        }
+        "update" if named => write::update(&call, body).await,
+        "patch" if named => patch::patch(&call, body).await,
+        "delete" => delete::delete(&call, body).await,
+        "deletecollection" => delete::collection(&call, body).await,
+        _ => Err(unknown()),
+    }
+}
+
+async fn subresources(call: Call, body: Body) -> Result<Response<Body>, Status> {
+    match (call.info.subresource.as_str(), call.info.verb.as_str()) {
+        ("status", "get") => read::get(&call).await,
+        ("status", "update") => write::update(&call, body).await,
+        ("status", "patch") => patch::patch(&call, body).await,
+        ("finalize", "update") => write::finalize(&call, body).await,
+        ("binding", "create") => binding::bind(&call, body).await,
+        ("scale", "get") => scale::get(&call).await,
+        ("scale", "update" | "patch") => scale::set(&call, body).await,
+        ("token", "create") => write::token(&call, body).await,
+        _ => Err(Status::no_such_path()),
+    }
+}

@@ -1,0 +1,67 @@
+//! patch: the three formats, applied to the newest version and again when somebody else was faster.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use parking_lot::Mutex;
+use serde_json::Value;
+use skep_api::registry::Resource;
+use skep_api::status::Status;
+use skep_api::{decode, patch as patches};
+
+use super::Call;
+use crate::body::Body;
+use crate::content;
+use crate::negotiate;
+use crate::options::WriteOptions;
+use crate::respond;
+
+/// The media types, in the words of the 415 answer.
+const TAKEN: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+
+/// A patch in one of the formats.
+#[derive(Clone, Debug)]
+pub(super) enum Patch {
+    Json(Bytes),
+    Merge(Bytes),
+    Strategic(Bytes),
+}
+
+impl Patch {
+    pub(super) async fn read(call: &Call, body: Body) -> Result<Self, Status> {
+        let kind = negotiate::content_type(&call.parts.headers).to_owned();
+        let make = match kind.as_str() {
+            "application/json-patch+json" => Self::Json,
+            "application/merge-patch+json" => Self::Merge,
+            "application/strategic-merge-patch+json" => Self::Strategic,
+            _ => return Err(Status::unsupported_media_type(&TAKEN)),
+        };
+        Ok(make(content::read(body).await?))
+    }
+
+    /// The patched object. `resource` is what a strategic patch goes by.
+    pub(super) fn apply(&self, resource: Option<&Resource>, object: &Value) -> Result<Value, Status> {
+        match (self, resource) {
+            (Self::Json(patch), _) => patches::json_patch(object, patch),
+            (Self::Strategic(patch), Some(resource)) => patches::strategic_merge_patch(resource, object, patch),
+            (Self::Merge(patch) | Self::Strategic(patch), _) => patches::merge_patch(object, patch),
+        }
+    }
+}
+
+pub(super) async fn patch(call: &Call, body: Body) -> Result<Response<Body>, Status> {
+    let manner = call.manner()?;
+    let options = WriteOptions::parse("PatchOptions", &call.query)?;
+    let patch = Patch::read(call, body).await?;
+    let warnings = Mutex::new(Vec::new());
+    let propose = |current: &Value| {
+        let mut object = patch.apply(Some(call.resource), current)?;
+        *warnings.lock() = decode::check(call.resource, &mut object, options.validation)?;
+        Ok(object)
+    };
+    let scope = call.scope(options.dry_run);
+    let object = call.server.storage().update(&scope, &call.info.name, call.part(), &propose).await?;
+    let mut response = call.object(&manner, StatusCode::OK, &object);
+    respond::warn(&mut response, &warnings.into_inner());
+    Ok(response)
+}

@@ -1,0 +1,135 @@
+//! get and list.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Response, StatusCode};
+use serde_json::json;
+use skep_api::status::Status;
+use skep_store::{ListRequest, Revision, StoreError};
+
+use super::Call;
+use crate::body::Body;
+use crate::cache::{Collection, Object, ReadError, Snapshot};
+use crate::failure;
+use crate::options::{ListOptions, ReadAt, Token};
+use crate::respond::{ListAnswer, view};
+
+/// So long a read waits for a revision that is not there yet.
+pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+
+pub(super) async fn get(call: &Call) -> Result<Response<Body>, Status> {
+    let manner = call.manner()?;
+    let scope = call.scope(false);
+    let storage = call.server.storage();
+    let object = match call.query.get("resourceVersion") {
+        Some("0") => storage.cached(&scope, &call.info.name)?,
+        _ => storage.get(&scope, &call.info.name).await?,
+    };
+    Ok(call.object(&manner, StatusCode::OK, &object))
+}
+
+pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
+    let manner = call.manner()?;
+    let options = ListOptions::parse(call.resource, &call.query)?;
+    let snapshot = snapshot(call, &options).await?;
+    let prefix = call.resource.store_prefix(Some(&call.scope(false).namespace));
+    let after = options.token.as_ref().map(|token| format!("{prefix}{}", token.after));
+    let everything = options.selection.is_everything();
+    let mut selected = Vec::new();
+    let mut rest = None;
+    let mut objects = snapshot.range(&prefix, after.as_deref());
+    for object in objects.by_ref() {
+        if !everything && !options.selection.matches(&view(call.resource, object)) {
+            continue;
+        }
+        if options.limit > 0 && selected.len() == options.limit {
+            rest = selected.last().map(|last: &Arc<Object>| last.key()[prefix.len()..].to_owned());
+            break;
+        }
+        selected.push(object.clone());
+    }
+    let rest = rest.map(|after| {
+        let remaining = everything.then(|| 1 + objects.count() as u64);
+        (Token { revision: Some(snapshot.revision), after }.encode(), remaining)
+    });
+    let revision = snapshot.revision;
+    let answer = ListAnswer { resource: call.resource, objects: selected, revision, rest };
+    Ok(answer.respond(&manner, call.server.ids().now()))
+}
+
+/// The collection at the revision that the options ask for.
+async fn snapshot(call: &Call, options: &ListOptions) -> Result<Snapshot, Status> {
+    let cache = &call.server.storage().cache;
+    let collection = cache.collection(call.resource).ok_or_else(Status::no_such_path)?;
+    let exact = match &options.token {
+        Some(Token { revision, .. }) => *revision,
+        None => match options.at {
+            ReadAt::Exact(revision) => Some(revision),
+            _ => None,
+        },
+    };
+    if let Some(revision) = exact {
+        reach(call, revision).await?;
+        return past(call, collection, revision).await.map_err(|status| expired(status, options));
+    }
+    state(call, collection, options.at).await
+}
+
+/// The collection now, at least as new as asked for.
+pub(super) async fn state(call: &Call, collection: &Collection, at: ReadAt) -> Result<Snapshot, Status> {
+    let cache = &call.server.storage().cache;
+    match at {
+        ReadAt::Any => {}
+        ReadAt::Newest => drop(cache.catch_up().await.map_err(failure::read)?),
+        ReadAt::NotOlderThan(revision) | ReadAt::Exact(revision) => reach(call, revision).await?,
+    }
+    Ok(cache.snapshot(collection))
+}
+
+async fn reach(call: &Call, revision: u64) -> Result<(), Status> {
+    match call.server.storage().cache.reach(revision, PATIENCE).await {
+        Ok(_) => Ok(()),
+        Err(ReadError::Behind { applied, wanted }) => Err(failure::too_new(wanted, applied)),
+        Err(error) => Err(failure::read(error)),
+    }
+}
+
+/// The collection as it was: from the cache's ring, or else from the store's history.
+async fn past(call: &Call, collection: &Collection, revision: u64) -> Result<Snapshot, Status> {
+    if let Ok(snapshot) = collection.snapshot_at(revision) {
+        return Ok(snapshot);
+    }
+    let request =
+        ListRequest { prefix: collection.prefix().to_owned(), revision: Some(Revision(revision)), ..Default::default() };
+    let listing = call.server.storage().store.list(request).await.map_err(|error| match error {
+        StoreError::Compacted { .. } => Status::expired(
+            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+             without the continue parameter, or use the continue token in this response to retrieve the remainder of \
+             the results. Continuing with the provided token results in an inconsistent list - objects that were \
+             created, modified, or deleted between the time the first chunk was returned and now may show up in the \
+             list.",
+        ),
+        error => failure::store(error),
+    })?;
+    let objects = listing.items.into_iter().filter_map(|kv| {
+        let key: Arc<str> = kv.key.as_str().into();
+        Some((key.clone(), Arc::new(Object::from_stored(key, &kv.value, kv.mod_revision.0)?)))
+    });
+    Ok(Snapshot { objects: objects.collect(), revision })
+}
+
+/// A list that cannot be gone on with says how to go on all the same; one at a revision of its own is only too old.
+fn expired(status: Status, options: &ListOptions) -> Status {
+    if status.code != 410 {
+        return status;
+    }
+    match (&options.token, options.at) {
+        (Some(token), _) => {
+            let token = Token { revision: None, after: token.after.clone() };
+            Status { details: Some(json!({ "continue": token.encode() })), ..status }
+        }
+        (None, ReadAt::Exact(revision)) => failure::too_old(revision, revision + 1),
+        _ => status,
+    }
+}

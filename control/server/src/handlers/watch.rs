@@ -1,0 +1,230 @@
+//! watch: what is there, if asked for, then every change in order, until the client, the clock or the server ends it.
+//!
+//! A session goes through: initial objects -> (bookmark that marks their end) -> changes and bookmarks -> end. A session
+//! whose place in the changes is gone ends with an ERROR event of code 410.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream;
+use http::Response;
+use prometheus::IntGauge;
+use serde_json::json;
+use skep_api::status::Status;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Call;
+use super::read::state;
+use crate::body::Body;
+use crate::cache::{Change, EventType, Gone, Object, Watcher, event_line};
+use crate::failure;
+use crate::options::{Selection, WatchFrom, WatchOptions};
+use crate::respond::{CHUNK, Renderer, streamed};
+
+/// A bookmark is sent about so often.
+const BOOKMARKS: Duration = Duration::from_secs(60);
+/// A watch without a time-out of its own lasts this long, and up to twice as long, as upstream has it.
+const SHORTEST: u64 = 1800;
+
+pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
+    let manner = call.manner()?;
+    let options = WatchOptions::parse(call.resource, &call.query)?;
+    let cache = &call.server.storage().cache;
+    let collection = cache.collection(call.resource).ok_or_else(Status::no_such_path)?;
+    let prefix = call.resource.store_prefix(Some(call.scope(false).namespace));
+    let (initial, position, marked) = match options.at {
+        WatchFrom::After(revision) => (VecDeque::new(), revision, false),
+        WatchFrom::Now => (VecDeque::new(), cache.catch_up().await.map_err(failure::read)?, false),
+        WatchFrom::State { at, marked } => {
+            let snapshot = state(call, collection, at).await?;
+            let objects = snapshot.range(&prefix, None).cloned().collect();
+            (objects, snapshot.revision, marked)
+        }
+    };
+    let seconds = options.timeout.unwrap_or_else(|| SHORTEST + call.server.ids().below(SHORTEST));
+    let now = Instant::now();
+    let session = Session {
+        initial,
+        mark: marked.then_some(position),
+        watcher: cache.watch(collection, prefix, position),
+        renderer: call.renderer(&manner),
+        selection: options.selection,
+        bookmarks: options.bookmarks,
+        next_bookmark: now + BOOKMARKS,
+        deadline: now + Duration::from_secs(seconds.min(u64::from(u32::MAX))),
+        stop: call.server.stopping(),
+        ended: false,
+        gauge: Counted::new(call.server.metrics().watchers(call.resource)),
+        events: call.server.metrics().watch_events(call.resource),
+    };
+    Ok(streamed(stream::unfold(session, |mut session| async move {
+        let piece = session.next().await?;
+        Some((piece, session))
+    })))
+}
+
+/// Counts a watcher as long as it lives.
+struct Counted(IntGauge);
+
+impl Counted {
+    fn new(gauge: IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+struct Session {
+    /// What is still to be told of the state at the beginning.
+    initial: VecDeque<Arc<Object>>,
+    /// The end of it is to be marked, at this revision.
+    mark: Option<u64>,
+    watcher: Watcher,
+    renderer: Renderer,
+    selection: Selection,
+    bookmarks: bool,
+    next_bookmark: Instant,
+    deadline: Instant,
+    stop: CancellationToken,
+    ended: bool,
+    #[expect(dead_code, reason = "counts by living")]
+    gauge: Counted,
+    events: prometheus::IntCounter,
+}
+
+/// What woke a session.
+enum Woken {
+    Changes(Result<Vec<Arc<Change>>, Gone>),
+    Bookmark,
+    Deadline,
+    Stopped,
+}
+
+impl Session {
+    /// The next piece of the answer.
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        if let Some(piece) = self.beginning() {
+            return Some(piece);
+        }
+        loop {
+            let woken = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => Woken::Stopped,
+                changes = self.watcher.next() => Woken::Changes(changes),
+                () = tokio::time::sleep_until(self.deadline) => Woken::Deadline,
+                () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => Woken::Bookmark,
+            };
+            match woken {
+                Woken::Stopped => return None,
+                Woken::Changes(Ok(changes)) => {
+                    if let Some(piece) = self.tell(&changes) {
+                        return Some(piece);
+                    }
+                    // Busy with changes that are not for this client: the clock counts all the same.
+                    if Instant::now() >= self.deadline {
+                        self.ended = true;
+                        return self.bookmarks.then(|| self.bookmark());
+                    }
+                }
+                Woken::Changes(Err(gone)) => return Some(self.gone(gone)),
+                Woken::Deadline => {
+                    self.ended = true;
+                    return self.bookmarks.then(|| self.bookmark());
+                }
+                Woken::Bookmark => {
+                    self.next_bookmark = Instant::now() + BOOKMARKS;
+                    return Some(self.bookmark());
+                }
+            }
+        }
+    }
+
+    /// The end of a session that cannot be told what happened.
+    fn gone(&mut self, gone: Gone) -> Bytes {
+        self.ended = true;
+        let status = failure::too_old(self.watcher.position(), gone.oldest);
+        event_line("ERROR", status.to_value().to_string().as_bytes()).into()
+    }
+
+    /// A piece of the state at the beginning, and the mark behind it.
+    fn beginning(&mut self) -> Option<Bytes> {
+        let mut piece = BytesMut::new();
+        while piece.len() < CHUNK {
+            let Some(object) = self.initial.pop_front() else { break };
+            if self.selects(&object) {
+                piece.extend_from_slice(&event_line("ADDED", &self.renderer.json(&object)));
+                self.events.inc();
+            }
+        }
+        if self.initial.is_empty()
+            && let Some(revision) = self.mark.take()
+        {
+            let annotations = json!({ "k8s.io/initial-events-end": "true" });
+            let bookmark = self.renderer.bookmark(revision, Some(annotations));
+            piece.extend_from_slice(&event_line("BOOKMARK", &bookmark));
+        }
+        (!piece.is_empty()).then(|| piece.freeze())
+    }
+
+    /// A bookmark at the newest revision, behind whatever happened up to it.
+    fn bookmark(&mut self) -> Bytes {
+        let changes = match self.watcher.poll() {
+            Ok(changes) => changes,
+            Err(gone) => return self.gone(gone),
+        };
+        let bookmark = event_line("BOOKMARK", &self.renderer.bookmark(self.watcher.position(), None));
+        match self.tell(&changes) {
+            Some(lines) => [&lines[..], &bookmark[..]].concat().into(),
+            None => bookmark.into(),
+        }
+    }
+
+    fn selects(&self, object: &Object) -> bool {
+        self.selection.is_everything() || self.selection.matches(&self.renderer.value(object))
+    }
+
+    /// The lines of those changes that this client is told of.
+    fn tell(&self, changes: &[Arc<Change>]) -> Option<Bytes> {
+        let mut lines: Vec<Bytes> = changes.iter().filter_map(|change| self.line(change)).collect();
+        self.events.inc_by(lines.len() as u64);
+        match lines.len() {
+            0 => None,
+            1 => lines.pop(),
+            _ => Some(lines.concat().into()),
+        }
+    }
+
+    fn line(&self, change: &Change) -> Option<Bytes> {
+        let mut kind = change.kind;
+        if !self.selection.is_everything() {
+            // An object that begins or ceases to be selected comes or goes, for this client.
+            let before = change.previous.as_ref().filter(|previous| self.selects(previous));
+            let after = kind != EventType::Deleted && self.selects(&change.object);
+            kind = match (before, after) {
+                (None, false) => return None,
+                (None, true) => EventType::Added,
+                (Some(_), true) => EventType::Modified,
+                (Some(previous), false) if kind != EventType::Deleted => {
+                    let (last, _) = previous.deleted_at(change.revision);
+                    return Some(event_line("DELETED", &self.renderer.json(&last)).into());
+                }
+                (Some(_), false) => EventType::Deleted,
+            };
+        }
+        if self.renderer.is_plain() && kind == change.kind {
+            return Some(change.line.clone());
+        }
+        Some(event_line(kind.as_str(), &self.renderer.json(&change.object)).into())
+    }
+}

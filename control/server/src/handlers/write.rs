@@ -1,0 +1,115 @@
+//! create, update, and the two subresources that are writes of their own: finalize and token.
+
+use http::{Response, StatusCode};
+use serde_json::Value;
+use skep_api::decode::{self, FieldValidation};
+use skep_api::status::Status;
+
+use super::Call;
+use crate::body::Body;
+use crate::content;
+use crate::negotiate;
+use crate::options::WriteOptions;
+use crate::respond;
+use crate::storage::Part;
+
+/// Kinds that an update creates when they are not there, as upstream has it.
+const CREATED_ON_UPDATE: [&str; 9] = [
+    "clusterrolebindings",
+    "clusterroles",
+    "endpoints",
+    "events",
+    "leases",
+    "limitranges",
+    "resourcequotas",
+    "rolebindings",
+    "roles",
+];
+
+impl Call {
+    /// Reads an object of the resource; returns it with the warnings about it.
+    pub(super) async fn own_body(&self, body: Body, mode: FieldValidation) -> Result<(Value, Vec<String>), Status> {
+        let encoding = negotiate::encoding(&self.parts.headers)?;
+        let bytes = content::read(body).await?;
+        decode::object(self.resource, &bytes, encoding, mode)
+    }
+
+    pub(super) fn part(&self) -> Part {
+        if self.info.subresource == "status" { Part::Status } else { Part::Whole }
+    }
+}
+
+pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, Status> {
+    let manner = call.manner()?;
+    let options = WriteOptions::parse("CreateOptions", &call.query)?;
+    if matches!(call.resource.group.as_str(), "authentication.k8s.io" | "authorization.k8s.io") {
+        let answer = call.server.gate().reviews.create(&call.user, &call.info, call.other_body(body).await?).await?;
+        return Ok(manner.value(StatusCode::CREATED, &answer));
+    }
+    let (object, warnings) = call.own_body(body, options.validation).await?;
+    let object = call.server.storage().create(&call.scope(options.dry_run), object).await?;
+    let mut response = call.object(&manner, StatusCode::CREATED, &object);
+    respond::warn(&mut response, &warnings);
+    Ok(response)
+}
+
+pub(super) async fn update(call: &Call, body: Body) -> Result<Response<Body>, Status> {
+    let manner = call.manner()?;
+    let options = WriteOptions::parse("UpdateOptions", &call.query)?;
+    let (object, warnings) = call.own_body(body, options.validation).await?;
+    let scope = call.scope(options.dry_run);
+    let storage = call.server.storage();
+    let propose = |_: &Value| Ok(object.clone());
+    let (code, object) = match storage.update(&scope, &call.info.name, call.part(), &propose).await {
+        Err(status) if status.code == 404 && may_create(call, &object) => {
+            let mut object = object;
+            object["metadata"]["name"] = call.info.name.clone().into();
+            (StatusCode::CREATED, storage.create(&scope, object).await?)
+        }
+        other => (StatusCode::OK, other?),
+    };
+    let mut response = call.object(&manner, code, &object);
+    respond::warn(&mut response, &warnings);
+    Ok(response)
+}
+
+/// Whether an update of something that is not there creates it: of these kinds, unless it was meant for a certain one.
+fn may_create(call: &Call, object: &Value) -> bool {
+    call.info.subresource.is_empty()
+        && CREATED_ON_UPDATE.contains(&call.resource.plural.as_str())
+        && object["metadata"]["uid"].as_str().unwrap_or_default().is_empty()
+        && matches!(object["metadata"]["resourceVersion"].as_str().unwrap_or_default(), "" | "0")
+}
+
+/// `namespaces/finalize`: who has cleared a namespace takes itself off the list.
+pub(super) async fn finalize(call: &Call, body: Body) -> Result<Response<Body>, Status> {
+    let manner = call.manner()?;
+    let options = WriteOptions::parse("UpdateOptions", &call.query)?;
+    let (sent, _) = call.own_body(body, options.validation).await?;
+    let propose = |current: &Value| {
+        let mut object = current.clone();
+        object["spec"]["finalizers"] = sent["spec"]["finalizers"].clone();
+        if object["spec"]["finalizers"].is_null() {
+            object["spec"]["finalizers"] = serde_json::json!([]);
+        }
+        for member in ["resourceVersion", "uid"] {
+            if let Some(value) = sent["metadata"].get(member) {
+                object["metadata"][member] = value.clone();
+            }
+        }
+        Ok(object)
+    };
+    let scope = call.scope(options.dry_run);
+    let object = call.server.storage().update(&scope, &call.info.name, Part::Own, &propose).await?;
+    Ok(call.object(&manner, StatusCode::OK, &object))
+}
+
+/// `serviceaccounts/token`.
+pub(super) async fn token(call: &Call, body: Body) -> Result<Response<Body>, Status> {
+    let manner = call.manner()?;
+    let request = call.other_body(body).await?;
+    // Whoever just created the account may ask.
+    call.server.storage().get(&call.scope(false), &call.info.name).await?;
+    let answer = call.server.gate().tokens.request(&call.user, &call.info.namespace, &call.info.name, request)?;
+    Ok(manner.value(StatusCode::CREATED, &answer))
+}

@@ -1,0 +1,170 @@
+//! In which form a client wants its answer, and in which form it sends its body.
+//!
+//! Owns the reading of `Accept` and `Content-Type`. Does not write bodies.
+
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use skep_api::decode::Encoding;
+use skep_api::status::Status;
+
+/// What is offered, in the words of the 406 and 415 answers.
+const OFFERED: [&str; 1] = ["application/json"];
+const TAKEN: [&str; 2] = ["application/json", "application/yaml"];
+
+/// The form of an answer that holds objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The objects themselves.
+    Object,
+    /// A table for people, in the version given (`v1` or `v1beta1`).
+    Table,
+    /// Their metadata alone.
+    Metadata,
+}
+
+/// The parts of one entry of an `Accept` header.
+struct Range<'a> {
+    kind: &'a str,
+    quality: u16,
+    parameters: Vec<(&'a str, &'a str)>,
+}
+
+impl Range<'_> {
+    fn parameter(&self, name: &str) -> &str {
+        self.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value).unwrap_or_default()
+    }
+}
+
+fn ranges(header: &str) -> Vec<Range<'_>> {
+    let mut ranges: Vec<_> = header
+        .split(',')
+        .map(|entry| {
+            let mut parts = entry.split(';').map(str::trim);
+            let kind = parts.next().unwrap_or_default();
+            let parameters: Vec<_> = parts.filter_map(|part| part.split_once('=')).collect();
+            let quality = parameters.iter().find(|(key, _)| *key == "q").and_then(|(_, q)| q.parse::<f32>().ok());
+            Range { kind, quality: (quality.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u16, parameters }
+        })
+        .filter(|range| range.quality > 0)
+        .collect();
+    ranges.sort_by_key(|range| std::cmp::Reverse(range.quality));
+    ranges
+}
+
+/// The form that a client wants for objects: the first of what it takes that we have. `list` allows the metadata of
+/// lists.
+///
+/// # Errors
+///
+/// 406 when there is none.
+pub fn form(headers: &HeaderMap) -> Result<Form, Status> {
+    let Some(accept) = accept(headers) else { return Ok(Form::Object) };
+    for range in ranges(accept) {
+        if !is_json(range.kind) {
+            continue;
+        }
+        let meta = range.parameter("g") == "meta.k8s.io" && matches!(range.parameter("v"), "v1" | "v1beta1");
+        match range.parameter("as") {
+            "" => return Ok(Form::Object),
+            "Table" if meta => return Ok(Form::Table),
+            "PartialObjectMetadata" | "PartialObjectMetadataList" if meta => return Ok(Form::Metadata),
+            _ => {}
+        }
+    }
+    Err(Status::not_acceptable(&OFFERED))
+}
+
+/// Whether the client takes plain JSON: what answers without objects are in.
+///
+/// # Errors
+///
+/// 406 when it does not.
+pub fn json(headers: &HeaderMap) -> Result<(), Status> {
+    match accept(headers) {
+        Some(accept) if !ranges(accept).iter().any(|range| is_json(range.kind)) => {
+            Err(Status::not_acceptable(&OFFERED))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the client prefers the aggregated form of discovery (`apidiscovery.k8s.io/v2`).
+pub fn aggregated_discovery(headers: &HeaderMap) -> bool {
+    let wanted = accept(headers).and_then(|accept| {
+        ranges(accept).into_iter().find(|range| is_json(range.kind)).map(|range| {
+            range.parameter("as") == "APIGroupDiscoveryList"
+                && range.parameter("g") == "apidiscovery.k8s.io"
+                && range.parameter("v") == "v2"
+        })
+    });
+    wanted.unwrap_or_default()
+}
+
+fn accept(headers: &HeaderMap) -> Option<&str> {
+    headers.get(ACCEPT).and_then(|value| value.to_str().ok()).filter(|value| !value.trim().is_empty())
+}
+
+fn is_json(kind: &str) -> bool {
+    matches!(kind, "application/json" | "application/*" | "*/*")
+}
+
+/// The media type of the body, without parameters.
+pub fn content_type(headers: &HeaderMap) -> &str {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim()
+}
+
+/// How a body that holds an object is encoded.
+///
+/// # Errors
+///
+/// 415 when we do not read that.
+pub fn encoding(headers: &HeaderMap) -> Result<Encoding, Status> {
+    match content_type(headers) {
+        "" | "application/json" => Ok(Encoding::Json),
+        "application/yaml" => Ok(Encoding::Yaml),
+        _ => Err(Status::unsupported_media_type(&TAKEN)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: http::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn accept_of_known_clients_leads_to_a_form() {
+        let cases = [
+            ("*/*", Some(Form::Object)),
+            ("application/json", Some(Form::Object)),
+            ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", Some(Form::Table)),
+            ("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json", Some(Form::Metadata)),
+            ("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", Some(Form::Metadata)),
+            ("application/json;stream=watch", Some(Form::Object)),
+            ("text/html, application/json;q=0.5, */*;q=0.1", Some(Form::Object)),
+            ("application/json;as=Other;g=meta.k8s.io;v=v1", None),
+            ("text/plain", None),
+            ("application/json;q=0", None),
+        ];
+        for (accept, expected) in cases {
+            assert_eq!(form(&headers(ACCEPT, accept)).ok(), expected, "{accept}");
+        }
+        assert_eq!(form(&HeaderMap::new()).ok(), Some(Form::Object));
+    }
+
+    #[test]
+    fn discovery_is_aggregated_only_when_preferred() {
+        let both = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        assert!(aggregated_discovery(&headers(ACCEPT, both)));
+        assert!(!aggregated_discovery(&headers(ACCEPT, "application/json")));
+    }
+
+    #[test]
+    fn body_in_an_unknown_format_is_refused() {
+        assert!(encoding(&headers(CONTENT_TYPE, "application/json; charset=utf-8")).is_ok());
+        assert_eq!(encoding(&headers(CONTENT_TYPE, "application/vnd.kubernetes.protobuf")).unwrap_err().code, 415);
+    }
+}

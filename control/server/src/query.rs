@@ -1,0 +1,62 @@
+//! The query of a request: its parameters, with the readings that Kubernetes gives them.
+
+/// The decoded parameters, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Decodes what follows the question mark. Bytes that are not UTF-8 are replaced.
+    pub fn parse(query: &str) -> Self {
+        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+    }
+
+    /// The first value of a parameter; an empty one counts as absent.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// Whether the parameter is there, with whatever value.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
+    /// All values of a parameter.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A truth value as API machinery's conversion reads it: there, and neither `false` nor `0`.
+    pub fn flag(&self, name: &str) -> bool {
+        self.optional_flag(name).unwrap_or_default()
+    }
+
+    /// The same for a parameter whose absence means something else than `false`.
+    pub fn optional_flag(&self, name: &str) -> Option<bool> {
+        let value = self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())?;
+        Some(value != "0" && !value.eq_ignore_ascii_case("false"))
+    }
+
+    /// A whole number.
+    ///
+    /// # Errors
+    ///
+    /// The text, when it is not one.
+    pub fn number(&self, name: &str) -> Result<Option<i64>, &str> {
+        self.get(name).map(|text| text.parse().map_err(|_| text)).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_is_read_as_upstream_reads_it() {
+        let query = Query::parse("watch=1&pretty&a=x%20y&a=z&limit=5&bad=5x&off=False&none=");
+        assert!(query.flag("watch") && query.flag("pretty"));
+        assert!(!query.flag("off") && !query.flag("absent"));
+        assert_eq!(query.optional_flag("absent"), None);
+        assert_eq!(query.all("a").collect::<Vec<_>>(), ["x y", "z"]);
+        assert_eq!((query.number("limit"), query.number("bad"), query.number("none")), (Ok(Some(5)), Err("5x"), Ok(None)));
+    }
+}

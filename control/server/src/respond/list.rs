@@ -1,0 +1,128 @@
+//! The answer to a list: objects are streamed from a snapshot, without a copy of the collection.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures::stream;
+use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use skep_api::registry::Resource;
+use skep_api::table;
+
+use super::{CHUNK, GZIP_FROM, Manner, Renderer, gzip, streamed};
+use crate::body::Body;
+use crate::cache::Object;
+use crate::negotiate::Form;
+
+/// What a list holds.
+pub(crate) struct ListAnswer {
+    pub(crate) resource: &'static Resource,
+    pub(crate) objects: Vec<Arc<Object>>,
+    pub(crate) revision: u64,
+    /// Where the client can go on, and how many objects are left, if that is known.
+    pub(crate) rest: Option<(String, Option<u64>)>,
+}
+
+impl ListAnswer {
+    fn meta(&self) -> Value {
+        let mut meta = json!({ "resourceVersion": self.revision.to_string() });
+        if let Some((token, remaining)) = &self.rest {
+            meta["continue"] = json!(token);
+            if let Some(remaining) = remaining {
+                meta["remainingItemCount"] = json!(remaining);
+            }
+        }
+        meta
+    }
+
+    /// The answer, as this client wants it.
+    pub(crate) fn respond(self, manner: &Manner, now: jiff::Timestamp) -> Response<Body> {
+        let renderer = Renderer::new(self.resource, manner, now);
+        if manner.form == Form::Table {
+            let values: Vec<_> = self.objects.iter().map(|object| renderer.value(object)).collect();
+            let values: Vec<&Value> = values.iter().map(|value| &**value).collect();
+            let table = table::render(self.resource, &values, Some(&self.meta()), manner.include, now);
+            return manner.value(StatusCode::OK, &table);
+        }
+        let (kind, api_version) = match manner.form {
+            Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
+            _ => (format!("{}List", self.resource.kind), self.resource.group_version()),
+        };
+        let head = json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta() }).to_string();
+        let head = format!("{},\"items\":[", &head[..head.len() - 1]);
+        let size: usize = self.objects.iter().map(|object| object.json().len() + 1).sum();
+        let mut pieces = Pieces { renderer, objects: self.objects.into_iter(), before: head.into(), ended: false };
+        if manner.pretty || size < CHUNK {
+            let mut whole = BytesMut::with_capacity(size + 256);
+            while let Some(piece) = pieces.next() {
+                whole.extend_from_slice(&piece);
+            }
+            return manner.json(StatusCode::OK, whole.freeze());
+        }
+        if !manner.gzip || size < GZIP_FROM {
+            return streamed(stream::iter(pieces));
+        }
+        let mut response = streamed(stream::iter(Compressed { pieces, encoder: Some(gzip::Pieces::default()) }));
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        response
+    }
+}
+
+/// The text of the list, in pieces of about [`CHUNK`] bytes.
+struct Pieces {
+    renderer: Renderer,
+    objects: std::vec::IntoIter<Arc<Object>>,
+    /// What comes before the next object: the head, then commas.
+    before: Bytes,
+    ended: bool,
+}
+
+impl Iterator for Pieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.ended {
+            return None;
+        }
+        let mut piece = BytesMut::with_capacity(CHUNK + CHUNK / 8);
+        while piece.len() < CHUNK {
+            let Some(object) = self.objects.next() else {
+                if self.before.len() > 1 {
+                    piece.extend_from_slice(&self.before);
+                }
+                piece.extend_from_slice(b"]}\n");
+                self.ended = true;
+                break;
+            };
+            piece.extend_from_slice(&std::mem::replace(&mut self.before, Bytes::from_static(b",")));
+            piece.extend_from_slice(&self.renderer.json(&object));
+        }
+        Some(piece.freeze())
+    }
+}
+
+struct Compressed {
+    pieces: Pieces,
+    encoder: Option<gzip::Pieces>,
+}
+
+impl Iterator for Compressed {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let encoder = self.encoder.as_mut()?;
+            match self.pieces.next() {
+                Some(piece) => {
+                    let piece = encoder.push(&piece);
+                    if !piece.is_empty() {
+                        return Some(piece);
+                    }
+                }
+                None => return self.encoder.take().map(gzip::Pieces::finish),
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Writing answers: objects, lists and tables as JSON, pretty or not, compressed or not.
+//!
+//! Owns the form of an answer. Which objects are in it, the handlers say.
+
+mod gzip;
+mod list;
+mod render;
+
+use bytes::Bytes;
+use futures::Stream;
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY, WARNING};
+use http::request::Parts;
+use http::{Response, StatusCode};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use serde_json::Value;
+use skep_api::status::Status;
+use skep_api::table::IncludeObject;
+
+use crate::body::{self, Body, BoxError};
+use crate::failure::invalid_options;
+use crate::negotiate::{self, Form};
+use crate::query::Query;
+
+pub(crate) use list::ListAnswer;
+pub(crate) use render::{Renderer, view};
+
+/// Answers at least this long are compressed for those who take it, as upstream does.
+const GZIP_FROM: usize = 128 * 1024;
+/// A list is sent in pieces of about this size.
+pub(crate) const CHUNK: usize = 64 * 1024;
+
+/// How this client wants its answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    pub(crate) form: Form,
+    pub(crate) include: IncludeObject,
+    pretty: bool,
+    gzip: bool,
+}
+
+impl Manner {
+    /// Reads `Accept`, `Accept-Encoding` and the query.
+    pub(crate) fn of(parts: &Parts, query: &Query) -> Result<Self, Status> {
+        let include = match query.get("includeObject") {
+            None | Some("Metadata") => IncludeObject::Metadata,
+            Some("None") => IncludeObject::None,
+            Some("Object") => IncludeObject::Object,
+            Some(other) => {
+                let choices = ["Metadata", "None", "Object"];
+                let error = skep_api::validation::FieldError::not_supported("includeObject", other, &choices);
+                return Err(invalid_options("TableOptions", error));
+            }
+        };
+        Ok(Self { form: negotiate::form(&parts.headers)?, include, ..Self::plain(parts, query) })
+    }
+
+    /// The manner of answers that hold no objects.
+    pub(crate) fn plain(parts: &Parts, query: &Query) -> Self {
+        let header = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or("");
+        let agent = header(http::header::USER_AGENT);
+        let person = ["curl", "Wget", "Mozilla/5.0"].iter().any(|start| agent.starts_with(start));
+        let gzip = header(http::header::ACCEPT_ENCODING).split(',').any(|one| one.trim().starts_with("gzip"));
+        let pretty = query.optional_flag("pretty").unwrap_or(person);
+        Self { form: Form::Object, include: IncludeObject::Metadata, pretty, gzip }
+    }
+
+    /// An answer that is one JSON text.
+    pub(crate) fn json(&self, code: StatusCode, json: Bytes) -> Response<Body> {
+        let json = if self.pretty { prettify(json) } else { json };
+        let mut response = if self.gzip && json.len() >= GZIP_FROM {
+            let mut response = Response::new(body::full(gzip::whole(&json)));
+            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+            response
+        } else {
+            Response::new(body::full(json))
+        };
+        *response.status_mut() = code;
+        json_headers(&mut response);
+        response
+    }
+
+    /// An answer that is one value.
+    pub(crate) fn value(&self, code: StatusCode, value: &Value) -> Response<Body> {
+        self.json(code, value.to_string().into())
+    }
+}
+
+fn prettify(json: Bytes) -> Bytes {
+    match serde_json::from_slice::<Value>(&json) {
+        Ok(value) => format!("{value:#}\n").into(),
+        Err(_) => json,
+    }
+}
+
+fn json_headers(response: &mut Response<Body>) {
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+}
+
+/// An answer that goes on: the pieces of a stream, sent as they come.
+pub(crate) fn streamed<S>(pieces: S) -> Response<Body>
+where
+    S: Stream<Item = Bytes> + Send + 'static,
+{
+    use futures::StreamExt;
+    let frames = pieces.map(|piece| Ok::<_, BoxError>(Frame::data(piece)));
+    let mut response = Response::new(body::boxed(StreamBody::new(frames)));
+    json_headers(&mut response);
+    response
+}
+
+/// Adds warnings to an answer, as `kubectl` prints them (RFC 7234, code 299).
+pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    for warning in warnings {
+        let text: String = warning.chars().filter(|c| !c.is_control()).collect();
+        let quoted = format!("299 - \"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+        if let Ok(value) = HeaderValue::from_bytes(quoted.as_bytes()) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! One object in the form that a client wants.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use skep_api::convert;
+use skep_api::registry::Resource;
+use skep_api::table;
+
+use super::Manner;
+use crate::body::Body;
+use crate::cache::Object;
+use crate::negotiate::Form;
+
+/// Turns stored objects into the version and form of a request.
+#[derive(Clone, Copy)]
+pub(crate) struct Renderer {
+    resource: &'static Resource,
+    manner: Manner,
+    now: jiff::Timestamp,
+}
+
+/// An object in the version of `resource`, whatever version it is stored in.
+pub(crate) fn view(resource: &Resource, object: &Object) -> Arc<Value> {
+    if resource.needs_conversion() {
+        let mut value = Value::clone(object.value());
+        convert::from_storage(resource, &mut value);
+        Arc::new(value)
+    } else {
+        object.value().clone()
+    }
+}
+
+impl Renderer {
+    pub(crate) fn new(resource: &'static Resource, manner: &Manner, now: jiff::Timestamp) -> Self {
+        Self { resource, manner: *manner, now }
+    }
+
+    /// The object in the version of the request.
+    pub(crate) fn value(&self, object: &Object) -> Arc<Value> {
+        view(self.resource, object)
+    }
+
+    /// Whether the bytes of the cache are the answer.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.manner.form == Form::Object && !self.resource.needs_conversion()
+    }
+
+    /// The object as an answer, an item of a list (not of a table) or the object of an event.
+    pub(crate) fn json(&self, object: &Object) -> Bytes {
+        match self.manner.form {
+            Form::Object if self.resource.needs_conversion() => self.value(object).to_string().into(),
+            Form::Object => object.json().clone(),
+            Form::Metadata => {
+                let head = b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":";
+                [head, object.metadata_json(), b"}"].concat().into()
+            }
+            Form::Table => {
+                let value = self.value(object);
+                let meta = json!({ "resourceVersion": object.revision().to_string() });
+                let table =
+                    table::render(self.resource, &[&value], Some(&meta), self.manner.include, self.now);
+                table.to_string().into()
+            }
+        }
+    }
+
+    /// The object that tells a watcher of a revision, with annotations or none.
+    pub(crate) fn bookmark(&self, revision: u64, annotations: Option<Value>) -> Bytes {
+        let mut meta = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
+        if let Some(annotations) = annotations {
+            meta["annotations"] = annotations;
+        }
+        let object = json!({ "metadata": meta });
+        let (kind, api_version) = match self.manner.form {
+            Form::Object => (self.resource.kind.as_str(), self.resource.group_version()),
+            Form::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".into()),
+            Form::Table => {
+                let list = json!({ "resourceVersion": revision.to_string() });
+                let mut table = table::render(self.resource, &[], Some(&list), self.manner.include, self.now);
+                let partial = json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta });
+                table["rows"] = json!([{ "cells": [], "object": partial }]);
+                return table.to_string().into();
+            }
+        };
+        let mut object = object;
+        object["kind"] = json!(kind);
+        object["apiVersion"] = json!(api_version);
+        object.to_string().into()
+    }
+
+    /// An answer that is this object.
+    pub(crate) fn respond(&self, code: StatusCode, object: &Object) -> Response<Body> {
+        self.manner.json(code, self.json(object))
+    }
+}

@@ -1,0 +1,215 @@
+//! The API server as a whole: its parts, how they are put together, and its end.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use skep_api::registry::registry;
+use skep_store::{Store, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::Chain;
+use crate::allocation::{Cidr, Ranges, Services};
+use crate::bootstrap;
+use crate::cache::Cache;
+use crate::gate::{Gate, GateConfig};
+use crate::ids::Ids;
+use crate::metrics::Metrics;
+use crate::paths::Documents;
+use crate::service::ApiService;
+use crate::storage::Storage;
+
+/// Where in the first service network the cluster DNS service is.
+const DNS_OFFSET: u64 = 10;
+
+/// What a server is made of, besides its store.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Who is let in, and to what.
+    pub gate: GateConfig,
+    /// Where other machines and pods reach this server: the endpoint of the service `default/kubernetes`.
+    pub advertise_address: IpAddr,
+    /// The port there.
+    pub advertise_port: u16,
+    /// The networks of service addresses, the first one for services that do not say which; at most one of each family.
+    pub service_networks: Vec<Cidr>,
+    /// First and last node port.
+    pub node_ports: (u16, u16),
+    /// Where counters are registered; those of others in there are shown, too.
+    pub metrics: prometheus::Registry,
+    /// Time and chance.
+    pub ids: Ids,
+}
+
+impl ServerConfig {
+    /// A server with upstream's defaults: node ports 30000 to 32767, port 6443.
+    pub fn new(gate: GateConfig, advertise_address: IpAddr, service_networks: Vec<Cidr>) -> Self {
+        Self {
+            gate,
+            advertise_address,
+            advertise_port: 6443,
+            service_networks,
+            node_ports: (30000, 32767),
+            metrics: prometheus::Registry::new(),
+            ids: Ids::default(),
+        }
+    }
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The store cannot be read.
+    #[error("cannot read the store")]
+    Store(#[from] StoreError),
+    /// The service networks cannot be used.
+    #[error("cannot use the service networks: {0}")]
+    ServiceNetworks(&'static str),
+    /// An object that every cluster has cannot be made.
+    #[error("cannot create {object}")]
+    Bootstrap {
+        /// Kind and name.
+        object: String,
+        /// Why.
+        #[source]
+        source: skep_api::status::Status,
+    },
+}
+
+/// The parts of a server, shared by all of its requests.
+pub(crate) struct Inner {
+    storage: Storage,
+    gate: Gate,
+    metrics: Metrics,
+    documents: Documents,
+    /// No new work is taken on, watches end.
+    stopping: CancellationToken,
+    /// The cache stands still.
+    stopped: CancellationToken,
+}
+
+impl Inner {
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    pub(crate) fn ids(&self) -> &Ids {
+        &self.storage.ids
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(crate) fn documents(&self) -> &Documents {
+        &self.documents
+    }
+
+    pub(crate) fn stopping(&self) -> CancellationToken {
+        self.stopping.clone()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+        self.stopped.cancel();
+    }
+}
+
+/// A running API server. Clones are the same server.
+#[derive(Clone)]
+pub struct ApiServer {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for ApiServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiServer").finish_non_exhaustive()
+    }
+}
+
+impl ApiServer {
+    /// Starts a server on a store: fills its cache, and creates the objects that every cluster has.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read or written, or the service networks cannot be used.
+    pub async fn new(store: Arc<dyn Store>, config: ServerConfig) -> Result<Self, StartError> {
+        let ServerConfig { gate, advertise_address, advertise_port, service_networks, node_ports, metrics, ids } = config;
+        let ranges = ranges(&service_networks, node_ports)?;
+        let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let cache = Cache::start(store.clone(), registry(), stopped.clone()).await?;
+        let services = registry()
+            .find("", "v1", "services")
+            .and_then(|resource| Services::new(cache.clone(), resource, ranges, ids.clone()));
+        let services = services.expect("services are a built-in kind that is stored");
+        let gate = Gate::new(gate, cache.clone());
+        let admission = Chain::builtin(&cache, &ids, gate.authorizer());
+        let storage = Storage { store, cache, admission, services: Arc::new(services), ids };
+        let inner = Inner {
+            storage,
+            gate,
+            metrics: Metrics::new(metrics),
+            documents: Documents::new(SocketAddr::new(advertise_address, advertise_port).to_string()),
+            stopping,
+            stopped,
+        };
+        let server = Self { inner: Arc::new(inner) };
+        let own = bootstrap::Own { address: advertise_address, port: advertise_port, network: service_networks[0] };
+        bootstrap::run(&server.inner.storage, &own).await?;
+        Ok(server)
+    }
+
+    /// The server as a service: what the listener and in-process clients call.
+    pub fn service(&self) -> ApiService {
+        ApiService::new(self.inner.clone())
+    }
+
+    /// The gate, for who needs more of it than requests do.
+    pub fn gate(&self) -> Gate {
+        self.inner.gate.clone()
+    }
+
+    /// Begins to stop: `/readyz` says no, watches end. Requests that are being handled go on, as do new ones, until the
+    /// listener closes.
+    pub fn shut_down(&self) {
+        self.inner.stopping.cancel();
+    }
+
+    /// Whether [`ApiServer::shut_down`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.inner.stopping.is_cancelled()
+    }
+}
+
+fn ranges(networks: &[Cidr], ports: (u16, u16)) -> Result<Ranges, StartError> {
+    let fail = |why| Err(StartError::ServiceNetworks(why));
+    match networks {
+        [] => return fail("there is none"),
+        [_] => {}
+        [one, other] if one.family() != other.family() => {}
+        _ => return fail("at most one of each family is possible"),
+    }
+    if ports.0 == 0 || ports.0 > ports.1 {
+        return fail("the first node port must not be after the last");
+    }
+    let first = networks[0];
+    if !first.holds(first.nth(DNS_OFFSET)) {
+        return fail("the first one is too small for the cluster's own services");
+    }
+    let owned = [
+        (first.nth(1), "default/kubernetes".to_owned()),
+        (first.nth(DNS_OFFSET), "kube-system/kube-dns".to_owned()),
+    ];
+    Ok(Ranges { networks: networks.to_vec(), ports, owned: owned.into() })
+}
+
+/// Where the cluster DNS service is.
+pub(crate) fn dns_address(network: &Cidr) -> IpAddr {
+    network.nth(DNS_OFFSET)
+}

@@ -1,0 +1,80 @@
+//! Creating objects.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use skep_api::status::Status;
+use skep_api::{defaults, strategy, validation};
+use skep_store::{Expected, StoreError};
+
+use super::{Scope, Storage, metadata};
+use crate::admission::{Attributes, Operation};
+use crate::cache::Object;
+use crate::failure;
+
+/// So many names are tried for an object with `generateName`.
+const NAMES: usize = 8;
+/// The longest start of a generated name; longer ones are cut.
+const LONGEST_START: usize = 58;
+
+impl Storage {
+    /// Creates an object, given in the version of the request with the types of its schema.
+    ///
+    /// # Errors
+    ///
+    /// 400 when it is not where the path says, 403 or whatever admission says, 422 when it is not valid, 409 when there is
+    /// one of that name.
+    pub(crate) async fn create(&self, scope: &Scope<'_>, mut object: Value) -> Result<Arc<Object>, Status> {
+        if !matches!(metadata::text(&object, "resourceVersion"), "" | "0") {
+            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        metadata::place(scope, None, &mut object)?;
+        let start = match metadata::text(&object, "name") {
+            "" => metadata::text(&object, "generateName").to_owned(),
+            _ => String::new(),
+        };
+        if start.is_empty() {
+            return self.create_named(scope, object).await;
+        }
+        let cut: String = start.chars().take(LONGEST_START).collect();
+        for _ in 1..NAMES {
+            let mut named = object.clone();
+            metadata::set(&mut named, "name", format!("{cut}{}", self.ids.suffix()));
+            match self.create_named(scope, named).await {
+                Err(status) if status.reason == "AlreadyExists" => {}
+                other => return other,
+            }
+        }
+        metadata::set(&mut object, "name", format!("{cut}{}", self.ids.suffix()));
+        self.create_named(scope, object).await
+    }
+
+    async fn create_named(&self, scope: &Scope<'_>, mut object: Value) -> Result<Arc<Object>, Status> {
+        let resource = scope.resource;
+        metadata::begin(&mut object, &self.ids);
+        let name = metadata::text(&object, "name").to_owned();
+        defaults::apply(resource, &mut object);
+        let attributes = Attributes { operation: Operation::Create, scope, name: &name, old: None };
+        self.admission.mutate(&attributes, &mut object).await?;
+        strategy::prepare_create(resource, &mut object);
+        let errors = validation::create(resource, &object);
+        if !errors.is_empty() {
+            return Err(Status::invalid(resource, &name, errors));
+        }
+        self.admission.validate(&attributes, Some(&object)).await?;
+        if scope.dry_run && self.get(scope, &name).await.is_ok() {
+            return Err(Status::already_exists(resource, &name));
+        }
+        if self.services.concern(resource) {
+            // What others were given must be known before something is chosen.
+            self.cache.catch_up().await.map_err(failure::read)?;
+        }
+        let reservation = self.services.reserve(scope, &mut object, None)?;
+        let written = self.put(scope, &name, object, Expected::Absent).await;
+        drop(reservation);
+        written.map_err(|error| match error {
+            StoreError::Conflict { .. } => Status::already_exists(resource, &name),
+            error => failure::store(error),
+        })
+    }
+}

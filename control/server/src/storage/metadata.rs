@@ -1,0 +1,112 @@
+//! The members of `metadata` that belong to the server.
+
+use serde_json::{Map, Value, json};
+use skep_api::registry::Resource;
+use skep_api::status::Status;
+
+use super::Scope;
+use crate::ids::Ids;
+
+/// What only the server sets and nobody keeps.
+const NOT_STORED: [&str; 2] = ["selfLink", "managedFields"];
+
+/// `metadata`, made if it is not there.
+pub(crate) fn of(object: &mut Value) -> Option<&mut Map<String, Value>> {
+    let object = object.as_object_mut()?;
+    let meta = object.entry("metadata").or_insert_with(|| json!({}));
+    if !meta.is_object() {
+        *meta = json!({});
+    }
+    meta.as_object_mut()
+}
+
+/// A member of the metadata as text, empty when it is not there.
+pub(crate) fn text<'a>(object: &'a Value, member: &str) -> &'a str {
+    object["metadata"][member].as_str().unwrap_or_default()
+}
+
+pub(crate) fn set(object: &mut Value, member: &str, value: impl Into<Value>) {
+    if let Some(meta) = of(object) {
+        meta.insert(member.to_owned(), value.into());
+    }
+}
+
+pub(crate) fn remove(object: &mut Value, member: &str) {
+    if let Some(meta) = of(object) {
+        meta.remove(member);
+    }
+}
+
+/// The finalizers.
+pub(crate) fn finalizers(object: &Value) -> Vec<&str> {
+    object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// Whether deletion has been asked for.
+pub(crate) fn is_deleting(object: &Value) -> bool {
+    object["metadata"]["deletionTimestamp"].is_string()
+}
+
+/// `metadata.deletionGracePeriodSeconds`.
+pub(crate) fn grace(object: &Value) -> Option<i64> {
+    object["metadata"]["deletionGracePeriodSeconds"].as_i64()
+}
+
+/// Checks that the object is where the path says, and says so in it.
+pub(super) fn place(scope: &Scope<'_>, name: Option<&str>, object: &mut Value) -> Result<(), Status> {
+    let found = text(object, "namespace").to_owned();
+    if scope.resource.namespaced {
+        if !found.is_empty() && found != scope.namespace {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+        set(object, "namespace", scope.namespace);
+    } else if !found.is_empty() {
+        return Err(Status::bad_request("namespace is not allowed on a cluster-scoped object"));
+    } else {
+        remove(object, "namespace");
+    }
+    let Some(name) = name else { return Ok(()) };
+    let found = text(object, "name");
+    if !found.is_empty() && found != name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({found}) does not match the name on the URL ({name})"
+        )));
+    }
+    set(object, "name", name);
+    Ok(())
+}
+
+/// What a new object gets.
+pub(super) fn begin(object: &mut Value, ids: &Ids) {
+    for member in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"].iter().chain(&NOT_STORED) {
+        remove(object, member);
+    }
+    set(object, "uid", ids.uid());
+    set(object, "creationTimestamp", ids.now_text());
+}
+
+/// What a new version of an object keeps of the old one.
+pub(super) fn keep(resource: &Resource, name: &str, object: &mut Value, old: &Value) -> Result<(), Status> {
+    let (uid, old_uid) = (text(object, "uid"), text(old, "uid"));
+    if !uid.is_empty() && uid != old_uid {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}");
+        return Err(Status::conflict(resource, name, &why));
+    }
+    let (sent, found) = (text(object, "resourceVersion"), text(old, "resourceVersion"));
+    if !sent.is_empty() && sent != "0" && sent != found {
+        return Err(Status::modified(resource, name));
+    }
+    for member in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        match old["metadata"].get(member) {
+            Some(value) => set(object, member, value.clone()),
+            None => remove(object, member),
+        }
+    }
+    for member in NOT_STORED {
+        remove(object, member);
+    }
+    set(object, "resourceVersion", found.to_owned());
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! Objects of every kind in the store, through one generic path: create, update, delete, with the semantics that all
+//! kinds share (Kubernetes API conventions, "Concurrency control", "Graceful deletion", "Finalizers").
+//!
+//! - Every write is a compare-and-swap on the revision that it was decided by; who loses decides again.
+//! - A write has happened when the store says so, and is answered when the cache has it, so that its author's next read,
+//!   and whoever admits the next request, sees it.
+//! - What a kind makes of it is in `skep_api` (strategy, defaults, validation) and in [`crate::admission`].
+
+mod collection;
+mod create;
+mod delete;
+mod metadata;
+mod update;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+use skep_api::convert;
+use skep_api::registry::Resource;
+use skep_api::status::Status;
+use skep_store::{Expected, KeyValue, Revision, Store, StoreError};
+
+use crate::admission::Chain;
+use crate::allocation::Services;
+use crate::cache::{Cache, Object};
+use crate::failure;
+use crate::ids::Ids;
+use crate::respond::view;
+use crate::user::UserInfo;
+
+pub(crate) use delete::{DeleteOptions, Deleted};
+pub(crate) use update::Part;
+
+/// Events live so long.
+const EVENT_LIFE: Duration = Duration::from_secs(3600);
+/// So long an answer waits for the cache to have the write.
+const VISIBLE: Duration = Duration::from_secs(2);
+/// So often a write that lost against another is decided again.
+const ATTEMPTS: usize = 64;
+
+/// What a write is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub(crate) resource: &'static Resource,
+    /// The namespace of the path, empty for cluster scope.
+    pub(crate) namespace: &'a str,
+    pub(crate) subresource: &'a str,
+    /// Who asks: nodes and the granting of rights are judged by it.
+    pub(crate) user: &'a UserInfo,
+    pub(crate) dry_run: bool,
+}
+
+/// An object as it is in the store: its form in the version of the request, without conversion losses on the way back.
+#[derive(Clone)]
+pub(crate) struct Current {
+    pub(crate) object: Arc<Object>,
+    /// In the version of the request, with its resource version.
+    pub(crate) value: Arc<Value>,
+}
+
+/// The writing side of the API.
+pub(crate) struct Storage {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) admission: Chain,
+    pub(crate) services: Arc<Services>,
+    pub(crate) ids: Ids,
+}
+
+impl Storage {
+    /// An object, with every write that was acknowledged before this call.
+    ///
+    /// # Errors
+    ///
+    /// 404 when it is not there.
+    pub(crate) async fn get(&self, scope: &Scope<'_>, name: &str) -> Result<Arc<Object>, Status> {
+        self.cache.catch_up().await.map_err(failure::read)?;
+        self.cached(scope, name)
+    }
+
+    /// An object, as the cache has it.
+    pub(crate) fn cached(&self, scope: &Scope<'_>, name: &str) -> Result<Arc<Object>, Status> {
+        let collection = self.cache.collection(scope.resource).ok_or_else(Status::no_such_path)?;
+        let key = scope.resource.store_key(Some(scope.namespace), name);
+        collection.get(&key).ok_or_else(|| Status::not_found(scope.resource, name))
+    }
+
+    async fn current(&self, scope: &Scope<'_>, name: &str) -> Result<Current, Status> {
+        Ok(current(scope.resource, self.get(scope, name).await?))
+    }
+
+    /// What was there instead, when a write did not happen.
+    fn instead(&self, scope: &Scope<'_>, name: &str, found: Option<KeyValue>) -> Result<Current, Status> {
+        let kv = found.ok_or_else(|| Status::not_found(scope.resource, name))?;
+        let object = Object::from_stored(kv.key.as_str().into(), &kv.value, kv.mod_revision.0);
+        let object = object.ok_or_else(|| Status::internal(format!("{} is not JSON", kv.key)))?;
+        Ok(current(scope.resource, Arc::new(object)))
+    }
+
+    /// Writes an object in the version of the request; on a dry run, does everything but that.
+    async fn put(
+        &self,
+        scope: &Scope<'_>,
+        name: &str,
+        value: Value,
+        expected: Expected,
+    ) -> Result<Arc<Object>, StoreError> {
+        let key = scope.resource.store_key(Some(scope.namespace), name);
+        let stored = stored(scope.resource, value);
+        let revision = if scope.dry_run {
+            match expected {
+                Expected::Absent => 0,
+                Expected::Revision(revision) => revision.0,
+            }
+        } else {
+            let life = (scope.resource.plural == "events").then_some(EVENT_LIFE);
+            let revision = self.store.put(&key, stored.clone(), expected, life).await?.0;
+            self.visible(revision).await;
+            revision
+        };
+        let object = Object::from_stored(key.into(), &stored, revision);
+        Ok(Arc::new(object.expect("what was serialised here is an object with metadata")))
+    }
+
+    /// Takes an object away at the revision that the decision was made by.
+    async fn remove(&self, key: &str, revision: u64) -> Result<(), StoreError> {
+        let revision = self.store.delete(key, Revision(revision)).await?;
+        self.visible(revision.0).await;
+        Ok(())
+    }
+
+    async fn visible(&self, revision: u64) {
+        if let Err(error) = self.cache.reach(revision, VISIBLE).await {
+            tracing::warn!(%error, "answering a write that the cache does not have yet");
+        }
+    }
+}
+
+fn current(resource: &Resource, object: Arc<Object>) -> Current {
+    Current { value: view(resource, &object), object }
+}
+
+/// The bytes to store: in the stored version, without the resource version, which the store knows.
+fn stored(resource: &Resource, mut value: Value) -> Bytes {
+    if resource.needs_conversion() {
+        convert::to_storage(resource, &mut value);
+    }
+    metadata::remove(&mut value, "resourceVersion");
+    value.to_string().into()
+}

@@ -1,0 +1,11 @@
+//! The API server in process, over a store in memory: what clients see, verb by verb.
+
+mod allocation;
+mod bad_input;
+mod deletion;
+mod harness;
+mod paths;
+mod pods;
+mod reads;
+mod watches;
+mod writes;

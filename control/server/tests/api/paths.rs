@@ -1,0 +1,76 @@
+//! Discovery, OpenAPI, version, health, metrics.
+
+use http::Request;
+use http_body_util::Full;
+use serde_json::json;
+
+use crate::harness::cluster;
+
+#[tokio::test]
+async fn discovery_is_there_in_both_forms() {
+    let cluster = cluster().await;
+    let classic = cluster.get("/apis").await.expect(200);
+    assert_eq!(classic["kind"], "APIGroupList");
+    assert_eq!(cluster.get("/api/v1").await.expect(200)["kind"], "APIResourceList");
+    assert_eq!(cluster.get("/apis/apps").await.expect(200)["kind"], "APIGroup");
+    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+    let answer = cluster.accepting("/apis", accept).await;
+    assert_eq!(answer.expect(200)["kind"], "APIGroupDiscoveryList");
+    assert!(answer.headers["content-type"].to_str().unwrap().contains("as=APIGroupDiscoveryList"));
+    let etag = answer.headers["etag"].clone();
+    let request = Request::get("/apis").header("accept", accept).header("if-none-match", etag);
+    let again = cluster.send(request.body(Full::default()).unwrap()).await;
+    assert_eq!((again.code, again.bytes.len()), (304, 0));
+}
+
+#[tokio::test]
+async fn openapi_is_there() {
+    let cluster = cluster().await;
+    let index = cluster.get("/openapi/v3").await.expect(200);
+    let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap();
+    let document = cluster.get(url).await.expect(200);
+    assert!(document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"].is_object());
+    assert_eq!(cluster.get("/openapi/v2").await.expect(200)["swagger"], "2.0");
+}
+
+#[tokio::test]
+async fn version_is_that_of_the_api() {
+    let cluster = cluster().await;
+    let version = cluster.get("/version").await.expect(200);
+    assert_eq!((&version["major"], &version["minor"]), (&json!("1"), &json!("36")));
+    assert_eq!(version["gitVersion"], "v1.36.0+skep");
+}
+
+#[tokio::test]
+async fn health_is_told_in_short_and_at_length() {
+    let cluster = cluster().await;
+    for path in ["/healthz", "/livez", "/readyz", "/livez/ping"] {
+        let answer = cluster.get(path).await;
+        assert_eq!((answer.code, &answer.bytes[..]), (200, &b"ok"[..]), "{path}");
+    }
+    let verbose = cluster.get("/readyz?verbose&exclude=etcd").await;
+    let text = String::from_utf8_lossy(&verbose.bytes).into_owned();
+    assert!(text.starts_with("[+]ping ok\n[+]etcd excluded: ok\n") && text.ends_with("readyz check passed\n"), "{text}");
+    assert_eq!(cluster.get("/livez/none").await.code, 404);
+}
+
+#[tokio::test]
+async fn metrics_count_requests_and_objects() {
+    let cluster = cluster().await;
+    cluster.config_map("a", json!({})).await;
+    cluster.get("/api/v1/namespaces/default/configmaps/none").await.failure(404, "NotFound");
+    let answer = cluster.get("/metrics").await;
+    let text = String::from_utf8_lossy(&answer.bytes).into_owned();
+    let line = "apiserver_request_total{code=\"404\",group=\"\",resource=\"configmaps\",scope=\"resource\",subresource=\"\",verb=\"GET\",version=\"v1\"} 1";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("apiserver_storage_objects{resource=\"configmaps\"} 1"), "{text}");
+    assert!(text.contains("apiserver_request_duration_seconds_bucket"));
+}
+
+#[tokio::test]
+async fn issuer_documents_are_served() {
+    let cluster = cluster().await;
+    let issuer = cluster.get("/.well-known/openid-configuration").await.expect(200);
+    assert_eq!(issuer["issuer"], "https://kubernetes.default.svc.cluster.local");
+    assert!(cluster.get("/openid/v1/jwks").await.expect(200)["keys"][0]["kid"].is_string());
+}
