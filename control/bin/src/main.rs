@@ -1,3 +1,49 @@
 //! `skep-control`: the control plane's flags, configuration, wiring and signals.
+//!
+//! Nothing is decided here: the crates of `control/` do the work, and this puts them together, either all in one process
+//! (`run`) or one by one.
 
-fn main() {}
+mod alone;
+mod components;
+mod credentials;
+mod flags;
+mod keys;
+mod logging;
+mod metrics;
+mod run;
+mod shutdown;
+mod store;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use flags::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logging::start(&arguments.log, arguments.log_format);
+    // Both TLS libraries in the process ask for a default; everything here uses ring.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match start(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::NodeCredentials(arguments) => credentials::issue(&arguments),
+        Command::Run(arguments) => runtime()?.block_on(run::everything(arguments)),
+        Command::Apiserver(arguments) => runtime()?.block_on(run::api_server(arguments)),
+        Command::Scheduler(arguments) => runtime()?.block_on(alone::scheduler(arguments)),
+        Command::ControllerManager(arguments) => runtime()?.block_on(alone::controllers(arguments)),
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

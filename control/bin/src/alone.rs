@@ -1,0 +1,38 @@
+//! The scheduler or the controllers in a process of their own, as clients of whatever API server a kubeconfig names.
+
+use std::path::Path;
+
+use anyhow::Context;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use skep_controllers::ControllersConfig;
+use skep_scheduler::SchedulerConfig;
+use skep_server::pki::read_text;
+
+use crate::flags::{ControllersArguments, SchedulerArguments};
+use crate::{metrics, shutdown};
+
+async fn client(path: &Path) -> anyhow::Result<Client> {
+    let file = || format!("cannot use the kubeconfig {}", path.display());
+    let kubeconfig = Kubeconfig::read_from(path).with_context(file)?;
+    let config =
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.with_context(file)?;
+    Client::try_from(config).with_context(file)
+}
+
+pub(crate) async fn scheduler(arguments: SchedulerArguments) -> anyhow::Result<()> {
+    let stop = shutdown::on_signals()?;
+    let config = SchedulerConfig::default();
+    metrics::serve(arguments.metrics_listen, config.metrics.clone(), &stop).await?;
+    let client = client(&arguments.kubeconfig).await?;
+    skep_scheduler::run(client, config, stop).await.context("the scheduler failed")
+}
+
+pub(crate) async fn controllers(arguments: ControllersArguments) -> anyhow::Result<()> {
+    let stop = shutdown::on_signals()?;
+    let networks = arguments.cluster_cidr.iter().map(ToString::to_string).collect();
+    let config = ControllersConfig::new(read_text(&arguments.root_ca_file)?, networks);
+    metrics::serve(arguments.metrics_listen, config.metrics.clone(), &stop).await?;
+    let client = client(&arguments.kubeconfig).await?;
+    skep_controllers::run(config, |_| client.clone(), stop).await.context("the controllers failed")
+}

@@ -1,0 +1,45 @@
+//! The scheduler and the controllers as clients of the API server in the same process.
+
+use anyhow::Context;
+use kube::Client;
+use skep_controllers::{ControllersConfig, SHARED_IDENTITY};
+use skep_scheduler::SchedulerConfig;
+use skep_server::user::UserInfo;
+use skep_server::{ApiServer, in_process};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// A client that acts as `user` without leaving the process.
+fn client(server: &ApiServer, user: UserInfo) -> Client {
+    Client::new(in_process::service(server, user), "default")
+}
+
+/// The identity of a controller: upstream's names, to which the bootstrap roles are bound.
+fn identity(name: &str) -> UserInfo {
+    if name == SHARED_IDENTITY {
+        UserInfo::new(format!("system:{name}"), &[])
+    } else {
+        UserInfo::service_account("kube-system", name)
+    }
+}
+
+/// Starts both; the tasks end after `shutdown`, or with the reason why they cannot go on.
+pub(crate) fn start(
+    server: &ApiServer,
+    controllers: ControllersConfig,
+    scheduler: SchedulerConfig,
+    shutdown: &CancellationToken,
+) -> JoinSet<anyhow::Result<()>> {
+    let mut tasks = JoinSet::new();
+    let binding = client(server, UserInfo::new("system:kube-scheduler", &[]));
+    let stop = shutdown.clone();
+    tasks.spawn(async move {
+        skep_scheduler::run(binding, scheduler, stop).await.context("the scheduler failed")
+    });
+    let (server, stop) = (server.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        let clients = |name: &str| client(&server, identity(name));
+        skep_controllers::run(controllers, clients, stop).await.context("the controllers failed")
+    });
+    tasks
+}

@@ -1,0 +1,186 @@
+//! The command line.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::bail;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use skep_server::allocation::Cidr;
+
+/// The control plane of a Skep cluster.
+#[derive(Debug, Parser)]
+#[command(name = "skep-control", version)]
+pub(crate) struct Arguments {
+    /// What to log: a level, or levels by target such as `info,skep_server=debug`.
+    #[arg(long, env = "SKEP_LOG", default_value = "info", global = true)]
+    pub(crate) log: String,
+    /// How to log.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    pub(crate) log_format: LogFormat,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the API server, the scheduler and the controllers in one process.
+    Run(RunArguments),
+    /// Run the API server alone.
+    Apiserver(ServerArguments),
+    /// Run the scheduler alone, as a client of some API server.
+    Scheduler(SchedulerArguments),
+    /// Run the controllers alone, as a client of some API server.
+    ControllerManager(ControllersArguments),
+    /// Issue the certificates and the kubeconfig of one node.
+    NodeCredentials(CredentialsArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) server: ServerArguments,
+    /// Networks of pod addresses, of which every node gets a part; at most one of each family.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.244.0.0/16")]
+    pub(crate) cluster_cidr: Vec<Cidr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServerArguments {
+    /// Where keys, certificates and the embedded store are kept; made if it is not there.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/skep")]
+    pub(crate) data_dir: PathBuf,
+    /// Where the API is served.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:6443")]
+    pub(crate) listen: SocketAddr,
+    /// Where nodes and pods reach the API; the listening address if that is one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) advertise_address: Option<IpAddr>,
+    /// Networks of service addresses; at most one of each family.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.96.0.0/16")]
+    pub(crate) service_cidr: Vec<Cidr>,
+    /// A further name or address for the serving certificate; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tls_san: Vec<String>,
+    /// Keep the state in this etcd instead of the embedded store.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub(crate) etcd_endpoints: Vec<String>,
+    /// The authority of etcd's certificates.
+    #[arg(long, value_name = "FILE", requires = "etcd_endpoints")]
+    pub(crate) etcd_ca: Option<PathBuf>,
+    /// The certificate that etcd is shown.
+    #[arg(long, value_name = "FILE", requires = "etcd_key")]
+    pub(crate) etcd_certificate: Option<PathBuf>,
+    /// The key of that certificate.
+    #[arg(long, value_name = "FILE", requires = "etcd_certificate")]
+    pub(crate) etcd_key: Option<PathBuf>,
+    /// A file of tokens that never expire: `token,user,uid[,"group,..."]` per line.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_auth_file: Option<PathBuf>,
+    /// Serve metrics without TLS here, too (`/metrics`, `/healthz`).
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+}
+
+impl ServerArguments {
+    /// Where others reach the API.
+    pub(crate) fn advertised(&self) -> anyhow::Result<IpAddr> {
+        let address = self.advertise_address.unwrap_or(self.listen.ip());
+        if address.is_unspecified() {
+            bail!("say where nodes reach the API: --advertise-address ADDRESS");
+        }
+        Ok(address)
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchedulerArguments {
+    /// How to reach the API.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: PathBuf,
+    /// Serve metrics here (`/metrics`, `/healthz`).
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ControllersArguments {
+    /// How to reach the API; all controllers act under this one identity.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: PathBuf,
+    /// The authority that every namespace publishes to its pods.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root_ca_file: PathBuf,
+    /// Networks of pod addresses, of which every node gets a part; at most one of each family.
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.244.0.0/16")]
+    pub(crate) cluster_cidr: Vec<Cidr>,
+    /// Serve metrics here (`/metrics`, `/healthz`).
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics_listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CredentialsArguments {
+    /// The data directory of a control plane that has run.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/skep")]
+    pub(crate) data_dir: PathBuf,
+    /// The node's name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: String,
+    /// An address of the node; may be given several times.
+    #[arg(long, value_name = "ADDRESS", required = true)]
+    pub(crate) ip: Vec<IpAddr>,
+    /// Where the files go; made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Where the node reaches the API, such as `https://192.0.2.1:6443`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn server(arguments: &[&str]) -> ServerArguments {
+        let all = ["skep-control", "apiserver"].iter().chain(arguments);
+        match Arguments::try_parse_from(all).unwrap().command {
+            Command::Apiserver(server) => server,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn advertised_address_is_the_listening_one_unless_that_is_any() {
+        assert!(server(&[]).advertised().is_err());
+        assert_eq!(server(&["--listen", "192.0.2.1:6443"]).advertised().unwrap().to_string(), "192.0.2.1");
+        let both = server(&["--listen", "192.0.2.1:6443", "--advertise-address", "2001:db8::1"]);
+        assert_eq!(both.advertised().unwrap().to_string(), "2001:db8::1");
+    }
+
+    #[test]
+    fn networks_are_checked_on_the_command_line() {
+        assert_eq!(server(&["--service-cidr", "10.96.0.0/16,fd96::/112"]).service_cidr.len(), 2);
+        for bad in ["10.96.0.0", "x/16", "10.96.0.0/33"] {
+            assert!(
+                Arguments::try_parse_from(["skep-control", "apiserver", "--service-cidr", bad]).is_err(),
+                "{bad}"
+            );
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Keys and certificates of this control plane: opened at start, renewed while it runs.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use skep_server::gate::GateConfig;
+use skep_server::pki::{Pki, ServingNames, create_private_dir, read_text};
+use skep_server::streams::NodeClient;
+use skep_server::tls::TlsKeys;
+use skep_server::tokens::Keys;
+use tokio_util::sync::CancellationToken;
+
+use crate::flags::ServerArguments;
+use crate::shutdown;
+
+/// How often certificates are looked at.
+const CHECK: Duration = Duration::from_secs(12 * 3600);
+
+/// What was made of the files, and what follows them when they change.
+pub(crate) struct OpenKeys {
+    pki: Pki,
+    pub(crate) listener: TlsKeys,
+    nodes: NodeClient,
+    kubeconfig: PathBuf,
+    url: String,
+}
+
+impl OpenKeys {
+    /// Opens the keys below the data directory, making whatever is missing.
+    pub(crate) fn open(arguments: &ServerArguments) -> anyhow::Result<Self> {
+        create_private_dir(&arguments.data_dir).context("the data directory is not usable")?;
+        let advertised = arguments.advertised()?;
+        let mut names = ServingNames { addresses: vec![advertised], ..ServingNames::default() };
+        names.addresses.extend(arguments.service_cidr.iter().map(|network| network.nth(1)));
+        if !arguments.listen.ip().is_unspecified() {
+            names.addresses.push(arguments.listen.ip());
+        }
+        for name in &arguments.tls_san {
+            match name.parse() {
+                Ok(address) => names.addresses.push(address),
+                Err(_) => names.dns.push(name.clone()),
+            }
+        }
+        let pki = Pki::open(&arguments.data_dir.join("pki"), names, SystemTime::now())?;
+        let authority = pki.ca_pem()?;
+        let port = arguments.listen.port();
+        let keys = Self {
+            listener: TlsKeys::new(&pki.serving()?, &authority)?,
+            nodes: NodeClient::new(&authority, &pki.kubelet_client()?)?,
+            kubeconfig: arguments.data_dir.join("admin.kubeconfig"),
+            url: format!("https://{}", std::net::SocketAddr::new(advertised, port)),
+            pki,
+        };
+        Ok(keys)
+    }
+
+    /// The gate that these keys make.
+    pub(crate) fn gate(&self, token_file: Option<&Path>) -> anyhow::Result<GateConfig> {
+        let keys = Keys::from_pem(&self.pki.token_key_pem()?, &self.pki.further_token_keys_pem()?)?;
+        let mut gate = GateConfig::new(keys, self.nodes.clone());
+        if let Some(path) = token_file {
+            gate.static_tokens = skep_server::authn::StaticTokens::parse(&read_text(path)?, path)?;
+        }
+        Ok(gate)
+    }
+
+    /// The certificate of the cluster's authority.
+    pub(crate) fn authority(&self) -> anyhow::Result<String> {
+        Ok(self.pki.ca_pem()?)
+    }
+
+    /// Writes the administrator's kubeconfig.
+    pub(crate) fn write_kubeconfig(&self) -> anyhow::Result<&Path> {
+        self.pki.write_admin_kubeconfig(&self.kubeconfig, &self.url)?;
+        Ok(&self.kubeconfig)
+    }
+
+    /// Renews what is about to expire, and reads all keys again on SIGHUP, until shutdown.
+    pub(crate) async fn keep_fresh(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let mut hang_ups = shutdown::hang_ups()?;
+        let mut checks = tokio::time::interval(CHECK);
+        checks.tick().await;
+        loop {
+            let asked = tokio::select! {
+                _ = checks.tick() => false,
+                _ = hang_ups.recv() => true,
+                () = shutdown.cancelled() => return Ok(()),
+            };
+            // The former keys work on, so that there is time to find out.
+            match self.refresh(asked) {
+                Ok(true) => tracing::info!("using renewed keys"),
+                Ok(false) => {}
+                Err(error) => tracing::error!(error = format!("{error:#}"), "cannot renew keys"),
+            }
+        }
+    }
+
+    fn refresh(&self, asked: bool) -> anyhow::Result<bool> {
+        let changed = self.pki.refresh(SystemTime::now())?;
+        if !changed && !asked {
+            return Ok(false);
+        }
+        let authority = self.pki.ca_pem()?;
+        self.listener.reload(&self.pki.serving()?, &authority)?;
+        self.nodes.reload(&authority, &self.pki.kubelet_client()?)?;
+        self.write_kubeconfig()?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,92 @@
+//! The API server, with or without the components beside it.
+//!
+//! Start: keys, port, store, server, components; what fails first is what the operator reads. Stop: components, watches,
+//! requests, store.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use prometheus::Registry;
+use skep_controllers::ControllersConfig;
+use skep_scheduler::SchedulerConfig;
+use skep_server::tls::{Limits, Listener};
+use skep_server::{ApiServer, ServerConfig};
+use skep_store::Store;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::flags::{RunArguments, ServerArguments};
+use crate::keys::OpenKeys;
+use crate::{components, metrics, shutdown, store};
+
+pub(crate) async fn everything(arguments: RunArguments) -> anyhow::Result<()> {
+    let stop = shutdown::on_signals()?;
+    let running = Running::start(&arguments.server, &stop).await?;
+    let networks = arguments.cluster_cidr.iter().map(ToString::to_string).collect();
+    let mut controllers = ControllersConfig::new(running.authority.clone(), networks);
+    controllers.metrics = running.metrics.clone();
+    let scheduler = SchedulerConfig { metrics: running.metrics.clone(), ..SchedulerConfig::default() };
+    let tasks = components::start(&running.server, controllers, scheduler, &stop);
+    running.until_stopped(tasks, stop).await
+}
+
+pub(crate) async fn api_server(arguments: ServerArguments) -> anyhow::Result<()> {
+    let stop = shutdown::on_signals()?;
+    let running = Running::start(&arguments, &stop).await?;
+    running.until_stopped(JoinSet::new(), stop).await
+}
+
+/// An API server that takes requests.
+struct Running {
+    server: ApiServer,
+    store: Arc<dyn Store>,
+    metrics: Registry,
+    authority: String,
+    listener: JoinHandle<()>,
+    close: CancellationToken,
+    keys: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    async fn start(arguments: &ServerArguments, stop: &CancellationToken) -> anyhow::Result<Self> {
+        let keys = OpenKeys::open(arguments)?;
+        let listener = Listener::bind(arguments.listen, keys.listener.clone(), Limits::default()).await?;
+        let metrics = Registry::new();
+        metrics::serve(arguments.metrics_listen, metrics.clone(), stop).await?;
+        let store = store::open(arguments, &metrics).await?;
+        let gate = keys.gate(arguments.token_auth_file.as_deref())?;
+        let mut config = ServerConfig::new(gate, arguments.advertised()?, arguments.service_cidr.clone());
+        config.advertise_port = listener.address().context("the listening address is unknown")?.port();
+        config.metrics = metrics.clone();
+        let server =
+            ApiServer::new(Arc::clone(&store), config).await.context("cannot start the API server")?;
+        let close = CancellationToken::new();
+        let listener = tokio::spawn(listener.serve(server.service(), close.clone()));
+        let kubeconfig = keys.write_kubeconfig()?;
+        tracing::info!(listen = %arguments.listen, kubeconfig = %kubeconfig.display(), "serving the API");
+        let authority = keys.authority()?;
+        let keys = tokio::spawn(keys.keep_fresh(stop.clone()));
+        Ok(Self { server, store, metrics, authority, listener, close, keys })
+    }
+
+    /// Runs until `stop`, or until a task fails; then ends everything in order.
+    async fn until_stopped(
+        self,
+        mut tasks: JoinSet<anyhow::Result<()>>,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let outcome = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            Some(ended) = tasks.join_next() => ended.context("a component panicked").and_then(|result| result),
+        };
+        stop.cancel();
+        while tasks.join_next().await.is_some() {}
+        self.server.shut_down();
+        self.close.cancel();
+        let listened = self.listener.await.context("the listener panicked");
+        let renewed = self.keys.await.context("the renewal of keys panicked").and_then(|result| result);
+        drop(self.server);
+        drop(self.store);
+        outcome.and(listened).and(renewed)
+    }
+}
