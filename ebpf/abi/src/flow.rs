@@ -77,6 +77,22 @@ pub struct FlowKey {
     pub reserved: [u8; 3],
 }
 
+impl FlowKey {
+    /// A key, its bytes put together as words: left to itself the compiler writes the last four bytes at odd places, which
+    /// the verifier refuses on the stack ("misaligned stack access off 0+0+-43 size 2", Linux 6.18).
+    #[inline(always)]
+    pub const fn new(pair: [u32; 2], source_port: Be16, destination_port: Be16, protocol: u8) -> Self {
+        let ports = [source_port.raw().to_ne_bytes(), destination_port.raw().to_ne_bytes()];
+        let ports = u32::from_ne_bytes([ports[0][0], ports[0][1], ports[1][0], ports[1][1]]);
+        let words = [pair[0], pair[1], ports, u32::from_ne_bytes([protocol, 0, 0, 0])];
+        // SAFETY: both are 16 bytes without padding (asserted below), and every bit pattern is a valid key.
+        #[allow(unsafe_code)]
+        unsafe {
+            core::mem::transmute::<[u32; 4], Self>(words)
+        }
+    }
+}
+
 /// How it leaves, and what is known about the connection. `A` is [`V4`] or [`V6`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C)]

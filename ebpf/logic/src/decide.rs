@@ -1,0 +1,248 @@
+//! What becomes of one packet. Owns the order of look-ups and the outcomes; making a flow is [`crate::establish`], its
+//! upkeep is [`crate::maintain`], doing what the outcome says is the programs' part.
+//!
+//! A packet of a known flow costs one look-up of the flow and one of its backend's state. Only when there is no flow is
+//! the service table asked. Packets from the uplink are first held against the filter of frontends, so that what is
+//! for no service passes at the cost of one array look-up.
+
+use skep_abi::backend::{BackendState, STATE_ACTIVE, STATE_GONE};
+use skep_abi::config::Config;
+use skep_abi::counters::Reason;
+use skep_abi::flow::{EGRESS_UNRESOLVED, FLOW_REPLY, Flow, FlowKey, STATE_CLOSING, STATE_ESTABLISHED};
+use skep_abi::service::{SCOPE_EXTERNAL, SCOPE_INTERNAL};
+use skep_abi::{Be16, TCP};
+
+use crate::establish::{self, Established};
+use crate::family::Family;
+use crate::maintain::{self, Upkeep};
+use crate::parse::{Packet, RST};
+use crate::tables::{ServiceEvent, Tables};
+use crate::track;
+
+/// Where the packet is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// XDP on the uplink.
+    XdpUplink,
+    /// TC ingress on the uplink.
+    TcUplinkIn,
+    /// TC egress on the uplink.
+    TcUplinkOut,
+    /// TC ingress on a pod's veth.
+    TcFromPod,
+}
+
+impl Hook {
+    /// Which frontends count here.
+    #[inline(always)]
+    pub const fn scope(self) -> u8 {
+        match self {
+            Self::XdpUplink | Self::TcUplinkIn => SCOPE_EXTERNAL,
+            Self::TcUplinkOut | Self::TcFromPod => SCOPE_INTERNAL,
+        }
+    }
+}
+
+/// One packet on its way through the decision. Passed on by reference, since a function of the kernel's virtual machine
+/// takes five arguments at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a, A> {
+    /// This node's settings.
+    pub config: &'a Config,
+    /// What the packet is known by.
+    pub key: FlowKey,
+    /// The packet.
+    pub packet: &'a Packet<A>,
+    /// Where it was met.
+    pub hook: Hook,
+    /// Now, in ticks.
+    pub now: u32,
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<R> {
+    /// It is to be left alone.
+    Pass,
+    /// It belongs to a flow, and this is what was done with it.
+    Carried(R),
+    /// It is to be answered with a refusal, counted under this reason.
+    Reject(Reason),
+    /// It is to be dropped, counted under this reason.
+    Drop(Reason),
+}
+
+/// What a look-up of the flow came to.
+enum Known<R> {
+    Carried(R),
+    /// Its upkeep is due first.
+    Due,
+    /// It must not be used: choose again.
+    Stale,
+    /// Its backend is gone.
+    Gone,
+    /// Another flow has its key.
+    Collision,
+}
+
+/// Ticks after which a flow is checked again: 2^26 ns * 15, about a second.
+const CHECK_TICKS: u32 = 15;
+
+/// The key that `packet` is known by.
+#[inline(always)]
+pub fn key<F: Family>(config: &Config, packet: &Packet<F::Address>) -> FlowKey {
+    let pair = F::pair(config.seed, &packet.network.source, &packet.network.destination);
+    FlowKey::new(pair, packet.source_port, packet.destination_port, packet.network.protocol)
+}
+
+/// Decides about `packet`. When it belongs to a flow, or makes one, `carry` is called with that flow to do what it says:
+/// in place, since a copy of it would be too much for a stack of the kernel's virtual machine, and too slow.
+#[inline(always)]
+pub fn decide<F: Family, T: Tables<F>, R>(
+    tables: &T,
+    packet: &Packet<F::Address>,
+    hook: Hook,
+    carry: impl Fn(&Flow<F::Address>) -> R,
+) -> Outcome<R> {
+    let Some(config) = tables.config() else { return Outcome::Pass };
+    let frontend = is_candidate::<F, T>(tables, packet, hook);
+    if matches!(hook, Hook::XdpUplink) && !frontend && !is_translated_port(config, packet.destination_port) {
+        return Outcome::Pass;
+    }
+    let question = Question { config, key: key::<F>(config, packet), packet, hook, now: tables.now() };
+    let mut prepared = false;
+    loop {
+        let known = known::<F, T, R>(tables, &question, &carry);
+        match known {
+            Some(Known::Carried(result)) => return Outcome::Carried(result),
+            Some(Known::Gone) => return refuse(packet, Reason::BackendGone),
+            Some(Known::Collision) => return Outcome::Drop(Reason::FlowCollision),
+            Some(Known::Due | Known::Stale) | None => {}
+        }
+        // Made, or kept up: found the second time.
+        if prepared {
+            return Outcome::Drop(Reason::FlowTableFull);
+        }
+        prepared = true;
+        if matches!(known, Some(Known::Due)) {
+            match maintain::maintain::<F, T>(tables, &question) {
+                Upkeep::Done => {}
+                Upkeep::Unroutable => return Outcome::Drop(Reason::NoRoute),
+                Upkeep::Lost => return refuse(packet, Reason::NoFlow),
+            }
+        } else {
+            if !frontend {
+                return Outcome::Pass;
+            }
+            match establish::establish::<F, T>(tables, &question) {
+                Established::DONE => {}
+                Established::NOT_A_SERVICE => return Outcome::Pass,
+                other => {
+                    let reason = other.reason();
+                    return if other.is_refusal() { refuse(packet, reason) } else { Outcome::Drop(reason) };
+                }
+            }
+        }
+    }
+}
+
+/// Whether the packet may be for a frontend.
+#[inline(always)]
+fn is_candidate<F: Family, T: Tables<F>>(tables: &T, packet: &Packet<F::Address>, hook: Hook) -> bool {
+    match hook {
+        Hook::XdpUplink | Hook::TcUplinkIn => {
+            let bit = F::front(&packet.network.destination, packet.destination_port, packet.network.protocol);
+            tables.front(bit)
+        }
+        Hook::TcUplinkOut | Hook::TcFromPod => true,
+    }
+}
+
+/// Whether replies to translated sources come to this port.
+#[inline(always)]
+fn is_translated_port(config: &Config, port: Be16) -> bool {
+    port.get() >= config.snat_first.get() && port.get() <= config.snat_last.get()
+}
+
+/// A reset is never answered with a reset (RFC 9293 section 3.10.7.1).
+#[inline(always)]
+fn refuse<A, R>(packet: &Packet<A>, reason: Reason) -> Outcome<R> {
+    if packet.flags & RST != 0 { Outcome::Drop(reason) } else { Outcome::Reject(reason) }
+}
+
+#[inline(always)]
+fn known<F: Family, T: Tables<F>, R>(
+    tables: &T,
+    question: &Question<'_, F::Address>,
+    carry: &impl Fn(&Flow<F::Address>) -> R,
+) -> Option<Known<R>> {
+    let Question { config, key, packet, now, .. } = question;
+    tables.flow(
+        key,
+        #[inline(always)]
+        |flow| {
+            if flow.source != packet.network.source || flow.destination != packet.network.destination {
+                return Known::Collision;
+            }
+            match usable(tables.backend_state(flow.backend), flow, packet) {
+                Usable::Yes => {}
+                Usable::Again => return Known::Stale,
+                Usable::No => return Known::Gone,
+            }
+            let since = now.wrapping_sub(flow.checked);
+            if flow.epoch != config.epoch || since > CHECK_TICKS || flow.egress == EGRESS_UNRESOLVED {
+                return Known::Due;
+            }
+            advance(flow, packet, *now);
+            tables.count_service(flow.service, ServiceEvent::Packet(packet.network.length));
+            Known::Carried(carry(flow))
+        },
+    )
+}
+
+/// Whether a flow's backend may still be used by this packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Usable {
+    Yes,
+    Again,
+    No,
+}
+
+/// The table of [`skep_abi::backend`], and connections that are opened anew.
+#[inline(always)]
+fn usable<A>(state: Option<BackendState>, flow: &Flow<A>, packet: &Packet<A>) -> Usable {
+    let state = match state {
+        Some(state) if state.generation == flow.generation => state.state,
+        _ => STATE_GONE,
+    };
+    let active = state == STATE_ACTIVE;
+    if flow.flags & FLOW_REPLY != 0 {
+        // Whoever has the address now, it is not the backend: its packets are its own.
+        return if state == STATE_GONE { Usable::Again } else { Usable::Yes };
+    }
+    if packet.network.protocol != TCP {
+        return if active { Usable::Yes } else { Usable::Again };
+    }
+    if track::opens(packet.flags) && (flow.state >= STATE_CLOSING || !active) {
+        return Usable::Again;
+    }
+    if state == STATE_GONE { Usable::No } else { Usable::Yes }
+}
+
+/// Writes down that the packet was seen.
+#[inline(always)]
+fn advance<A>(flow: &mut Flow<A>, packet: &Packet<A>, now: u32) {
+    flow.last_seen = now;
+    flow.packets = flow.packets.wrapping_add(1);
+    flow.bytes = flow.bytes.wrapping_add(u64::from(packet.network.length));
+    let state = if packet.network.protocol == TCP {
+        track::tcp(flow.state, packet.flags)
+    } else if flow.flags & FLOW_REPLY != 0 {
+        STATE_ESTABLISHED
+    } else {
+        flow.state
+    };
+    if state != flow.state {
+        flow.state = state;
+    }
+}

@@ -1,0 +1,280 @@
+//! What differs between IPv4 and IPv6. Owns the network header's layout; the transport is [`crate::parse`]'s.
+
+use skep_abi::config::Config;
+use skep_abi::fronts::{Bit, bit_v4, bit_v6};
+use skep_abi::{Be16, Plain, V4, V6};
+
+use crate::bytes::Bytes;
+use crate::parse::{Network, Skip};
+
+/// An address family.
+pub trait Family: 'static {
+    /// Address in network byte order.
+    type Address: Plain + Default + PartialEq + Eq + core::fmt::Debug + core::hash::Hash + 'static;
+    /// EtherType, in the machine's order.
+    const ETHERTYPE: u16;
+    /// IANA protocol number of the family's ICMP.
+    const ICMP: u8;
+    /// Length of the network header without options.
+    const HEADER: usize;
+    /// Whether this is IPv4.
+    const IS_V4: bool;
+
+    /// Reads the network header at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// Why the packet is not for us to look at.
+    fn network<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Result<Network<Self::Address>, Skip>;
+    /// [`skep_abi::flow::FlowKey::pair`].
+    fn pair(seed: u64, source: &Self::Address, destination: &Self::Address) -> [u32; 2];
+    /// Place in the filter of frontends.
+    fn front(address: &Self::Address, port: Be16, protocol: u8) -> Bit;
+    /// This node's address, the source of translated packets.
+    fn node(config: &Config) -> Self::Address;
+    /// A backend's address from the field that both families share.
+    fn backend(address: &V6) -> Self::Address;
+    /// Sum of the address' 32-bit words, for checksums.
+    fn sum(address: &Self::Address) -> u64;
+    /// Whether the address is all zeroes.
+    fn is_unspecified(address: &Self::Address) -> bool;
+    /// The address as 16-bit words in packet order; the second half of them is zero for IPv4's two.
+    fn words(address: &Self::Address) -> [u16; 8];
+}
+
+/// IPv4.
+pub enum Ipv4 {}
+/// IPv6.
+pub enum Ipv6 {}
+
+/// IPv4 header without options (RFC 791).
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Ipv4Header {
+    version_length: u8,
+    service: u8,
+    total_length: Be16,
+    id: Be16,
+    fragment: Be16,
+    ttl: u8,
+    protocol: u8,
+    checksum: Be16,
+    source: V4,
+    destination: V4,
+}
+
+/// IPv6 header (RFC 8200).
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Ipv6Header {
+    version: u8,
+    flow: [u8; 3],
+    payload_length: Be16,
+    next: u8,
+    hop_limit: u8,
+    source: V6,
+    destination: V6,
+}
+
+/// The start of every IPv6 extension header that is walked, and of the fragment header.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Extension {
+    next: u8,
+    length: u8,
+    fragment: Be16,
+}
+
+// SAFETY: `repr(C)` over integers and arrays of them, without padding (sizes asserted below).
+unsafe impl Plain for Ipv4Header {}
+// SAFETY: as above.
+unsafe impl Plain for Ipv6Header {}
+// SAFETY: as above.
+unsafe impl Plain for Extension {}
+const _: () = {
+    assert!(size_of::<Ipv4Header>() == 20);
+    assert!(size_of::<Ipv6Header>() == 40);
+    assert!(size_of::<Extension>() == 4);
+};
+
+/// More fragments, or a fragment offset (RFC 791).
+const FRAGMENT_V4: u16 = 0x3fff;
+/// More fragments, or a fragment offset (RFC 8200 section 4.5).
+const FRAGMENT_V6: u16 = 0xfff9;
+/// Extension headers walked before giving up.
+const MAX_EXTENSIONS: usize = 4;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION: u8 = 60;
+
+impl Family for Ipv4 {
+    type Address = V4;
+    const ETHERTYPE: u16 = 0x0800;
+    const ICMP: u8 = 1;
+    const HEADER: usize = 20;
+    const IS_V4: bool = true;
+
+    #[inline(always)]
+    fn network<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Result<Network<V4>, Skip> {
+        let header: Ipv4Header = bytes.load(offset).ok_or(Skip::Malformed)?;
+        let length = usize::from(header.version_length & 0x0f) * 4;
+        let total = header.total_length.get();
+        if header.version_length >> 4 != 4 || length < 20 || usize::from(total) < length {
+            return Err(Skip::Malformed);
+        }
+        if header.fragment.get() & FRAGMENT_V4 != 0 {
+            return Err(Skip::Fragment);
+        }
+        Ok(Network {
+            source: header.source,
+            destination: header.destination,
+            protocol: header.protocol,
+            hops: header.ttl,
+            length: u32::from(total),
+            header_length: length as u32,
+        })
+    }
+
+    #[inline(always)]
+    fn pair(_seed: u64, source: &V4, destination: &V4) -> [u32; 2] {
+        skep_abi::flow::pair_v4(*source, *destination)
+    }
+
+    #[inline(always)]
+    fn front(address: &V4, port: Be16, protocol: u8) -> Bit {
+        bit_v4(*address, port, protocol)
+    }
+
+    #[inline(always)]
+    fn node(config: &Config) -> V4 {
+        config.node_v4
+    }
+
+    #[inline(always)]
+    fn backend(address: &V6) -> V4 {
+        address.first()
+    }
+
+    #[inline(always)]
+    fn sum(address: &V4) -> u64 {
+        u64::from(address.0)
+    }
+
+    #[inline(always)]
+    fn is_unspecified(address: &V4) -> bool {
+        address.0 == 0
+    }
+
+    #[inline(always)]
+    fn words(address: &V4) -> [u16; 8] {
+        [address.0 as u16, (address.0 >> 16) as u16, 0, 0, 0, 0, 0, 0]
+    }
+}
+
+impl Family for Ipv6 {
+    type Address = V6;
+    const ETHERTYPE: u16 = 0x86dd;
+    const ICMP: u8 = 58;
+    const HEADER: usize = 40;
+    const IS_V4: bool = false;
+
+    #[inline(always)]
+    fn network<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Result<Network<V6>, Skip> {
+        let header: Ipv6Header = bytes.load(offset).ok_or(Skip::Malformed)?;
+        if header.version >> 4 != 6 {
+            return Err(Skip::Malformed);
+        }
+        let (protocol, extensions) =
+            if is_extension(header.next) { walk(bytes, offset + 40, header.next)? } else { (header.next, 0) };
+        let length = 40 + u32::from(header.payload_length.get());
+        let header_length = 40 + extensions as u32;
+        if length < header_length {
+            return Err(Skip::Malformed);
+        }
+        Ok(Network {
+            source: header.source,
+            destination: header.destination,
+            protocol,
+            hops: header.hop_limit,
+            length,
+            header_length,
+        })
+    }
+
+    #[inline(always)]
+    fn pair(seed: u64, source: &V6, destination: &V6) -> [u32; 2] {
+        skep_abi::flow::pair_v6(seed, *source, *destination)
+    }
+
+    #[inline(always)]
+    fn front(address: &V6, port: Be16, protocol: u8) -> Bit {
+        bit_v6(*address, port, protocol)
+    }
+
+    #[inline(always)]
+    fn node(config: &Config) -> V6 {
+        config.node_v6
+    }
+
+    #[inline(always)]
+    fn backend(address: &V6) -> V6 {
+        *address
+    }
+
+    #[inline(always)]
+    fn sum(address: &V6) -> u64 {
+        let [a, b, c, d] = address.0;
+        u64::from(a) + u64::from(b) + u64::from(c) + u64::from(d)
+    }
+
+    #[inline(always)]
+    fn is_unspecified(address: &V6) -> bool {
+        let [a, b, c, d] = address.0;
+        a | b | c | d == 0
+    }
+
+    #[inline(always)]
+    fn words(address: &V6) -> [u16; 8] {
+        let [a, b, c, d] = address.0;
+        [
+            a as u16,
+            (a >> 16) as u16,
+            b as u16,
+            (b >> 16) as u16,
+            c as u16,
+            (c >> 16) as u16,
+            d as u16,
+            (d >> 16) as u16,
+        ]
+    }
+}
+
+#[inline(always)]
+const fn is_extension(next: u8) -> bool {
+    matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION)
+}
+
+/// Walks extension headers: the transport protocol and the headers' total length.
+#[inline(always)]
+fn walk<B: Bytes + ?Sized>(bytes: &B, start: usize, first: u8) -> Result<(u8, usize), Skip> {
+    let mut next = first;
+    let mut length = 0;
+    for _ in 0..MAX_EXTENSIONS {
+        let header: Extension = bytes.load(start + length).ok_or(Skip::Malformed)?;
+        length += match next {
+            // An "atomic" fragment (RFC 6946) is whole and goes on like any packet.
+            FRAGMENT if header.fragment.get() & FRAGMENT_V6 != 0 => return Err(Skip::Fragment),
+            FRAGMENT => 8,
+            AUTHENTICATION => (usize::from(header.length) + 2) * 4,
+            _ => (usize::from(header.length) + 1) * 8,
+        };
+        next = header.next;
+        if !is_extension(next) {
+            return Ok((next, length));
+        }
+    }
+    Err(Skip::ExtensionHeaders)
+}

@@ -1,0 +1,135 @@
+//! Upkeep of a flow, about once a second while it has packets and whenever the epoch was raised. Owns the resolution of
+//! the next hop and the tie between the two directions' entries; not on the hot path.
+//!
+//! The partner is looked up so that the kernel does not count it as unused: both directions of a connection stay in the
+//! table together even when packets go one way only. A partner that was evicted is put back; when its key belongs to
+//! another connection by then, this flow has lost its place and ends.
+
+use skep_abi::config::Config;
+use skep_abi::counters::Reason;
+use skep_abi::flow::{
+    EGRESS_NEIGHBOUR, EGRESS_POD, EGRESS_POD_SKB, EGRESS_REMOTE, EGRESS_STACK, FLOW_REPLY, Flow, FlowKey,
+};
+use skep_abi::local::LOCAL_XDP_REDIRECT;
+
+use crate::decide::Question;
+use crate::family::Family;
+use crate::tables::{Existing, Route, Tables};
+
+/// What upkeep came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upkeep {
+    /// The flow is in order.
+    Done,
+    /// There is no route.
+    Unroutable,
+    /// The flow's translated tuple belongs to another connection now.
+    Lost,
+}
+
+/// The key of the partner of `flow`, which has `key`.
+#[inline(always)]
+pub fn partner_key<F: Family>(config: &Config, flow: &Flow<F::Address>, key: &FlowKey) -> FlowKey {
+    let pair = F::pair(config.seed, &flow.new_destination, &flow.new_source);
+    FlowKey::new(pair, flow.new_destination_port, flow.new_source_port, key.protocol)
+}
+
+/// Makes the partner of `flow`, which has `key`: the opposite direction, its next hop still to be resolved.
+#[inline(always)]
+pub fn write_partner<F: Family>(flow: &Flow<F::Address>, key: &FlowKey, partner: &mut Flow<F::Address>) {
+    *partner = Flow {
+        source: flow.new_destination,
+        destination: flow.new_source,
+        new_source: flow.destination,
+        new_destination: flow.source,
+        new_source_port: key.destination_port,
+        new_destination_port: key.source_port,
+        backend: flow.backend,
+        generation: flow.generation,
+        service: flow.service,
+        last_seen: flow.last_seen,
+        checked: flow.checked,
+        state: flow.state,
+        flags: flow.flags ^ FLOW_REPLY,
+        ..Flow::default()
+    };
+}
+
+/// Brings the flow of `question` up to date.
+#[inline(never)]
+pub fn maintain<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Address>) -> Upkeep {
+    let Question { config, key, packet, now, .. } = question;
+    let length = packet.network.length;
+    let upkeep = tables.flow(key, |flow| {
+        // Written before anything is inserted: that could evict this very entry, and its memory would be another's.
+        flow.checked = *now;
+        flow.epoch = config.epoch;
+        if !resolve(tables, config, flow, length) {
+            flow.epoch = 0;
+            return Upkeep::Unroutable;
+        }
+        let partner_key = partner_key::<F>(config, flow, key);
+        let ours = tables.flow(&partner_key, |other| {
+            other.new_source == flow.destination
+                && other.new_destination == flow.source
+                && other.new_source_port == key.destination_port
+                && other.new_destination_port == key.source_port
+        });
+        match ours {
+            Some(true) => Upkeep::Done,
+            Some(false) => Upkeep::Lost,
+            None => {
+                let entered = tables.scratch(|scratch| {
+                    write_partner::<F>(flow, key, &mut scratch.partner);
+                    tables.insert_flow(&partner_key, &scratch.partner, Existing::Keep)
+                });
+                if entered != Some(Ok(())) {
+                    return Upkeep::Lost;
+                }
+                tables.count(Reason::FlowRepaired, length);
+                Upkeep::Done
+            }
+        }
+    });
+    // An entry that went away in between is a flow that was lost.
+    let upkeep = upkeep.unwrap_or(Upkeep::Lost);
+    if matches!(upkeep, Upkeep::Lost) {
+        tables.remove_flow(key);
+    }
+    upkeep
+}
+
+/// Finds out where the flow's packets go. Returns whether there is a way.
+#[inline(always)]
+pub(crate) fn resolve<F: Family, T: Tables<F>>(
+    tables: &T,
+    config: &Config,
+    flow: &mut Flow<F::Address>,
+    length: u32,
+) -> bool {
+    if let Some(local) = tables.local(&flow.new_destination) {
+        let redirect = local.flags & LOCAL_XDP_REDIRECT != 0;
+        flow.egress = if redirect { EGRESS_POD } else { EGRESS_POD_SKB };
+        flow.ifindex = local.ifindex;
+        flow.destination_mac = local.pod_mac;
+        flow.source_mac = local.host_mac;
+        return true;
+    }
+    match tables.route(&flow.new_source, &flow.new_destination, length) {
+        Route::Local => flow.egress = EGRESS_STACK,
+        Route::Remote { ifindex, destination_mac, source_mac } => {
+            flow.egress = EGRESS_REMOTE;
+            flow.ifindex = ifindex;
+            flow.destination_mac = destination_mac;
+            flow.source_mac = source_mac;
+        }
+        Route::Neighbour { ifindex } => {
+            flow.egress = EGRESS_NEIGHBOUR;
+            flow.ifindex = if ifindex == 0 { config.uplink } else { ifindex };
+        }
+        Route::None => return false,
+    }
+    let neighbour = flow.egress == EGRESS_NEIGHBOUR;
+    tables.count(if neighbour { Reason::NoNeighbour } else { Reason::HopResolved }, length);
+    true
+}

@@ -1,0 +1,114 @@
+//! What the socket hooks decide: the backend for a socket that asks for a frontend. Owns the choice and what is
+//! remembered; the addresses themselves are read and written by the programs.
+//!
+//! A service without endpoints is left alone here: the packets then meet TC, which refuses them as it would anyone's, so
+//! that the program sees "connection refused" and not "operation not permitted".
+
+use skep_abi::backend::{STATE_ACTIVE, STATE_GONE};
+use skep_abi::counters::Reason;
+use skep_abi::service::{SCOPE_INTERNAL, ServiceKey};
+use skep_abi::socket::{Peer, Pick, SocketKey};
+use skep_abi::Be16;
+
+use crate::choose::{self, Inputs};
+use crate::family::Family;
+use crate::tables::{ServiceEvent, Tables};
+
+/// A socket's address and port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoint<A> {
+    /// Address.
+    pub address: A,
+    /// Port.
+    pub port: Be16,
+}
+
+/// What the socket hooks need beside the tables.
+pub trait Sockets<F: Family>: Tables<F> {
+    /// The socket's cookie.
+    fn cookie(&self) -> u64;
+    /// A number for the network namespace that the socket is in: its client identity for session affinity.
+    fn client(&self) -> u32;
+    /// What a backend stands for.
+    fn peer(&self, key: &SocketKey<F::Address>) -> Option<Peer<F::Address>>;
+    /// Remembers what a backend stands for.
+    fn insert_peer(&self, key: &SocketKey<F::Address>, peer: &Peer<F::Address>);
+    /// The backend that an unconnected socket has for a frontend.
+    fn pick(&self, key: &SocketKey<F::Address>) -> Option<Pick<F::Address>>;
+    /// Remembers the backend that an unconnected socket has for a frontend.
+    fn insert_pick(&self, key: &SocketKey<F::Address>, pick: &Pick<F::Address>);
+}
+
+/// The backend for a socket that connects (`datagram` false) or sends without being connected (`datagram` true) to
+/// `target`; nothing when that is not for a service or there is no endpoint.
+#[inline(always)]
+pub fn outgoing<F: Family, S: Sockets<F>>(
+    sockets: &S,
+    target: &Endpoint<F::Address>,
+    protocol: u8,
+    datagram: bool,
+) -> Option<Endpoint<F::Address>> {
+    sockets.config()?;
+    let frontend =
+        ServiceKey { address: target.address, port: target.port, protocol, scope: SCOPE_INTERNAL };
+    let service = sockets.service(&frontend)?;
+    let cookie = words(sockets.cookie());
+    let pick_key = SocketKey { cookie, address: target.address, port: target.port, protocol, reserved: 0 };
+    let mut moved = false;
+    if datagram {
+        if let Some(pick) = sockets.pick(&pick_key) {
+            let state = sockets.backend_state(pick.backend);
+            if matches!(state, Some(state) if state.generation == pick.generation && state.state == STATE_ACTIVE) {
+                return Some(Endpoint { address: pick.address, port: pick.port });
+            }
+            moved = true;
+        }
+    }
+    let client = sockets.client();
+    let inputs = Inputs { random: sockets.random(), client, tuple: sockets.random() };
+    let Some(position) = choose::position(&service, inputs) else {
+        sockets.count(Reason::SocketNoEndpoints, 0);
+        sockets.count_service(service.id, ServiceEvent::Refused);
+        return None;
+    };
+    let backend = sockets.backend(service.slice.wrapping_add(position))?;
+    let state = sockets.backend_state(backend.id)?;
+    if state.state == STATE_GONE {
+        // Only for an instant during an update: TC translates this one.
+        return None;
+    }
+    let address = F::backend(&backend.address);
+    let peer_key = SocketKey { cookie, address, port: backend.port, protocol, reserved: 0 };
+    sockets.insert_peer(&peer_key, &Peer { address: target.address, port: target.port, reserved: 0 });
+    if datagram {
+        let pick = Pick {
+            address,
+            port: backend.port,
+            reserved: 0,
+            backend: backend.id,
+            generation: state.generation,
+        };
+        sockets.insert_pick(&pick_key, &pick);
+    }
+    sockets.count(if moved { Reason::FlowMoved } else { Reason::SocketTranslated }, 0);
+    sockets.count_service(service.id, ServiceEvent::Connection);
+    Some(Endpoint { address, port: backend.port })
+}
+
+/// The frontend that the socket's program knows `source` as, for `recvmsg` (UDP) and `getpeername`.
+#[inline(always)]
+pub fn incoming<F: Family, S: Sockets<F>>(
+    sockets: &S,
+    source: &Endpoint<F::Address>,
+    protocol: u8,
+) -> Option<Endpoint<F::Address>> {
+    let cookie = words(sockets.cookie());
+    let key = SocketKey { cookie, address: source.address, port: source.port, protocol, reserved: 0 };
+    let peer = sockets.peer(&key)?;
+    Some(Endpoint { address: peer.address, port: peer.port })
+}
+
+
+const fn words(cookie: u64) -> [u32; 2] {
+    [cookie as u32, (cookie >> 32) as u32]
+}

@@ -1,0 +1,113 @@
+//! Where the tables are: the kernel's maps in the programs, ordinary collections in tests. Owns the names of the
+//! operations that decisions need, and nothing else.
+
+use skep_abi::backend::{Backend, BackendState};
+use skep_abi::config::Config;
+use skep_abi::counters::Reason;
+use skep_abi::flow::{Flow, FlowKey};
+use skep_abi::fronts::Bit;
+use skep_abi::local::LocalEndpoint;
+use skep_abi::service::{ServiceKey, ServiceValue};
+
+use crate::family::Family;
+
+/// What the routing table says about the way to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// It is one of this node's own addresses.
+    Local,
+    /// Another machine, reached through this interface with these MAC addresses.
+    Remote {
+        /// Output interface.
+        ifindex: u32,
+        /// Ethernet destination.
+        destination_mac: [u8; 6],
+        /// Ethernet source.
+        source_mac: [u8; 6],
+    },
+    /// Another machine through this interface (0: not known), with the neighbour to be resolved by the kernel.
+    Neighbour {
+        /// Output interface.
+        ifindex: u32,
+    },
+    /// Unreachable, blackhole, prohibited or no route.
+    None,
+}
+
+/// Whether an insertion may replace what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Replace it.
+    Replace,
+    /// Keep it and report [`InsertError::Exists`].
+    Keep,
+}
+
+/// Why an insertion failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsertError {
+    /// The key is taken.
+    Exists,
+    /// The map took no new entry.
+    Failed,
+}
+
+/// What is counted for a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceEvent {
+    /// A translated packet of this many bytes.
+    Packet(u32),
+    /// A new connection.
+    Connection,
+    /// A connection refused for want of a backend.
+    Refused,
+}
+
+/// Scratch memory: what is being made of a connection's two directions.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Scratch<A> {
+    /// The direction that the packet goes.
+    pub flow: Flow<A>,
+    /// The other.
+    pub partner: Flow<A>,
+}
+
+/// The tables of one address family, and what else a decision needs from outside.
+pub trait Tables<F: Family> {
+    /// This node's settings; nothing when there are none of this ABI version.
+    fn config(&self) -> Option<&Config>;
+    /// Now, in ticks ([`skep_abi::flow::TICK_SHIFT`]).
+    fn now(&self) -> u32;
+    /// Fresh random bits.
+    fn random(&self) -> u32;
+    /// The filter's word for external frontends.
+    fn front(&self, bit: Bit) -> bool;
+    /// A frontend.
+    fn service(&self, key: &ServiceKey<F::Address>) -> Option<ServiceValue>;
+    /// A slot of the backend table.
+    fn backend(&self, slot: u32) -> Option<Backend>;
+    /// The state of a backend id.
+    fn backend_state(&self, id: u32) -> Option<BackendState>;
+    /// A pod on this node.
+    fn local(&self, address: &F::Address) -> Option<LocalEndpoint>;
+    /// Works on a flow in place.
+    fn flow<R>(&self, key: &FlowKey, work: impl FnOnce(&mut Flow<F::Address>) -> R) -> Option<R>;
+    /// Works in two flows' worth of scratch memory, which a stack of the kernel's virtual machine is too small for. Not
+    /// to be nested.
+    fn scratch<R>(&self, work: impl FnOnce(&mut Scratch<F::Address>) -> R) -> Option<R>;
+    /// Adds a flow.
+    ///
+    /// # Errors
+    ///
+    /// The key is taken, or the map takes no new entry.
+    fn insert_flow(&self, key: &FlowKey, flow: &Flow<F::Address>, existing: Existing) -> Result<(), InsertError>;
+    /// Removes a flow if it is there.
+    fn remove_flow(&self, key: &FlowKey);
+    /// The way from `source` to `destination` for a packet of `length` bytes.
+    fn route(&self, source: &F::Address, destination: &F::Address, length: u32) -> Route;
+    /// Counts an event of a packet of `bytes` bytes.
+    fn count(&self, reason: Reason, bytes: u32);
+    /// Counts for a service.
+    fn count_service(&self, service: u32, event: ServiceEvent);
+}

@@ -1,0 +1,26 @@
+//! How far a connection has come, as seen in one direction. The table of transitions is at
+//! [`skep_abi::flow::STATE_NEW`].
+
+use skep_abi::flow::{STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED, STATE_NEW};
+
+use crate::parse::{ACK, FIN, RST, SYN};
+
+/// State after a TCP packet with `flags`.
+#[inline(always)]
+pub const fn tcp(state: u8, flags: u8) -> u8 {
+    if flags & RST != 0 {
+        STATE_CLOSED
+    } else if flags & FIN != 0 {
+        if state < STATE_CLOSING { STATE_CLOSING } else { state }
+    } else if state == STATE_NEW && flags & SYN == 0 {
+        STATE_ESTABLISHED
+    } else {
+        state
+    }
+}
+
+/// Whether a TCP packet asks for a connection: SYN, and none of ACK, RST, FIN.
+#[inline(always)]
+pub const fn opens(flags: u8) -> bool {
+    flags & (SYN | ACK | RST | FIN) == SYN
+}

@@ -1,0 +1,271 @@
+//! `skep-logic`'s tables on the kernel's maps and helpers.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::btf_maps::PerCpuArray;
+use aya_ebpf::macros::btf_map;
+use aya_ebpf::helpers::generated::{
+    bpf_fib_lookup, bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_get_socket_cookie, bpf_ktime_get_coarse_ns,
+};
+use skep_abi::ABI_VERSION;
+use skep_abi::backend::{Backend, BackendState};
+use skep_abi::config::Config;
+use skep_abi::counters::Reason;
+use skep_abi::flow::{Flow, FlowKey, TICK_SHIFT};
+use skep_abi::fronts::Bit;
+use skep_abi::local::LocalEndpoint;
+use skep_abi::service::{ServiceKey, ServiceValue};
+use skep_abi::socket::{Peer, Pick, SocketKey};
+use skep_logic::socket::Sockets;
+use skep_logic::tables::{Existing, InsertError, Route, Scratch, ServiceEvent, Tables};
+
+use crate::maps::{BACKEND_STATES, BACKENDS, CONFIG, FRONTS, MapFamily};
+use crate::stats;
+
+/// The tables as seen by one run of a program.
+#[derive(Clone, Copy)]
+pub struct Kernel {
+    /// The program's context.
+    context: *mut c_void,
+    /// Interface that the packet is on; 0 for sockets.
+    ifindex: u32,
+    /// Whether the routing helper is told the packet's length. In TC the kernel knows it better: the packet may be many
+    /// segments in one.
+    tell_length: bool,
+}
+
+impl Kernel {
+    /// For XDP.
+    #[inline(always)]
+    pub const fn xdp(context: *mut c_void, ifindex: u32) -> Self {
+        Self { context, ifindex, tell_length: true }
+    }
+
+    /// For TC.
+    #[inline(always)]
+    pub const fn tc(context: *mut c_void, ifindex: u32) -> Self {
+        Self { context, ifindex, tell_length: false }
+    }
+
+    /// For socket hooks.
+    #[inline(always)]
+    pub const fn socket(context: *mut c_void) -> Self {
+        Self { context, ifindex: 0, tell_length: false }
+    }
+}
+
+/// This node's settings, if they are of this ABI version.
+#[inline(always)]
+pub fn config() -> Option<&'static Config> {
+    let config = CONFIG.get(0)?;
+    if config.version == ABI_VERSION { Some(config) } else { None }
+}
+
+/// Where the routing helper's parameters are put together: the stack takes aligned writes only.
+#[btf_map]
+static FIB: PerCpuArray<Fib, 1> = PerCpuArray::new();
+
+/// Parameters of the routing helper (`struct bpf_fib_lookup` of the kernel's interface).
+#[repr(C)]
+struct Fib {
+    family: u8,
+    protocol: u8,
+    source_port: u16,
+    destination_port: u16,
+    length: u16,
+    ifindex: u32,
+    flow: u32,
+    source: [u32; 4],
+    destination: [u32; 4],
+    vlan: u32,
+    source_mac: [u8; 6],
+    destination_mac: [u8; 6],
+}
+
+const _: () = assert!(size_of::<Fib>() == 64);
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+/// The helper's answers (`BPF_FIB_LKUP_RET_*`).
+const FIB_SUCCESS: i64 = 0;
+const FIB_PROHIBIT: i64 = 3;
+const FIB_NOT_FORWARDED: i64 = 4;
+
+#[inline(always)]
+fn pack(words: [u16; 8]) -> [u32; 4] {
+    let mut packed = [0; 4];
+    let mut at = 0;
+    while at < 4 {
+        packed[at] = words[at * 2] as u32 | (words[at * 2 + 1] as u32) << 16;
+        at += 1;
+    }
+    packed
+}
+
+impl<F: MapFamily> Tables<F> for Kernel {
+    #[inline(always)]
+    fn config(&self) -> Option<&Config> {
+        config()
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u32 {
+        // SAFETY: the helper takes no argument.
+        (unsafe { bpf_ktime_get_coarse_ns() } >> TICK_SHIFT) as u32
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: the helper takes no argument.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn front(&self, bit: Bit) -> bool {
+        FRONTS.get(bit.word).is_some_and(|word| word & bit.mask != 0)
+    }
+
+    #[inline(always)]
+    fn service(&self, key: &ServiceKey<F::Address>) -> Option<ServiceValue> {
+        // SAFETY: entries are replaced, never changed in place, and live until the program ends.
+        unsafe { F::services().get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn backend(&self, slot: u32) -> Option<Backend> {
+        BACKENDS.get(slot).copied()
+    }
+
+    #[inline(always)]
+    fn backend_state(&self, id: u32) -> Option<BackendState> {
+        let word = BACKEND_STATES.get_ptr(id)?;
+        // SAFETY: the pointer is to a live, aligned word; user space stores it whole.
+        Some(BackendState::from_word(unsafe { word.read_volatile() }))
+    }
+
+    #[inline(always)]
+    fn local(&self, address: &F::Address) -> Option<LocalEndpoint> {
+        // SAFETY: entries are replaced, never changed in place, and live until the program ends.
+        unsafe { F::locals().get(address) }.copied()
+    }
+
+    #[inline(always)]
+    fn flow<R>(&self, key: &FlowKey, work: impl FnOnce(&mut Flow<F::Address>) -> R) -> Option<R> {
+        let flow = F::flows().get_ptr_mut(key)?;
+        // SAFETY: the memory of the entry lives as long as the map. Other processors may write the same plain integers;
+        // packets of one flow are mostly handled by one processor, and a lost update costs a count or a time stamp.
+        Some(work(unsafe { &mut *flow }))
+    }
+
+    #[inline(always)]
+    fn scratch<R>(&self, work: impl FnOnce(&mut Scratch<F::Address>) -> R) -> Option<R> {
+        let scratch = F::scratch().get_ptr_mut(0)?;
+        // SAFETY: the pointer is to this processor's live entry. XDP and TC programs run with bottom halves disabled, so
+        // that no other one comes in between, and the decision does not nest its use.
+        Some(work(unsafe { &mut *scratch }))
+    }
+
+    #[inline(always)]
+    fn insert_flow(&self, key: &FlowKey, flow: &Flow<F::Address>, existing: Existing) -> Result<(), InsertError> {
+        const EEXIST: i32 = -17;
+        let flags = match existing {
+            Existing::Replace => BPF_ANY,
+            Existing::Keep => BPF_NOEXIST,
+        };
+        F::flows().insert(key, flow, u64::from(flags)).map_err(|error| match error {
+            EEXIST => InsertError::Exists,
+            _ => InsertError::Failed,
+        })
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, key: &FlowKey) {
+        // That it is gone already is as good.
+        let _ = F::flows().remove(key);
+    }
+
+    #[inline(always)]
+    fn route(&self, source: &F::Address, destination: &F::Address, length: u32) -> Route {
+        let Some(fib) = FIB.get_ptr_mut(0) else { return Route::None };
+        // SAFETY: the pointer is to this processor's live scratch entry; XDP and TC programs do not interrupt each other.
+        let fib = unsafe { &mut *fib };
+        *fib = Fib {
+            family: if F::IS_V4 { AF_INET } else { AF_INET6 },
+            protocol: 0,
+            source_port: 0,
+            destination_port: 0,
+            length: if self.tell_length { length as u16 } else { 0 },
+            ifindex: self.ifindex,
+            flow: 0,
+            source: pack(F::words(source)),
+            destination: pack(F::words(destination)),
+            vlan: 0,
+            source_mac: [0; 6],
+            destination_mac: [0; 6],
+        };
+        // SAFETY: the context is this program's own, the parameters are of the kernel's size and layout.
+        let result = unsafe { bpf_fib_lookup(self.context, core::ptr::from_mut(fib).cast(), size_of::<Fib>() as i32, 0) };
+        match result {
+            FIB_SUCCESS => Route::Remote {
+                ifindex: fib.ifindex,
+                destination_mac: fib.destination_mac,
+                source_mac: fib.source_mac,
+            },
+            1..=FIB_PROHIBIT => Route::None,
+            FIB_NOT_FORWARDED => Route::Local,
+            // No neighbour yet, too long, forwarding disabled, a tunnel: the stack may still find a way.
+            _ => Route::Neighbour { ifindex: 0 },
+        }
+    }
+
+    #[inline(always)]
+    fn count(&self, reason: Reason, bytes: u32) {
+        stats::count(reason, bytes);
+    }
+
+    #[inline(always)]
+    fn count_service(&self, service: u32, event: ServiceEvent) {
+        stats::service(service, event);
+    }
+}
+
+impl<F: MapFamily> Sockets<F> for Kernel {
+    #[inline(always)]
+    fn cookie(&self) -> u64 {
+        // SAFETY: the context is this socket hook's own.
+        unsafe { bpf_get_socket_cookie(self.context) }
+    }
+
+    #[inline(always)]
+    fn client(&self) -> u32 {
+        // SAFETY: the context is this socket hook's own.
+        let cookie = unsafe { bpf_get_netns_cookie(self.context) };
+        cookie as u32 ^ (cookie >> 32) as u32
+    }
+
+    #[inline(always)]
+    fn peer(&self, key: &SocketKey<F::Address>) -> Option<Peer<F::Address>> {
+        // SAFETY: a value read while it is replaced would be another one of the same socket; sockets are not shared
+        // between the processors that translate for them at the same instant but by their own program's choice.
+        unsafe { F::peers().get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn insert_peer(&self, key: &SocketKey<F::Address>, peer: &Peer<F::Address>) {
+        // Without the entry the socket shows the backend's address: not worth refusing the connection.
+        let _ = F::peers().insert(key, peer, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn pick(&self, key: &SocketKey<F::Address>) -> Option<Pick<F::Address>> {
+        // SAFETY: as in `peer`.
+        unsafe { F::picks().get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn insert_pick(&self, key: &SocketKey<F::Address>, pick: &Pick<F::Address>) {
+        // Without the entry the next datagram may go elsewhere: not worth refusing this one.
+        let _ = F::picks().insert(key, pick, u64::from(BPF_ANY));
+    }
+}

@@ -1,0 +1,129 @@
+//! The maps, defined in BTF so that aya and libbpf both load them. What they hold is documented in `skep-abi`.
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::macros::btf_map;
+use skep_abi::backend::{BACKEND_STATES_CAPACITY, BACKENDS_CAPACITY, Backend};
+use skep_abi::config::Config;
+use skep_abi::counters::{
+    COUNTERS_CAPACITY, Counter, PROGRAM_STATS_CAPACITY, SERVICE_STATS_CAPACITY, ServiceStats,
+};
+use skep_abi::flow::{FLOWS_CAPACITY, Flow, FlowKey};
+use skep_abi::fronts::FRONTS_WORDS;
+use skep_abi::local::{LOCAL_CAPACITY, LocalEndpoint};
+use skep_abi::service::{SERVICES_CAPACITY, ServiceKey, ServiceValue};
+use skep_abi::socket::{Peer, Pick, SOCKETS_CAPACITY, SocketKey};
+use skep_abi::{V4, V6};
+use skep_logic::reject::Answer;
+use skep_logic::tables::Scratch;
+use skep_logic::{Family, Ipv4, Ipv6};
+
+const GROW: usize = BPF_F_NO_PREALLOC as usize;
+const MAPPED: usize = BPF_F_MMAPABLE as usize;
+
+/// Map of frontends.
+pub type Services<A> = HashMap<ServiceKey<A>, ServiceValue, { SERVICES_CAPACITY as usize }, GROW>;
+/// Map of flows.
+pub type Flows<A> = LruHashMap<FlowKey, Flow<A>, { FLOWS_CAPACITY as usize }>;
+/// Map of this node's pods.
+pub type Locals<A> = HashMap<A, LocalEndpoint, { LOCAL_CAPACITY as usize }, GROW>;
+/// Map of what sockets' backends stand for.
+pub type Peers<A> = LruHashMap<SocketKey<A>, Peer<A>, { SOCKETS_CAPACITY as usize }>;
+/// Map of unconnected sockets' backends.
+pub type Picks<A> = LruHashMap<SocketKey<A>, Pick<A>, { SOCKETS_CAPACITY as usize }>;
+
+#[btf_map]
+pub static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map]
+pub static SERVICES_V4: Services<V4> = Services::new();
+#[btf_map]
+pub static SERVICES_V6: Services<V6> = Services::new();
+#[btf_map]
+pub static BACKENDS: Array<Backend, { BACKENDS_CAPACITY as usize }, MAPPED> = Array::new();
+/// Words of `BackendState`, so that user space and programs agree on one atomic unit.
+#[btf_map]
+pub static BACKEND_STATES: Array<u64, { BACKEND_STATES_CAPACITY as usize }, MAPPED> = Array::new();
+#[btf_map]
+pub static FLOWS_V4: Flows<V4> = Flows::new();
+#[btf_map]
+pub static FLOWS_V6: Flows<V6> = Flows::new();
+#[btf_map]
+pub static FRONTS: Array<u64, { FRONTS_WORDS as usize }, MAPPED> = Array::new();
+#[btf_map]
+pub static LOCAL_V4: Locals<V4> = Locals::new();
+#[btf_map]
+pub static LOCAL_V6: Locals<V6> = Locals::new();
+#[btf_map]
+pub static PEERS_V4: Peers<V4> = Peers::new();
+#[btf_map]
+pub static PEERS_V6: Peers<V6> = Peers::new();
+#[btf_map]
+pub static PICKS_V4: Picks<V4> = Picks::new();
+#[btf_map]
+pub static PICKS_V6: Picks<V6> = Picks::new();
+#[btf_map]
+pub static COUNTERS: PerCpuArray<Counter, { COUNTERS_CAPACITY as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static PROGRAM_STATS: PerCpuArray<u64, { PROGRAM_STATS_CAPACITY as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static SERVICE_STATS: PerCpuArray<ServiceStats, { SERVICE_STATS_CAPACITY as usize }> = PerCpuArray::new();
+/// Where the answer to a refused packet is put together: it is too long for the stack.
+#[btf_map]
+pub static ANSWER: PerCpuArray<Answer, 1> = PerCpuArray::new();
+
+/// Where a new connection is put together: its two directions are too long for the stack.
+#[btf_map]
+pub static SCRATCH_V4: PerCpuArray<Scratch<V4>, 1> = PerCpuArray::new();
+/// As [`SCRATCH_V4`].
+#[btf_map]
+pub static SCRATCH_V6: PerCpuArray<Scratch<V6>, 1> = PerCpuArray::new();
+
+/// The maps of one address family.
+pub trait MapFamily: Family {
+    /// Frontends.
+    fn services() -> &'static Services<Self::Address>;
+    /// Flows.
+    fn flows() -> &'static Flows<Self::Address>;
+    /// This node's pods.
+    fn locals() -> &'static Locals<Self::Address>;
+    /// What sockets' backends stand for.
+    fn peers() -> &'static Peers<Self::Address>;
+    /// Unconnected sockets' backends.
+    fn picks() -> &'static Picks<Self::Address>;
+    /// Scratch memory.
+    fn scratch() -> &'static PerCpuArray<Scratch<Self::Address>, 1>;
+}
+
+macro_rules! map_family {
+    ($family:ty, $services:ident, $flows:ident, $locals:ident, $peers:ident, $picks:ident, $scratch:ident) => {
+        impl MapFamily for $family {
+            #[inline(always)]
+            fn services() -> &'static Services<Self::Address> {
+                &$services
+            }
+            #[inline(always)]
+            fn flows() -> &'static Flows<Self::Address> {
+                &$flows
+            }
+            #[inline(always)]
+            fn locals() -> &'static Locals<Self::Address> {
+                &$locals
+            }
+            #[inline(always)]
+            fn peers() -> &'static Peers<Self::Address> {
+                &$peers
+            }
+            #[inline(always)]
+            fn picks() -> &'static Picks<Self::Address> {
+                &$picks
+            }
+            #[inline(always)]
+            fn scratch() -> &'static PerCpuArray<Scratch<Self::Address>, 1> {
+                &$scratch
+            }
+        }
+    };
+}
+
+map_family!(Ipv4, SERVICES_V4, FLOWS_V4, LOCAL_V4, PEERS_V4, PICKS_V4, SCRATCH_V4);
+map_family!(Ipv6, SERVICES_V6, FLOWS_V6, LOCAL_V6, PEERS_V6, PICKS_V6, SCRATCH_V6);

@@ -1,0 +1,292 @@
+//! TC entry points. Packets here are in the stack: their checksums may be left to the network card and one buffer may
+//! hold many segments, so rewriting goes through the kernel's helpers, which know.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::{BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::helpers::generated::{
+    bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_change_tail,
+    bpf_skb_store_bytes,
+};
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use skep_abi::counters::{Reason, Verdict};
+use skep_abi::flow::{EGRESS_POD, EGRESS_POD_SKB, EGRESS_STACK, Flow};
+use skep_abi::program::Program;
+use skep_abi::{Be16, TCP, UDP};
+use skep_logic::checksum::Delta;
+use skep_logic::decide::{Hook, Outcome, decide};
+use skep_logic::parse::{self, ETHERNET, Packet};
+use skep_logic::reject;
+use skep_logic::{Family, Ipv4, Ipv6};
+
+use crate::direct::Direct;
+use crate::kernel::Kernel;
+use crate::maps::{ANSWER, MapFamily};
+use crate::{log, stats};
+
+/// Leave it to the next program, or to the stack.
+const NEXT: i32 = TC_ACT_UNSPEC;
+const DROP: i32 = TC_ACT_SHOT as i32;
+
+/// Bytes that are made linear before parsing: Ethernet, IPv6 with some extension headers, TCP.
+const HEADERS: u32 = 128;
+
+/// What arrives on the uplink and XDP did not take.
+#[classifier]
+pub fn tc_uplink_in(context: TcContext) -> i32 {
+    run(&context, Hook::TcUplinkIn)
+}
+
+/// What leaves by the uplink: replies of host-network backends, and refusals for this node's own processes.
+#[classifier]
+pub fn tc_uplink_out(context: TcContext) -> i32 {
+    run(&context, Hook::TcUplinkOut)
+}
+
+/// What a pod sends.
+#[classifier]
+pub fn tc_from_pod(context: TcContext) -> i32 {
+    run(&context, Hook::TcFromPod)
+}
+
+#[inline(always)]
+fn run(context: &TcContext, hook: Hook) -> i32 {
+    let mut direct = linear(context);
+    if direct.len() < HEADERS as usize && context.len() as usize > direct.len() {
+        let wanted = if context.len() < HEADERS { context.len() } else { HEADERS };
+        // What cannot be pulled stays short, and is then passed as malformed.
+        let _ = context.pull_data(wanted);
+        direct = linear(context);
+    }
+    let end = match parse::link(&direct) {
+        Some(link) if link.ethertype == Ipv4::ETHERTYPE => carry::<Ipv4>(context, link.offset, hook),
+        Some(link) if link.ethertype == Ipv6::ETHERTYPE => carry::<Ipv6>(context, link.offset, hook),
+        _ => End::new(NEXT, Verdict::Pass),
+    };
+    stats::verdict_number(program(hook), end.verdict());
+    end.action()
+}
+
+/// A program's action and how to count it, as one number: a function of the kernel's virtual machine returns one
+/// register.
+#[derive(Clone, Copy)]
+struct End(u32);
+
+impl End {
+    #[inline(always)]
+    const fn new(action: i32, verdict: Verdict) -> Self {
+        Self((action as u8) as u32 | (verdict as u32) << 8)
+    }
+
+    #[inline(always)]
+    const fn action(self) -> i32 {
+        (self.0 as u8 as i8) as i32
+    }
+
+    #[inline(always)]
+    const fn verdict(self) -> u32 {
+        self.0 >> 8
+    }
+}
+
+#[inline(always)]
+const fn program(hook: Hook) -> Program {
+    match hook {
+        Hook::XdpUplink => Program::XdpUplink,
+        Hook::TcUplinkIn => Program::TcUplinkIn,
+        Hook::TcUplinkOut => Program::TcUplinkOut,
+        Hook::TcFromPod => Program::TcFromPod,
+    }
+}
+
+#[inline(always)]
+fn linear(context: &TcContext) -> Direct {
+    Direct::new(context.data(), context.data_end())
+}
+
+#[inline(always)]
+fn ifindex(context: &TcContext) -> u32 {
+    // SAFETY: the context is this program's own.
+    unsafe { (*context.skb.skb).ifindex }
+}
+
+/// One family's packet. A function of its own, so that the two families do not share one stack frame.
+#[inline(never)]
+fn carry<F: MapFamily>(context: &TcContext, l3: usize, hook: Hook) -> End {
+    let direct = linear(context);
+    let packet = match parse::packet::<F, _>(&direct, l3) {
+        Ok(packet) => packet,
+        Err(skip) => {
+            if let Some(reason) = skip.reason() {
+                stats::count(reason, context.len());
+            }
+            return End::new(NEXT, Verdict::Pass);
+        }
+    };
+    let kernel = Kernel::tc(context.as_ptr(), ifindex(context));
+    let outcome = decide::<F, _, _>(
+        &kernel,
+        &packet,
+        hook,
+        #[inline(always)]
+        |flow: &Flow<F::Address>| send::<F>(context, &packet, flow, hook),
+    );
+    match outcome {
+        Outcome::Pass => End::new(NEXT, Verdict::Pass),
+        Outcome::Carried(end) => end,
+        Outcome::Drop(reason) => {
+            log::outcome::<F>(program(hook), &packet, reason);
+            stats::count(reason, packet.network.length);
+            End::new(DROP, Verdict::Dropped)
+        }
+        Outcome::Reject(reason) => {
+            log::outcome::<F>(program(hook), &packet, reason);
+            stats::count(reason, packet.network.length);
+            if answer::<F>(context, &packet) {
+                // A refusal goes back to where the packet came from: out of this interface again, or up into the stack.
+                let flags = if matches!(hook, Hook::TcUplinkOut) { BPF_F_INGRESS } else { 0 };
+                // SAFETY: the helper takes plain numbers.
+                End::new(unsafe { bpf_redirect(ifindex(context), u64::from(flags)) } as i32, Verdict::Rejected)
+            } else {
+                End::new(DROP, Verdict::Dropped)
+            }
+        }
+    }
+}
+
+/// Rewrites the packet and sends it where the translation says.
+#[inline(always)]
+fn send<F: Family>(
+    context: &TcContext,
+    packet: &Packet<F::Address>,
+    flow: &Flow<F::Address>,
+    hook: Hook,
+) -> End {
+    let out = matches!(hook, Hook::TcUplinkOut);
+    // A reply that leaves anyway needs no other way; nor does what the stack is to deliver.
+    let stays = if out { flow.new_destination == packet.network.destination } else { flow.egress == EGRESS_STACK };
+    if out && flow.egress == EGRESS_STACK && !stays {
+        stats::count(Reason::NoRoute, packet.network.length);
+        return End::new(DROP, Verdict::Dropped);
+    }
+    let forwards = !stays && !out;
+    if forwards && packet.network.hops <= 1 {
+        stats::count(Reason::TtlExpired, packet.network.length);
+        return End::new(DROP, Verdict::Dropped);
+    }
+    if rewrite::<F>(context, packet, flow, forwards).is_err() {
+        stats::count(Reason::RewriteFailed, packet.network.length);
+        return End::new(DROP, Verdict::Dropped);
+    }
+    if stays {
+        return End::new(NEXT, Verdict::Translated);
+    }
+    if flow.egress == EGRESS_POD || flow.egress == EGRESS_POD_SKB {
+        let destination = context.store(0, &flow.destination_mac, 0);
+        let source = context.store(6, &flow.source_mac, 0);
+        if destination.is_err() || source.is_err() {
+            stats::count(Reason::RewriteFailed, packet.network.length);
+            return End::new(DROP, Verdict::Dropped);
+        }
+        // SAFETY: the helper takes plain numbers.
+        return End::new(unsafe { bpf_redirect(flow.ifindex, 0) } as i32, Verdict::Redirected);
+    }
+    // The kernel looks the neighbour up, and resolves it if it must.
+    // SAFETY: without parameters the helper asks the routing table for the packet's own destination.
+    End::new(unsafe { bpf_redirect_neigh(flow.ifindex, core::ptr::null_mut(), 0, 0) } as i32, Verdict::Redirected)
+}
+
+/// Writes the new addresses and ports, the checksums that follow from them, and the hop count of what is forwarded.
+#[inline(always)]
+fn rewrite<F: Family>(
+    context: &TcContext,
+    packet: &Packet<F::Address>,
+    flow: &Flow<F::Address>,
+    forwards: bool,
+) -> Result<(), i64> {
+    let network = &packet.network;
+    let tcp = network.protocol == TCP;
+    let old = F::sum(&network.source) + F::sum(&network.destination);
+    let new = F::sum(&flow.new_source) + F::sum(&flow.new_destination);
+    let addresses = Delta::NONE.words(old, new, if F::IS_V4 { 2 } else { 8 });
+    let checksum = packet.l4 + if tcp { 16 } else { 6 };
+    // A UDP checksum of 0 means "none" and stays.
+    let udp = if tcp { 0 } else { u64::from(BPF_F_MARK_MANGLED_0) };
+    let pseudo = u64::from(BPF_F_PSEUDO_HDR) | udp;
+    transport_addresses::<F>(context, checksum, addresses, pseudo)?;
+    port(context, checksum, packet.source_port, flow.new_source_port, udp)?;
+    port(context, checksum, packet.destination_port, flow.new_destination_port, udp)?;
+    context.store(packet.l4, &[flow.new_source_port.raw(), flow.new_destination_port.raw()], 0)?;
+    let (source, hops, step) = if F::IS_V4 { (12, 8, 4) } else { (8, 7, 16) };
+    if F::IS_V4 {
+        let mut header = addresses;
+        if forwards {
+            let before = u16::from_ne_bytes([network.hops, network.protocol]);
+            let after = u16::from_ne_bytes([network.hops - 1, network.protocol]);
+            header = Delta(header.0 + u64::from(!before) + u64::from(after));
+        }
+        let to = u64::from(header.fold32());
+        // SAFETY: the context is this program's own.
+        check(unsafe { bpf_l3_csum_replace(context.skb.skb, (packet.l3 + 10) as u32, 0, to, 0) })?;
+    }
+    if forwards {
+        context.store(packet.l3 + hops, &(network.hops - 1), 0)?;
+    }
+    context.store(packet.l3 + source, &flow.new_source, 0)?;
+    context.store(packet.l3 + source + step, &flow.new_destination, 0)
+}
+
+/// The transport checksum for changed addresses.
+#[inline(always)]
+fn transport_addresses<F: Family>(context: &TcContext, offset: usize, delta: Delta, flags: u64) -> Result<(), i64> {
+    /// `BPF_F_IPV6`: the IPv6 header has no checksum that would cancel the change in a whole-packet sum of the card's.
+    /// Since Linux 6.16; older kernels refuse the flag, and then get the call without it.
+    const IPV6: u64 = 1 << 7;
+    let to = u64::from(delta.fold32());
+    let skb = context.skb.skb;
+    if !F::IS_V4 {
+        // SAFETY: the context is this program's own.
+        if unsafe { bpf_l4_csum_replace(skb, offset as u32, 0, to, flags | IPV6) } == 0 {
+            return Ok(());
+        }
+    }
+    // SAFETY: the context is this program's own.
+    check(unsafe { bpf_l4_csum_replace(skb, offset as u32, 0, to, flags) })
+}
+
+/// The transport checksum for one changed port.
+#[inline(always)]
+fn port(context: &TcContext, offset: usize, old: Be16, new: Be16, flags: u64) -> Result<(), i64> {
+    let (from, to) = (u64::from(old.raw()), u64::from(new.raw()));
+    // SAFETY: the context is this program's own.
+    check(unsafe { bpf_l4_csum_replace(context.skb.skb, offset as u32, from, to, flags | 2) })
+}
+
+#[inline(always)]
+const fn check(result: i64) -> Result<(), i64> {
+    if result == 0 { Ok(()) } else { Err(result) }
+}
+
+/// Replaces the packet by the answer to it. A function of its own for the sake of the stack.
+#[inline(never)]
+fn answer<F: Family>(context: &TcContext, packet: &Packet<F::Address>) -> bool {
+    let direct = linear(context);
+    if packet.l3 != ETHERNET {
+        return false;
+    }
+    let Some(answer) = ANSWER.get_ptr_mut(0) else { return false };
+    // SAFETY: the pointer is to this processor's live scratch entry. A program that runs in between, in an interrupt,
+    // could spoil an answer to a refused packet, and nothing else.
+    let answer = unsafe { &mut *answer };
+    if !reject::build::<F, _>(&direct, packet, answer) {
+        return false;
+    }
+    let words = if packet.network.protocol == TCP { reject::words::<F>(TCP) } else { reject::words::<F>(UDP) };
+    let length = words as u32 * 2;
+    let skb = context.skb.skb;
+    // SAFETY: the context is this program's own; the answer has at least `length` bytes.
+    unsafe {
+        bpf_skb_change_tail(skb, length, 0) == 0
+            && bpf_skb_store_bytes(skb.cast(), 0, answer.words.as_ptr().cast(), length, 0) == 0
+    }
+}

@@ -1,0 +1,204 @@
+//! XDP entry points.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
+use aya_ebpf::helpers::generated::{bpf_redirect, bpf_xdp_adjust_tail};
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use skep_abi::counters::{Reason, Verdict};
+use skep_abi::flow::{EGRESS_NEIGHBOUR, EGRESS_POD, EGRESS_REMOTE, Flow};
+use skep_abi::program::Program;
+use skep_abi::{TCP, UDP};
+use skep_logic::checksum::Delta;
+use skep_logic::decide::{Hook, Outcome, decide};
+use skep_logic::parse::{self, ETHERNET, Packet};
+use skep_logic::reject::{self, MAX_WORDS};
+use skep_logic::{Family, Ipv4, Ipv6};
+
+use crate::direct::Direct;
+use crate::kernel::Kernel;
+use crate::maps::{ANSWER, MapFamily};
+use crate::{log, stats};
+
+/// NodePort, external and load-balancer addresses on the uplink.
+#[xdp]
+pub fn xdp_uplink(context: XdpContext) -> u32 {
+    let direct = Direct::new(context.data(), context.data_end());
+    let (action, verdict) = match parse::link(&direct) {
+        Some(link) if link.ethertype == Ipv4::ETHERTYPE => uplink::<Ipv4>(&context, direct, link.offset),
+        Some(link) if link.ethertype == Ipv6::ETHERTYPE => uplink::<Ipv6>(&context, direct, link.offset),
+        _ => (XDP_PASS, Verdict::Pass),
+    };
+    stats::verdict(Program::XdpUplink, verdict);
+    action
+}
+
+/// Passes everything: what the other end of a veth needs before it takes packets that are sent back natively.
+#[xdp]
+pub fn xdp_pass(_context: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+#[inline(always)]
+fn uplink<F: MapFamily>(context: &XdpContext, direct: Direct, l3: usize) -> (u32, Verdict) {
+    let packet = match parse::packet::<F, _>(&direct, l3) {
+        Ok(packet) => packet,
+        Err(skip) => {
+            if let Some(reason) = skip.reason() {
+                stats::count(reason, direct.len() as u32);
+            }
+            return (XDP_PASS, Verdict::Pass);
+        }
+    };
+    let kernel = Kernel::xdp(context.as_ptr(), context.ingress_ifindex() as u32);
+    let outcome = decide::<F, _, _>(
+        &kernel,
+        &packet,
+        Hook::XdpUplink,
+        #[inline(always)]
+        |flow: &Flow<F::Address>| send::<F>(context, direct, &packet, flow),
+    );
+    match outcome {
+        Outcome::Pass => (XDP_PASS, Verdict::Pass),
+        Outcome::Carried(end) => end,
+        Outcome::Drop(reason) => {
+            log::outcome::<F>(Program::XdpUplink, &packet, reason);
+            stats::count(reason, packet.network.length);
+            (XDP_DROP, Verdict::Dropped)
+        }
+        Outcome::Reject(reason) => {
+            log::outcome::<F>(Program::XdpUplink, &packet, reason);
+            stats::count(reason, packet.network.length);
+            if answer::<F>(context, &packet) {
+                (XDP_TX, Verdict::Rejected)
+            } else {
+                (XDP_DROP, Verdict::Dropped)
+            }
+        }
+    }
+}
+
+/// Rewrites the packet and sends it where the translation says, or leaves it untouched to TC.
+#[inline(always)]
+fn send<F: Family>(
+    context: &XdpContext,
+    direct: Direct,
+    packet: &Packet<F::Address>,
+    flow: &Flow<F::Address>,
+) -> (u32, Verdict) {
+    let remote = flow.egress == EGRESS_REMOTE;
+    let forwards = remote || flow.egress == EGRESS_POD;
+    let elsewhere = remote && flow.ifindex != context.ingress_ifindex() as u32;
+    if flow.egress == EGRESS_NEIGHBOUR || elsewhere || (forwards && packet.l3 != ETHERNET) {
+        return (XDP_PASS, Verdict::Pass);
+    }
+    if forwards && packet.network.hops <= 1 {
+        stats::count(Reason::TtlExpired, packet.network.length);
+        return (XDP_DROP, Verdict::Dropped);
+    }
+    if !rewrite::<F>(direct, packet, flow, forwards) {
+        stats::count(Reason::RewriteFailed, packet.network.length);
+        return (XDP_DROP, Verdict::Dropped);
+    }
+    if remote {
+        return (XDP_TX, Verdict::Redirected);
+    }
+    if forwards {
+        // SAFETY: the helper takes plain numbers.
+        let action = unsafe { bpf_redirect(flow.ifindex, 0) } as u32;
+        let verdict = if action == XDP_REDIRECT { Verdict::Redirected } else { Verdict::Dropped };
+        return (action, verdict);
+    }
+    (XDP_PASS, Verdict::Translated)
+}
+
+/// Writes the new addresses and ports, the checksums that follow from them and, for a packet that is forwarded, the
+/// Ethernet addresses and the hop count. Nothing is written unless all of it can be.
+#[inline(always)]
+fn rewrite<F: Family>(
+    direct: Direct,
+    packet: &Packet<F::Address>,
+    flow: &Flow<F::Address>,
+    forwards: bool,
+) -> bool {
+    let tcp = packet.network.protocol == TCP;
+    let network = &packet.network;
+    let Some(ethernet) = direct.window(0, ETHERNET) else { return false };
+    let Some(l3) = direct.window(packet.l3, F::HEADER) else { return false };
+    let Some(l4) = direct.window(packet.l4, if tcp { 20 } else { 8 }) else { return false };
+    let old = F::sum(&network.source) + F::sum(&network.destination);
+    let new = F::sum(&flow.new_source) + F::sum(&flow.new_destination);
+    let addresses = Delta::NONE.words(old, new, (F::HEADER as u64 - if F::IS_V4 { 12 } else { 8 }) / 4);
+    let delta = addresses
+        .port(packet.source_port, flow.new_source_port)
+        .port(packet.destination_port, flow.new_destination_port);
+    // SAFETY: every offset lies within its window: Ethernet's 14, the network header's fixed part, and the ports and
+    // checksum of the transport header (TCP's at 16 of 20, UDP's at 6 of 8).
+    unsafe {
+        l4.store(0, flow.new_source_port.raw());
+        l4.store(2, flow.new_destination_port.raw());
+        if tcp {
+            l4.store(16, delta.apply(l4.load(16)));
+        } else {
+            l4.store(6, delta.apply_udp(l4.load(6)));
+        }
+        if F::IS_V4 {
+            let mut header = addresses;
+            if forwards {
+                let before = u16::from_ne_bytes([network.hops, network.protocol]);
+                let after = u16::from_ne_bytes([network.hops - 1, network.protocol]);
+                header = Delta(header.0 + u64::from(!before) + u64::from(after));
+                l3.store(8, network.hops - 1);
+            }
+            l3.store(10, header.apply(l3.load(10)));
+            l3.store(12, flow.new_source);
+            l3.store(16, flow.new_destination);
+        } else {
+            if forwards {
+                l3.store(7, network.hops - 1);
+            }
+            l3.store(8, flow.new_source);
+            l3.store(24, flow.new_destination);
+        }
+        if forwards {
+            ethernet.store(0, mac(&flow.destination_mac));
+            ethernet.store(6, mac(&flow.source_mac));
+        }
+    }
+    true
+}
+
+
+/// A MAC address in words, as which it can be copied without going byte by byte.
+#[inline(always)]
+fn mac(address: &[u8; 6]) -> [u16; 3] {
+    // SAFETY: the two MAC addresses of a flow lie at even offsets (asserted in `skep-abi` by the flow's size and order).
+    unsafe { *core::ptr::from_ref(address).cast() }
+}
+
+/// Replaces the packet by the answer to it. A function of its own for the sake of the stack.
+#[inline(never)]
+fn answer<F: Family>(context: &XdpContext, packet: &Packet<F::Address>) -> bool {
+    let direct = Direct::new(context.data(), context.data_end());
+    let Some(answer) = ANSWER.get_ptr_mut(0) else { return false };
+    // SAFETY: the pointer is to this processor's live scratch entry, and XDP does not interrupt itself.
+    let answer = unsafe { &mut *answer };
+    if !reject::build::<F, _>(&direct, packet, answer) {
+        return false;
+    }
+    let words = if packet.network.protocol == TCP { reject::words::<F>(TCP) } else { reject::words::<F>(UDP) };
+    let delta = words as i32 * 2 - direct.len() as i32;
+    // SAFETY: the context is this program's own.
+    if unsafe { bpf_xdp_adjust_tail(context.ctx, delta) } != 0 {
+        return false;
+    }
+    let direct = Direct::new(context.data(), context.data_end());
+    for at in 0..MAX_WORDS {
+        if at < words {
+            let Some(window) = direct.window(at * 2, 2) else { return false };
+            // SAFETY: the window is two bytes long.
+            unsafe { window.store(0, answer.words[at]) };
+        }
+    }
+    true
+}
