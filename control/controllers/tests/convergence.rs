@@ -114,6 +114,60 @@ async fn deployment_created_makes_exactly_its_pods_and_completes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn replicaset_with_a_cache_that_lags_makes_no_pod_too_many() {
+    let api = FakeApi::default();
+    add_node(&api);
+    api.lag("pods", Duration::from_secs(3));
+    let _running = start(&api);
+    api.create("deployments", deployment(5, "v1"));
+    // Every change of the set makes its controller look while it cannot see the pods.
+    for round in 0..20 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let sets = api.list("replicasets");
+        if let Some(name) = sets.first().and_then(|set| set["metadata"]["name"].as_str()) {
+            api.edit("replicasets", name, |set| {
+                set["metadata"]["annotations"]["round"] = json!(round.to_string())
+            });
+        }
+    }
+    api.until("rolled out", |api| is_rolled_out(api, 5)).await;
+    assert_eq!(api.with(|objects| objects.created("pods")), 5);
+    api.edit("deployments", "web", |d| d["spec"]["replicas"] = json!(2));
+    api.until("scaled down", |api| is_rolled_out(api, 2)).await;
+    assert_eq!((api.list("pods").len(), api.with(|objects| objects.created("pods"))), (2, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn service_with_a_cache_that_lags_makes_no_slice_too_many() {
+    let api = FakeApi::default();
+    add_node(&api);
+    api.lag("endpointslices", Duration::from_secs(3));
+    let _running = start(&api);
+    let spec = json!({"selector": {"app": "web"}, "ipFamilies": ["IPv4"], "ports": [{"port": 80, "targetPort": "http"}]});
+    api.create("services", json!({"metadata": {"name": "web", "namespace": "default"}, "spec": spec}));
+    api.create("deployments", deployment(5, "v1"));
+    api.until("five endpoints", |api| {
+        let slices = api.list("endpointslices");
+        slices.first().is_some_and(|slice| slice["endpoints"].as_array().is_some_and(|list| list.len() == 5))
+    })
+    .await;
+    assert_eq!(api.with(|objects| objects.created("endpointslices")), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn controllers_stop_soon_after_they_are_told_to() {
+    let (api, stop) = (FakeApi::default(), CancellationToken::new());
+    let config = ControllersConfig::new("PEM", Vec::new());
+    let (of, token) = (api.clone(), stop.clone());
+    let running = tokio::spawn(async move { skep_controllers::run(config, |_| of.client(), token).await });
+    api.create("deployments", deployment(1, "v1"));
+    api.until("working", |api| !api.list("pods").is_empty()).await;
+    stop.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(1), running).await;
+    ended.expect("it stops at once").unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn deployment_new_template_rolls_within_its_bounds_and_back() {
     let api = FakeApi::default();
     add_node(&api);

@@ -175,8 +175,11 @@ fn watch(api: &FakeApi, target: Target, query: &HashMap<String, String>) -> Answ
                         objects.history.iter().filter(news).map(|c| line(c.kind, c.object.clone())).collect();
                     (lines, objects.revision)
                 };
-                if lines.is_empty() {
-                    changed.await;
+                let lag = api.lags.lock().get(&plural).copied();
+                match lag {
+                    _ if lines.is_empty() => changed.await,
+                    Some(lag) => tokio::time::sleep(lag).await,
+                    None => {}
                 }
             }
         }

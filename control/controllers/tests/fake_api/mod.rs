@@ -5,7 +5,9 @@
 mod http;
 mod objects;
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Client;
 use parking_lot::Mutex;
@@ -19,6 +21,7 @@ pub use objects::Objects;
 pub struct FakeApi {
     objects: Arc<Mutex<Objects>>,
     changed: Arc<Notify>,
+    lags: Arc<Mutex<HashMap<String, Duration>>>,
 }
 
 impl FakeApi {
@@ -30,6 +33,11 @@ impl FakeApi {
             async move { Ok::<_, std::convert::Infallible>(http::answer(&api, request).await) }
         });
         Client::new(service, "default")
+    }
+
+    /// From now on watches of this kind tell of changes this much later.
+    pub fn lag(&self, plural: &str, by: Duration) {
+        self.lags.lock().insert(plural.to_owned(), by);
     }
 
     /// Looks at or changes the objects from the test's side.
@@ -69,13 +77,13 @@ impl FakeApi {
         });
     }
 
-    /// Waits until the condition holds; panics when it does not within ten minutes of the test's time.
+    /// Waits until the condition holds; panics when it does not within five minutes of the test's time.
     pub async fn until(&self, what: &str, condition: impl Fn(&FakeApi) -> bool) {
-        for _ in 0..60_000 {
+        for _ in 0..6_000 {
             if condition(self) {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let dump = self.with(|objects| objects.dump());
         panic!("never happened: {what}\n{dump}");
