@@ -1,0 +1,95 @@
+//! The dictionary with which SPDY/3 compresses headers (SPDY protocol, draft 3, section 2.6.10.1).
+//!
+//! It is words with their lengths before them, as headers have them, and a rest without.
+
+/// Words, each written with its length before it.
+const WORDS: &[&str] = &[
+    "options",
+    "head",
+    "post",
+    "put",
+    "delete",
+    "trace",
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "accept-ranges",
+    "age",
+    "allow",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-base",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-location",
+    "content-md5",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "expect",
+    "expires",
+    "from",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "last-modified",
+    "location",
+    "max-forwards",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "range",
+    "referer",
+    "retry-after",
+    "server",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "vary",
+    "via",
+    "warning",
+    "www-authenticate",
+    "method",
+    "get",
+    "status",
+    "200 OK",
+    "version",
+    "HTTP/1.1",
+    "url",
+    "public",
+    "set-cookie",
+    "keep-alive",
+    "origin",
+];
+
+/// What follows the words.
+const REST: &[&str] = &[
+    "100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505203 N",
+    "on-Authoritative Information204 No Content301 Moved Permanently400 Bad Request401 Unauthorized4",
+    "03 Forbidden404 Not Found500 Internal Server Error501 Not Implemented503 Service UnavailableJan",
+    " Feb Mar Apr May Jun Jul Aug Sept Oct Nov Dec 00:00:00 Mon, Tue, Wed, Thu, Fri, Sat, Sun, GMTch",
+    "unked,text/html,image/png,image/jpg,image/gif,application/xml,application/xhtml+xml,text/plain,",
+    "text/javascript,publicprivatemax-age=gzip,deflate,sdchcharset=utf-8charset=iso-8859-1,utf-,*,en",
+    "q=0.",
+];
+
+/// The dictionary's bytes.
+pub(super) fn bytes() -> Vec<u8> {
+    let mut out = Vec::new();
+    for word in WORDS {
+        let length = u32::try_from(word.len()).expect("words are short");
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(word.as_bytes());
+    }
+    out.extend_from_slice(REST.concat().as_bytes());
+    out
+}
