@@ -67,8 +67,6 @@ pub struct NetworkConfig {
     pub cni_bin_dir: PathBuf,
     /// The program that the plugin's names lead to.
     pub plugin: PathBuf,
-    /// Addresses that this node answers for itself, such as the cluster's DNS address.
-    pub local_addresses: Vec<IpAddr>,
 }
 
 /// Runs the pod network until shutdown.
