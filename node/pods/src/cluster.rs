@@ -34,8 +34,7 @@ pub struct Token {
 /// The part of the API that a pod's worker uses.
 #[async_trait]
 pub trait Cluster: Send + Sync + 'static {
-    /// Writes the pod's status and returns the pod's new revision. `None` if the pod is gone, or is another of
-    /// the same name.
+    /// Writes the pod's status and returns the pod's new revision. `None` if the pod is gone.
     async fn patch_status(&self, pod: &Pod, patch: &Value) -> Result<Option<u64>, Error>;
     /// Ends the pod's deletion. Succeeds if it is gone.
     async fn delete_pod(&self, pod: &Pod) -> Result<(), Error>;
@@ -72,17 +71,16 @@ pub(crate) fn revision(pod: &Pod) -> u64 {
     pod.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// Whether the API says that the object does not exist, or is another one of the same name.
+/// Whether the API says that the object does not exist.
 pub(crate) fn is_gone(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if status.code == 404 || (status.code == 409 && status.reason == "Conflict"))
+    matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
 #[async_trait]
 impl Cluster for KubeCluster {
     async fn patch_status(&self, pod: &Pod, patch: &Value) -> Result<Option<u64>, Error> {
-        let patched =
-            self.pods(pod).patch_status(name(pod), &PatchParams::default(), &Patch::Strategic(patch)).await;
-        match patched {
+        let parameters = PatchParams::default();
+        match self.pods(pod).patch_status(name(pod), &parameters, &Patch::Strategic(patch)).await {
             Ok(pod) => Ok(Some(revision(&pod))),
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(Error::api("patch status of pod", name(pod), error)),
@@ -96,10 +94,15 @@ impl Cluster for KubeCluster {
             preconditions: Some(preconditions),
             ..DeleteParams::default()
         };
+        let fail = |error| Error::api("delete pod", name(pod), error);
         match self.pods(pod).delete(name(pod), &parameters).await {
             Ok(_) => Ok(()),
             Err(error) if is_gone(&error) => Ok(()),
-            Err(error) => Err(Error::api("delete pod", name(pod), error)),
+            // Perhaps another pod has the name by now; if it is still ours, this is tried again.
+            Err(error) => match self.pods(pod).get_opt(name(pod)).await.map_err(fail)? {
+                Some(found) if uid(&found) == uid(pod) => Err(fail(error)),
+                _ => Ok(()),
+            },
         }
     }
 

@@ -29,7 +29,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Registers the node, then keeps its Lease and its status.
 pub(crate) async fn keep(client: Client, context: Arc<Context>, capacity: Capacity) {
     let name = context.config.node_name.clone();
-    while let Err(error) = register(&client, &context.config, &capacity).await {
+    while let Err(error) = register(&client, &context, &capacity).await {
         tracing::warn!(node = name, error = describe(&error), "the node could not be registered");
         tokio::time::sleep(RETRY).await;
     }
@@ -39,7 +39,8 @@ pub(crate) async fn keep(client: Client, context: Arc<Context>, capacity: Capaci
     tokio::join!(lease, status);
 }
 
-async fn register(client: &Client, config: &PodsConfig, capacity: &Capacity) -> Result<(), Error> {
+async fn register(client: &Client, context: &Context, capacity: &Capacity) -> Result<(), Error> {
+    let config = &context.config;
     let nodes: Api<Node> = Api::all(client.clone());
     let labels = labels(config);
     let node = Node {
@@ -49,7 +50,7 @@ async fn register(client: &Client, config: &PodsConfig, capacity: &Capacity) -> 
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec::default()),
-        status: Some(status::initial(config, capacity)),
+        status: Some(status::initial(config, capacity, context.clock.now())),
     };
     match nodes.create(&PostParams::default(), &node).await {
         Ok(_) => {
@@ -97,7 +98,7 @@ async fn keep_status(client: Client, context: Arc<Context>, capacity: Capacity) 
             Ok(()) => last = Some(facts),
             Err(Error::Api { source, .. }) if crate::cluster::is_gone(&source) => {
                 // Somebody deleted the node: it registers again as long as it runs.
-                if let Err(error) = register(&client, &context.config, &capacity).await {
+                if let Err(error) = register(&client, &context, &capacity).await {
                     tracing::warn!(node = name, error = describe(&error), "the node could not be registered");
                 }
                 last = None;
@@ -127,7 +128,8 @@ async fn write_status(
     if status::is_ready(&new) && !status::is_ready(&before) {
         context.recorder.node(name, "NodeReady", format!("Node {name} status is now: NodeReady"));
     }
+    // Not a strategic merge: that takes two addresses of one type for one.
     let patch = json!({"status": new});
-    let patched = nodes.patch_status(name, &PatchParams::default(), &Patch::Strategic(&patch)).await;
+    let patched = nodes.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
     patched.map(drop).map_err(|error| Error::api("patch status of node", name, error))
 }

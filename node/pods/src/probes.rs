@@ -137,9 +137,18 @@ pub async fn follow(prober: Arc<dyn Prober>, target: Target, begin: Begin, repor
             watch.until(Kind::Readiness, probe, ready, !ready).await;
             ready = !ready;
             watch.tell(Change::Ready(ready));
+            tokio::time::sleep(period(probe)).await;
         }
     };
     futures::future::join(liveness, readiness).await;
+}
+
+fn period(probe: &Probe) -> Duration {
+    seconds(probe.period_seconds, 10).max(Duration::from_secs(1))
+}
+
+fn seconds(value: Option<i32>, default: u64) -> Duration {
+    Duration::from_secs(value.and_then(|value| u64::try_from(value).ok()).unwrap_or(default))
 }
 
 struct Watch<'a, F> {
@@ -157,11 +166,8 @@ impl<F: Fn(Report)> Watch<'_, F> {
     /// Probes until the result has been other than `now` often enough, or, for `startup` and `liveness`, until it has
     /// failed for good. Returns whether it turned out as `wanted`.
     async fn until(&self, kind: Kind, probe: &Probe, now: bool, wanted: bool) -> bool {
-        let seconds = |value: Option<i32>, default: u64| {
-            Duration::from_secs(value.and_then(|value| u64::try_from(value).ok()).unwrap_or(default))
-        };
         let times = |value: Option<i32>, default| value.filter(|value| *value > 0).unwrap_or(default);
-        let period = seconds(probe.period_seconds, 10).max(Duration::from_secs(1));
+        let period = period(probe);
         let timeout = seconds(probe.timeout_seconds, 1).max(Duration::from_secs(1));
         let needed = if now { times(probe.failure_threshold, 3) } else { times(probe.success_threshold, 1) };
         let fatal = times(probe.failure_threshold, 3);

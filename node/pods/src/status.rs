@@ -89,7 +89,8 @@ pub fn compute(inputs: &Inputs<'_>) -> PodStatus {
         observed_generation: pod.metadata.generation,
         reason: verdict.map(|verdict| verdict.reason.clone()).or(before.reason.clone()),
         message: verdict.map(|verdict| verdict.message.clone()).or(before.message.clone()),
-        ..PodStatus::default()
+        // What others write stays.
+        ..before.clone()
     };
     status.conditions = Some(conditions::all(inputs, &before, phase, &init, &app));
     status
@@ -131,7 +132,13 @@ fn phase(inputs: &Inputs<'_>, init: &[ContainerStatus], app: &[ContainerStatus])
 
 /// Whether two statuses say the same.
 pub fn same(a: &PodStatus, b: &PodStatus) -> bool {
-    serde_json::to_value(a).ok() == serde_json::to_value(b).ok()
+    let in_order = |status: &PodStatus| {
+        let mut status = status.clone();
+        // Conditions are a map by type; the API keeps them in the order in which they came.
+        status.conditions.iter_mut().for_each(|list| list.sort_by(|a, b| a.type_.cmp(&b.type_)));
+        serde_json::to_value(status).ok()
+    };
+    in_order(a) == in_order(b)
 }
 
 /// The strategic merge patch that makes the API's status say `new`, where it said `old`.

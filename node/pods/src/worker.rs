@@ -298,10 +298,9 @@ impl Worker {
         let Some(seconds) = self.pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds) else {
             return;
         };
-        let started = self.status_before().start_time.map(|time| time.0);
-        let Some(at) = started.and_then(|at| at.checked_add(SignedDuration::from_secs(seconds)).ok()) else {
-            return;
-        };
+        // A pod without a start begins now.
+        let started = self.status_before().start_time.map_or_else(|| self.now(), |time| time.0);
+        let at = started.saturating_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
         if at > self.now() {
             self.wake(at);
         } else if self.verdict.is_none() && !spec::is_terminal(&self.pod) && !self.finished {

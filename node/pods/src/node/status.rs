@@ -83,9 +83,9 @@ pub(super) fn architecture() -> &'static str {
 }
 
 /// What is known before the runtime was asked.
-pub(super) fn initial(config: &PodsConfig, capacity: &Capacity) -> NodeStatus {
+pub(super) fn initial(config: &PodsConfig, capacity: &Capacity, now: Timestamp) -> NodeStatus {
     let facts = Facts { not_ready: Some("the node is starting".into()), ..Facts::default() };
-    compute(config, capacity, &facts, &NodeStatus::default(), Timestamp::UNIX_EPOCH)
+    compute(config, capacity, &facts, &NodeStatus::default(), now)
 }
 
 /// The status to report. `before` keeps the times of conditions that did not change.
@@ -186,7 +186,11 @@ fn conditions(facts: &Facts, before: &NodeStatus, now: Timestamp) -> Vec<NodeCon
             status,
         }
     };
-    all.into_iter().map(condition).collect()
+    let mut list: Vec<NodeCondition> = all.into_iter().map(condition).collect();
+    let known: Vec<String> = list.iter().map(|condition| condition.type_.clone()).collect();
+    // Others' conditions stay.
+    list.extend(before.conditions.iter().flatten().filter(|c| !known.contains(&c.type_)).cloned());
+    list
 }
 
 /// Whether the status says that the node is ready.
@@ -228,7 +232,7 @@ mod tests {
     #[test]
     fn status_names_capacity_and_endpoint() {
         let capacity = Capacity { cpu_milli: 2500, memory: 4 << 30, pods: 110, ..Capacity::default() };
-        let status = initial(&config(), &capacity);
+        let status = initial(&config(), &capacity, at(0));
         let amounts = status.capacity.expect("capacity");
         assert_eq!(amounts["cpu"].0, "2500m");
         assert_eq!(amounts["memory"].0, "4194304Ki");

@@ -12,7 +12,7 @@ impl Worker {
         self.reported.clone().or_else(|| self.pod.status.clone()).unwrap_or_default()
     }
 
-    /// Writes the status if it says anything new. Notes when the pod is gone.
+    /// Writes the status if it says anything new.
     pub(super) async fn report(&mut self) -> Result<(), Error> {
         let before = self.status_before();
         let pod = Pod { status: Some(before.clone()), ..(*self.pod).clone() };
@@ -34,12 +34,10 @@ impl Worker {
             return Ok(());
         }
         let patch = status::patch(&self.pod, &before, &new);
-        match self.context.cluster.patch_status(&self.pod, &patch).await? {
-            Some(revision) => {
-                self.reported = Some(new);
-                self.reported_revision = revision;
-            }
-            None => self.gone = true,
+        // That a pod is gone is believed only to the watch: ending its containers cannot be undone.
+        if let Some(revision) = self.context.cluster.patch_status(&self.pod, &patch).await? {
+            self.reported = Some(new);
+            self.reported_revision = revision;
         }
         Ok(())
     }
