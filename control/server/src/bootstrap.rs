@@ -51,7 +51,13 @@ impl Bootstrap<'_> {
     }
 
     /// Creates an object unless one of its name is there.
-    async fn ensure(&self, group: &str, version: &str, plural: &str, object: Value) -> Result<(), StartError> {
+    async fn ensure(
+        &self,
+        group: &str,
+        version: &str,
+        plural: &str,
+        object: Value,
+    ) -> Result<(), StartError> {
         let named = object.clone();
         let Some(scope) = self.scope(group, version, plural, &named) else { return Ok(()) };
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -65,7 +71,13 @@ impl Bootstrap<'_> {
     }
 
     /// Creates an object, or puts right what it says about this server.
-    async fn replace(&self, group: &str, plural: &str, member: &str, object: Value) -> Result<(), StartError> {
+    async fn replace(
+        &self,
+        group: &str,
+        plural: &str,
+        member: &str,
+        object: Value,
+    ) -> Result<(), StartError> {
         self.ensure(group, "v1", plural, object.clone()).await?;
         let named = object.clone();
         let Some(scope) = self.scope(group, "v1", plural, &named) else { return Ok(()) };

@@ -1,5 +1,7 @@
 //! Reading the body of a request, within limits.
 
+use std::time::Duration;
+
 use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::BodyExt;
 use skep_api::status::Status;
@@ -9,18 +11,29 @@ use crate::body::Body;
 /// The largest body that is read, in bytes, as upstream has it.
 pub const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
+/// So long a client may take to send it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Reads the whole body.
 ///
 /// # Errors
 ///
-/// 413 when it is larger than the limit, 400 when the connection fails in the middle.
-pub(crate) async fn read(mut body: Body) -> Result<Bytes, Status> {
+/// 413 when it is larger than the limit, 400 when the connection fails in the middle, 504 when it does not come.
+pub(crate) async fn read(body: Body) -> Result<Bytes, Status> {
+    match tokio::time::timeout(PATIENCE, whole(body)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Status::timeout("the request body did not come in time", 0)),
+    }
+}
+
+async fn whole(mut body: Body) -> Result<Bytes, Status> {
     if http_body::Body::size_hint(&body).lower() > BODY_LIMIT as u64 {
         return Err(Status::too_large(BODY_LIMIT));
     }
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Status::bad_request(format!("cannot read the request body: {error}")))?;
+        let frame =
+            frame.map_err(|error| Status::bad_request(format!("cannot read the request body: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.remaining() > BODY_LIMIT {
             return Err(Status::too_large(BODY_LIMIT));

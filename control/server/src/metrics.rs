@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 use skep_api::registry::Resource;
 
@@ -13,8 +14,25 @@ use crate::request::RequestInfo;
 
 /// Upstream's buckets of request durations, in seconds.
 const DURATIONS: [f64; 20] = [
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 20.0, 30.0,
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 20.0,
+    30.0,
 ];
+
+/// Counts something as long as it lives.
+pub(crate) struct Counted(IntGauge);
+
+impl Counted {
+    pub(crate) fn new(gauge: IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
 
 /// The counters of one server.
 pub(crate) struct Metrics {
@@ -50,14 +68,37 @@ impl Metrics {
         let labels = ["verb", "group", "version", "resource", "subresource", "scope"];
         let mut with_code = labels.to_vec();
         with_code.push("code");
-        let durations = HistogramOpts::new("apiserver_request_duration_seconds", "Duration of requests, long-running ones left out.");
+        let durations = HistogramOpts::new(
+            "apiserver_request_duration_seconds",
+            "Duration of requests, long-running ones left out.",
+        );
         let durations = HistogramVec::new(durations.buckets(DURATIONS.to_vec()), &labels);
         Self {
-            requests: counter(&registry, "apiserver_request_total", "Requests that were answered.", &with_code),
+            requests: counter(
+                &registry,
+                "apiserver_request_total",
+                "Requests that were answered.",
+                &with_code,
+            ),
             durations: register(&registry, durations.expect("names of metrics are valid")),
-            inflight: gauge(&registry, "apiserver_current_inflight_requests", "Requests being handled.", &["request_kind"]),
-            long_running: gauge(&registry, "apiserver_longrunning_requests", "Watches that are open.", &["verb", "group", "version", "resource"]),
-            watch_events: counter(&registry, "apiserver_watch_events_total", "Events sent to watchers.", &["group", "version", "resource"]),
+            inflight: gauge(
+                &registry,
+                "apiserver_current_inflight_requests",
+                "Requests being handled.",
+                &["request_kind"],
+            ),
+            long_running: gauge(
+                &registry,
+                "apiserver_longrunning_requests",
+                "Watches that are open.",
+                &["verb", "group", "version", "resource"],
+            ),
+            watch_events: counter(
+                &registry,
+                "apiserver_watch_events_total",
+                "Events sent to watchers.",
+                &["group", "version", "resource"],
+            ),
             objects: gauge(&registry, "apiserver_storage_objects", "Objects in the store.", &["resource"]),
             registry,
         }
@@ -69,11 +110,20 @@ impl Metrics {
     }
 
     pub(crate) fn watchers(&self, resource: &Resource) -> IntGauge {
-        self.long_running.with_label_values(&["WATCH", resource.group.as_str(), resource.version.as_str(), resource.plural.as_str()])
+        self.long_running.with_label_values(&[
+            "WATCH",
+            resource.group.as_str(),
+            resource.version.as_str(),
+            resource.plural.as_str(),
+        ])
     }
 
     pub(crate) fn watch_events(&self, resource: &Resource) -> IntCounter {
-        self.watch_events.with_label_values(&[resource.group.as_str(), resource.version.as_str(), resource.plural.as_str()])
+        self.watch_events.with_label_values(&[
+            resource.group.as_str(),
+            resource.version.as_str(),
+            resource.plural.as_str(),
+        ])
     }
 
     /// Counts an answer. Names that are no kinds of ours are not taken into labels.
@@ -87,7 +137,8 @@ impl Metrics {
         };
         let of = |text: &str| if known { text.to_owned() } else { String::new() };
         let verb = match verb.as_str() {
-            known @ ("GET" | "LIST" | "WATCH" | "CREATE" | "UPDATE" | "PATCH" | "DELETE" | "DELETECOLLECTION" | "POST" | "PUT" | "HEAD") => known,
+            known @ ("GET" | "LIST" | "WATCH" | "CREATE" | "UPDATE" | "PATCH" | "DELETE"
+            | "DELETECOLLECTION" | "POST" | "PUT" | "HEAD") => known,
             _ => "other",
         };
         let (group, version) = (of(&info.group), of(&info.version));

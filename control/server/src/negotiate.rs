@@ -42,7 +42,8 @@ fn ranges(header: &str) -> Vec<Range<'_>> {
             let mut parts = entry.split(';').map(str::trim);
             let kind = parts.next().unwrap_or_default();
             let parameters: Vec<_> = parts.filter_map(|part| part.split_once('=')).collect();
-            let quality = parameters.iter().find(|(key, _)| *key == "q").and_then(|(_, q)| q.parse::<f32>().ok());
+            let quality =
+                parameters.iter().find(|(key, _)| *key == "q").and_then(|(_, q)| q.parse::<f32>().ok());
             Range { kind, quality: (quality.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u16, parameters }
         })
         .filter(|range| range.quality > 0)
@@ -140,8 +141,14 @@ mod tests {
         let cases = [
             ("*/*", Some(Form::Object)),
             ("application/json", Some(Form::Object)),
-            ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", Some(Form::Table)),
-            ("application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json", Some(Form::Metadata)),
+            (
+                "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+                Some(Form::Table),
+            ),
+            (
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+                Some(Form::Metadata),
+            ),
             ("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", Some(Form::Metadata)),
             ("application/json;stream=watch", Some(Form::Object)),
             ("text/html, application/json;q=0.5, */*;q=0.1", Some(Form::Object)),
@@ -165,6 +172,9 @@ mod tests {
     #[test]
     fn body_in_an_unknown_format_is_refused() {
         assert!(encoding(&headers(CONTENT_TYPE, "application/json; charset=utf-8")).is_ok());
-        assert_eq!(encoding(&headers(CONTENT_TYPE, "application/vnd.kubernetes.protobuf")).unwrap_err().code, 415);
+        assert_eq!(
+            encoding(&headers(CONTENT_TYPE, "application/vnd.kubernetes.protobuf")).unwrap_err().code,
+            415
+        );
     }
 }

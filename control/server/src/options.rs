@@ -36,7 +36,8 @@ impl Selection {
     /// Reads both selectors.
     pub(crate) fn parse(resource: &Resource, query: &Query) -> Result<Self, Status> {
         let labels = query.get("labelSelector").map(LabelSelector::parse).transpose()?.unwrap_or_default();
-        let fields = query.get("fieldSelector").map(|text| FieldSelector::parse(resource, text)).transpose()?;
+        let fields =
+            query.get("fieldSelector").map(|text| FieldSelector::parse(resource, text)).transpose()?;
         Ok(Self { labels, fields: fields.unwrap_or_default() })
     }
 
@@ -49,7 +50,6 @@ impl Selection {
     pub(crate) fn matches(&self, object: &Value) -> bool {
         self.labels.matches(object) && self.fields.matches(object)
     }
-
 }
 
 /// Where a list that was cut off goes on: what a client sends back as `continue`.
@@ -76,7 +76,8 @@ impl Token {
         if value["v"] != "meta.k8s.io/v1" {
             return Err(bad("server does not recognize this encoded version"));
         }
-        let start = value["start"].as_str().filter(|start| !start.is_empty()).ok_or_else(|| bad("no start"))?;
+        let start =
+            value["start"].as_str().filter(|start| !start.is_empty()).ok_or_else(|| bad("no start"))?;
         if start.split('/').any(|part| part == "..") {
             return Err(bad("start leads out of the list"));
         }
@@ -145,9 +146,9 @@ fn number(query: &Query, name: &str) -> Result<Option<u64>, Status> {
     match query.number(name) {
         Ok(None) => Ok(None),
         Ok(Some(number)) => Ok(Some(number.max(0) as u64)),
-        Err(text) => {
-            Err(Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax (parameter {name})")))
-        }
+        Err(text) => Err(Status::bad_request(format!(
+            "strconv.ParseInt: parsing {text:?}: invalid syntax (parameter {name})"
+        ))),
     }
 }
 
@@ -172,7 +173,9 @@ impl ListOptions {
                 return Err(forbidden("resourceVersionMatch", why));
             }
             (_, Some(1..), Some(_)) => {
-                return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+                return Err(Status::bad_request(
+                    "specifying resource version is not allowed when using continue",
+                ));
             }
             _ => {}
         }
@@ -315,7 +318,9 @@ mod tests {
 
     #[test]
     fn token_survives_the_way_to_the_client_and_back() {
-        for token in [Token { revision: Some(9), after: "a/x".into() }, Token { revision: None, after: "y".into() }] {
+        for token in
+            [Token { revision: Some(9), after: "a/x".into() }, Token { revision: None, after: "y".into() }]
+        {
             assert_eq!(Token::decode(&token.encode()).unwrap(), token);
         }
     }
@@ -324,7 +329,10 @@ mod tests {
     fn watch_begins_where_upstream_begins() {
         let initial = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
         assert_eq!(watch("").unwrap().at, WatchFrom::State { at: ReadAt::Newest, marked: false });
-        assert_eq!(watch("resourceVersion=0").unwrap().at, WatchFrom::State { at: ReadAt::Any, marked: false });
+        assert_eq!(
+            watch("resourceVersion=0").unwrap().at,
+            WatchFrom::State { at: ReadAt::Any, marked: false }
+        );
         assert_eq!(watch("resourceVersion=5").unwrap().at, WatchFrom::After(5));
         assert_eq!(watch(initial).unwrap().at, WatchFrom::State { at: ReadAt::Newest, marked: true });
         assert_eq!(watch("sendInitialEvents=true").unwrap_err().code, 422);

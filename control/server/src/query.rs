@@ -12,7 +12,11 @@ impl Query {
 
     /// The first value of a parameter; an empty one counts as absent.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
     }
 
     /// Whether the parameter is there, with whatever value.
@@ -57,6 +61,9 @@ mod tests {
         assert!(!query.flag("off") && !query.flag("absent"));
         assert_eq!(query.optional_flag("absent"), None);
         assert_eq!(query.all("a").collect::<Vec<_>>(), ["x y", "z"]);
-        assert_eq!((query.number("limit"), query.number("bad"), query.number("none")), (Ok(Some(5)), Err("5x"), Ok(None)));
+        assert_eq!(
+            (query.number("limit"), query.number("bad"), query.number("none")),
+            (Ok(Some(5)), Err("5x"), Ok(None))
+        );
     }
 }

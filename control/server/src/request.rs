@@ -35,7 +35,8 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 impl RequestInfo {
     /// Reads a request. Every path is something; whether it leads anywhere, routing says.
     pub(crate) fn parse(method: &Method, path: &str, query: &Query) -> Self {
-        let plain = Self { path: path.to_owned(), verb: method.as_str().to_ascii_lowercase(), ..Self::default() };
+        let plain =
+            Self { path: path.to_owned(), verb: method.as_str().to_ascii_lowercase(), ..Self::default() };
         Self::resource(&plain, method, path, query).unwrap_or(plain)
     }
 
@@ -163,7 +164,11 @@ mod tests {
     fn check(method: Method, path_and_query: &str, expected: Row<'_>) {
         let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
         let info = RequestInfo::parse(&method, path, &Query::parse(query));
-        let api = if info.group.is_empty() { info.version.clone() } else { format!("{}/{}", info.group, info.version) };
+        let api = if info.group.is_empty() {
+            info.version.clone()
+        } else {
+            format!("{}/{}", info.group, info.version)
+        };
         let row: Row<'_> =
             (&info.verb, &api, &info.namespace, &info.resource, &info.name, &info.subresource, &info.rest);
         assert_eq!(row, expected, "{path_and_query}");
@@ -175,21 +180,55 @@ mod tests {
         check(Method::GET, "/api/v1/pods", ("list", "v1", "", "pods", "", "", ""));
         check(Method::GET, "/api/v1/namespaces", ("list", "v1", "", "namespaces", "", "", ""));
         check(Method::GET, "/api/v1/namespaces/a", ("get", "v1", "a", "namespaces", "a", "", ""));
-        check(Method::PUT, "/api/v1/namespaces/a/finalize", ("update", "v1", "a", "namespaces", "a", "finalize", ""));
+        check(
+            Method::PUT,
+            "/api/v1/namespaces/a/finalize",
+            ("update", "v1", "a", "namespaces", "a", "finalize", ""),
+        );
         check(Method::GET, "/api/v1/namespaces/a/pods?watch=1", ("watch", "v1", "a", "pods", "", "", ""));
         check(Method::GET, "/api/v1/namespaces/a/pods/b?watch=1", ("get", "v1", "a", "pods", "b", "", ""));
         check(Method::GET, "/api/v1/pods?watch=false", ("list", "v1", "", "pods", "", "", ""));
-        check(Method::DELETE, "/apis/apps/v1/namespaces/a/deployments", ("deletecollection", "apps/v1", "a", "deployments", "", "", ""));
-        check(Method::PATCH, "/apis/apps/v1/namespaces/a/deployments/d/scale", ("patch", "apps/v1", "a", "deployments", "d", "scale", ""));
-        check(Method::GET, "/api/v1/namespaces/a/pods/b/proxy/x/y%2Fz", ("get", "v1", "a", "pods", "b", "proxy", "x/y%2Fz"));
+        check(
+            Method::DELETE,
+            "/apis/apps/v1/namespaces/a/deployments",
+            ("deletecollection", "apps/v1", "a", "deployments", "", "", ""),
+        );
+        check(
+            Method::PATCH,
+            "/apis/apps/v1/namespaces/a/deployments/d/scale",
+            ("patch", "apps/v1", "a", "deployments", "d", "scale", ""),
+        );
+        check(
+            Method::GET,
+            "/api/v1/namespaces/a/pods/b/proxy/x/y%2Fz",
+            ("get", "v1", "a", "pods", "b", "proxy", "x/y%2Fz"),
+        );
         check(Method::GET, "/api/v1/watch/namespaces/a/pods", ("watch", "v1", "a", "pods", "", "", ""));
-        check(Method::GET, "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", ("get", "rbac.authorization.k8s.io/v1", "", "clusterroles", "system:node", "", ""));
-        check(Method::GET, "/api/v1/nodes?fieldSelector=metadata.name%3Dn1", ("list", "v1", "", "nodes", "n1", "", ""));
+        check(
+            Method::GET,
+            "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
+            ("get", "rbac.authorization.k8s.io/v1", "", "clusterroles", "system:node", "", ""),
+        );
+        check(
+            Method::GET,
+            "/api/v1/nodes?fieldSelector=metadata.name%3Dn1",
+            ("list", "v1", "", "nodes", "n1", "", ""),
+        );
     }
 
     #[test]
     fn request_for_another_path_is_not_a_resource() {
-        for path in ["/", "/api", "/api/v1", "/apis/apps/v1", "/apis/apps", "/healthz", "", "/api/v1/%ff", "/api/v1/%4"] {
+        for path in [
+            "/",
+            "/api",
+            "/api/v1",
+            "/apis/apps/v1",
+            "/apis/apps",
+            "/healthz",
+            "",
+            "/api/v1/%ff",
+            "/api/v1/%4",
+        ] {
             let info = RequestInfo::parse(&Method::GET, path, &Query::default());
             assert!(!info.is_resource, "{path}");
             assert_eq!(info.verb, "get");

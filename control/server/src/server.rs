@@ -140,7 +140,15 @@ impl ApiServer {
     ///
     /// When the store cannot be read or written, or the service networks cannot be used.
     pub async fn new(store: Arc<dyn Store>, config: ServerConfig) -> Result<Self, StartError> {
-        let ServerConfig { gate, advertise_address, advertise_port, service_networks, node_ports, metrics, ids } = config;
+        let ServerConfig {
+            gate,
+            advertise_address,
+            advertise_port,
+            service_networks,
+            node_ports,
+            metrics,
+            ids,
+        } = config;
         let ranges = ranges(&service_networks, node_ports)?;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
         let cache = Cache::start(store.clone(), registry(), stopped.clone()).await?;
@@ -160,7 +168,8 @@ impl ApiServer {
             stopped,
         };
         let server = Self { inner: Arc::new(inner) };
-        let own = bootstrap::Own { address: advertise_address, port: advertise_port, network: service_networks[0] };
+        let own =
+            bootstrap::Own { address: advertise_address, port: advertise_port, network: service_networks[0] };
         bootstrap::run(&server.inner.storage, &own).await?;
         Ok(server)
     }

@@ -22,6 +22,7 @@ use tower::Service;
 use crate::body::{self, Body, BoxError};
 use crate::failure;
 use crate::handlers::{self, Call};
+use crate::metrics::Counted;
 use crate::paths;
 use crate::query::Query;
 use crate::request::RequestInfo;
@@ -74,12 +75,13 @@ async fn answer(inner: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
-    let resource = info.is_resource.then(|| registry().find(&info.group, &info.version, &info.resource)).flatten();
+    let resource =
+        info.is_resource.then(|| registry().find(&info.group, &info.version, &info.resource)).flatten();
     let writes = matches!(info.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
-    let inflight = inner.metrics().inflight(writes);
-    inflight.inc();
+    // A client that goes away drops this future: what counts it must go with it.
+    let counted = Counted::new(inner.metrics().inflight(writes));
     let outcome = AssertUnwindSafe(dispatch(&inner, &info, resource, query, request)).catch_unwind().await;
-    inflight.dec();
+    drop(counted);
     let response = match outcome {
         Ok(Ok(response)) => response,
         Ok(Err(status)) => failure::response(&status),
@@ -146,7 +148,8 @@ async fn dispatch(
 
 /// Whether the path suits the kind: namespaces where there are namespaces, and nothing behind the end.
 fn check_path(resource: &Resource, info: &RequestInfo) -> Result<(), Status> {
-    let namespace_is_itself = resource.group.is_empty() && resource.plural == "namespaces";
+    let namespace_is_itself =
+        resource.group.is_empty() && resource.plural == "namespaces" && info.name == info.namespace;
     let misplaced = !resource.namespaced && !info.namespace.is_empty() && !namespace_is_itself;
     let all_namespaces = resource.namespaced && info.namespace.is_empty();
     let trailing = !info.rest.is_empty() && info.subresource != "proxy";
@@ -181,7 +184,15 @@ mod tests {
 
     #[test]
     fn patience_is_the_clients_within_the_servers() {
-        let cases = [("", 60), ("timeout=10s", 10), ("timeout=5", 5), ("timeout=3600s", 60), ("timeout=-1s", 60), ("timeout=x", 60), ("timeout=1e300", 60)];
+        let cases = [
+            ("", 60),
+            ("timeout=10s", 10),
+            ("timeout=5", 5),
+            ("timeout=3600s", 60),
+            ("timeout=-1s", 60),
+            ("timeout=x", 60),
+            ("timeout=1e300", 60),
+        ];
         for (query, seconds) in cases {
             assert_eq!(patience(&Query::parse(query)), Duration::from_secs(seconds), "{query}");
         }

@@ -42,7 +42,9 @@ impl Plugin for Priority {
         let class = match spec["priorityClassName"].as_str().filter(|name| !name.is_empty()) {
             Some(name) => {
                 let found = self.cache.get(GROUP, "priorityclasses", "", name);
-                Some(found.ok_or_else(|| attributes.forbid(&format!("no PriorityClass with name {name} was found")))?)
+                Some(found.ok_or_else(|| {
+                    attributes.forbid(&format!("no PriorityClass with name {name} was found"))
+                })?)
             }
             None => self.default_class(),
         };
@@ -73,7 +75,8 @@ impl Plugin for Priority {
 
     async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
         let Some(class) = object.filter(|_| attributes.is(GROUP, "priorityclasses")) else { return Ok(()) };
-        let other = self.default_class().filter(|found| found["metadata"]["name"] != class["metadata"]["name"]);
+        let other =
+            self.default_class().filter(|found| found["metadata"]["name"] != class["metadata"]["name"]);
         match other {
             Some(other) if class["globalDefault"] == true && attributes.operation != Operation::Delete => {
                 Err(attributes.forbid(&format!(

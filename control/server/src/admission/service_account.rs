@@ -59,9 +59,10 @@ impl ServiceAccount {
 
     fn mount_token(&self, pod: &mut Value) {
         let spec = &mut pod["spec"];
-        let found = spec["volumes"].as_array().into_iter().flatten().find_map(|volume| {
-            volume["name"].as_str().filter(|name| name.starts_with("kube-api-access-"))
-        });
+        let found =
+            spec["volumes"].as_array().into_iter().flatten().find_map(|volume| {
+                volume["name"].as_str().filter(|name| name.starts_with("kube-api-access-"))
+            });
         let name = found.map_or_else(|| format!("kube-api-access-{}", self.ids.suffix()), str::to_owned);
         let is_new = found.is_none();
         let mut used = false;
@@ -104,7 +105,9 @@ impl Plugin for ServiceAccount {
             .as_bool()
             .or_else(|| account["automountServiceAccountToken"].as_bool())
             .unwrap_or(true);
-        if spec["imagePullSecrets"].as_array().is_none_or(Vec::is_empty) && account["imagePullSecrets"].is_array() {
+        if spec["imagePullSecrets"].as_array().is_none_or(Vec::is_empty)
+            && account["imagePullSecrets"].is_array()
+        {
             spec["imagePullSecrets"] = account["imagePullSecrets"].clone();
         }
         if wanted {

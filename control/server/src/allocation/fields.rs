@@ -13,7 +13,8 @@ const NONE: &str = "None";
 /// What a service in the store holds.
 pub(super) fn held(service: &Value) -> Held {
     let spec = &service["spec"];
-    let addresses = texts(&spec["clusterIPs"]).chain(spec["clusterIP"].as_str()).filter_map(|one| one.parse().ok());
+    let addresses =
+        texts(&spec["clusterIPs"]).chain(spec["clusterIP"].as_str()).filter_map(|one| one.parse().ok());
     let mut addresses: Vec<IpAddr> = addresses.collect();
     addresses.dedup();
     let ports = spec["ports"].as_array().into_iter().flatten().map(|port| &port["nodePort"]);
@@ -30,21 +31,28 @@ fn port_number(value: &Value) -> Option<u16> {
 }
 
 /// Fills in what is missing and takes what is there.
-pub(super) fn fill(book: &mut Book<'_>, service: &mut Value, old: Option<&Value>) -> Result<(), Vec<FieldError>> {
+pub(super) fn fill(
+    book: &mut Book<'_>,
+    service: &mut Value,
+    old: Option<&Value>,
+) -> Result<(), Vec<FieldError>> {
     let spec = &mut service["spec"];
     let kind = spec["type"].as_str().unwrap_or("ClusterIP").to_owned();
     if kind == "ExternalName" {
         return Ok(());
     }
     addresses(book, spec, old).map_err(|error| vec![error])?;
-    let wanted = kind == "NodePort" || (kind == "LoadBalancer" && spec["allocateLoadBalancerNodePorts"] != false);
+    let wanted =
+        kind == "NodePort" || (kind == "LoadBalancer" && spec["allocateLoadBalancerNodePorts"] != false);
     ports(book, spec, wanted).map_err(|error| vec![error])?;
     if kind == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local" {
         let port = match port_number(&spec["healthCheckNodePort"]) {
             Some(port) => book.take_port(port).then_some(port),
             None => book.any_port(),
         };
-        let taken = || FieldError::invalid("spec.healthCheckNodePort", spec["healthCheckNodePort"].clone(), ALLOCATED);
+        let taken = || {
+            FieldError::invalid("spec.healthCheckNodePort", spec["healthCheckNodePort"].clone(), ALLOCATED)
+        };
         spec["healthCheckNodePort"] = json!(port.ok_or_else(|| vec![taken()])?);
     }
     Ok(())
@@ -118,7 +126,11 @@ fn address(book: &mut Book<'_>, given: &[&str], at: usize, family: &str) -> Resu
     let Some(text) = given.get(at) else {
         let free = book.any_address(network);
         return free.ok_or_else(|| {
-            FieldError::invalid("spec.clusterIPs", json!(given), "failed to allocate a serviceIP: range is full")
+            FieldError::invalid(
+                "spec.clusterIPs",
+                json!(given),
+                "failed to allocate a serviceIP: range is full",
+            )
         });
     };
     let address: IpAddr = text.parse().map_err(|_| refuse(format!("{text} is not a valid IP address")))?;
@@ -142,7 +154,9 @@ fn ports(book: &mut Book<'_>, spec: &mut Value, wanted: bool) -> Result<(), Fiel
         let Some(number) = port_number(&port["nodePort"]) else { continue };
         let field = format!("spec.ports[{at}].nodePort");
         if !(first..=last).contains(&number) {
-            let why = format!("provided port is not in the valid range. The range of valid ports is {first}-{last}");
+            let why = format!(
+                "provided port is not in the valid range. The range of valid ports is {first}-{last}"
+            );
             return Err(FieldError::invalid(field, number, why));
         }
         if !book.take_port(number) {

@@ -120,7 +120,14 @@ impl Services {
         let key = self.resource.store_key(Some(scope.namespace), &name);
         let mut state = self.state.lock();
         self.sync(&mut state);
-        let mut book = Book { ranges: &self.ranges, ids: &self.ids, state: &mut state, key: &key, owner: &owner, new: Held::default() };
+        let mut book = Book {
+            ranges: &self.ranges,
+            ids: &self.ids,
+            state: &mut state,
+            key: &key,
+            owner: &owner,
+            new: Held::default(),
+        };
         let filled = fields::fill(&mut book, service, old);
         let new = book.new;
         if let Err(errors) = filled {
@@ -139,7 +146,8 @@ impl Services {
                     let Some(last) = changes.last() else { return };
                     state.position = Some(last.revision);
                     for change in &changes {
-                        let held = (change.kind != EventType::Deleted).then(|| fields::held(change.object.value()));
+                        let held =
+                            (change.kind != EventType::Deleted).then(|| fields::held(change.object.value()));
                         state.note(change.object.key(), held);
                     }
                 }
@@ -242,6 +250,3 @@ impl Book<'_> {
         Some(found)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -51,7 +51,11 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The objects whose keys start with `prefix`, those up to and including `after` left out.
-    pub fn range<'a>(&'a self, prefix: &'a str, after: Option<&'a str>) -> impl Iterator<Item = &'a Arc<Object>> {
+    pub fn range<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Arc<Object>> {
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
@@ -187,7 +191,8 @@ impl Collection {
         {
             let mut state = self.state.write();
             let objects = fresh.into_iter().filter_map(|kv| {
-                let kept = state.objects.get(kv.key.as_str()).filter(|old| old.revision() == kv.mod_revision.0);
+                let kept =
+                    state.objects.get(kv.key.as_str()).filter(|old| old.revision() == kv.mod_revision.0);
                 let object = match kept {
                     Some(kept) => kept.clone(),
                     None => Arc::new(read(&kv.key, &kv.value, kv.mod_revision.0)?),
@@ -224,7 +229,13 @@ impl State {
             (None, Some(previous)) => {
                 self.objects.remove(event.key.as_str());
                 let (object, line) = previous.deleted_at(revision);
-                Change { revision, kind: EventType::Deleted, object: Arc::new(object), previous: Some(previous), line }
+                Change {
+                    revision,
+                    kind: EventType::Deleted,
+                    object: Arc::new(object),
+                    previous: Some(previous),
+                    line,
+                }
             }
             (Some(current), previous) => {
                 let (key, kind) = match &previous {
@@ -232,7 +243,10 @@ impl State {
                     None => (event.key.as_str().into(), EventType::Added),
                 };
                 let Some((object, line)) = Object::with_event(key, &current.value, revision, kind) else {
-                    tracing::error!(key = event.key, "left out: what was written is not a JSON object with metadata");
+                    tracing::error!(
+                        key = event.key,
+                        "left out: what was written is not a JSON object with metadata"
+                    );
                     return;
                 };
                 let object = Arc::new(object);
@@ -245,7 +259,8 @@ impl State {
     }
 
     fn shrink(&mut self) {
-        while self.ring.len() > RING_LEAST && (self.ring.len() > RING_CHANGES || self.ring_bytes > RING_BYTES) {
+        while self.ring.len() > RING_LEAST && (self.ring.len() > RING_CHANGES || self.ring_bytes > RING_BYTES)
+        {
             let Some(oldest) = self.ring.pop_front() else { break };
             self.ring_bytes -= oldest.line.len();
             self.floor = oldest.revision;

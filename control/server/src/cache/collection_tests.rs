@@ -47,7 +47,11 @@ fn range_of_a_namespace_leaves_others_out() {
 fn changes_after_a_place_come_in_order_and_once() {
     let one = collection();
     let seen = |after| {
-        one.changes_after(after, 10).unwrap().iter().map(|c| (c.revision, c.kind.as_str())).collect::<Vec<_>>()
+        one.changes_after(after, 10)
+            .unwrap()
+            .iter()
+            .map(|c| (c.revision, c.kind.as_str()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(seen(2), [(4, "MODIFIED"), (6, "DELETED"), (7, "ADDED")]);
     assert_eq!(seen(7), []);

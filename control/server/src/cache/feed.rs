@@ -31,7 +31,8 @@ pub(super) async fn load(cache: &Cache) -> Result<(), StoreError> {
         request.start_after = page.items.last().map(|item| item.key.clone());
         request.revision = Some(page.revision);
         for item in page.items {
-            if let Some(objects) = cache.collection_of(&item.key).and_then(|one| fresh.get_mut(one.prefix())) {
+            if let Some(objects) = cache.collection_of(&item.key).and_then(|one| fresh.get_mut(one.prefix()))
+            {
                 objects.push(item);
             }
         }
@@ -66,7 +67,9 @@ pub(super) async fn follow(cache: Arc<Cache>, stop: CancellationToken) {
                     tracing::error!(error = %chain(&error), "cannot read the store");
                 }
             }
-            error => tracing::error!(error = %chain(&error), "the watch of the store ended, taking it up again"),
+            error => {
+                tracing::error!(error = %chain(&error), "the watch of the store ended, taking it up again")
+            }
         }
         pause = if cache.applied() > before { SHORTEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         tokio::select! {

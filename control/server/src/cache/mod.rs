@@ -23,8 +23,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use collection::{Change, Collection, Gone, Objects, Snapshot};
-pub use object::{EventType, Object};
 pub(crate) use object::event_line;
+pub use object::{EventType, Object};
 pub use watcher::Watcher;
 
 /// So long a consistent read waits for the feed.
@@ -91,7 +91,8 @@ impl Cache {
 
     /// The collection to which a key belongs. Prefixes do not lie within each other, so that it is the nearest before it.
     fn collection_of(&self, key: &str) -> Option<&Arc<Collection>> {
-        let (prefix, found) = self.by_prefix.range::<str, _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
+        let (prefix, found) =
+            self.by_prefix.range::<str, _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
         key.starts_with(prefix).then_some(found)
     }
 

@@ -69,7 +69,12 @@ impl Object {
     }
 
     /// The same, together with the line that tells watchers of it; both share their bytes.
-    pub(crate) fn with_event(key: Arc<str>, stored: &[u8], revision: u64, kind: EventType) -> Option<(Self, Bytes)> {
+    pub(crate) fn with_event(
+        key: Arc<str>,
+        stored: &[u8],
+        revision: u64,
+        kind: EventType,
+    ) -> Option<(Self, Bytes)> {
         Self::assemble(key, stored, revision, Some(kind))
     }
 
@@ -83,7 +88,12 @@ impl Object {
             .expect("an object that was assembled before has metadata")
     }
 
-    fn assemble(key: Arc<str>, stored: &[u8], revision: u64, event: Option<EventType>) -> Option<(Self, Bytes)> {
+    fn assemble(
+        key: Arc<str>,
+        stored: &[u8],
+        revision: u64,
+        event: Option<EventType>,
+    ) -> Option<(Self, Bytes)> {
         let span = scan::member(stored, b"metadata")?;
         if stored.get(span.start) != Some(&b'{') {
             return None;
@@ -170,7 +180,10 @@ mod tests {
     #[test]
     fn object_from_store_carries_its_revision() {
         let one = object(r#"{"kind":"Pod","metadata":{"name":"b"},"spec":{}}"#, 7);
-        assert_eq!(**one.value(), json!({"kind":"Pod","metadata":{"name":"b","resourceVersion":"7"},"spec":{}}));
+        assert_eq!(
+            **one.value(),
+            json!({"kind":"Pod","metadata":{"name":"b","resourceVersion":"7"},"spec":{}})
+        );
         assert_eq!(one.metadata_json(), br#"{"resourceVersion":"7","name":"b"}"#);
     }
 

@@ -65,7 +65,10 @@ fn skip_value(json: &[u8], mut at: usize) -> Option<usize> {
             }
         }
         _ => {
-            let length = json[at..].iter().take_while(|byte| !matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\t' | b'\r')).count();
+            let length = json[at..]
+                .iter()
+                .take_while(|byte| !matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\t' | b'\r'))
+                .count();
             (length > 0).then_some(at + length)
         }
     }
@@ -83,13 +86,27 @@ mod tests {
     #[test]
     fn member_of_the_outermost_object_is_found() {
         check(r#"{"metadata":{"a":1}}"#, Some(r#"{"a":1}"#));
-        check(r#" { "spec" : {"metadata":{"x":"}"}}, "n":-1.5e3,"t":true, "metadata" : [1,"]"] } "#, Some(r#"[1,"]"]"#));
+        check(
+            r#" { "spec" : {"metadata":{"x":"}"}}, "n":-1.5e3,"t":true, "metadata" : [1,"]"] } "#,
+            Some(r#"[1,"]"]"#),
+        );
         check(r#"{"a\"metadata":1,"metadata":"b\\"}"#, Some(r#""b\\""#));
     }
 
     #[test]
     fn member_that_is_not_there_is_not_found() {
-        for json in ["", "{", "{}", "[]", r#"{"a":{"metadata":1}}"#, r#"{"metadata"#, r#"{"metadata":"#, r#"{"metadata":{"#, r#"{"a":"\"#, "{\"a\":]"] {
+        for json in [
+            "",
+            "{",
+            "{}",
+            "[]",
+            r#"{"a":{"metadata":1}}"#,
+            r#"{"metadata"#,
+            r#"{"metadata":"#,
+            r#"{"metadata":{"#,
+            r#"{"a":"\"#,
+            "{\"a\":]",
+        ] {
             check(json, None);
         }
     }

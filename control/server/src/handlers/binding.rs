@@ -19,7 +19,8 @@ pub(super) async fn bind(call: &Call, body: Body) -> Result<Response<Body>, Stat
     let now = call.server.ids().now_text();
     let propose = |pod: &Value| bound(call.resource, &call.info.name, pod, &binding, &now);
     call.server.storage().update(&call.scope(options.dry_run), &call.info.name, Part::Own, &propose).await?;
-    let done = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
+    let done =
+        json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
     let mut response = manner.value(StatusCode::CREATED, &done);
     crate::respond::warn(&mut response, &warnings);
     Ok(response)
@@ -28,7 +29,10 @@ pub(super) async fn bind(call: &Call, body: Body) -> Result<Response<Body>, Stat
 fn check(call: &Call, binding: &Value) -> Result<(), Status> {
     let name = binding["metadata"]["name"].as_str().unwrap_or_default();
     if !name.is_empty() && name != call.info.name {
-        let why = format!("the name of the object ({name}) does not match the name on the URL ({})", call.info.name);
+        let why = format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.info.name
+        );
         return Err(Status::bad_request(why));
     }
     let mut errors = Vec::new();
@@ -47,7 +51,10 @@ fn bound(resource: &Resource, name: &str, pod: &Value, binding: &Value, now: &st
     let refuse = |why: String| Err(Status::conflict(resource, name, &why));
     let uid = binding["metadata"]["uid"].as_str().unwrap_or_default();
     if !uid.is_empty() && pod["metadata"]["uid"] != uid {
-        return refuse(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", pod["metadata"]["uid"].as_str().unwrap_or_default()));
+        return refuse(format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            pod["metadata"]["uid"].as_str().unwrap_or_default()
+        ));
     }
     if pod["metadata"]["deletionTimestamp"].is_string() {
         return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));

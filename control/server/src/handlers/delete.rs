@@ -53,7 +53,8 @@ pub(super) async fn collection(call: &Call, body: Body) -> Result<Response<Body>
     let manner = call.manner()?;
     let list = ListOptions::parse(call.resource, &call.query)?;
     let options = options(call, body).await?;
-    let (objects, revision) = call.server.storage().delete_collection(&call.scope(false), &options, &list).await?;
+    let (objects, revision) =
+        call.server.storage().delete_collection(&call.scope(false), &options, &list).await?;
     let answer = ListAnswer { resource: call.resource, objects, revision, rest: None };
     Ok(answer.respond(&manner, call.server.ids().now()))
 }

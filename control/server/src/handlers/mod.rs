@@ -69,7 +69,8 @@ impl Call {
     async fn sub_body(&self, body: Body, mode: FieldValidation) -> Result<(Value, Vec<String>), Status> {
         let encoding = negotiate::encoding(&self.parts.headers)?;
         let bytes = content::read(body).await?;
-        let subresource = self.resource.subresource(&self.info.subresource).ok_or_else(Status::no_such_path)?;
+        let subresource =
+            self.resource.subresource(&self.info.subresource).ok_or_else(Status::no_such_path)?;
         decode::subresource(self.resource, subresource, &bytes, encoding, mode)
     }
 

@@ -43,7 +43,9 @@ impl Patch {
     pub(super) fn apply(&self, resource: Option<&Resource>, object: &Value) -> Result<Value, Status> {
         match (self, resource) {
             (Self::Json(patch), _) => patches::json_patch(object, patch),
-            (Self::Strategic(patch), Some(resource)) => patches::strategic_merge_patch(resource, object, patch),
+            (Self::Strategic(patch), Some(resource)) => {
+                patches::strategic_merge_patch(resource, object, patch)
+            }
             (Self::Merge(patch) | Self::Strategic(patch), _) => patches::merge_patch(object, patch),
         }
     }

@@ -100,8 +100,11 @@ async fn past(call: &Call, collection: &Collection, revision: u64) -> Result<Sna
     if let Ok(snapshot) = collection.snapshot_at(revision) {
         return Ok(snapshot);
     }
-    let request =
-        ListRequest { prefix: collection.prefix().to_owned(), revision: Some(Revision(revision)), ..Default::default() };
+    let request = ListRequest {
+        prefix: collection.prefix().to_owned(),
+        revision: Some(Revision(revision)),
+        ..Default::default()
+    };
     let listing = call.server.storage().store.list(request).await.map_err(|error| match error {
         StoreError::Compacted { .. } => Status::expired(
             "The provided continue parameter is too old to display a consistent list result. You can start a new list \

@@ -50,7 +50,8 @@ fn selector(selector: &Value) -> String {
         .collect();
     for one in selector["matchExpressions"].as_array().into_iter().flatten() {
         let key = one["key"].as_str().unwrap_or_default();
-        let values: Vec<_> = one["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let values: Vec<_> =
+            one["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         match one["operator"].as_str() {
             Some("In") => terms.push(format!("{key} in ({})", values.join(","))),
             Some("NotIn") => terms.push(format!("{key} notin ({})", values.join(","))),
@@ -103,14 +104,18 @@ pub(super) async fn set(call: &Call, body: Body) -> Result<Response<Body>, Statu
 
 /// The number in a scale. None means none, as for upstream's types.
 fn replicas(call: &Call, scale: &Value) -> Result<i64, Status> {
-    let cannot = |why: &str| Status::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {why}"));
+    let cannot = |why: &str| {
+        Status::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {why}"))
+    };
     if scale["kind"] != "Scale" {
         return Err(cannot(&format!("unexpected kind {}", scale["kind"])));
     }
     let replicas = match &scale["spec"]["replicas"] {
         Value::Null => 0,
         value => value.as_i64().filter(|number| i32::try_from(*number).is_ok()).ok_or_else(|| {
-            cannot(&format!("json: cannot unmarshal {value} into Go struct field ScaleSpec.spec.replicas of type int32"))
+            cannot(&format!(
+                "json: cannot unmarshal {value} into Go struct field ScaleSpec.spec.replicas of type int32"
+            ))
         })?,
     };
     if replicas < 0 {
@@ -129,7 +134,10 @@ mod tests {
         let cases = [
             (json!({ "app": "a" }), "app=a"),
             (json!({ "matchLabels": { "app": "a", "tier": "b" } }), "app=a,tier=b"),
-            (json!({ "matchExpressions": [{ "key": "x", "operator": "In", "values": ["1", "2"] }, { "key": "y", "operator": "DoesNotExist" }] }), "x in (1,2),!y"),
+            (
+                json!({ "matchExpressions": [{ "key": "x", "operator": "In", "values": ["1", "2"] }, { "key": "y", "operator": "DoesNotExist" }] }),
+                "x in (1,2),!y",
+            ),
             (Value::Null, ""),
         ];
         for (given, expected) in cases {

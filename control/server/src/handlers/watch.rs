@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures::stream;
 use http::Response;
-use prometheus::IntGauge;
 use serde_json::json;
 use skep_api::status::Status;
 use tokio::time::Instant;
@@ -21,6 +20,7 @@ use super::read::state;
 use crate::body::Body;
 use crate::cache::{Change, EventType, Gone, Object, Watcher, event_line};
 use crate::failure;
+use crate::metrics::Counted;
 use crate::options::{Selection, WatchFrom, WatchOptions};
 use crate::respond::{CHUNK, Renderer, streamed};
 
@@ -64,22 +64,6 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         let piece = session.next().await?;
         Some((piece, session))
     })))
-}
-
-/// Counts a watcher as long as it lives.
-struct Counted(IntGauge);
-
-impl Counted {
-    fn new(gauge: IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 struct Session {

@@ -28,7 +28,11 @@ const CREATED_ON_UPDATE: [&str; 9] = [
 
 impl Call {
     /// Reads an object of the resource; returns it with the warnings about it.
-    pub(super) async fn own_body(&self, body: Body, mode: FieldValidation) -> Result<(Value, Vec<String>), Status> {
+    pub(super) async fn own_body(
+        &self,
+        body: Body,
+        mode: FieldValidation,
+    ) -> Result<(Value, Vec<String>), Status> {
         let encoding = negotiate::encoding(&self.parts.headers)?;
         let bytes = content::read(body).await?;
         decode::object(self.resource, &bytes, encoding, mode)
@@ -43,7 +47,8 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, St
     let manner = call.manner()?;
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
     if matches!(call.resource.group.as_str(), "authentication.k8s.io" | "authorization.k8s.io") {
-        let answer = call.server.gate().reviews.create(&call.user, &call.info, call.other_body(body).await?).await?;
+        let answer =
+            call.server.gate().reviews.create(&call.user, &call.info, call.other_body(body).await?).await?;
         return Ok(manner.value(StatusCode::CREATED, &answer));
     }
     let (object, warnings) = call.own_body(body, options.validation).await?;
@@ -110,6 +115,7 @@ pub(super) async fn token(call: &Call, body: Body) -> Result<Response<Body>, Sta
     let request = call.other_body(body).await?;
     // Whoever just created the account may ask.
     call.server.storage().get(&call.scope(false), &call.info.name).await?;
-    let answer = call.server.gate().tokens.request(&call.user, &call.info.namespace, &call.info.name, request)?;
+    let answer =
+        call.server.gate().tokens.request(&call.user, &call.info.namespace, &call.info.name, request)?;
     Ok(manner.value(StatusCode::CREATED, &answer))
 }

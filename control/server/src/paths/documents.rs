@@ -41,7 +41,8 @@ impl Documents {
         if let Some(found) = self.made.lock().get(&key) {
             return Some(found.clone());
         }
-        let value = if aggregated { discovery::aggregated(registry(), path == "/api") } else { self.make(path)? };
+        let value =
+            if aggregated { discovery::aggregated(registry(), path == "/api") } else { self.make(path)? };
         let json = Bytes::from(value.to_string());
         let etag = format!("\"{}\"", hex(&Sha256::digest(&json)));
         let content_type = if aggregated { AGGREGATED } else { JSON };
@@ -57,7 +58,9 @@ impl Documents {
             ("api", Some(version), None, _) => discovery::api_resource_list(registry(), "", version),
             ("apis", None, ..) => Some(discovery::api_group_list(registry())),
             ("apis", Some(group), None, _) => discovery::api_group(registry(), group),
-            ("apis", Some(group), Some(version), None) => discovery::api_resource_list(registry(), group, version),
+            ("apis", Some(group), Some(version), None) => {
+                discovery::api_resource_list(registry(), group, version)
+            }
             ("openapi", Some("v2"), None, _) => Some(openapi::v2(registry())),
             ("openapi", Some("v3"), None, _) => Some(openapi::v3_index(registry())),
             ("openapi", Some("v3"), ..) => openapi::v3(registry(), path.strip_prefix("/openapi/v3/")?),
@@ -72,7 +75,8 @@ fn hex(bytes: &[u8]) -> String {
 
 /// The paths that the root names.
 pub(super) fn roots() -> Vec<String> {
-    let mut paths: Vec<String> = ["/.well-known/openid-configuration", "/api", "/apis"].map(str::to_owned).into();
+    let mut paths: Vec<String> =
+        ["/.well-known/openid-configuration", "/api", "/apis"].map(str::to_owned).into();
     for group in registry().groups() {
         if group.name.is_empty() {
             paths.extend(group.versions.iter().map(|version| format!("/api/{version}")));
@@ -81,7 +85,16 @@ pub(super) fn roots() -> Vec<String> {
             paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{version}", group.name)));
         }
     }
-    let others = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"];
+    let others = [
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openid/v1/jwks",
+        "/readyz",
+        "/version",
+    ];
     paths.extend(others.map(str::to_owned));
     paths.sort();
     paths

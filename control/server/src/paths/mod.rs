@@ -19,8 +19,8 @@ use crate::request::RequestInfo;
 use crate::respond::Manner;
 use crate::server::Inner;
 
-pub(crate) use documents::Documents;
 use documents::Document;
+pub(crate) use documents::Documents;
 
 /// The version of Kubernetes that the API is that of, and our own mark on it.
 const GIT_VERSION: &str = "v1.36.0+skep";

@@ -52,7 +52,8 @@ impl ListAnswer {
         let head = json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta() }).to_string();
         let head = format!("{},\"items\":[", &head[..head.len() - 1]);
         let size: usize = self.objects.iter().map(|object| object.json().len() + 1).sum();
-        let mut pieces = Pieces { renderer, objects: self.objects.into_iter(), before: head.into(), ended: false };
+        let mut pieces =
+            Pieces { renderer, objects: self.objects.into_iter(), before: head.into(), ended: false };
         if manner.pretty || size < CHUNK {
             let mut whole = BytesMut::with_capacity(size + 256);
             while let Some(piece) = pieces.next() {
@@ -63,7 +64,8 @@ impl ListAnswer {
         if !manner.gzip || size < GZIP_FROM {
             return streamed(stream::iter(pieces));
         }
-        let mut response = streamed(stream::iter(Compressed { pieces, encoder: Some(gzip::Pieces::default()) }));
+        let mut response =
+            streamed(stream::iter(Compressed { pieces, encoder: Some(gzip::Pieces::default()) }));
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         response

@@ -57,7 +57,8 @@ impl Manner {
 
     /// The manner of answers that hold no objects.
     pub(crate) fn plain(parts: &Parts, query: &Query) -> Self {
-        let header = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or("");
+        let header =
+            |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or("");
         let agent = header(http::header::USER_AGENT);
         let person = ["curl", "Wget", "Mozilla/5.0"].iter().any(|start| agent.starts_with(start));
         let gzip = header(http::header::ACCEPT_ENCODING).split(',').any(|one| one.trim().starts_with("gzip"));

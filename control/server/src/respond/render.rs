@@ -54,7 +54,8 @@ impl Renderer {
             Form::Object if self.resource.needs_conversion() => self.value(object).to_string().into(),
             Form::Object => object.json().clone(),
             Form::Metadata => {
-                let head = b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":";
+                let head =
+                    b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":";
                 [head, object.metadata_json(), b"}"].concat().into()
             }
             Form::Table => {

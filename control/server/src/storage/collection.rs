@@ -34,7 +34,9 @@ impl Storage {
         let prefix = resource.store_prefix(Some(scope.namespace));
         let selected: Vec<Arc<Object>> = snapshot
             .range(&prefix, None)
-            .filter(|object| list.selection.is_everything() || list.selection.matches(&view(resource, object)))
+            .filter(|object| {
+                list.selection.is_everything() || list.selection.matches(&view(resource, object))
+            })
             .take(if list.limit == 0 { usize::MAX } else { list.limit })
             .cloned()
             .collect();

@@ -56,6 +56,9 @@ impl DeleteOptions {
     pub(crate) fn parse(body: Option<&Value>, query: &Query) -> Result<Self, Status> {
         let empty = json!({});
         let body = body.unwrap_or(&empty);
+        if !body.is_object() {
+            return Err(Status::bad_request("expected DeleteOptions, got something that is no object"));
+        }
         if !body["kind"].is_null() && body["kind"] != "DeleteOptions" {
             return Err(Status::bad_request(format!("expected DeleteOptions, got {}", body["kind"])));
         }
@@ -77,7 +80,8 @@ impl DeleteOptions {
     }
 
     fn check(&self, resource: &Resource, name: &str, object: &Value) -> Result<(), Status> {
-        let wanted = [("UID", "uid", &self.uid), ("ResourceVersion", "resourceVersion", &self.resource_version)];
+        let wanted =
+            [("UID", "uid", &self.uid), ("ResourceVersion", "resourceVersion", &self.resource_version)];
         for (title, member, wanted) in wanted {
             let found = metadata::text(object, member);
             if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != found) {
@@ -96,7 +100,9 @@ impl DeleteOptions {
         let kind = match self.propagation {
             Some(kind) => kind,
             None if found.iter().any(|one| matches!(*one, ORPHAN | FOREGROUND)) => return None,
-            None if resource.group.is_empty() && resource.plural == "replicationcontrollers" => Propagation::Orphan,
+            None if resource.group.is_empty() && resource.plural == "replicationcontrollers" => {
+                Propagation::Orphan
+            }
             None => Propagation::Background,
         };
         let wanted = match kind {
@@ -184,7 +190,9 @@ impl Storage {
             };
             match done {
                 Ok(deleted) => return Ok(deleted),
-                Err(StoreError::Conflict { current: found, .. }) => current = self.instead(scope, name, found)?,
+                Err(StoreError::Conflict { current: found, .. }) => {
+                    current = self.instead(scope, name, found)?
+                }
                 Err(error) => return Err(failure::store(error)),
             }
         }
@@ -213,7 +221,9 @@ impl Storage {
         }
         metadata::set(&mut object, "deletionTimestamp", self.ids.text_after(grace));
         metadata::set(&mut object, "deletionGracePeriodSeconds", grace);
-        if let Some(generation) = object["metadata"]["generation"].as_i64().filter(|generation| *generation > 0) {
+        if let Some(generation) =
+            object["metadata"]["generation"].as_i64().filter(|generation| *generation > 0)
+        {
             metadata::set(&mut object, "generation", generation + 1);
         }
         if namespace {

@@ -80,7 +80,9 @@ pub(super) fn place(scope: &Scope<'_>, name: Option<&str>, object: &mut Value) -
 
 /// What a new object gets.
 pub(super) fn begin(object: &mut Value, ids: &Ids) {
-    for member in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"].iter().chain(&NOT_STORED) {
+    for member in
+        ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"].iter().chain(&NOT_STORED)
+    {
         remove(object, member);
     }
     set(object, "uid", ids.uid());

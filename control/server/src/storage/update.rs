@@ -44,7 +44,9 @@ impl Storage {
         for _ in 0..ATTEMPTS {
             match self.attempt(scope, name, part, &current, propose).await? {
                 Ok(object) => return Ok(object),
-                Err(StoreError::Conflict { current: found, .. }) => current = self.instead(scope, name, found)?,
+                Err(StoreError::Conflict { current: found, .. }) => {
+                    current = self.instead(scope, name, found)?
+                }
                 Err(error) => return Err(failure::store(error)),
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, cluster, server_over};
+use crate::harness::{Cluster, cluster};
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 
@@ -32,7 +32,10 @@ async fn the_clusters_own_services_have_their_addresses() {
     assert_eq!(dns["spec"]["clusterIP"], "10.96.0.10");
     let endpoints = cluster.get("/api/v1/namespaces/default/endpoints/kubernetes").await.expect(200);
     assert_eq!(endpoints["subsets"][0]["addresses"][0]["ip"], "172.30.0.1");
-    let slice = cluster.get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes").await.expect(200);
+    let slice = cluster
+        .get("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes")
+        .await
+        .expect(200);
     assert_eq!(slice["endpoints"][0]["addresses"], json!(["172.30.0.1"]));
 }
 
@@ -69,7 +72,10 @@ async fn service_that_asks_for_what_is_not_to_be_had_is_refused() {
     let cases = [
         (json!({ "clusterIP": "10.96.0.77" }), "provided IP is already allocated"),
         (json!({ "clusterIP": "10.96.0.10" }), "provided IP is already allocated"),
-        (json!({ "clusterIP": "10.97.0.1" }), "is not in the valid range. The range of valid IPs is 10.96.0.0/24"),
+        (
+            json!({ "clusterIP": "10.97.0.1" }),
+            "is not in the valid range. The range of valid IPs is 10.96.0.0/24",
+        ),
         (taken_port, "provided port is already allocated"),
         (
             json!({ "type": "NodePort", "ports": [{ "port": 80, "nodePort": 80 }] }),
@@ -88,9 +94,7 @@ async fn addresses_return_with_their_service_and_outlive_a_restart() {
     let cluster = cluster().await;
     let fixed = json!({ "clusterIP": "10.96.0.77" });
     cluster.service("a", fixed.clone()).await.expect(201);
-    let seconds = Arc::new(std::sync::atomic::AtomicU64::new(1_800_000_000));
-    let (server, _directory) = server_over(cluster.store.clone(), seconds).await;
-    let cluster = Cluster { server, ..cluster };
+    let cluster = cluster.restarted().await;
     cluster.service("b", fixed.clone()).await.failure(422, "Invalid");
     cluster.delete(&format!("{SERVICES}/a"), json!(null)).await.expect(200);
     cluster.service("b", fixed.clone()).await.expect(201);
@@ -112,7 +116,8 @@ async fn type_that_changes_takes_and_gives_back() {
     let labelled = json!({ "metadata": { "labels": { "x": "y" } } });
     let same = cluster.patch(&path, "merge", labelled).await.expect(200);
     assert_eq!(same["spec"], open["spec"]);
-    let closed = cluster.patch(&path, "strategic-merge", json!({ "spec": { "type": "ClusterIP" } })).await.expect(200);
+    let closed =
+        cluster.patch(&path, "strategic-merge", json!({ "spec": { "type": "ClusterIP" } })).await.expect(200);
     assert!(closed["spec"]["ports"][0]["nodePort"].is_null(), "{closed}");
     let other = json!({ "type": "NodePort", "ports": [{ "port": 80, "nodePort": port }] });
     cluster.service("b", other).await.expect(201);
@@ -125,7 +130,9 @@ async fn services_made_at_once_share_no_address_until_the_range_is_full() {
     let tasks: Vec<_> = (0..256)
         .map(|n| {
             let cluster = cluster.clone();
-            tokio::spawn(async move { cluster.service(&format!("s{n}"), json!({ "type": "NodePort" })).await })
+            tokio::spawn(
+                async move { cluster.service(&format!("s{n}"), json!({ "type": "NodePort" })).await },
+            )
         })
         .collect();
     let (mut addresses, mut ports, mut refused) = (HashSet::new(), HashSet::new(), 0);

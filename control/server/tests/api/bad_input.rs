@@ -35,7 +35,13 @@ async fn body_that_is_no_object_of_the_kind_is_refused() {
         cluster.call(Method::POST, MAPS, "application/json", body)
     };
     for body in [
-        "", "{", "[]", "null", "\"x\"", "{\"kind\":\"ConfigMap\"", "\u{0}",
+        "",
+        "{",
+        "[]",
+        "null",
+        "\"x\"",
+        "{\"kind\":\"ConfigMap\"",
+        "\u{0}",
         r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"x"}}"#,
         r#"{"kind":"ConfigMap","apiVersion":"v2","metadata":{"name":"x"}}"#,
         r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"x"},"data":{"k":1}}"#,
@@ -49,7 +55,9 @@ async fn body_that_is_no_object_of_the_kind_is_refused() {
     let yaml = cluster.call(Method::POST, MAPS, "application/yaml", "a: [").await;
     yaml.failure(400, "BadRequest");
     post(r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{}}"#).await.failure(422, "Invalid");
-    post(r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"Not A Name"}}"#).await.failure(422, "Invalid");
+    post(r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"Not A Name"}}"#)
+        .await
+        .failure(422, "Invalid");
     let elsewhere = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"x","namespace":"other"}}"#;
     post(elsewhere).await.failure(400, "BadRequest");
     assert_eq!(cluster.get(MAPS).await.expect(200)["items"], json!([]));

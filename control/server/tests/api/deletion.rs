@@ -45,7 +45,10 @@ async fn pod_on_a_node_waits_for_it() {
     let uid = going["metadata"]["uid"].clone();
     let wrong = json!({ "gracePeriodSeconds": 0, "preconditions": { "uid": "other" } });
     cluster.delete(&path, wrong).await.failure(409, "Conflict");
-    cluster.delete(&path, json!({ "gracePeriodSeconds": 0, "preconditions": { "uid": uid } })).await.expect(200);
+    cluster
+        .delete(&path, json!({ "gracePeriodSeconds": 0, "preconditions": { "uid": uid } }))
+        .await
+        .expect(200);
     cluster.get(&path).await.failure(404, "NotFound");
 }
 
@@ -98,7 +101,8 @@ async fn propagation_becomes_a_finalizer() {
 #[tokio::test]
 async fn namespace_is_cleared_before_it_goes() {
     let cluster = cluster().await;
-    let namespace = cluster.post("/api/v1/namespaces", "Namespace", json!({ "metadata": { "name": "a" } })).await;
+    let namespace =
+        cluster.post("/api/v1/namespaces", "Namespace", json!({ "metadata": { "name": "a" } })).await;
     let namespace = namespace.expect(201);
     assert_eq!(namespace["spec"]["finalizers"], json!(["kubernetes"]));
     let maps = "/api/v1/namespaces/a/configmaps";
@@ -107,7 +111,10 @@ async fn namespace_is_cleared_before_it_goes() {
     assert_eq!(going["status"]["phase"], "Terminating");
     let late = cluster.post(maps, "ConfigMap", json!({ "metadata": { "name": "n" } })).await;
     let message = late.failure(403, "Forbidden");
-    assert!(message.ends_with("unable to create new content in namespace a because it is being terminated"), "{message}");
+    assert!(
+        message.ends_with("unable to create new content in namespace a because it is being terminated"),
+        "{message}"
+    );
     assert_eq!(late.json()["details"]["causes"][0]["reason"], "NamespaceTerminating");
     cluster.delete(&format!("{maps}/m"), json!(null)).await.expect(200);
     let mut cleared = going.clone();
@@ -116,7 +123,8 @@ async fn namespace_is_cleared_before_it_goes() {
     cluster.get("/api/v1/namespaces/a").await.failure(404, "NotFound");
     let missing = cluster.post(maps, "ConfigMap", json!({ "metadata": { "name": "n" } })).await;
     assert_eq!(missing.failure(404, "NotFound"), "namespaces \"a\" not found");
-    let message = cluster.delete("/api/v1/namespaces/kube-system", json!(null)).await.failure(403, "Forbidden");
+    let message =
+        cluster.delete("/api/v1/namespaces/kube-system", json!(null)).await.failure(403, "Forbidden");
     assert_eq!(message, "namespaces \"kube-system\" is forbidden: this namespace may not be deleted");
 }
 

@@ -57,7 +57,10 @@ impl Answer {
     }
 }
 
-pub(crate) async fn server_over(store: Arc<MemoryStore>, seconds: Arc<AtomicU64>) -> (ApiServer, tempfile::TempDir) {
+async fn server_over(
+    store: Arc<MemoryStore>,
+    seconds: Arc<AtomicU64>,
+) -> (ApiServer, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let pki = Pki::open(directory.path(), ServingNames::default(), SystemTime::now()).unwrap();
     let keys = Keys::from_pem(&pki.token_key_pem().unwrap(), "").unwrap();
@@ -78,6 +81,12 @@ pub(crate) async fn cluster() -> Cluster {
 }
 
 impl Cluster {
+    /// Another server over the same store, as after a restart.
+    pub(crate) async fn restarted(&self) -> Self {
+        let (server, directory) = server_over(self.store.clone(), self.seconds.clone()).await;
+        Self { server, store: self.store.clone(), seconds: self.seconds.clone(), _directory: directory }
+    }
+
     pub(crate) fn pass(&self, seconds: u64) {
         self.seconds.fetch_add(seconds, Ordering::SeqCst);
     }
@@ -93,7 +102,13 @@ impl Cluster {
         Answer { code: parts.status.as_u16(), headers: parts.headers, bytes }
     }
 
-    pub(crate) async fn call(&self, method: Method, path: &str, kind: &str, body: impl Into<Bytes>) -> Answer {
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: impl Into<Bytes>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if !kind.is_empty() {
             request = request.header("content-type", kind);

@@ -50,7 +50,10 @@ async fn health_is_told_in_short_and_at_length() {
     }
     let verbose = cluster.get("/readyz?verbose&exclude=etcd").await;
     let text = String::from_utf8_lossy(&verbose.bytes).into_owned();
-    assert!(text.starts_with("[+]ping ok\n[+]etcd excluded: ok\n") && text.ends_with("readyz check passed\n"), "{text}");
+    assert!(
+        text.starts_with("[+]ping ok\n[+]etcd excluded: ok\n") && text.ends_with("readyz check passed\n"),
+        "{text}"
+    );
     assert_eq!(cluster.get("/livez/none").await.code, 404);
 }
 

@@ -19,7 +19,10 @@ async fn pod_gets_account_token_tolerations_priority_and_status() {
     assert_eq!(mount["name"], volume["name"]);
     assert_eq!(mount["mountPath"], "/var/run/secrets/kubernetes.io/serviceaccount");
     assert_eq!(spec["tolerations"].as_array().unwrap().len(), 2);
-    assert_eq!((&pod["status"]["phase"], &pod["status"]["qosClass"]), (&json!("Pending"), &json!("BestEffort")));
+    assert_eq!(
+        (&pod["status"]["phase"], &pod["status"]["qosClass"]),
+        (&json!("Pending"), &json!("BestEffort"))
+    );
 }
 
 #[tokio::test]
@@ -64,7 +67,14 @@ async fn token_of_an_account_that_is_there_is_issued() {
     let cluster = cluster().await;
     let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
     let request = json!({ "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": {} });
-    let call = |path: String| cluster.call(http::Method::POST, Box::leak(path.into_boxed_str()), "application/json", request.to_string());
+    let call = |path: String| {
+        cluster.call(
+            http::Method::POST,
+            Box::leak(path.into_boxed_str()),
+            "application/json",
+            request.to_string(),
+        )
+    };
     let answer = call(path.into()).await.expect(201);
     assert!(answer["status"]["token"].is_string());
     call(path.replace("/default/token", "/none/token")).await.failure(404, "NotFound");

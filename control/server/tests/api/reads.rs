@@ -11,7 +11,8 @@ use crate::harness::{Cluster, cluster};
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 const METADATA: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json";
-const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json";
+const METADATA_LIST: &str =
+    "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json";
 
 fn names(list: &Value) -> Vec<&str> {
     list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap()).collect()
@@ -60,15 +61,19 @@ async fn pages_are_of_one_snapshot() {
     assert_eq!(names(&last), ["m4"]);
     assert!(last["metadata"]["continue"].is_null());
     let selected = cluster.get(&format!("{MAPS}?limit=1&labelSelector=app")).await.expect(200);
-    assert!(selected["metadata"]["continue"].is_string() && selected["metadata"]["remainingItemCount"].is_null());
+    assert!(
+        selected["metadata"]["continue"].is_string() && selected["metadata"]["remainingItemCount"].is_null()
+    );
 }
 
 #[tokio::test]
 async fn list_at_a_revision_shows_the_past() {
     let cluster = with_maps(2).await;
-    let then = cluster.get(MAPS).await.expect(200)["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
+    let then =
+        cluster.get(MAPS).await.expect(200)["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     cluster.config_map("later", json!({})).await;
-    let past = cluster.get(&format!("{MAPS}?resourceVersion={then}&resourceVersionMatch=Exact")).await.expect(200);
+    let past =
+        cluster.get(&format!("{MAPS}?resourceVersion={then}&resourceVersionMatch=Exact")).await.expect(200);
     assert_eq!(names(&past), ["m0", "m1"]);
     let newer = cluster.get(&format!("{MAPS}?resourceVersion={then}")).await.expect(200);
     assert_eq!(names(&newer), ["later", "m0", "m1"]);
@@ -89,9 +94,7 @@ async fn list_before_the_history_has_expired() {
     let now = store.current_revision().await.unwrap();
     // A server that starts now knows nothing of the past, and the store forgets it.
     store.compact(now).await.unwrap();
-    let seconds = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(1_800_000_000));
-    let (server, _directory) = crate::harness::server_over(cluster.store.clone(), seconds).await;
-    let cluster = Cluster { server, ..cluster };
+    let cluster = cluster.restarted().await;
     let answer = cluster.get(&format!("{MAPS}?resourceVersion=2&resourceVersionMatch=Exact")).await;
     answer.failure(410, "Expired");
 }
@@ -118,7 +121,10 @@ async fn metadata_comes_without_the_rest() {
     assert_eq!(one["metadata"]["name"], "m0");
     assert!(one["data"].is_null());
     let list = cluster.accepting(MAPS, METADATA_LIST).await.expect(200);
-    assert_eq!((&list["kind"], &list["items"][0]["kind"]), (&json!("PartialObjectMetadataList"), &json!("PartialObjectMetadata")));
+    assert_eq!(
+        (&list["kind"], &list["items"][0]["kind"]),
+        (&json!("PartialObjectMetadataList"), &json!("PartialObjectMetadata"))
+    );
     cluster.accepting(MAPS, "text/plain").await.failure(406, "NotAcceptable");
 }
 

@@ -2,10 +2,11 @@
 
 use serde_json::json;
 
-use crate::harness::{Cluster, cluster, server_over};
+use crate::harness::cluster;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
-const INITIAL: &str = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+const INITIAL: &str =
+    "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
 
 #[tokio::test]
 async fn watch_from_a_revision_tells_every_change_after_it_once() {
@@ -95,9 +96,7 @@ async fn watch_that_is_quiet_gets_bookmarks_and_ends_in_time() {
 async fn watch_from_before_the_history_is_told_so() {
     let cluster = cluster().await;
     let map = cluster.config_map("a", json!({})).await;
-    let seconds = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(1_800_000_000));
-    let (server, _directory) = server_over(cluster.store.clone(), seconds).await;
-    let cluster = Cluster { server, ..cluster };
+    let cluster = cluster.restarted().await;
     let mut watch = cluster.watch(&format!("{MAPS}?watch=1&resourceVersion=1")).await;
     assert_eq!([watch.name().await, watch.name().await], ["ERROR 410", "end"]);
     let now = map["metadata"]["resourceVersion"].as_str().unwrap();

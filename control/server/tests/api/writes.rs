@@ -73,7 +73,8 @@ async fn patches_of_all_formats_apply() {
     let cluster = cluster().await;
     cluster.config_map("a", json!({ "k": "1", "gone": "x" })).await;
     let path = &format!("{MAPS}/a");
-    let merged = cluster.patch(path, "merge", json!({ "data": { "k": "2", "gone": null } })).await.expect(200);
+    let merged =
+        cluster.patch(path, "merge", json!({ "data": { "k": "2", "gone": null } })).await.expect(200);
     assert_eq!(merged["data"], json!({ "k": "2" }));
     let patch = json!([{ "op": "test", "path": "/data/k", "value": "2" }, { "op": "add", "path": "/data/n", "value": "3" }]);
     assert_eq!(cluster.patch(path, "json", patch).await.expect(200)["data"]["n"], "3");
@@ -114,7 +115,8 @@ async fn dry_run_says_what_would_be_and_writes_nothing() {
     assert!(dry["metadata"]["uid"].is_string() && dry["metadata"]["resourceVersion"].is_null());
     cluster.get(&format!("{MAPS}/a")).await.failure(404, "NotFound");
     let map = cluster.config_map("a", json!({ "k": "1" })).await;
-    let patched = cluster.patch(&format!("{MAPS}/a?dryRun=All"), "merge", json!({ "data": { "k": "2" } })).await;
+    let patched =
+        cluster.patch(&format!("{MAPS}/a?dryRun=All"), "merge", json!({ "data": { "k": "2" } })).await;
     assert_eq!(patched.expect(200)["data"]["k"], "2");
     cluster.delete(&format!("{MAPS}/a?dryRun=All"), json!(null)).await.expect(200);
     cluster.delete(&format!("{MAPS}/a"), json!({ "dryRun": ["All"] })).await.expect(200);
@@ -142,7 +144,9 @@ async fn status_and_spec_are_written_apart() {
     let patch = json!({ "status": { "replicas": 3 }, "spec": { "replicas": 9 } });
     let status = cluster.patch(&format!("{path}/status"), "merge", patch.clone()).await.expect(200);
     assert_eq!((&status["status"]["replicas"], &status["spec"]["replicas"]), (&json!(3), &json!(1)));
-    let whole = cluster.patch(&path, "merge", json!({ "status": { "replicas": 5 }, "spec": { "replicas": 9 } })).await;
+    let whole = cluster
+        .patch(&path, "merge", json!({ "status": { "replicas": 5 }, "spec": { "replicas": 9 } }))
+        .await;
     let whole = whole.expect(200);
     assert_eq!((&whole["status"]["replicas"], &whole["spec"]["replicas"]), (&json!(3), &json!(9)));
     assert_eq!(whole["metadata"]["generation"], 2);
@@ -159,7 +163,7 @@ async fn status_and_spec_are_written_apart() {
 #[tokio::test]
 async fn yaml_is_read() {
     let cluster = cluster().await;
-    let text = "kind: ConfigMap\napiVersion: v1\nmetadata:\n  name: y\ndata:\n  k: \"1\"\n";
+    let text = "kind: ConfigMap\napiVersion: v1\nmetadata:\n  name: plain\ndata:\n  k: \"1\"\n";
     let answer = cluster.call(http::Method::POST, MAPS, "application/yaml", text).await;
     assert_eq!(answer.expect(201)["data"]["k"], "1");
 }
@@ -175,6 +179,7 @@ async fn events_are_one_collection_in_two_forms() {
     cluster.post("/api/v1/namespaces/default/events", "Event", event).await.expect(201);
     let new = cluster.get("/apis/events.k8s.io/v1/namespaces/default/events/e").await.expect(200);
     assert_eq!((&new["apiVersion"], &new["note"]), (&json!("events.k8s.io/v1"), &json!("hello")));
-    let list = cluster.get("/apis/events.k8s.io/v1/events?fieldSelector=regarding.name%3Dp").await.expect(200);
+    let list =
+        cluster.get("/apis/events.k8s.io/v1/events?fieldSelector=regarding.name%3Dp").await.expect(200);
     assert_eq!(list["items"][0]["note"], "hello");
 }
