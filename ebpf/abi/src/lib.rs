@@ -91,7 +91,3 @@ macro_rules! plain {
 pub(crate) use plain;
 
 plain!(u16, u32, u64);
-
-// SAFETY: an array of plain integers has no padding.
-#[allow(unsafe_code)]
-unsafe impl<const N: usize> Plain for [u16; N] {}

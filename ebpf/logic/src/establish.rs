@@ -53,12 +53,15 @@ impl Established {
     }
 }
 
-/// Ports tried before source translation is given up as exhausted.
-const SNAT_TRIES: u32 = 16;
+/// Ports tried in search of a free one.
+const SNAT_TRIES: u32 = 8;
+/// Ports tried after that in search of one whose connection is over, before source translation is given up as exhausted.
+const TAKEOVER_TRIES: u32 = 4;
 /// Slots tried when a slice names backends that are gone, as it may for an instant during an update.
 const CHOICE_TRIES: u32 = 4;
 /// Ticks without a packet after which a closing connection's tuple may be taken over: about 30 s.
 const CLOSING_TICKS: u32 = 450;
+const _: () = assert!(STATE_CLOSING + 1 == STATE_CLOSED, "`take_over` adds to the state");
 
 /// Makes a flow for the packet of `question`.
 #[inline(never)]
@@ -179,7 +182,11 @@ fn reserve<F: Family, T: Tables<F>>(
     let external = flow.flags & FLOW_INTERNAL == 0;
     let to_itself = flow.new_destination == flow.source;
     if (!external || local) && !to_itself && service_flags & FLAG_ALWAYS_SNAT == 0 {
-        match enter_reply::<F, T>(tables, &reply_key, partner, question.now) {
+        let entered = match tables.insert_flow(&reply_key, partner, Existing::Keep) {
+            Err(InsertError::Exists) => take_over::<F, T>(tables, &reply_key, partner, question.now),
+            other => other,
+        };
+        match entered {
             Ok(()) => return Ok(()),
             Err(InsertError::Failed) => return Err(Reason::FlowTableFull),
             // Two frontends, one client port, one backend: the second connection gets another source.
@@ -198,11 +205,16 @@ fn reserve<F: Family, T: Tables<F>>(
     }
     let range = last - first + 1;
     let mut tries = 0;
-    while tries < SNAT_TRIES {
+    while tries < SNAT_TRIES + TAKEOVER_TRIES {
         // Drawn afresh each time: the verifier then sees the same state at the start of every round.
         let port = first + choose::scale(tables.random(), range);
         reply_key.destination_port = Be16::new(port as u16);
-        match enter_reply::<F, T>(tables, &reply_key, partner, question.now) {
+        let entered = if tries < SNAT_TRIES {
+            tables.insert_flow(&reply_key, partner, Existing::Keep)
+        } else {
+            take_over::<F, T>(tables, &reply_key, partner, question.now)
+        };
+        match entered {
             Ok(()) => {
                 flow.new_source_port = reply_key.destination_port;
                 return Ok(());
@@ -215,27 +227,24 @@ fn reserve<F: Family, T: Tables<F>>(
     Err(Reason::SnatExhausted)
 }
 
-/// Enters the reply direction, taking over an entry that nobody needs any more.
+/// Enters the reply direction where there is an entry that nobody needs any more.
 #[inline(always)]
-fn enter_reply<F: Family, T: Tables<F>>(
+fn take_over<F: Family, T: Tables<F>>(
     tables: &T,
     reply_key: &FlowKey,
     reply: &Flow<F::Address>,
     now: u32,
 ) -> Result<(), InsertError> {
-    match tables.insert_flow(reply_key, reply, Existing::Keep) {
-        Err(InsertError::Exists) => {}
-        other => return other,
-    }
     let taken = tables.flow(reply_key, |other| {
-        // Without short cuts: every branch here is followed once per try by the verifier.
-        let ours = (other.new_destination == reply.new_destination)
-            & (other.new_destination_port == reply.new_destination_port)
-            & (other.new_source == reply.new_source)
-            & (other.new_source_port == reply.new_source_port);
-        let idle = now.wrapping_sub(other.last_seen) > CLOSING_TICKS;
-        let closed = (other.state == STATE_CLOSED) | ((other.state == STATE_CLOSING) & idle);
-        !(ours | closed | is_dead(tables.backend_state(other.backend), other))
+        // Arithmetic instead of comparisons: each of those would be a branch that the verifier follows once per try.
+        let difference = F::difference(&other.new_destination, &reply.new_destination)
+            | F::difference(&other.new_source, &reply.new_source)
+            | u32::from(other.new_destination_port.raw() ^ reply.new_destination_port.raw())
+            | u32::from(other.new_source_port.raw() ^ reply.new_source_port.raw());
+        let idle = CLOSING_TICKS.wrapping_sub(now.wrapping_sub(other.last_seen)) >> 31;
+        // Closed, or closing and idle.
+        let over = u32::from(other.state) + idle >= u32::from(STATE_CLOSED);
+        difference != 0 && !over && !is_dead(tables.backend_state(other.backend), other)
     });
     if taken == Some(true) {
         return Err(InsertError::Exists);
@@ -247,5 +256,5 @@ fn enter_reply<F: Family, T: Tables<F>>(
 #[inline(always)]
 fn is_dead<A>(state: Option<BackendState>, flow: &Flow<A>) -> bool {
     let state = state.unwrap_or_default();
-    (state.generation != flow.generation) | (state.state == STATE_GONE)
+    state.generation != flow.generation || state.state == STATE_GONE
 }

@@ -36,6 +36,8 @@ pub trait Family: 'static {
     fn backend(address: &V6) -> Self::Address;
     /// Sum of the address' 32-bit words, for checksums.
     fn sum(address: &Self::Address) -> u64;
+    /// Zero if and only if the two addresses are equal, without a branch.
+    fn difference(one: &Self::Address, other: &Self::Address) -> u32;
     /// Whether the address is all zeroes.
     fn is_unspecified(address: &Self::Address) -> bool;
     /// The address as 16-bit words in packet order; the second half of them is zero for IPv4's two.
@@ -164,6 +166,11 @@ impl Family for Ipv4 {
     }
 
     #[inline(always)]
+    fn difference(one: &V4, other: &V4) -> u32 {
+        one.0 ^ other.0
+    }
+
+    #[inline(always)]
     fn is_unspecified(address: &V4) -> bool {
         address.0 == 0
     }
@@ -228,6 +235,13 @@ impl Family for Ipv6 {
     fn sum(address: &V6) -> u64 {
         let [a, b, c, d] = address.0;
         u64::from(a) + u64::from(b) + u64::from(c) + u64::from(d)
+    }
+
+    #[inline(always)]
+    fn difference(one: &V6, other: &V6) -> u32 {
+        let [a, b, c, d] = one.0;
+        let [e, f, g, h] = other.0;
+        (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h)
     }
 
     #[inline(always)]

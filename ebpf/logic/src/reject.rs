@@ -43,7 +43,11 @@ pub const fn words<F: Family>(protocol: u8) -> usize {
 
 /// Writes the answer to `packet`. Returns whether there is one.
 #[inline(always)]
-pub fn build<F: Family, B: Bytes + ?Sized>(bytes: &B, packet: &Packet<F::Address>, answer: &mut Answer) -> bool {
+pub fn build<F: Family, B: Bytes + ?Sized>(
+    bytes: &B,
+    packet: &Packet<F::Address>,
+    answer: &mut Answer,
+) -> bool {
     if packet.l3 != ETHERNET || packet.network.header_length as usize != F::HEADER {
         return false;
     }
@@ -64,9 +68,8 @@ fn headers<F: Family, B: Bytes + ?Sized>(
     payload: u16,
     words: &mut [u16; MAX_WORDS],
 ) -> Option<u64> {
-    let macs: [u16; 6] = bytes.load(0)?;
-    words[..3].copy_from_slice(&macs[3..]);
-    words[3..6].copy_from_slice(&macs[..3]);
+    bytes.copy::<3>(6, words)?;
+    bytes.copy::<3>(0, &mut words[3..])?;
     words[6] = Be16::new(F::ETHERTYPE).raw();
     let source = F::words(&packet.network.destination);
     let destination = F::words(&packet.network.source);
@@ -112,7 +115,11 @@ fn sum<const COUNT: usize>(words: &[u16; MAX_WORDS], start: usize) -> u64 {
 
 /// A reset, numbered as RFC 9293 section 3.10.7.1 says.
 #[inline(always)]
-fn reset<F: Family, B: Bytes + ?Sized>(bytes: &B, packet: &Packet<F::Address>, answer: &mut Answer) -> Option<()> {
+fn reset<F: Family, B: Bytes + ?Sized>(
+    bytes: &B,
+    packet: &Packet<F::Address>,
+    answer: &mut Answer,
+) -> Option<()> {
     let words = &mut answer.words;
     let pseudo = headers::<F, B>(bytes, packet, TCP, 20, words)?;
     let l4 = L3 + F::HEADER / 2;
@@ -122,7 +129,8 @@ fn reset<F: Family, B: Bytes + ?Sized>(bytes: &B, packet: &Packet<F::Address>, a
         (bytes.load(packet.l4 + 8)?, 0, RST)
     } else {
         let sequence: u32 = bytes.load(packet.l4 + 4)?;
-        let data = packet.network.length.wrapping_sub(packet.network.header_length).wrapping_sub(header_length);
+        let data =
+            packet.network.length.wrapping_sub(packet.network.header_length).wrapping_sub(header_length);
         let control = u32::from(packet.flags & SYN != 0) + u32::from(packet.flags & FIN != 0);
         (0_u32, u32::from_be(sequence).wrapping_add(data).wrapping_add(control).to_be(), RST | ACK)
     };
@@ -156,19 +164,13 @@ fn unreachable<F: Family, B: Bytes + ?Sized>(
     words[l4 + 1] = 0;
     words[l4 + 2] = 0;
     words[l4 + 3] = 0;
-    // In one load, so that the bounds are asked for once.
     if F::IS_V4 {
-        let quoted: [u16; 14] = bytes.load(ETHERNET)?;
-        words[l4 + 4..l4 + 18].copy_from_slice(&quoted);
+        bytes.copy::<14>(ETHERNET, &mut words[l4 + 4..])?;
     } else {
-        let quoted: [u16; 24] = bytes.load(ETHERNET)?;
-        words[l4 + 4..l4 + 28].copy_from_slice(&quoted);
+        bytes.copy::<24>(ETHERNET, &mut words[l4 + 4..])?;
     }
-    words[l4 + 1] = if F::IS_V4 {
-        !fold16(sum::<18>(words, l4))
-    } else {
-        !fold16(pseudo + sum::<28>(words, l4))
-    };
+    words[l4 + 1] =
+        if F::IS_V4 { !fold16(sum::<18>(words, l4)) } else { !fold16(pseudo + sum::<28>(words, l4)) };
     answer.length = words_u16::<F>(packet.network.protocol);
     Some(())
 }

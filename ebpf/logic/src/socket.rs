@@ -4,11 +4,11 @@
 //! A service without endpoints is left alone here: the packets then meet TC, which refuses them as it would anyone's, so
 //! that the program sees "connection refused" and not "operation not permitted".
 
+use skep_abi::Be16;
 use skep_abi::backend::{STATE_ACTIVE, STATE_GONE};
 use skep_abi::counters::Reason;
 use skep_abi::service::{SCOPE_INTERNAL, ServiceKey};
 use skep_abi::socket::{Peer, Pick, SocketKey};
-use skep_abi::Be16;
 
 use crate::choose::{self, Inputs};
 use crate::family::Family;
@@ -49,8 +49,7 @@ pub fn outgoing<F: Family, S: Sockets<F>>(
     datagram: bool,
 ) -> Option<Endpoint<F::Address>> {
     sockets.config()?;
-    let frontend =
-        ServiceKey { address: target.address, port: target.port, protocol, scope: SCOPE_INTERNAL };
+    let frontend = ServiceKey { address: target.address, port: target.port, protocol, scope: SCOPE_INTERNAL };
     let service = sockets.service(&frontend)?;
     let cookie = words(sockets.cookie());
     let pick_key = SocketKey { cookie, address: target.address, port: target.port, protocol, reserved: 0 };
@@ -58,7 +57,8 @@ pub fn outgoing<F: Family, S: Sockets<F>>(
     if datagram {
         if let Some(pick) = sockets.pick(&pick_key) {
             let state = sockets.backend_state(pick.backend);
-            if matches!(state, Some(state) if state.generation == pick.generation && state.state == STATE_ACTIVE) {
+            if matches!(state, Some(state) if state.generation == pick.generation && state.state == STATE_ACTIVE)
+            {
                 return Some(Endpoint { address: pick.address, port: pick.port });
             }
             moved = true;
@@ -107,7 +107,6 @@ pub fn incoming<F: Family, S: Sockets<F>>(
     let peer = sockets.peer(&key)?;
     Some(Endpoint { address: peer.address, port: peer.port })
 }
-
 
 const fn words(cookie: u64) -> [u32; 2] {
     [cookie as u32, (cookie >> 32) as u32]

@@ -101,7 +101,12 @@ pub trait Tables<F: Family> {
     /// # Errors
     ///
     /// The key is taken, or the map takes no new entry.
-    fn insert_flow(&self, key: &FlowKey, flow: &Flow<F::Address>, existing: Existing) -> Result<(), InsertError>;
+    fn insert_flow(
+        &self,
+        key: &FlowKey,
+        flow: &Flow<F::Address>,
+        existing: Existing,
+    ) -> Result<(), InsertError>;
     /// Removes a flow if it is there.
     fn remove_flow(&self, key: &FlowKey);
     /// The way from `source` to `destination` for a packet of `length` bytes.

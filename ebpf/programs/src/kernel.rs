@@ -4,10 +4,10 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::btf_maps::PerCpuArray;
-use aya_ebpf::macros::btf_map;
 use aya_ebpf::helpers::generated::{
     bpf_fib_lookup, bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_get_socket_cookie, bpf_ktime_get_coarse_ns,
 };
+use aya_ebpf::macros::btf_map;
 use skep_abi::ABI_VERSION;
 use skep_abi::backend::{Backend, BackendState};
 use skep_abi::config::Config;
@@ -167,7 +167,12 @@ impl<F: MapFamily> Tables<F> for Kernel {
     }
 
     #[inline(always)]
-    fn insert_flow(&self, key: &FlowKey, flow: &Flow<F::Address>, existing: Existing) -> Result<(), InsertError> {
+    fn insert_flow(
+        &self,
+        key: &FlowKey,
+        flow: &Flow<F::Address>,
+        existing: Existing,
+    ) -> Result<(), InsertError> {
         const EEXIST: i32 = -17;
         let flags = match existing {
             Existing::Replace => BPF_ANY,
@@ -205,7 +210,9 @@ impl<F: MapFamily> Tables<F> for Kernel {
             destination_mac: [0; 6],
         };
         // SAFETY: the context is this program's own, the parameters are of the kernel's size and layout.
-        let result = unsafe { bpf_fib_lookup(self.context, core::ptr::from_mut(fib).cast(), size_of::<Fib>() as i32, 0) };
+        let result = unsafe {
+            bpf_fib_lookup(self.context, core::ptr::from_mut(fib).cast(), size_of::<Fib>() as i32, 0)
+        };
         match result {
             FIB_SUCCESS => Route::Remote {
                 ifindex: fib.ifindex,

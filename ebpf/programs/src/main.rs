@@ -13,6 +13,8 @@
 //! only when they go to the stack; TC on the VLAN interface carries the rest.
 #![no_std]
 #![no_main]
+// Assembly for this target is not stable yet; aya-ebpf itself needs it too.
+#![feature(asm_experimental_arch)]
 
 mod direct;
 mod kernel;

@@ -138,7 +138,11 @@ fn v6(context: &SockAddrContext, act: Act, program: Program) -> i32 {
 macro_rules! translate {
     ($name:ident, $family:ty, $address:ty) => {
         #[inline(always)]
-        fn $name(context: &SockAddrContext, endpoint: Endpoint<$address>, act: Act) -> Option<Endpoint<$address>> {
+        fn $name(
+            context: &SockAddrContext,
+            endpoint: Endpoint<$address>,
+            act: Act,
+        ) -> Option<Endpoint<$address>> {
             let protocol = protocol(context.sock_addr);
             if protocol != TCP && protocol != UDP {
                 return None;

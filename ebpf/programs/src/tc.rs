@@ -101,7 +101,7 @@ const fn program(hook: Hook) -> Program {
 
 #[inline(always)]
 fn linear(context: &TcContext) -> Direct {
-    Direct::new(context.data(), context.data_end())
+    Direct::skb(context)
 }
 
 #[inline(always)]
@@ -146,7 +146,10 @@ fn carry<F: MapFamily>(context: &TcContext, l3: usize, hook: Hook) -> End {
                 // A refusal goes back to where the packet came from: out of this interface again, or up into the stack.
                 let flags = if matches!(hook, Hook::TcUplinkOut) { BPF_F_INGRESS } else { 0 };
                 // SAFETY: the helper takes plain numbers.
-                End::new(unsafe { bpf_redirect(ifindex(context), u64::from(flags)) } as i32, Verdict::Rejected)
+                End::new(
+                    unsafe { bpf_redirect(ifindex(context), u64::from(flags)) } as i32,
+                    Verdict::Rejected,
+                )
             } else {
                 End::new(DROP, Verdict::Dropped)
             }
@@ -164,7 +167,8 @@ fn send<F: Family>(
 ) -> End {
     let out = matches!(hook, Hook::TcUplinkOut);
     // A reply that leaves anyway needs no other way; nor does what the stack is to deliver.
-    let stays = if out { flow.new_destination == packet.network.destination } else { flow.egress == EGRESS_STACK };
+    let stays =
+        if out { flow.new_destination == packet.network.destination } else { flow.egress == EGRESS_STACK };
     if out && flow.egress == EGRESS_STACK && !stays {
         stats::count(Reason::NoRoute, packet.network.length);
         return End::new(DROP, Verdict::Dropped);
@@ -193,7 +197,10 @@ fn send<F: Family>(
     }
     // The kernel looks the neighbour up, and resolves it if it must.
     // SAFETY: without parameters the helper asks the routing table for the packet's own destination.
-    End::new(unsafe { bpf_redirect_neigh(flow.ifindex, core::ptr::null_mut(), 0, 0) } as i32, Verdict::Redirected)
+    End::new(
+        unsafe { bpf_redirect_neigh(flow.ifindex, core::ptr::null_mut(), 0, 0) } as i32,
+        Verdict::Redirected,
+    )
 }
 
 /// Writes the new addresses and ports, the checksums that follow from them, and the hop count of what is forwarded.
@@ -238,7 +245,12 @@ fn rewrite<F: Family>(
 
 /// The transport checksum for changed addresses.
 #[inline(always)]
-fn transport_addresses<F: Family>(context: &TcContext, offset: usize, delta: Delta, flags: u64) -> Result<(), i64> {
+fn transport_addresses<F: Family>(
+    context: &TcContext,
+    offset: usize,
+    delta: Delta,
+    flags: u64,
+) -> Result<(), i64> {
     /// `BPF_F_IPV6`: the IPv6 header has no checksum that would cancel the change in a whole-packet sum of the card's.
     /// Since Linux 6.16; older kernels refuse the flag, and then get the call without it.
     const IPV6: u64 = 1 << 7;
@@ -281,7 +293,8 @@ fn answer<F: Family>(context: &TcContext, packet: &Packet<F::Address>) -> bool {
     if !reject::build::<F, _>(&direct, packet, answer) {
         return false;
     }
-    let words = if packet.network.protocol == TCP { reject::words::<F>(TCP) } else { reject::words::<F>(UDP) };
+    let words =
+        if packet.network.protocol == TCP { reject::words::<F>(TCP) } else { reject::words::<F>(UDP) };
     let length = words as u32 * 2;
     let skb = context.skb.skb;
     // SAFETY: the context is this program's own; the answer has at least `length` bytes.

@@ -12,7 +12,7 @@ use skep_abi::{TCP, UDP};
 use skep_logic::checksum::Delta;
 use skep_logic::decide::{Hook, Outcome, decide};
 use skep_logic::parse::{self, ETHERNET, Packet};
-use skep_logic::reject::{self, MAX_WORDS};
+use skep_logic::reject::{self, Answer};
 use skep_logic::{Family, Ipv4, Ipv6};
 
 use crate::direct::Direct;
@@ -23,14 +23,14 @@ use crate::{log, stats};
 /// NodePort, external and load-balancer addresses on the uplink.
 #[xdp]
 pub fn xdp_uplink(context: XdpContext) -> u32 {
-    let direct = Direct::new(context.data(), context.data_end());
-    let (action, verdict) = match parse::link(&direct) {
-        Some(link) if link.ethertype == Ipv4::ETHERTYPE => uplink::<Ipv4>(&context, direct, link.offset),
-        Some(link) if link.ethertype == Ipv6::ETHERTYPE => uplink::<Ipv6>(&context, direct, link.offset),
-        _ => (XDP_PASS, Verdict::Pass),
+    let direct = Direct::xdp(&context);
+    let result = match parse::link(&direct) {
+        Some(link) if link.ethertype == Ipv4::ETHERTYPE => uplink::<Ipv4>(&context, link.offset),
+        Some(link) if link.ethertype == Ipv6::ETHERTYPE => uplink::<Ipv6>(&context, link.offset),
+        _ => end(XDP_PASS, Verdict::Pass),
     };
-    stats::verdict(Program::XdpUplink, verdict);
-    action
+    stats::verdict_number(Program::XdpUplink, result >> 8);
+    result & 0xff
 }
 
 /// Passes everything: what the other end of a veth needs before it takes packets that are sent back natively.
@@ -39,15 +39,23 @@ pub fn xdp_pass(_context: XdpContext) -> u32 {
     XDP_PASS
 }
 
+/// The action and, above its 8 bits, the verdict: a function of the kernel's virtual machine returns one register.
 #[inline(always)]
-fn uplink<F: MapFamily>(context: &XdpContext, direct: Direct, l3: usize) -> (u32, Verdict) {
+const fn end(action: u32, verdict: Verdict) -> u32 {
+    action | (verdict as u32) << 8
+}
+
+/// One family's packet. A function of its own, so that the two families do not share one stack frame.
+#[inline(never)]
+fn uplink<F: MapFamily>(context: &XdpContext, l3: usize) -> u32 {
+    let direct = Direct::xdp(context);
     let packet = match parse::packet::<F, _>(&direct, l3) {
         Ok(packet) => packet,
         Err(skip) => {
             if let Some(reason) = skip.reason() {
                 stats::count(reason, direct.len() as u32);
             }
-            return (XDP_PASS, Verdict::Pass);
+            return end(XDP_PASS, Verdict::Pass);
         }
     };
     let kernel = Kernel::xdp(context.as_ptr(), context.ingress_ifindex() as u32);
@@ -59,20 +67,20 @@ fn uplink<F: MapFamily>(context: &XdpContext, direct: Direct, l3: usize) -> (u32
         |flow: &Flow<F::Address>| send::<F>(context, direct, &packet, flow),
     );
     match outcome {
-        Outcome::Pass => (XDP_PASS, Verdict::Pass),
+        Outcome::Pass => end(XDP_PASS, Verdict::Pass),
         Outcome::Carried(end) => end,
         Outcome::Drop(reason) => {
             log::outcome::<F>(Program::XdpUplink, &packet, reason);
             stats::count(reason, packet.network.length);
-            (XDP_DROP, Verdict::Dropped)
+            end(XDP_DROP, Verdict::Dropped)
         }
         Outcome::Reject(reason) => {
             log::outcome::<F>(Program::XdpUplink, &packet, reason);
             stats::count(reason, packet.network.length);
             if answer::<F>(context, &packet) {
-                (XDP_TX, Verdict::Rejected)
+                end(XDP_TX, Verdict::Rejected)
             } else {
-                (XDP_DROP, Verdict::Dropped)
+                end(XDP_DROP, Verdict::Dropped)
             }
         }
     }
@@ -85,31 +93,47 @@ fn send<F: Family>(
     direct: Direct,
     packet: &Packet<F::Address>,
     flow: &Flow<F::Address>,
-) -> (u32, Verdict) {
+) -> u32 {
     let remote = flow.egress == EGRESS_REMOTE;
     let forwards = remote || flow.egress == EGRESS_POD;
     let elsewhere = remote && flow.ifindex != context.ingress_ifindex() as u32;
     if flow.egress == EGRESS_NEIGHBOUR || elsewhere || (forwards && packet.l3 != ETHERNET) {
-        return (XDP_PASS, Verdict::Pass);
+        return end(XDP_PASS, Verdict::Pass);
     }
     if forwards && packet.network.hops <= 1 {
         stats::count(Reason::TtlExpired, packet.network.length);
-        return (XDP_DROP, Verdict::Dropped);
+        return end(XDP_DROP, Verdict::Dropped);
     }
-    if !rewrite::<F>(direct, packet, flow, forwards) {
+    let written = if F::IS_V4 {
+        rewrite::<F>(direct, packet, flow, forwards)
+    } else {
+        rewrite_apart::<F>(context, packet, flow, forwards)
+    };
+    if !written {
         stats::count(Reason::RewriteFailed, packet.network.length);
-        return (XDP_DROP, Verdict::Dropped);
+        return end(XDP_DROP, Verdict::Dropped);
     }
     if remote {
-        return (XDP_TX, Verdict::Redirected);
+        return end(XDP_TX, Verdict::Redirected);
     }
     if forwards {
         // SAFETY: the helper takes plain numbers.
         let action = unsafe { bpf_redirect(flow.ifindex, 0) } as u32;
         let verdict = if action == XDP_REDIRECT { Verdict::Redirected } else { Verdict::Dropped };
-        return (action, verdict);
+        return end(action, verdict);
     }
-    (XDP_PASS, Verdict::Translated)
+    end(XDP_PASS, Verdict::Translated)
+}
+
+/// [`rewrite`] as a function of its own, for the family whose addresses would otherwise fill the caller's stack.
+#[inline(never)]
+fn rewrite_apart<F: Family>(
+    context: &XdpContext,
+    packet: &Packet<F::Address>,
+    flow: &Flow<F::Address>,
+    forwards: bool,
+) -> bool {
+    rewrite::<F>(Direct::xdp(context), packet, flow, forwards)
 }
 
 /// Writes the new addresses and ports, the checksums that follow from them and, for a packet that is forwarded, the
@@ -125,22 +149,24 @@ fn rewrite<F: Family>(
     let network = &packet.network;
     let Some(ethernet) = direct.window(0, ETHERNET) else { return false };
     let Some(l3) = direct.window(packet.l3, F::HEADER) else { return false };
-    let Some(l4) = direct.window(packet.l4, if tcp { 20 } else { 8 }) else { return false };
+    let Some(l4) = direct.window(packet.l4, 8) else { return false };
+    // A window of its own: the verifier does not remember what a longer one for TCP alone had proved.
+    let Some(checksum) = direct.window(packet.l4 + if tcp { 16 } else { 6 }, 2) else { return false };
     let old = F::sum(&network.source) + F::sum(&network.destination);
     let new = F::sum(&flow.new_source) + F::sum(&flow.new_destination);
     let addresses = Delta::NONE.words(old, new, (F::HEADER as u64 - if F::IS_V4 { 12 } else { 8 }) / 4);
     let delta = addresses
         .port(packet.source_port, flow.new_source_port)
         .port(packet.destination_port, flow.new_destination_port);
-    // SAFETY: every offset lies within its window: Ethernet's 14, the network header's fixed part, and the ports and
-    // checksum of the transport header (TCP's at 16 of 20, UDP's at 6 of 8).
+    // SAFETY: every offset lies within its window: Ethernet's 14, the network header's fixed part, the ports and the
+    // checksum of the transport header.
     unsafe {
         l4.store(0, flow.new_source_port.raw());
         l4.store(2, flow.new_destination_port.raw());
         if tcp {
-            l4.store(16, delta.apply(l4.load(16)));
+            checksum.store(0, delta.apply(checksum.load(0)));
         } else {
-            l4.store(6, delta.apply_udp(l4.load(6)));
+            checksum.store(0, delta.apply_udp(checksum.load(0)));
         }
         if F::IS_V4 {
             let mut header = addresses;
@@ -168,7 +194,6 @@ fn rewrite<F: Family>(
     true
 }
 
-
 /// A MAC address in words, as which it can be copied without going byte by byte.
 #[inline(always)]
 fn mac(address: &[u8; 6]) -> [u16; 3] {
@@ -179,26 +204,36 @@ fn mac(address: &[u8; 6]) -> [u16; 3] {
 /// Replaces the packet by the answer to it. A function of its own for the sake of the stack.
 #[inline(never)]
 fn answer<F: Family>(context: &XdpContext, packet: &Packet<F::Address>) -> bool {
-    let direct = Direct::new(context.data(), context.data_end());
+    let direct = Direct::xdp(context);
     let Some(answer) = ANSWER.get_ptr_mut(0) else { return false };
     // SAFETY: the pointer is to this processor's live scratch entry, and XDP does not interrupt itself.
     let answer = unsafe { &mut *answer };
     if !reject::build::<F, _>(&direct, packet, answer) {
         return false;
     }
-    let words = if packet.network.protocol == TCP { reject::words::<F>(TCP) } else { reject::words::<F>(UDP) };
+    let words =
+        if packet.network.protocol == TCP { reject::words::<F>(TCP) } else { reject::words::<F>(UDP) };
     let delta = words as i32 * 2 - direct.len() as i32;
     // SAFETY: the context is this program's own.
     if unsafe { bpf_xdp_adjust_tail(context.ctx, delta) } != 0 {
         return false;
     }
-    let direct = Direct::new(context.data(), context.data_end());
-    for at in 0..MAX_WORDS {
-        if at < words {
-            let Some(window) = direct.window(at * 2, 2) else { return false };
-            // SAFETY: the window is two bytes long.
-            unsafe { window.store(0, answer.words[at]) };
-        }
+    match (F::IS_V4, packet.network.protocol == TCP) {
+        (true, true) => paste::<{ reject::words::<Ipv4>(TCP) }>(context, answer),
+        (true, false) => paste::<{ reject::words::<Ipv4>(UDP) }>(context, answer),
+        (false, true) => paste::<{ reject::words::<Ipv6>(TCP) }>(context, answer),
+        (false, false) => paste::<{ reject::words::<Ipv6>(UDP) }>(context, answer),
+    }
+}
+
+/// Writes an answer of `N` words over the packet.
+#[inline(always)]
+fn paste<const N: usize>(context: &XdpContext, answer: &Answer) -> bool {
+    let direct = Direct::xdp(context);
+    let Some(window) = direct.window(0, N * 2) else { return false };
+    for (at, word) in answer.words.iter().take(N).enumerate() {
+        // SAFETY: the window holds `N` words.
+        unsafe { window.store_in_order(at * 2, *word) };
     }
     true
 }
