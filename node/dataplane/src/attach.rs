@@ -16,7 +16,7 @@ use aya::Ebpf;
 use aya::programs::links::FdLink;
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use aya::programs::{CgroupAttachMode, LinkOrder, Program, SchedClassifier, TcAttachType, Xdp, XdpMode};
-use nix::net::if_::if_nametoindex;
+use nix::net::if_::{if_indextoname, if_nametoindex};
 use skep_abi::program as names;
 
 use crate::Error;
@@ -88,6 +88,13 @@ fn xdp<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, Error>
 /// The index of an interface of this network namespace.
 pub(crate) fn interface_index(name: &'static str, interface: &str) -> Result<u32, Error> {
     if_nametoindex(interface).map_err(|errno| Error::attach(name, interface)(std::io::Error::from(errno)))
+}
+
+/// The name of the interface of that index in this network namespace.
+pub(crate) fn interface_name(index: u32) -> Option<String> {
+    // nix 0.31 gives an empty name instead of an error for an index that does not exist.
+    let name = if_indextoname(index).ok()?.to_string_lossy().into_owned();
+    (!name.is_empty()).then_some(name)
 }
 
 /// Replaces the program of the link at `pin` if it is attached to `target`; removes the pin if it is not. True when

@@ -120,8 +120,7 @@ impl Inspector {
             let target = match details.target {
                 LinkTarget::Interface(0) => "interface gone".to_owned(),
                 LinkTarget::Interface(index) => {
-                    let name = nix::net::if_::if_indextoname(index)
-                        .map_or_else(|_| "elsewhere".to_owned(), |name| name.to_string_lossy().into_owned());
+                    let name = attach::interface_name(index).unwrap_or_else(|| "elsewhere".to_owned());
                     format!("{name} ({index})")
                 }
                 LinkTarget::Cgroup(number) => format!("cgroup {number}"),

@@ -104,7 +104,8 @@ impl KernelDataplane {
         let mut ebpf = load(config, &pins)?;
         let maps = Maps::open(&pins)?;
         let settings = settings(config, &maps)?;
-        maps.set_config(&settings).map_err(settings_error)?;
+        maps.set_config(&settings).map_err(map_error)?;
+        forget_lost_pods(&maps).map_err(map_error)?;
         let uplinks = attach_all(&mut ebpf, config, &pins)?;
         log::forward(&mut ebpf);
         let _statistics = config.run_statistics.then(|| aya::sys::enable_stats(aya::sys::Stats::RunTime));
@@ -179,6 +180,17 @@ impl KernelDataplane {
     }
 }
 
+/// Forgets pods whose interface went away while no agent ran: nothing may be sent to an interface by its old number.
+fn forget_lost_pods(maps: &Maps) -> Result<(), MapsError> {
+    for (address, endpoint) in maps.local_endpoints()? {
+        if attach::interface_name(endpoint.ifindex).is_none() {
+            tracing::info!(%address, "forgetting a pod whose interface is gone");
+            maps.remove_local(address)?;
+        }
+    }
+    Ok(())
+}
+
 /// Takes every program off and removes every pin of a node. Returns what was removed.
 ///
 /// # Errors
@@ -226,17 +238,16 @@ fn load(config: &DataplaneConfig, pins: &Pins) -> Result<Ebpf, Error> {
     Ok(ebpf)
 }
 
-fn settings_error(error: MapsError) -> Error {
-    let source = match error {
-        MapsError::Read { source, .. } | MapsError::Write { source, .. } => source,
-        other => std::io::Error::other(other),
-    };
-    Error::Map { map: skep_abi::config::CONFIG, source }
+fn map_error(error: MapsError) -> Error {
+    match error {
+        MapsError::Read { map, source } | MapsError::Write { map, source } => Error::Map { map, source },
+        other => Error::Map { map: skep_abi::config::CONFIG, source: std::io::Error::other(other) },
+    }
 }
 
 /// The settings to write: an earlier agent's seed stays, and its epoch is passed, for routes may have changed.
 fn settings(config: &DataplaneConfig, maps: &Maps) -> Result<Config, Error> {
-    let earlier = maps.config().map_err(settings_error)?;
+    let earlier = maps.config().map_err(map_error)?;
     let uplink = match config.uplinks.first() {
         Some(interface) => attach::interface_index(names::XDP_UPLINK, interface)?,
         None => 0,
@@ -275,11 +286,6 @@ fn attach_all(
             attach::attach_tc(ebpf, program, interface, ifindex, direction, &pin, config.attach)?;
         }
         let state = attach::attach_xdp(ebpf, names::XDP_UPLINK, interface, ifindex, pins, config.attach)?;
-        match state {
-            XdpState::Native => tracing::info!(interface, "XDP runs in the driver"),
-            XdpState::Generic => tracing::warn!(interface, "XDP runs in the stack, which is slower"),
-            XdpState::Off => tracing::warn!(interface, "no XDP on this uplink: TC does everything, slower"),
-        }
         uplinks.push((interface.clone(), state));
     }
     Ok(uplinks)

@@ -4,88 +4,21 @@
 //! nothing of it is left when the thread ends. The object comes from `SKEP_EBPF_OBJECT` or the build's default place.
 #![allow(clippy::unwrap_used)] // a test
 
+mod support;
+
 use std::fs;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use skep_abi::config::CONFIG;
 use skep_abi::service::SERVICES_V4;
 use skep_dataplane::inspect::Inspector;
 use skep_dataplane::{AttachChoices, DataplaneConfig, Error, KernelDataplane, XdpState, cleanup};
 use skep_maps::suite::{self, owner, port};
 use skep_maps::{Dataplane, MapsError, PodLink, Table};
-
-/// False, with a note, unless the tests of the kernel are asked for.
-fn enabled() -> bool {
-    let tiers = std::env::var("SKEP_TEST_TIERS").unwrap_or_default();
-    let wanted = tiers.split(',').any(|tier| tier.trim() == "kernel");
-    if !wanted {
-        println!("skipped: needs tier kernel");
-    }
-    wanted
-}
-
-fn object() -> Vec<u8> {
-    let built = "../../ebpf/programs/target/bpfel-unknown-none/release/skep-programs";
-    let path = std::env::var_os("SKEP_EBPF_OBJECT")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(built), PathBuf::from);
-    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; cargo xtask build-ebpf", path.display()))
-}
-
-fn ip(arguments: &str) {
-    let status = Command::new("ip").args(arguments.split_whitespace()).status().unwrap();
-    assert!(status.success(), "ip {arguments}");
-}
-
-/// A place of its own for one test.
-struct Place {
-    pins: PathBuf,
-    cgroup: PathBuf,
-}
-
-static PLACES: AtomicU32 = AtomicU32::new(0);
-
-/// Runs `test` in fresh namespaces with the veth pair up0-up1 as uplink, and pod0-pod1.
-fn isolated(test: impl FnOnce(&Place) + Send + 'static) {
-    if !enabled() {
-        return;
-    }
-    let number = PLACES.fetch_add(1, Ordering::Relaxed);
-    let name = format!("skep-test-{}-{number}", std::process::id());
-    let cgroup = cgroup_root().join(&name);
-    fs::create_dir(&cgroup).unwrap();
-    let place = Place { pins: PathBuf::from("/sys/fs/bpf/skep"), cgroup: cgroup.clone() };
-    let outcome = std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
-        let nothing: Option<&str> = None;
-        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
-        // Not bpffs, so that the dataplane has to mount it.
-        mount(Some("none"), "/sys/fs/bpf", Some("tmpfs"), MsFlags::empty(), nothing).unwrap();
-        ip("link set lo up");
-        ip("link add up0 type veth peer name up1");
-        ip("link add pod0 type veth peer name pod1");
-        for interface in ["up0", "up1", "pod0", "pod1"] {
-            ip(&format!("link set {interface} up"));
-        }
-        test(&place);
-    })
-    .join();
-    fs::remove_dir(&cgroup).unwrap();
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn cgroup_root() -> PathBuf {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    let line =
-        mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).expect("cgroup2 is mounted");
-    PathBuf::from(line.split(' ').nth(1).unwrap())
-}
+use support::{Place, ip, isolated, object};
 
 fn config(place: &Place) -> DataplaneConfig {
     DataplaneConfig {
@@ -171,9 +104,13 @@ fn restart_takes_over_maps_and_links_and_replaces_the_programs() {
 #[test]
 fn restart_after_an_interface_was_made_anew_attaches_to_it() {
     isolated(|place| {
-        drop(KernelDataplane::open(&config(place)).unwrap());
-        ip("link delete up0");
-        ip("link add up0 type veth peer name up1");
+        let first = KernelDataplane::open(&config(place)).unwrap();
+        first.attach_pod(&pod_link()).unwrap();
+        drop(first);
+        for interface in ["up", "pod"] {
+            ip(&format!("link delete {interface}0"));
+            ip(&format!("link add {interface}0 type veth peer name {interface}1"));
+        }
         let index = nix::net::if_::if_nametoindex("up0").unwrap();
         let second = KernelDataplane::open(&config(place)).unwrap();
         assert_eq!(second.uplinks()[0].1, XdpState::Native);
@@ -181,6 +118,8 @@ fn restart_after_an_interface_was_made_anew_attaches_to_it() {
         let targets: Vec<&str> =
             rows.iter().filter(|row| row.link.starts_with("uplink")).map(|row| row.target.as_str()).collect();
         assert_eq!(targets, [format!("up0 ({index})").as_str(); 3]);
+        assert_eq!(second.local_endpoints().unwrap(), vec![], "the pod's old interface is forgotten");
+        assert!(!names(&links(place)).contains(&"pod-pod0-ingress"));
     });
 }
 

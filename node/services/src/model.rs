@@ -67,6 +67,15 @@ impl Protocol {
         }
     }
 
+    /// The API's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+        }
+    }
+
     /// IANA protocol number.
     pub fn number(self) -> u8 {
         match self {

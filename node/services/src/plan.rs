@@ -77,7 +77,7 @@ fn plan_port<'a>(
         pools.push(pool(&targets.local));
     }
     DesiredPort {
-        name: format!("{}/{}/{}", port.name, port.protocol.number(), if v4 { "IPv4" } else { "IPv6" }).into(),
+        name: format!("{}/{}/{}", port.name, port.protocol.name(), if v4 { "IPv4" } else { "IPv6" }).into(),
         affinity_seconds: service.affinity_seconds.unwrap_or(0),
         frontends: frontends(service, port, node, v4, !targets.cluster.is_empty()),
         pools,

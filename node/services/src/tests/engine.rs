@@ -183,11 +183,9 @@ async fn follow_failed_sync_is_retried_without_a_change_and_ends_on_shutdown() {
     assert_eq!(leads_to(&dataplane, "10.96.0.1"), Some(vec![]));
     let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
     assert!(text.contains("skep_services_services 1"), "{text}");
-    assert!(
-        text.contains(
-            r#"skep_service_connections_total{namespace="default",port="http/6/IPv4",service="a"} 0"#
-        )
-    );
+    assert!(text.contains(
+        r#"skep_service_connections_total{namespace="default",port="http/TCP/IPv4",service="a"} 0"#
+    ));
     assert!(!text.contains("skep_services_sync_failures_total 0"), "{text}");
     stop.send(true).unwrap();
     task.await.unwrap().unwrap();

@@ -1,0 +1,215 @@
+//! Connections through the real programs: they work, and they survive the agent's end, its restart, and changes of the
+//! service, while a client outside talks to a pod through a NodePort.
+#![allow(clippy::unwrap_used)] // a test
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, unshare};
+use skep_abi::service::{KIND_CLUSTER_IP, KIND_NODE_PORT};
+use skep_dataplane::{DataplaneConfig, KernelDataplane, XdpState};
+use skep_maps::suite::owner;
+use skep_maps::{
+    Dataplane, DesiredFrontend, DesiredPort, Endpoint, Frontend, PodLink, Scope, Table, dataplane::adopt,
+};
+use support::{Place, ip, isolated, object};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Another network namespace, entered by a thread that does what it is told.
+struct Namespace {
+    path: PathBuf,
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Namespace {
+    fn new() -> Self {
+        let (jobs, work) = mpsc::channel::<Job>();
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            ip("link set lo up");
+            let me = nix::unistd::gettid();
+            tell.send(PathBuf::from(format!("/proc/{}/task/{me}/ns/net", std::process::id()))).unwrap();
+            work.into_iter().for_each(|job| job());
+        });
+        Self { path: told.recv().unwrap(), jobs }
+    }
+
+    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
+        let (tell, told) = mpsc::channel();
+        self.jobs.send(Box::new(move || drop(tell.send(job())))).unwrap();
+        told.recv().expect("the job ends")
+    }
+
+    /// Moves an interface here and gives it addresses; offload of checksums ends at a redirect, so it is off.
+    fn take(
+        &self,
+        interface: &'static str,
+        addresses: &'static [&'static str],
+        gateways: &'static [&'static str],
+    ) {
+        ip(&format!("link set {interface} netns {}", self.path.display()));
+        self.run(move || {
+            ip(&format!("link set {interface} up"));
+            let off = ["-K", interface, "tx", "off"];
+            std::process::Command::new("ethtool").args(off).output().unwrap();
+            for address in addresses {
+                ip(&format!("address add {address} dev {interface} nodad"));
+            }
+            for gateway in gateways {
+                ip(&format!("route add default via {gateway}"));
+            }
+        });
+    }
+}
+
+fn mac(interface: &str) -> [u8; 6] {
+    let output = std::process::Command::new("ip").args(["-o", "link", "show", interface]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut words = text.split_whitespace().skip_while(|word| *word != "link/ether").skip(1);
+    let parts: Vec<u8> =
+        words.next().unwrap().split(':').map(|p| u8::from_str_radix(p, 16).unwrap()).collect();
+    parts.try_into().unwrap()
+}
+
+fn config(place: &Place) -> DataplaneConfig {
+    DataplaneConfig {
+        cgroup_root: Some(place.cgroup.clone()),
+        uplinks: vec!["up0".into()],
+        node_v4: Some("192.0.2.1".parse().unwrap()),
+        node_v6: Some("2001:db8::1".parse().unwrap()),
+        ..DataplaneConfig::new(object(), &place.pins, 7)
+    }
+}
+
+/// The service: a NodePort and a ClusterIP in one family with the pod as its endpoint, or with none.
+fn service(v4: bool, endpoint: bool) -> DesiredPort {
+    let [node, cluster, pod]: [IpAddr; 3] =
+        if v4 { ["192.0.2.1", "10.96.0.7", "10.244.1.2"] } else { ["2001:db8::1", "fd96::7", "fd44::2"] }
+            .map(|text| text.parse().unwrap());
+    let frontend = |address, port, scope, kind| DesiredFrontend {
+        frontend: Frontend { address, port, protocol: 6, scope },
+        kind,
+        flags: 0,
+        pool: 0,
+    };
+    DesiredPort {
+        name: if v4 { "4" } else { "6" }.into(),
+        affinity_seconds: 0,
+        pools: vec![if endpoint { vec![Endpoint { address: pod, port: 8080, local: true }] } else { vec![] }],
+        draining: vec![(pod, 8080)],
+        frontends: vec![
+            frontend(node, 30080, Scope::External, KIND_NODE_PORT),
+            frontend(node, 30080, Scope::Internal, KIND_NODE_PORT),
+            frontend(cluster, 80, Scope::Internal, KIND_CLUSTER_IP),
+        ],
+    }
+}
+
+fn program(dataplane: &KernelDataplane, table: &mut Table, ports: &[DesiredPort]) {
+    table.replace(&owner("default/web"), ports).unwrap();
+    dataplane.apply(&table.take_difference()).unwrap();
+    table.applied(Duration::ZERO);
+}
+
+/// Sends a line over the connection that the client's namespace keeps, and expects it back.
+fn exchange(stream: &mut TcpStream, line: &str) {
+    stream.write_all(line.as_bytes()).unwrap();
+    let mut answer = vec![0; line.len()];
+    stream.read_exact(&mut answer).unwrap_or_else(|error| panic!("{line}: {error}"));
+    assert_eq!(answer, line.as_bytes());
+}
+
+fn serve(address: &'static str) {
+    let listener = TcpListener::bind(address).unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            thread::spawn(move || {
+                let mut reader = stream.try_clone().unwrap();
+                std::io::copy(&mut reader, &mut stream).ok();
+            });
+        }
+    });
+}
+
+fn connect(client: &Namespace, target: &'static str) -> std::io::Result<TcpStream> {
+    client.run(move || {
+        let target: SocketAddr = target.parse().unwrap();
+        let stream = TcpStream::connect_timeout(&target, Duration::from_secs(5))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        Ok(stream)
+    })
+}
+
+#[test]
+fn connections_through_a_node_port_survive_the_agent_and_the_service() {
+    isolated(|place| {
+        for file in ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"] {
+            std::fs::write(file, "1").unwrap();
+        }
+        let (client, pod) = (Namespace::new(), Namespace::new());
+        let pod_mac = mac("pod1");
+        client.take("up1", &["192.0.2.100/24", "2001:db8::100/64"], &[]);
+        pod.take("pod1", &["10.244.1.2/24", "fd44::2/64"], &["10.244.1.1", "fd44::1"]);
+        ip("address add 192.0.2.1/24 dev up0");
+        ip("address add 2001:db8::1/64 dev up0 nodad");
+        ip("address add 10.244.1.1/24 dev pod0");
+        ip("address add fd44::1/64 dev pod0 nodad");
+        let link = PodLink {
+            interface: "pod0".into(),
+            ifindex: nix::net::if_::if_nametoindex("pod0").unwrap(),
+            host_mac: mac("pod0"),
+            pod_mac,
+            addresses: vec!["10.244.1.2".parse().unwrap(), "fd44::2".parse().unwrap()],
+            xdp_redirect: false,
+        };
+        pod.run(|| {
+            serve("10.244.1.2:8080");
+            serve("[fd44::2]:8080");
+        });
+
+        let agent = KernelDataplane::open(&config(place)).unwrap();
+        assert_eq!(agent.uplinks()[0].1, XdpState::Native);
+        agent.attach_pod(&link).unwrap();
+        let mut table = adopt(&agent).unwrap();
+        program(&agent, &mut table, &[service(true, true), service(false, true)]);
+        let targets = ["192.0.2.1:30080", "[2001:db8::1]:30080"];
+        let mut streams: Vec<TcpStream> = targets
+            .iter()
+            .map(|target| connect(&client, target).unwrap_or_else(|e| panic!("{target}: {e}")))
+            .collect();
+        let mut all = |what: &str| streams.iter_mut().for_each(|stream| exchange(stream, what));
+        all("with the agent");
+        let translated = |dataplane: &KernelDataplane| -> u64 {
+            // xdp_uplink: translated and redirected.
+            dataplane.totals().unwrap().programs[0][1..3].iter().sum()
+        };
+        assert!(translated(&agent) > 0, "{:?}", agent.totals());
+        drop(agent);
+        all("without an agent");
+        let agent = KernelDataplane::open(&config(place)).unwrap();
+        agent.attach_pod(&link).unwrap();
+        all("with a new agent");
+        let mut table = adopt(&agent).unwrap();
+        program(&agent, &mut table, &[service(true, true), service(false, true)]);
+        table.finish_adoption();
+        assert!(table.take_difference().is_empty());
+        all("with the service adopted");
+        program(&agent, &mut table, &[service(true, false), service(false, false)]);
+        all("while its endpoint drains");
+        for target in targets {
+            let refused = connect(&client, target).unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{target}");
+        }
+        program(&agent, &mut table, &[]);
+        all("after the service was deleted");
+    });
+}
