@@ -18,7 +18,8 @@ pub struct UserInfo {
 impl UserInfo {
     /// An identity with the groups given, plus `system:authenticated`.
     pub fn new(name: impl Into<String>, groups: &[&str]) -> Self {
-        let groups = groups.iter().map(|g| (*g).to_owned()).chain(["system:authenticated".to_owned()]).collect();
+        let groups =
+            groups.iter().map(|g| (*g).to_owned()).chain(["system:authenticated".to_owned()]).collect();
         Self { name: name.into(), groups, ..Self::default() }
     }
 
@@ -32,6 +33,10 @@ impl UserInfo {
 
     /// The identity of a request without credentials.
     pub fn anonymous() -> Self {
-        Self { name: "system:anonymous".into(), groups: vec!["system:unauthenticated".into()], ..Self::default() }
+        Self {
+            name: "system:anonymous".into(),
+            groups: vec!["system:unauthenticated".into()],
+            ..Self::default()
+        }
     }
 }

@@ -14,7 +14,10 @@ pub(crate) struct PodLinks(pub(crate) Arc<dyn Dataplane>);
 
 impl PodLinks {
     /// The dataplane's calls may block for system calls.
-    async fn call(&self, call: impl FnOnce(&dyn Dataplane) -> Result<(), MapsError> + Send + 'static) -> Outcome {
+    async fn call(
+        &self,
+        call: impl FnOnce(&dyn Dataplane) -> Result<(), MapsError> + Send + 'static,
+    ) -> Outcome {
         let dataplane = self.0.clone();
         Ok(spawn_blocking(move || call(&*dataplane)).await??)
     }

@@ -38,7 +38,11 @@ pub(crate) async fn run(arguments: ProxyArguments) -> Result<()> {
 }
 
 /// `/metrics` and `/healthz` over plain HTTP.
-async fn serve_metrics(listen: SocketAddr, registry: Registry, mut stopped: watch::Receiver<bool>) -> Result<()> {
+async fn serve_metrics(
+    listen: SocketAddr,
+    registry: Registry,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<()> {
     let listener = TcpListener::bind(listen).await.with_context(|| format!("--metrics-listen {listen}"))?;
     loop {
         let stream = tokio::select! {
@@ -51,7 +55,8 @@ async fn serve_metrics(listen: SocketAddr, registry: Registry, mut stopped: watc
                 let answer = answer(&request, &registry);
                 async move { Ok::<_, Infallible>(answer) }
             });
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection for metrics broke");
             }

@@ -42,8 +42,12 @@ pub(crate) async fn run(arguments: Box<RunArguments>) -> Result<()> {
         registry.clone(),
         stopped.clone(),
     ));
-    let network =
-        skep_network::run(network_config(&arguments)?, client.clone(), Arc::new(PodLinks(dataplane)), stopped.clone());
+    let network = skep_network::run(
+        network_config(&arguments)?,
+        client.clone(),
+        Arc::new(PodLinks(dataplane)),
+        stopped.clone(),
+    );
     parts.spawn(async { network.await.context("pod network") });
     let dns = DnsConfig {
         listen: vec![SocketAddr::new(arguments.cluster_dns, DNS)],
@@ -157,7 +161,8 @@ mod tests {
     #[test]
     fn upstreams_leave_the_cluster_and_comments_out() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "# x\nnameserver 10.96.0.10\nnameserver 192.0.2.1\nsearch a.b\n").unwrap();
+        std::fs::write(file.path(), "# x\nnameserver 10.96.0.10\nnameserver 192.0.2.1\nsearch a.b\n")
+            .unwrap();
         let found = upstreams(file.path(), "10.96.0.10".parse().unwrap());
         assert_eq!(found, ["192.0.2.1:53".parse().unwrap()]);
     }

@@ -16,7 +16,8 @@ use crate::flags::DatapathArguments;
 pub(crate) async fn client(kubeconfig: &std::path::Path) -> Result<Client> {
     // A second installation is refused and means that there is one already.
     rustls::crypto::ring::default_provider().install_default().ok();
-    let file = Kubeconfig::read_from(kubeconfig).with_context(|| format!("--kubeconfig {}", kubeconfig.display()))?;
+    let file = Kubeconfig::read_from(kubeconfig)
+        .with_context(|| format!("--kubeconfig {}", kubeconfig.display()))?;
     let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .with_context(|| format!("--kubeconfig {}", kubeconfig.display()))?;
@@ -45,7 +46,9 @@ pub(crate) async fn open(arguments: &DatapathArguments, node_ips: &[IpAddr]) -> 
     for (uplink, state) in dataplane.uplinks() {
         match state {
             XdpState::Native => tracing::info!(uplink, "XDP runs in the driver"),
-            XdpState::Generic => tracing::warn!(uplink, "the driver takes no XDP: it runs in the stack, slower"),
+            XdpState::Generic => {
+                tracing::warn!(uplink, "the driver takes no XDP: it runs in the stack, slower")
+            }
             XdpState::Off => tracing::warn!(uplink, "no XDP: TC does everything"),
         }
     }
@@ -70,10 +73,14 @@ pub(crate) async fn follow(
     let dataplane: Arc<dyn Dataplane> = dataplane;
     let metrics = skep_services::Metrics::register(&registry, dataplane.clone())?;
     let services = async {
-        skep_services::run(client, view, dataplane.clone(), metrics, shutdown.clone()).await.context("services")
+        skep_services::run(client, view, dataplane.clone(), metrics, shutdown.clone())
+            .await
+            .context("services")
     };
     let hops = async {
-        skep_dataplane::follow_next_hops(dataplane.clone(), shutdown.clone()).await.context("routes and neighbours")
+        skep_dataplane::follow_next_hops(dataplane.clone(), shutdown.clone())
+            .await
+            .context("routes and neighbours")
     };
     tokio::try_join!(services, hops).map(|_| ())
 }

@@ -1,3 +1,5 @@
+//! Changes and reads of one collection.
+
 use bytes::Bytes;
 use skep_store::{Event, KeyValue, Revision};
 

@@ -1,3 +1,5 @@
+//! The watch cache over a store in memory.
+
 use bytes::Bytes;
 use skep_api::registry::registry;
 use skep_store::memory::MemoryStore;

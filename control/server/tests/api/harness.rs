@@ -57,10 +57,7 @@ impl Answer {
     }
 }
 
-async fn server_over(
-    store: Arc<MemoryStore>,
-    seconds: Arc<AtomicU64>,
-) -> (ApiServer, tempfile::TempDir) {
+async fn server_over(store: Arc<MemoryStore>, seconds: Arc<AtomicU64>) -> (ApiServer, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let pki = Pki::open(directory.path(), ServingNames::default(), SystemTime::now()).unwrap();
     let keys = Keys::from_pem(&pki.token_key_pem().unwrap(), "").unwrap();

@@ -1,3 +1,5 @@
+//! Tables of what a pod needs next.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Probes against fakes, on paused time.
+
 use std::sync::Mutex;
 
 use serde_json::{Value, json};

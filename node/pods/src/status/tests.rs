@@ -1,3 +1,5 @@
+//! Tables of pod statuses.
+
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;

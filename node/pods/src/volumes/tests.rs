@@ -1,3 +1,5 @@
+//! Volumes in temporary folders.
+
 use std::sync::Mutex;
 
 use async_trait::async_trait;
