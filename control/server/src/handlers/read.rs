@@ -33,7 +33,7 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
     let manner = call.manner()?;
     let options = ListOptions::parse(call.resource, &call.query)?;
     let snapshot = snapshot(call, &options).await?;
-    let prefix = call.resource.store_prefix(Some(&call.scope(false).namespace));
+    let prefix = call.resource.store_prefix(Some(call.scope(false).namespace));
     let after = options.token.as_ref().map(|token| format!("{prefix}{}", token.after));
     let everything = options.selection.is_everything();
     let mut selected = Vec::new();

@@ -52,11 +52,11 @@ impl ListAnswer {
         let head = json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta() }).to_string();
         let head = format!("{},\"items\":[", &head[..head.len() - 1]);
         let size: usize = self.objects.iter().map(|object| object.json().len() + 1).sum();
-        let mut pieces =
+        let pieces =
             Pieces { renderer, objects: self.objects.into_iter(), before: head.into(), ended: false };
         if manner.pretty || size < CHUNK {
             let mut whole = BytesMut::with_capacity(size + 256);
-            while let Some(piece) = pieces.next() {
+            for piece in pieces {
                 whole.extend_from_slice(&piece);
             }
             return manner.json(StatusCode::OK, whole.freeze());

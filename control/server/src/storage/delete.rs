@@ -216,7 +216,7 @@ impl Storage {
         }
         let waits = !metadata::finalizers(&object).is_empty();
         let namespace = resource.kind == "Namespace" && resource.group.is_empty();
-        if grace == 0 && !waits && !(namespace && !namespace_is_empty(old)) {
+        if grace == 0 && !waits && (!namespace || namespace_is_empty(old)) {
             return Step::Remove;
         }
         metadata::set(&mut object, "deletionTimestamp", self.ids.text_after(grace));
