@@ -18,7 +18,7 @@ use skep_maps::suite::owner;
 use skep_maps::{
     Dataplane, DesiredFrontend, DesiredPort, Endpoint, Frontend, PodLink, Scope, Table, dataplane::adopt,
 };
-use support::{Place, ip, isolated, object};
+use support::{Place, ip, isolated, object, object_path};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -158,6 +158,9 @@ fn connections_through_a_node_port_survive_the_agent_and_the_service() {
         let (client, pod) = (Namespace::new(), Namespace::new());
         let pod_mac = mac("pod1");
         client.take("up1", &["192.0.2.100/24", "2001:db8::100/64"], &[]);
+        // As a network card would by itself, the far end takes what native XDP sends back.
+        let wire = object_path().with_file_name("skep-wire");
+        client.run(move || ip(&format!("link set up1 xdpdrv object {} section xdp", wire.display())));
         pod.take("pod1", &["10.244.1.2/24", "fd44::2/64"], &["10.244.1.1", "fd44::1"]);
         ip("address add 192.0.2.1/24 dev up0");
         ip("address add 2001:db8::1/64 dev up0 nodad");

@@ -309,19 +309,18 @@ fn next_hops_changed_raise_the_epoch() {
                 String::from_utf8(output.stdout).unwrap()
             };
             let pause = || tokio::time::sleep(std::time::Duration::from_millis(20));
-            let noticed = async |before: &str, change: &str, repeat: bool| {
+            let noticed = async |before: &str, changes: &[&str]| {
                 let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-                ip(change);
+                let mut changes = changes.iter();
                 while epoch() == before {
-                    assert!(std::time::Instant::now() < deadline, "{change} was not noticed");
+                    assert!(std::time::Instant::now() < deadline, "the change was not noticed");
+                    changes.next().into_iter().for_each(|change| ip(change));
                     pause().await;
-                    if repeat {
-                        ip(change);
-                    }
                 }
             };
-            // The subscription may not have started yet: the first change is repeated until it is seen.
-            noticed(&epoch(), "route replace 203.0.113.0/24 dev lo", true).await;
+            // The subscription may not have started yet: the first change is repeated.
+            let (add, delete) = ("route add 203.0.113.0/24 dev lo", "route delete 203.0.113.0/24");
+            noticed(&epoch(), &[add, delete].repeat(200)).await;
             ip("address add 192.0.2.1/24 dev up0");
             ip("neighbour add 192.0.2.9 lladdr 02:00:00:00:00:09 dev up0");
             for change in [
@@ -334,7 +333,7 @@ fn next_hops_changed_raise_the_epoch() {
                     before = epoch();
                     pause().await;
                 }
-                noticed(&before, change, false).await;
+                noticed(&before, &[change]).await;
             }
             stop.send(true).unwrap();
             task.await.unwrap().unwrap();

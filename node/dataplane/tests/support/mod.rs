@@ -19,11 +19,16 @@ fn enabled() -> bool {
     wanted
 }
 
+/// Where the object under test is.
+pub fn object_path() -> PathBuf {
+    let built = "../../ebpf/programs/target/bpfel-unknown-none/release/skep-programs";
+    std::env::var_os("SKEP_EBPF_OBJECT")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(built), PathBuf::from)
+}
+
 /// The object under test.
 pub fn object() -> Vec<u8> {
-    let built = "../../ebpf/programs/target/bpfel-unknown-none/release/skep-programs";
-    let path = std::env::var_os("SKEP_EBPF_OBJECT")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(built), PathBuf::from);
+    let path = object_path();
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; cargo xtask build-ebpf", path.display()))
 }
 
