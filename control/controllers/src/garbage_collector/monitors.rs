@@ -3,6 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::core::{DynamicObject, PartialObjectMeta};
@@ -13,6 +15,7 @@ use kube::{Api, Client};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::REFRESH;
@@ -20,6 +23,9 @@ use super::graph::Graph;
 use crate::discovery;
 use crate::runtime::key::ObjectKey;
 use crate::runtime::queue::Queue;
+
+/// How long kinds may take until they have been listed for the first time.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How to reach the objects of a kind.
 #[derive(Clone, Debug)]
@@ -38,18 +44,37 @@ pub(super) struct Monitors {
     /// Kinds whose first list is still on its way, by group and plural; the first number of kinds is
     /// unknown until discovery has answered.
     pending: watch::Sender<Option<HashSet<(String, String)>>>,
+    born: Instant,
+    complained: AtomicBool,
 }
 
 impl Monitors {
     pub(super) fn new(client: Client, graph: Arc<Graph>, queue: Queue<ObjectKey>) -> Self {
-        Self { client, graph, queue, mappings: Mutex::default(), pending: watch::Sender::new(None) }
+        Self {
+            client,
+            graph,
+            queue,
+            mappings: Mutex::default(),
+            pending: watch::Sender::new(None),
+            born: Instant::now(),
+            complained: AtomicBool::new(false),
+        }
     }
 
-    /// Waits until every kind has been listed once.
+    /// Waits until every kind has been listed once, but not for ever: one kind that cannot be listed must not
+    /// keep the objects of all others. Whether an owner exists is asked anyway; what may suffer is the order
+    /// of a foreground deletion.
     pub(super) async fn synced(&self) {
         let mut pending = self.pending.subscribe();
-        // The sender lives in `self`, so waiting cannot fail.
-        let _ = pending.wait_for(|kinds| kinds.as_ref().is_some_and(HashSet::is_empty)).await;
+        let listed = pending.wait_for(|kinds| kinds.as_ref().is_some_and(HashSet::is_empty));
+        if tokio::time::timeout_at(self.born + PATIENCE, listed).await.is_err() && self.log_once() {
+            let pending = self.pending.borrow().clone().unwrap_or_default();
+            tracing::warn!(?pending, "garbage collector: not all kinds could be listed, going on");
+        }
+    }
+
+    fn log_once(&self) -> bool {
+        !self.complained.swap(true, Ordering::Relaxed)
     }
 
     /// How to reach the objects of a kind; `None` when the API does not serve it.
@@ -61,7 +86,7 @@ impl Monitors {
     pub(super) async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let mut watches: JoinSet<()> = JoinSet::new();
         let mut running: HashMap<(String, String), CancellationToken> = HashMap::new();
-        let mut delay = std::time::Duration::from_secs(1);
+        let mut delay = Duration::from_secs(1);
         loop {
             match discovery::kinds(&self.client).await {
                 Ok(kinds) => {
