@@ -34,7 +34,8 @@ impl Sandbox {
     pub fn new(cluster: &Cluster, test: &str) -> Self {
         let kubectl = cluster.kubectl();
         let name = format!("e2e-{test}");
-        kubectl.run(&["create", "namespace", &name]).expect("the namespace can be made");
+        let manifest = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n");
+        kubectl.run_with(&["create", "--filename", "-"], &manifest).expect("the namespace can be made");
         Self { name, kubectl }
     }
 
@@ -75,6 +76,12 @@ impl Sandbox {
         let mut all = vec!["get", "--output", "json"];
         all.extend(arguments);
         serde_json::from_str(&self.run(&all)).expect("kubectl prints JSON")
+    }
+
+    /// Makes an empty ConfigMap.
+    pub fn config_map(&self, name: &str) {
+        let manifest = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n");
+        self.run_with(&["create", "--filename", "-"], &manifest);
     }
 
     /// A Deployment of echo servers, complete.

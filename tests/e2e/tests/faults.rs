@@ -92,7 +92,7 @@ fn control_plane_killed_in_the_middle_loses_nothing() {
     let Some(cluster) = cluster() else { return };
     let sandbox = Sandbox::new(&cluster, "crash");
     for number in 0..10 {
-        sandbox.run(&["create", "configmap", &format!("c{number}")]);
+        sandbox.config_map(&format!("c{number}"));
     }
     let before = sandbox.json(&["configmaps"])["items"].clone();
     kill(&cluster, "control");

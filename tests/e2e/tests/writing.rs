@@ -40,7 +40,7 @@ fn apply_create_patch_label_and_annotate_change_what_they_say() {
         sandbox.run(&["get", "configmaps", "--selector", "tier=test", "--output", "name"]),
         "configmap/c\n"
     );
-    assert!(sandbox.fails(&["create", "configmap", "c"]).contains("AlreadyExists"));
+    assert!(sandbox.fails_with(&["create", "--filename", "-"], &manifest("one")).contains("AlreadyExists"));
     sandbox.run(&["delete", "configmap", "c"]);
     assert!(sandbox.fails(&["get", "configmap", "c"]).contains("NotFound"));
 }
