@@ -144,6 +144,16 @@ pub fn same(a: &PodStatus, b: &PodStatus) -> bool {
 /// The strategic merge patch that makes the API's status say `new`, where it said `old`.
 pub fn patch(pod: &Pod, old: &PodStatus, new: &PodStatus) -> Value {
     let mut status = serde_json::to_value(new).unwrap_or_else(|_| json!({}));
+    // Conditions merge by type and keep what a patch does not name.
+    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+        let had = old.conditions.iter().flatten().find(|had| condition["type"] == had.type_.as_str());
+        let had = had.map(|had| [("reason", had.reason.is_some()), ("message", had.message.is_some())]);
+        for (field, _) in had.into_iter().flatten().filter(|(_, had)| *had) {
+            if condition.get(field).is_none() {
+                condition[field] = Value::Null;
+            }
+        }
+    }
     // Addresses merge by value: those that are gone must be named.
     let listed = |status: &PodStatus| -> Vec<String> {
         status.pod_ips.iter().flatten().map(|entry| entry.ip.clone()).collect()

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use crate::{Error, Event, Result, Runtime, Streams, events, info};
+use crate::{Error, Event, EventKind, Result, Runtime, Streams, events, info};
 
 /// Ordinary calls; those that do more say so.
 const CALL: Duration = Duration::from_secs(60);
@@ -29,6 +29,17 @@ const SANDBOX: Duration = Duration::from_secs(240);
 const PULL: Duration = Duration::from_secs(3600);
 /// What a call with its own deadline is given on top.
 const SLACK: Duration = Duration::from_secs(30);
+/// Waits between looks for an exit that CRI does not show yet; five seconds together.
+const EXIT_SHOWS: [Duration; 8] = [
+    Duration::from_millis(10),
+    Duration::from_millis(30),
+    Duration::from_millis(60),
+    Duration::from_millis(150),
+    Duration::from_millis(350),
+    Duration::from_millis(800),
+    Duration::from_millis(1600),
+    Duration::from_millis(2000),
+];
 /// Messages carry lists of all containers, and up to 16 MB of a command's output.
 const MESSAGE: usize = 32 << 20;
 
@@ -290,23 +301,30 @@ impl Runtime for CriRuntime {
 
     async fn events(&self) -> Result<BoxStream<'static, Event>> {
         let (sender, receiver) = mpsc::channel(256);
-        tokio::spawn(forward_events(self.channel.clone(), sender));
+        tokio::spawn(forward_events(self.clone(), sender));
         Ok(ReceiverStream::new(receiver).boxed())
     }
 }
 
 /// Reads the events service until it or the reader ends. A task of its own, because containerd answers the
 /// subscription only with the first event: waiting for the answer would wait for that.
-async fn forward_events(channel: Channel, sender: mpsc::Sender<Event>) {
+async fn forward_events(runtime: CriRuntime, sender: mpsc::Sender<Event>) {
     let request = tonic::Request::new(SubscribeRequest { filters: events::filters() });
-    let mut client = EventsClient::new(channel);
+    let mut client = EventsClient::new(runtime.channel.clone());
     let read = async {
         let mut stream = client.subscribe(request).await?.into_inner();
         while let Some(envelope) = stream.message().await? {
-            if let Some(event) = events::decode(&envelope)
-                && sender.send(event).await.is_err()
-            {
-                break;
+            match events::decode(&envelope) {
+                Some(event) if event.kind == EventKind::Exited => {
+                    tokio::spawn(pass_on_exit(runtime.clone(), event, sender.clone()));
+                }
+                Some(event) => {
+                    let sent = sender.send(event).await;
+                    if sent.is_err() {
+                        break;
+                    }
+                }
+                None => {}
             }
         }
         Ok::<_, tonic::Status>(())
@@ -316,5 +334,30 @@ async fn forward_events(channel: Channel, sender: mpsc::Sender<Event>) {
             tracing::debug!(%status, "the runtime's event stream broke");
         },
         () = sender.closed() => {}
+    }
+}
+
+/// Passes an exit on once CRI shows it: its part of containerd hears of exits at the same time as we do, and whoever
+/// asks at once may still be told that the container runs.
+async fn pass_on_exit(runtime: CriRuntime, event: Event, sender: mpsc::Sender<Event>) {
+    for delay in EXIT_SHOWS {
+        if !is_running(&runtime, &event.id).await {
+            break;
+        }
+        tokio::time::sleep(delay).await;
+    }
+    // A reader that is gone wants no events.
+    let _ = sender.send(event).await;
+}
+
+/// Whether CRI shows the container or sandbox as running. What cannot be asked counts as ended.
+async fn is_running(runtime: &CriRuntime, id: &str) -> bool {
+    match runtime.container_status(id).await {
+        Ok(status) => status.state == cri::ContainerState::ContainerRunning as i32,
+        Err(error) if error.is_not_found() => match runtime.sandbox_status(id).await {
+            Ok(status) => status.state == cri::PodSandboxState::SandboxReady as i32,
+            Err(_) => false,
+        },
+        Err(_) => false,
     }
 }

@@ -89,6 +89,16 @@ impl FakeRuntime {
         self.state.lock().exec = Some(Arc::new(answer));
     }
 
+    /// Lets streams be found below this address, such as `http://127.0.0.1:4321`. Without it nobody is there.
+    pub fn streams_at(&self, base: &str) {
+        self.state.lock().streams = Some(base.to_owned());
+    }
+
+    fn stream(&self, kind: &str) -> String {
+        let state = self.state.lock();
+        format!("{}/{kind}/fake", state.streams.as_deref().unwrap_or("http://127.0.0.1:1"))
+    }
+
     /// Takes a sandbox down behind the node's back, as a crash of its first process does.
     pub fn kill_sandbox(&self, id: &str) {
         let now = self.now();
@@ -266,17 +276,17 @@ impl Runtime for FakeRuntime {
 
     async fn exec_url(&self, id: &str, _: Vec<String>, _: Streams) -> Result<String> {
         self.state.lock().name_of(id)?;
-        Ok("http://127.0.0.1:1/exec/fake".into())
+        Ok(self.stream("exec"))
     }
 
     async fn attach_url(&self, id: &str, _: Streams) -> Result<String> {
         self.state.lock().name_of(id)?;
-        Ok("http://127.0.0.1:1/attach/fake".into())
+        Ok(self.stream("attach"))
     }
 
     async fn port_forward_url(&self, sandbox: &str, _: Vec<u16>) -> Result<String> {
         self.state.lock().sandbox_status(sandbox)?;
-        Ok("http://127.0.0.1:1/portforward/fake".into())
+        Ok(self.stream("portforward"))
     }
 
     async fn events(&self) -> Result<BoxStream<'static, Event>> {

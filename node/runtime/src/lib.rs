@@ -164,7 +164,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// Address of a stream to ports inside the sandbox.
     async fn port_forward_url(&self, sandbox: &str, ports: Vec<u16>) -> Result<String>;
 
-    /// What happens from now on. The stream ends when the connection to the runtime breaks; whoever reads it
+    /// What happens from now on. What an event says is seen by calls made after it. The stream ends when the connection to the runtime breaks; whoever reads it
     /// lists afresh and subscribes again.
     async fn events(&self) -> Result<BoxStream<'static, Event>>;
 }

@@ -176,6 +176,21 @@ fn patch_names_addresses_that_are_gone() {
 }
 
 #[test]
+fn patch_takes_back_reasons_that_no_longer_hold() {
+    let condition = |reason: Option<&str>| k8s_openapi::api::core::v1::PodCondition {
+        type_: "Ready".into(),
+        reason: reason.map(str::to_owned),
+        ..Default::default()
+    };
+    let status = |reason| PodStatus { conditions: Some(vec![condition(reason)]), ..Default::default() };
+    let pod = pod(json!({"containers": []}), json!({}));
+    let patch = |old, new| super::patch(&pod, &status(old), &status(new))["status"]["conditions"][0].clone();
+    assert_eq!(patch(Some("No"), None), json!({"type": "Ready", "status": "", "reason": null}));
+    assert_eq!(patch(None, None), json!({"type": "Ready", "status": ""}));
+    assert_eq!(patch(Some("No"), Some("New"))["reason"], "New");
+}
+
+#[test]
 fn sandbox_without_address_is_not_ready_for_containers() {
     let mut observed = observed(vec![run("a", 0, State::Created)]);
     observed.sandboxes = vec![Sandbox { id: "s".into(), attempt: 0, ready: true, ips: vec![] }];

@@ -17,6 +17,7 @@ pub(super) struct State {
     pub(super) failures: Vec<(&'static str, String)>,
     pub(super) exec: Option<Arc<ExecAnswer>>,
     pub(super) calls: Vec<String>,
+    pub(super) streams: Option<String>,
     pub(super) listeners: Vec<mpsc::UnboundedSender<Event>>,
     sandboxes: BTreeMap<String, Sandbox>,
     containers: BTreeMap<String, Container>,
