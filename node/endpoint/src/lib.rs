@@ -20,6 +20,10 @@ mod refusal;
 mod route;
 mod server;
 mod spdy;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod websocket;
 

@@ -3,22 +3,28 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use futures::{Sink, Stream};
+use futures::stream::{SplitSink, SplitStream};
+use futures::{Sink, SinkExt, Stream, StreamExt};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::refusal::Refusal;
 
 /// Largest message taken. Clients send pieces of 32 KiB.
 const LARGEST: usize = 4 << 20;
+
+/// How long the client may take to answer the closing.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A client's WebSocket.
 pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
@@ -84,20 +90,39 @@ pub(crate) async fn socket(upgraded: Upgraded) -> Socket {
     WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await
 }
 
+/// Both directions of a client's WebSocket.
+pub(crate) type Halves = (SplitSink<Socket, Message>, SplitStream<Socket>);
+
+/// Closes a WebSocket whose business is done: says so, waits until the client has closed too, so that nothing sent is
+/// lost, and closes the connection below.
+pub(crate) async fn close((mut sink, mut source): Halves) {
+    let close = Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }));
+    let closing = async {
+        if sink.send(close).await.is_ok() {
+            while let Some(Ok(_)) = source.next().await {}
+        }
+        if let Ok(mut socket) = sink.reunite(source) {
+            let _ = socket.get_mut().shutdown().await;
+        }
+    };
+    // A client that does not answer is left.
+    let _ = tokio::time::timeout(FAREWELL, closing).await;
+}
+
 /// The bytes of a WebSocket's binary messages as one stream; where messages begin and end means nothing.
-pub(crate) struct ByteStream {
-    socket: Socket,
+pub(crate) struct ByteStream<S> {
+    socket: WebSocketStream<S>,
     /// The rest of the last message.
     rest: Bytes,
 }
 
-impl ByteStream {
-    pub(crate) fn new(socket: Socket) -> Self {
+impl<S> ByteStream<S> {
+    pub(crate) fn new(socket: WebSocketStream<S>) -> Self {
         Self { socket, rest: Bytes::new() }
     }
 }
 
-impl AsyncRead for ByteStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ByteStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -118,7 +143,7 @@ impl AsyncRead for ByteStream {
     }
 }
 
-impl AsyncWrite for ByteStream {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ByteStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -135,7 +160,9 @@ impl AsyncWrite for ByteStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_close(context).map_err(io_error)
+        ready!(Pin::new(&mut self.socket).poll_close(context)).map_err(io_error)?;
+        // TLS has a closing of its own.
+        Pin::new(self.socket.get_mut()).poll_shutdown(context)
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::dial::Dialer;
 use crate::refusal::Refusal;
-use crate::websocket::Socket;
+use crate::websocket::{self, Socket};
 
 /// Most ports of a session: two channels each, numbered in one byte.
 const MOST: usize = 127;
@@ -32,7 +32,7 @@ pub(super) fn check(ports: &[u16]) -> Result<(), Refusal> {
 
 /// Serves the session to its end.
 pub(super) async fn run(socket: Socket, ports: Vec<u16>, dialer: Dialer) {
-    let (mut sink, source) = socket.split();
+    let (mut sink, mut source) = socket.split();
     let (sender, mut messages) = mpsc::channel::<Bytes>(MESSAGES);
     let mut inputs = Vec::new();
     let mut connections = tokio::task::JoinSet::new();
@@ -49,16 +49,17 @@ pub(super) async fn run(socket: Socket, ports: Vec<u16>, dialer: Dialer) {
                 return;
             }
         }
-        let _ = sink.close().await;
     };
     tokio::select! {
         () = outward => {}
-        () = inward(source, inputs) => {}
+        () = inward(&mut source, inputs) => {}
     }
+    drop(connections);
+    websocket::close((sink, source)).await;
 }
 
 /// Hands the client's messages to their connections. Returns when the client is gone.
-async fn inward(mut source: SplitStream<Socket>, inputs: Vec<mpsc::Sender<Bytes>>) {
+async fn inward(source: &mut SplitStream<Socket>, inputs: Vec<mpsc::Sender<Bytes>>) {
     while let Some(Ok(message)) = source.next().await {
         let bytes = match message {
             Message::Binary(bytes) => bytes,

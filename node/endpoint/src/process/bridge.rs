@@ -5,20 +5,16 @@
 //!
 //! States: running -> (the process ends: its status comes) draining -> closed; running -> (the client goes) closed.
 
-use std::time::Duration;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
 use serde_json::json;
 use skep_runtime::Streams;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::EndpointError;
 use crate::spdy::{Event, Session, StreamReader, StreamWriter};
-use crate::websocket::Socket;
+use crate::websocket::{self, Socket};
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -29,8 +25,6 @@ const CLOSE: u8 = 255;
 
 /// Most bytes of a status.
 const LARGEST_STATUS: usize = 64 << 10;
-/// How long the client may take to answer the closing.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The runtime's streams of one process.
 struct Process {
@@ -46,21 +40,19 @@ struct Process {
 /// Carries the session to its end, whichever side ends it.
 pub(super) async fn run(socket: Socket, session: Session, streams: Streams, closes_stdin: bool) {
     let (mut sink, mut source) = socket.split();
-    let process = match open(session, streams).await {
-        Ok(process) => process,
-        Err(error) => return farewell(&mut sink, &mut source, failure(&error.to_string())).await,
+    let status = match open(session, streams).await {
+        Ok(Process { stdin, resize, stdout, stderr, status, _unused }) => tokio::select! {
+            status = outward(&mut sink, stdout, stderr, status) => status,
+            // The client is gone; letting go of the runtime's streams ends them.
+            () = inward(&mut source, stdin, resize, closes_stdin) => None,
+        },
+        Err(error) => Some(failure(&error.to_string())),
     };
-    let Process { stdin, resize, stdout, stderr, status, _unused } = process;
-    let inward = inward(&mut source, stdin, resize, closes_stdin);
-    let outward = outward(&mut sink, stdout, stderr, status);
-    let end = tokio::select! {
-        end = outward => end,
-        // The client is gone; letting go of the runtime's streams ends them.
-        () = inward => None,
-    };
-    if let Some(status) = end {
-        farewell(&mut sink, &mut source, status).await;
+    if let Some(status) = status {
+        // A client that is gone by now is found out by closing.
+        let _ = send(&mut sink, STATUS, &status).await;
     }
+    websocket::close((sink, source)).await;
 }
 
 async fn open(mut session: Session, streams: Streams) -> Result<Process, EndpointError> {
@@ -173,17 +165,6 @@ async fn send(sink: &mut SplitSink<Socket, Message>, channel: u8, bytes: &[u8]) 
     message.put_u8(channel);
     message.put_slice(bytes);
     sink.send(Message::Binary(message.freeze())).await.ok()
-}
-
-/// Sends the status, closes, and waits until the client has closed too, so that nothing sent is lost.
-async fn farewell(sink: &mut SplitSink<Socket, Message>, source: &mut SplitStream<Socket>, status: Bytes) {
-    let close = Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }));
-    let closing = async {
-        if send(sink, STATUS, &status).await.is_some() && sink.send(close).await.is_ok() {
-            while let Some(Ok(_)) = source.next().await {}
-        }
-    };
-    let _ = tokio::time::timeout(FAREWELL, closing).await;
 }
 
 fn failure(message: &str) -> Bytes {

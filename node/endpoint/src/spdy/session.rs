@@ -133,7 +133,9 @@ impl Session {
         let token = cancel.clone();
         tokio::spawn(async move {
             if let Some(Err(error)) = token.run_until_cancelled(write(output, to_write)).await {
+                // What the peer said before it went is still to be read; the reader finds its end by itself.
                 tracing::debug!(%error, "writing to a SPDY session failed");
+                return;
             }
             token.cancel();
         });
@@ -216,8 +218,9 @@ impl StreamWriter {
 
     async fn command(&self, command: Command) -> Result<(), EndpointError> {
         tokio::select! {
-            sent = self.commands.send(command) => sent.map_err(|_| EndpointError::Closed),
+            biased;
             () = self.registration.reset.cancelled() => Err(EndpointError::Closed),
+            sent = self.commands.send(command) => sent.map_err(|_| EndpointError::Closed),
         }
     }
 }
