@@ -115,10 +115,9 @@ fn metrics_tell_of_requests_and_packets() {
     let address: SocketAddr = format!("{}:30080", cluster.layout.nodes[0].ipv4()).parse().unwrap();
     let packets = || {
         let text = kubectl.run(&["get", "--raw", "/api/v1/nodes/skep-n1/proxy/metrics"]).unwrap();
-        let line =
-            text.lines().find(|line| line.starts_with("skep_") && line.contains("program=\"xdp_uplink\""));
-        let line = line.unwrap_or_else(|| panic!("a counter of the uplink program in {text}")).to_owned();
-        line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).unwrap()
+        let ours =
+            text.lines().filter(|line| line.starts_with("skep_") && line.contains("program=\"xdp_uplink\""));
+        ours.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
     };
     let before = packets();
     in_network(CLIENT, || http_get(address, "/", Duration::from_secs(2))).unwrap();

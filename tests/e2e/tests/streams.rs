@@ -20,7 +20,9 @@ fn logs_follow_and_show_the_previous_container() {
     let followed = sandbox.run(&["logs", "count", "--follow"]);
     assert_eq!(followed, "line 1\nline 2\nline 3\nline 4\nline 5\ndone\n");
     assert_eq!(sandbox.run(&["logs", "count", "--tail=2"]), "line 5\ndone\n");
-    assert_eq!(sandbox.json(&["pod", "count"])["status"]["phase"], "Succeeded");
+    eventually(20, "the end of the container shows", || {
+        (sandbox.json(&["pod", "count"])["status"]["phase"] == "Succeeded").then_some(())
+    });
 
     let script = "echo start $(date +%s%N); sleep 1; exit 3";
     sandbox.run_with(&["apply", "--filename", "-"], &shell_manifest("crash", "Always", script));

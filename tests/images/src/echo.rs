@@ -3,6 +3,8 @@
 //! `GET /` answers with the pod's name and the client's address, `GET /healthz` with `ok`, `GET /exit?code=N` ends the
 //! process, `POST` returns the body. A datagram is answered with the pod's name and the datagram.
 //! Listens on the port in `PORT` (8080). Ends with 0 on SIGTERM after the requests in hand.
+//!
+//! `echo get ADDRESS:PORT PATH` is a client instead: it prints the body of one answer.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -17,6 +19,12 @@ const BODY_LIMIT: u64 = 1 << 20;
 const IDLE: Duration = Duration::from_secs(30);
 
 fn main() -> std::io::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, address, path] = arguments.as_slice()
+        && command == "get"
+    {
+        return get(address, path);
+    }
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
@@ -35,6 +43,19 @@ fn main() -> std::io::Result<()> {
     std::thread::spawn(move || serve_streams(&tcp, &name));
     let signal = signals.wait()?;
     println!("ending on {signal}");
+    Ok(())
+}
+
+/// One `GET` over a connection of its own; prints the body.
+fn get(address: &str, path: &str) -> std::io::Result<()> {
+    let address: SocketAddr = address.parse().map_err(std::io::Error::other)?;
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(IDLE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (_, body) = answer.split_once("\r\n\r\n").ok_or_else(|| std::io::Error::other("no HTTP answer"))?;
+    print!("{body}");
     Ok(())
 }
 
