@@ -244,6 +244,8 @@ impl Worker {
             Change::Started => health.started = true,
             Change::Ready(ready) => health.ready = ready,
             Change::Failed(message) => health.failed = Some(message),
+            // A container that is being ended fails its probes as it should.
+            Change::Unhealthy(_) if self.is_ending() => {}
             Change::Unhealthy(message) => {
                 let run = self.observed.instances.iter().find(|run| run.id == report.id);
                 let name = run.map(|run| run.name.clone()).unwrap_or_default();
