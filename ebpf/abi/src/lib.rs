@@ -80,6 +80,21 @@ pub const SCTP: u8 = 132;
 #[allow(unsafe_code)]
 pub unsafe trait Plain: Copy + 'static {}
 
+/// The bytes of a value, as they lie in a map.
+#[allow(unsafe_code)]
+pub fn bytes_of<T: Plain>(value: &T) -> &[u8] {
+    // SAFETY: a `Plain` has no padding, so that each of its `size_of::<T>()` bytes is initialised.
+    unsafe { core::slice::from_raw_parts(core::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+/// The value that `bytes`, read from a map, are; nothing when there are fewer than it has.
+#[allow(unsafe_code)]
+pub fn from_bytes<T: Plain>(bytes: &[u8]) -> Option<T> {
+    let bytes = bytes.get(..size_of::<T>())?;
+    // SAFETY: there are `size_of::<T>()` bytes, and every bit pattern is a valid `Plain`.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
 /// Marks types as [`Plain`].
 macro_rules! plain {
     ($($type:ty),+ $(,)?) => { $(

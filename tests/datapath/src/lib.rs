@@ -1,1 +1,18 @@
-//! Packet tables on the real kernel.
+//! Packet tables on the real kernel: packets to send through a program ([`packet`]), the shipped object as libbpf loads it
+//! ([`object`]), and a network namespace with one node's interfaces, routes and neighbours for the programs to find
+//! ([`world`]). The tests themselves are in `tests/`, of tier `kernel`.
+
+pub mod fixture;
+pub mod object;
+pub mod packet;
+pub mod world;
+
+/// Whether tests of tier `kernel` are to run; says so when not.
+pub fn tier_enabled() -> bool {
+    let enabled = std::env::var("SKEP_TEST_TIERS")
+        .is_ok_and(|tiers| tiers.split(',').any(|tier| tier.trim() == "kernel"));
+    if !enabled {
+        eprintln!("skipped: needs tier kernel");
+    }
+    enabled
+}

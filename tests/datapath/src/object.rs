@@ -1,0 +1,213 @@
+//! The shipped object, loaded by libbpf, and its maps by name. Owns how packets are put through a program.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use libbpf_rs::{MapCore as _, MapFlags, Object, ObjectBuilder, ProgramInput, ProgramMut};
+use skep_abi::counters::{COUNTERS, Counter, REASONS};
+use skep_abi::{Plain, bytes_of, from_bytes};
+
+/// Where the object is: `SKEP_EBPF_OBJECT`, or where `cargo xtask build-ebpf` puts it.
+pub fn path() -> PathBuf {
+    std::env::var_os("SKEP_EBPF_OBJECT").map_or_else(
+        || {
+            PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+                .join("../../ebpf/programs/target/bpfel-unknown-none/release/skep-programs")
+        },
+        PathBuf::from,
+    )
+}
+
+/// What came of one packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The program's return value.
+    pub action: u32,
+    /// The packet as the program left it.
+    pub frame: Vec<u8>,
+}
+
+/// The loaded object.
+pub struct Loaded {
+    object: Object,
+}
+
+impl Loaded {
+    /// Loads the object at [`path`] with only the named programs (all when empty) and the capacities in `sizes` instead of
+    /// the object's.
+    ///
+    /// # Errors
+    ///
+    /// libbpf's, or the kernel's refusal of a program.
+    pub fn load(programs: &[&str], sizes: &[(&str, u32)]) -> Result<Self> {
+        let path = path();
+        let mut open = ObjectBuilder::default()
+            .open_file(&path)
+            .with_context(|| format!("{}: run `cargo xtask build-ebpf` first", path.display()))?;
+        for mut program in open.progs_mut() {
+            let wanted = programs.is_empty() || programs.iter().any(|name| program.name() == *name);
+            program.set_autoload(wanted);
+        }
+        for mut map in open.maps_mut() {
+            if let Some((_, size)) = sizes.iter().find(|(name, _)| map.name() == *name) {
+                map.set_max_entries(*size)?;
+            }
+        }
+        Ok(Self { object: open.load()? })
+    }
+
+    /// Names of all programs in the object.
+    pub fn program_names(&self) -> Vec<String> {
+        self.object.progs().map(|program| program.name().to_string_lossy().into_owned()).collect()
+    }
+
+    fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>> {
+        self.object.maps().find(|map| map.name() == name).ok_or_else(|| anyhow!("no map {name}"))
+    }
+
+    fn program(&self, name: &str) -> Result<ProgramMut<'_>> {
+        self.object
+            .progs_mut()
+            .find(|program| program.name() == name)
+            .ok_or_else(|| anyhow!("no program {name}"))
+    }
+
+    /// Writes an entry.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn set<K: Plain, V: Plain>(&self, map: &str, key: &K, value: &V) -> Result<()> {
+        let result = self.map(map)?.update(bytes_of(key), bytes_of(value), MapFlags::ANY);
+        result.with_context(|| format!("writing {map}"))
+    }
+
+    /// Reads an entry.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn get<K: Plain, V: Plain>(&self, map: &str, key: &K) -> Result<Option<V>> {
+        let found = self.map(map)?.lookup(bytes_of(key), MapFlags::ANY)?;
+        Ok(found.and_then(|bytes| from_bytes(&bytes)))
+    }
+
+    /// Every entry of a hash map.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn entries<K: Plain, V: Plain>(&self, map: &str) -> Result<Vec<(K, V)>> {
+        let map = self.map(map)?;
+        let mut entries = Vec::new();
+        for key in map.keys() {
+            if let Some(value) = map.lookup(&key, MapFlags::ANY)? {
+                let key = from_bytes(&key).context("a key of another size")?;
+                entries.push((key, from_bytes(&value).context("a value of another size")?));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Removes every entry of a hash map.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn clear(&self, name: &str) -> Result<()> {
+        let map = self.map(name)?;
+        for key in map.keys().collect::<Vec<_>>() {
+            map.delete(&key)?;
+        }
+        Ok(())
+    }
+
+    /// Packets counted by reason, those at zero left out.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn counters(&self) -> Result<BTreeMap<&'static str, u64>> {
+        let map = self.map(COUNTERS)?;
+        let mut counters = BTreeMap::new();
+        for (reason, name, _) in REASONS {
+            let copies = map.lookup_percpu(&reason.index().to_ne_bytes(), MapFlags::ANY)?.unwrap_or_default();
+            let packets: u64 = copies
+                .iter()
+                .filter_map(|copy| from_bytes::<Counter>(copy))
+                .map(|counter| counter.packets)
+                .sum();
+            if packets > 0 {
+                counters.insert(*name, packets);
+            }
+        }
+        Ok(counters)
+    }
+
+    /// Sums up one entry of a per-CPU array, field by field of 64 bits.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn totals(&self, name: &str, index: u32) -> Result<Vec<u64>> {
+        let copies = self.map(name)?.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)?.unwrap_or_default();
+        let mut totals = Vec::new();
+        for copy in copies {
+            for (at, word) in copy.chunks_exact(8).enumerate() {
+                let word = u64::from_ne_bytes(word.try_into().expect("chunks are 8 bytes"));
+                match totals.get_mut(at) {
+                    Some(total) => *total += word,
+                    None => totals.push(word),
+                }
+            }
+        }
+        Ok(totals)
+    }
+
+    /// Puts a packet that arrived on `ifindex` through an XDP program.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's: the packet is shorter than an Ethernet header, or there is no such interface.
+    pub fn run_xdp(&self, program: &str, ifindex: u32, frame: &[u8]) -> Result<Run> {
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let mut context = [0_u8; 24];
+        context[4..8].copy_from_slice(&(frame.len() as u32).to_ne_bytes());
+        context[12..16].copy_from_slice(&ifindex.to_ne_bytes());
+        self.run(program, &mut context, frame)
+    }
+
+    /// Puts a packet on interface `ifindex` through a TC program.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Loaded::run_xdp`].
+    pub fn run_tc(&self, program: &str, ifindex: u32, frame: &[u8]) -> Result<Run> {
+        // struct __sk_buff, of which only the interface (at 40) is given.
+        let mut context = [0_u8; 192];
+        context[40..44].copy_from_slice(&ifindex.to_ne_bytes());
+        self.run(program, &mut context, frame)
+    }
+
+    fn run(&self, program: &str, context: &mut [u8], frame: &[u8]) -> Result<Run> {
+        let mut out = vec![0; frame.len() + 256];
+        let length = out.len();
+        let mut context_out = vec![0; context.len()];
+        let input = ProgramInput {
+            context_in: Some(context),
+            context_out: Some(&mut context_out),
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..Default::default()
+        };
+        let output = self.program(program)?.test_run(input).with_context(|| format!("running {program}"))?;
+        let written = output.data.map_or(0, |data| data.len());
+        if written > length {
+            bail!("{program} left {written} bytes");
+        }
+        let action = output.return_value;
+        out.truncate(written);
+        Ok(Run { action, frame: out })
+    }
+}
