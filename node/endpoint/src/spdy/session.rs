@@ -176,12 +176,17 @@ pub(super) fn register(table: &Table, id: u32, commands: &mpsc::Sender<Command>)
 }
 
 impl StreamReader {
-    /// What comes next. Pieces that came before the end are given before it; a reset comes at once.
+    /// What comes next. Pieces that came before the end or a reset are given before it: the runtime's server resets
+    /// its streams right after the last thing it has to say.
     pub(crate) async fn next(&mut self) -> Event {
         tokio::select! {
             biased;
+            piece = self.pieces.recv() => match piece {
+                Some(bytes) => Event::Data(bytes),
+                None if self.registration.reset.is_cancelled() => Event::Reset,
+                None => Event::End,
+            },
             () = self.registration.reset.cancelled() => Event::Reset,
-            piece = self.pieces.recv() => piece.map_or(Event::End, Event::Data),
         }
     }
 
