@@ -33,6 +33,10 @@ pub struct Arguments {
 /// Runs the tests; the first tier that fails ends the run.
 pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.fast {
+        // As root a new machine is made ready; anyone else is told by the build what is missing.
+        if nix::unistd::geteuid().is_root() {
+            Progress::new().step("install packages", || packages::ensure(Purpose::Tests))?;
+        }
         tidy::run()?;
         return unit(None);
     }
