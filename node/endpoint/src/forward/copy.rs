@@ -32,19 +32,22 @@ async fn forward(dialer: &Dialer, port: u16, data: Stream) -> Result<(), String>
     let inward = inward(reader, output);
     let outward = outward(input, &writer);
     let broken = |error| format!("the connection to port {port} inside the pod broke: {error}");
-    tokio::pin!(inward, outward);
-    // Each direction ends by itself; a client that resets ends both.
-    let ended = tokio::select! {
-        end = &mut inward => match end {
-            Inward::Ended => outward.await,
-            Inward::Reset => return Ok(()),
-        },
-        end = &mut outward => {
-            if end.is_ok() {
-                inward.await;
+    // Each direction ends by itself, but a pod's side that breaks ends the client's; a client that resets ends both.
+    let both = async {
+        tokio::pin!(inward, outward);
+        tokio::select! {
+            () = &mut inward => outward.await,
+            end = &mut outward => {
+                if end.is_ok() {
+                    inward.await;
+                }
+                end
             }
-            end
         }
+    };
+    let ended = tokio::select! {
+        ended = both => ended,
+        () = writer.given_up() => return Ok(()),
     };
     if ended.is_err() {
         let _ = writer.finish().await;
@@ -52,28 +55,15 @@ async fn forward(dialer: &Dialer, port: u16, data: Stream) -> Result<(), String>
     ended.map_err(broken)
 }
 
-/// How the client's direction came to its end.
-enum Inward {
-    Ended,
-    Reset,
-}
-
-async fn inward(mut reader: StreamReader, mut output: OwnedWriteHalf) -> Inward {
-    loop {
-        match reader.next().await {
-            Event::Data(bytes) => {
-                // A pod that does not read any more may still write: its direction tells what there is to tell.
-                if output.write_all(&bytes).await.is_err() {
-                    return Inward::Ended;
-                }
-            }
-            Event::End => {
-                let _ = output.shutdown().await;
-                return Inward::Ended;
-            }
-            Event::Reset => return Inward::Reset,
+async fn inward(mut reader: StreamReader, mut output: OwnedWriteHalf) {
+    while let Event::Data(bytes) = reader.next().await {
+        // A pod that does not read any more may still write: its direction tells what there is to tell.
+        if output.write_all(&bytes).await.is_err() {
+            return;
         }
     }
+    // After a reset the whole connection ends.
+    let _ = output.shutdown().await;
 }
 
 async fn outward(mut input: OwnedReadHalf, writer: &StreamWriter) -> Result<(), std::io::Error> {

@@ -38,6 +38,10 @@ async fn cat(mut session: Session) {
     }
     streams[3].writer.data("end of input".into()).await.unwrap();
     streams[0].writer.data(SUCCESS.into()).await.unwrap();
+    // containerd does this at the end of every process.
+    for stream in &streams {
+        stream.writer.reset().await.unwrap();
+    }
 }
 
 /// Reads messages until the closing one, joined by channel.

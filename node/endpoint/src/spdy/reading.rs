@@ -117,8 +117,9 @@ impl Reading {
 
     fn reset(&self, id: u32) {
         if let Some(entry) = self.table.lock().get_mut(&id) {
-            entry.pieces = None;
+            // In this order: whoever sees the end of the pieces looks whether it was a reset.
             entry.reset.cancel();
+            entry.pieces = None;
         }
     }
 

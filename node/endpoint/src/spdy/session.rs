@@ -221,6 +221,11 @@ impl StreamWriter {
         self.command(Command::Send(Frame::Reset { id: self.registration.id, status: CANCEL })).await
     }
 
+    /// Returns when the peer has reset the stream, whatever is still to be read from it.
+    pub(crate) async fn given_up(&self) {
+        self.registration.reset.cancelled().await;
+    }
+
     async fn command(&self, command: Command) -> Result<(), EndpointError> {
         tokio::select! {
             biased;

@@ -126,11 +126,14 @@ async fn streams_carry_bytes_both_ways_and_end_each_for_itself() {
 }
 
 #[tokio::test]
-async fn stream_that_is_reset_ends_at_once() {
+async fn stream_that_is_reset_ends_after_its_last_piece() {
     let (mut client, mut server) = pair();
     let mut stream = client.open(headers("data")).await.unwrap();
     let taken = server.accept().await.unwrap().stream;
+    taken.writer.data("last".into()).await.unwrap();
     taken.writer.reset().await.unwrap();
+    stream.writer.given_up().await;
+    assert_eq!(stream.reader.next().await, Event::Data("last".into()));
     assert_eq!(stream.reader.next().await, Event::Reset);
     assert!(stream.writer.data("more".into()).await.is_err());
 }
