@@ -97,6 +97,9 @@ impl ServerArguments {
         if address.is_unspecified() {
             bail!("say where nodes reach the API: --advertise-address ADDRESS");
         }
+        if address.is_loopback() {
+            bail!("nodes and pods cannot reach the API at {address}: pass --advertise-address ADDRESS");
+        }
         Ok(address)
     }
 }
@@ -168,6 +171,7 @@ mod tests {
     #[test]
     fn advertised_address_is_the_listening_one_unless_that_is_any() {
         assert!(server(&[]).advertised().is_err());
+        assert!(server(&["--listen", "127.0.0.1:6443"]).advertised().is_err());
         assert_eq!(server(&["--listen", "192.0.2.1:6443"]).advertised().unwrap().to_string(), "192.0.2.1");
         let both = server(&["--listen", "192.0.2.1:6443", "--advertise-address", "2001:db8::1"]);
         assert_eq!(both.advertised().unwrap().to_string(), "2001:db8::1");
