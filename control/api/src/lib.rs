@@ -12,6 +12,7 @@ pub mod discovery;
 pub mod object;
 pub mod openapi;
 pub mod patch;
+mod protobuf;
 pub mod quantity;
 pub mod registry;
 pub mod schema;

@@ -9,7 +9,9 @@ use skep_api::status::Status;
 
 /// What is offered, in the words of the 406 and 415 answers.
 const OFFERED: [&str; 1] = ["application/json"];
-const TAKEN: [&str; 2] = ["application/json", "application/yaml"];
+const TAKEN: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
+/// What several commands of kubectl write. Nothing is answered in it.
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// The form of an answer that holds objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +126,7 @@ pub fn encoding(headers: &HeaderMap) -> Result<Encoding, Status> {
     match content_type(headers) {
         "" | "application/json" => Ok(Encoding::Json),
         "application/yaml" => Ok(Encoding::Yaml),
+        PROTOBUF => Ok(Encoding::Protobuf),
         _ => Err(Status::unsupported_media_type(&TAKEN)),
     }
 }
@@ -171,10 +174,9 @@ mod tests {
 
     #[test]
     fn body_in_an_unknown_format_is_refused() {
-        assert!(encoding(&headers(CONTENT_TYPE, "application/json; charset=utf-8")).is_ok());
-        assert_eq!(
-            encoding(&headers(CONTENT_TYPE, "application/vnd.kubernetes.protobuf")).unwrap_err().code,
-            415
-        );
+        let read = |kind: &str| encoding(&headers(CONTENT_TYPE, kind)).map_err(|status| status.code);
+        assert_eq!(read("application/json; charset=utf-8"), Ok(Encoding::Json));
+        assert_eq!(read(PROTOBUF), Ok(Encoding::Protobuf));
+        assert_eq!(read("text/xml"), Err(415));
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn read(body: &[u8], encoding: Encoding) -> Result<Parsed, String> {
                 .map_err(|why| format!("couldn't get version/kind; json parse error: {why}"))?
         }
         Encoding::Yaml => read_yaml(body, seed)?,
+        Encoding::Protobuf => crate::protobuf::read(body)?,
     };
     let mut duplicates = notes.into_inner();
     if encoding == Encoding::Yaml && !duplicates.is_empty() {
@@ -91,7 +92,7 @@ impl Seed<'_> {
         }
         let note = match self.encoding {
             Encoding::Yaml => format!("key {key:?} already set in map"),
-            Encoding::Json => {
+            Encoding::Json | Encoding::Protobuf => {
                 let mut text = String::new();
                 Path { parent: self.path, step: Step::Name(key) }.write(&mut text);
                 format!("duplicate field {text:?}")

@@ -66,8 +66,13 @@ async fn body_that_is_no_object_of_the_kind_is_refused() {
 #[tokio::test]
 async fn body_in_another_format_or_too_long_is_refused() {
     let cluster = cluster().await;
-    let protobuf = cluster.call(Method::POST, MAPS, "application/vnd.kubernetes.protobuf", "k8s\0").await;
-    assert!(protobuf.failure(415, "UnsupportedMediaType").contains("application/json"));
+    let xml = cluster.call(Method::POST, MAPS, "text/xml", "<a/>").await;
+    assert!(xml.failure(415, "UnsupportedMediaType").contains("application/json"));
+    for malformed in ["{}", "k8s\0", "k8s\0\x0a\x7f"] {
+        let protobuf =
+            cluster.call(Method::POST, MAPS, "application/vnd.kubernetes.protobuf", malformed).await;
+        protobuf.failure(400, "BadRequest");
+    }
     let patch = cluster.call(Method::PATCH, &format!("{MAPS}/a"), "application/json", "{}").await;
     assert!(patch.failure(415, "UnsupportedMediaType").contains("application/merge-patch+json"));
     let big = vec![b' '; 3 * 1024 * 1024 + 1];

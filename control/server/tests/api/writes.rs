@@ -1,5 +1,6 @@
 //! create, update, patch.
 
+use http::Method;
 use serde_json::json;
 
 use crate::harness::cluster;
@@ -182,4 +183,18 @@ async fn events_are_one_collection_in_two_forms() {
     let list =
         cluster.get("/apis/events.k8s.io/v1/events?fieldSelector=regarding.name%3Dp").await.expect(200);
     assert_eq!(list["items"][0]["note"], "hello");
+}
+
+#[tokio::test]
+async fn object_in_protobuf_is_stored_as_any_other() {
+    let cluster = cluster().await;
+    // The envelope with the kind, then the object: metadata with an empty namespace as Go writes it, one entry of data.
+    let types = b"\x0a\x0f\x0a\x02v1\x12\x09ConfigMap";
+    let object = b"\x12\x11\x0a\x05\x0a\x01a\x1a\x00\x12\x08\x0a\x01k\x12\x03abc";
+    let body = [b"k8s\0".as_slice(), types, object].concat();
+    let path = "/api/v1/namespaces/default/configmaps";
+    let made =
+        cluster.call(Method::POST, path, "application/vnd.kubernetes.protobuf", body).await.expect(201);
+    assert_eq!((&made["metadata"]["namespace"], &made["data"]), (&json!("default"), &json!({ "k": "abc" })));
+    assert_eq!(cluster.get(&format!("{path}/a")).await.expect(200)["data"]["k"], "abc");
 }

@@ -1,0 +1,185 @@
+//! Objects in Kubernetes' protobuf encoding, into the values that their JSON would give.
+//!
+//! Several commands of kubectl write in it. The bytes name their kind (`apimachinery/pkg/runtime` type `Unknown`); what a
+//! number in them means is in `data/protobuf.json`, read from the struct tags of Kubernetes' API types at 1.36. Values
+//! come out as if Go had written them as JSON: without the zeros that it leaves out. Nothing is checked against the schema
+//! here, and nothing is ever written in this encoding: every client that sends it reads JSON, too.
+
+mod special;
+mod table;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use serde_json::{Map, Value};
+
+use special::Special;
+use table::{Field, Kind, Message, table};
+use wire::{Reader, Scalar};
+
+/// What every such body begins with.
+const MAGIC: [u8; 4] = *b"k8s\0";
+
+/// Reads an object; the error is a sentence.
+pub(crate) fn read(body: &[u8]) -> Result<Value, String> {
+    let bytes = body.strip_prefix(&MAGIC).ok_or("provided data does not appear to be a protobuf message")?;
+    let envelope = Envelope::read(bytes)?;
+    let message = table().of_kind(&envelope.api_version, &envelope.kind).ok_or_else(|| {
+        format!("no kind {:?} is registered for version {:?}", envelope.kind, envelope.api_version)
+    })?;
+    let mut object = Map::new();
+    object.insert("apiVersion".into(), envelope.api_version.into());
+    object.insert("kind".into(), envelope.kind.into());
+    fill(&mut object, message, envelope.raw)?;
+    Ok(Value::Object(object))
+}
+
+/// The message around the object: its type, and its bytes.
+struct Envelope<'a> {
+    api_version: String,
+    kind: String,
+    raw: &'a [u8],
+}
+
+impl<'a> Envelope<'a> {
+    fn read(bytes: &'a [u8]) -> Result<Self, String> {
+        let mut envelope = Self { api_version: String::new(), kind: String::new(), raw: &[] };
+        let mut reader = Reader::new(bytes);
+        while let Some((number, scalar)) = reader.next()? {
+            match (number, scalar) {
+                (1, Scalar::Bytes(types)) => {
+                    let mut reader = Reader::new(types);
+                    while let Some((number, scalar)) = reader.next()? {
+                        match number {
+                            1 => envelope.api_version = scalar.text()?,
+                            2 => envelope.kind = scalar.text()?,
+                            _ => {}
+                        }
+                    }
+                }
+                (2, Scalar::Bytes(raw)) => envelope.raw = raw,
+                (3, Scalar::Bytes(encoding)) if !encoding.is_empty() => {
+                    return Err("compressed protobuf bodies are not read".into());
+                }
+                _ => {}
+            }
+        }
+        Ok(envelope)
+    }
+}
+
+/// Reads a message into an object. No message holds its own kind, so that the table bounds the depth.
+fn fill(object: &mut Map<String, Value>, message: &Message, bytes: &[u8]) -> Result<(), String> {
+    let mut reader = Reader::new(bytes);
+    while let Some((number, scalar)) = reader.next()? {
+        // A newer client may know more than we do.
+        let Some(field) = message.field(number) else { continue };
+        let within = |why: String| format!("{}: {why}", field.name);
+        put(object, field, &scalar).map_err(within)?;
+    }
+    Ok(())
+}
+
+fn put(object: &mut Map<String, Value>, field: &Field, scalar: &Scalar<'_>) -> Result<(), String> {
+    match &field.kind {
+        Kind::Inline(name) => {
+            let message = table().message(name);
+            fill(object, message, scalar.bytes()?)?;
+        }
+        Kind::One(element) => {
+            let value = element_value(element, scalar)?;
+            if field.leaves_out(&value) {
+                object.remove(&field.name);
+            } else {
+                object.insert(field.name.clone(), value);
+            }
+        }
+        Kind::Many(element) => {
+            let list = object.entry(field.name.clone()).or_insert_with(|| Value::Array(Vec::new()));
+            let Value::Array(list) = list else { return Err("is a list and something else".into()) };
+            match (element, scalar) {
+                // Numbers may come packed into one field.
+                (Element::Integer, Scalar::Bytes(packed)) => {
+                    let mut reader = Reader::new(packed);
+                    while let Some(number) = reader.packed()? {
+                        list.push(number.into());
+                    }
+                }
+                _ => list.push(element_value(element, scalar)?),
+            }
+        }
+        Kind::Map(element) => {
+            let (key, value) = entry(element, scalar.bytes()?)?;
+            let map = object.entry(field.name.clone()).or_insert_with(|| Value::Object(Map::new()));
+            let Value::Object(map) = map else { return Err("is a map and something else".into()) };
+            map.insert(key, value);
+        }
+    }
+    Ok(())
+}
+
+fn entry(element: &Element, bytes: &[u8]) -> Result<(String, Value), String> {
+    let (mut key, mut value) = (String::new(), None);
+    let mut reader = Reader::new(bytes);
+    while let Some((number, scalar)) = reader.next()? {
+        match number {
+            1 => key = scalar.text()?,
+            2 => value = Some(element_value(element, &scalar)?),
+            _ => {}
+        }
+    }
+    // A part that is not there has its zero.
+    let value = value.map_or_else(|| element_value(element, &element.zero()), Ok)?;
+    Ok((key, value))
+}
+
+/// What one value of a field is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Element {
+    Text,
+    Bool,
+    Integer,
+    Double,
+    Bytes,
+    /// A list of strings, which is a message of its own in maps.
+    Texts,
+    Special(Special),
+    Message(String),
+}
+
+impl Element {
+    fn zero(&self) -> Scalar<'static> {
+        match self {
+            Self::Bool | Self::Integer => Scalar::Number(0),
+            Self::Double => Scalar::Fixed64(0),
+            _ => Scalar::Bytes(&[]),
+        }
+    }
+}
+
+fn element_value(element: &Element, scalar: &Scalar<'_>) -> Result<Value, String> {
+    use base64::Engine as _;
+    Ok(match element {
+        Element::Text => scalar.text()?.into(),
+        Element::Bool => (scalar.number()? != 0).into(),
+        Element::Integer => scalar.number()?.into(),
+        Element::Double => scalar.double()?.into(),
+        Element::Bytes => base64::engine::general_purpose::STANDARD.encode(scalar.bytes()?).into(),
+        Element::Texts => {
+            let mut list = Vec::new();
+            let mut reader = Reader::new(scalar.bytes()?);
+            while let Some((number, scalar)) = reader.next()? {
+                if number == 1 {
+                    list.push(scalar.text()?.into());
+                }
+            }
+            Value::Array(list)
+        }
+        Element::Special(special) => special.value(scalar.bytes()?)?,
+        Element::Message(name) => {
+            let mut object = Map::new();
+            fill(&mut object, table().message(name), scalar.bytes()?)?;
+            Value::Object(object)
+        }
+    })
+}
