@@ -54,15 +54,13 @@ pub fn outgoing<F: Family, S: Sockets<F>>(
     let cookie = words(sockets.cookie());
     let pick_key = SocketKey { cookie, address: target.address, port: target.port, protocol, reserved: 0 };
     let mut moved = false;
-    if datagram {
-        if let Some(pick) = sockets.pick(&pick_key) {
-            let state = sockets.backend_state(pick.backend);
-            if matches!(state, Some(state) if state.generation == pick.generation && state.state == STATE_ACTIVE)
-            {
-                return Some(Endpoint { address: pick.address, port: pick.port });
-            }
-            moved = true;
+    if datagram && let Some(pick) = sockets.pick(&pick_key) {
+        let state = sockets.backend_state(pick.backend);
+        if matches!(state, Some(state) if state.generation == pick.generation && state.state == STATE_ACTIVE)
+        {
+            return Some(Endpoint { address: pick.address, port: pick.port });
         }
+        moved = true;
     }
     let client = sockets.client();
     let inputs = Inputs { random: sockets.random(), client, tuple: sockets.random() };

@@ -1,5 +1,7 @@
 //! Links of pods on the real kernel, in network namespaces that the test makes and removes. Tier `kernel`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;

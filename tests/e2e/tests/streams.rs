@@ -66,7 +66,9 @@ fn port_forward_carries_connections_to_the_pod() {
     sandbox.echo("web", 1);
     let mut forward =
         sandbox.command(&["port-forward", "deployment/web", ":8080"]).stdout(Stdio::piped()).spawn().unwrap();
-    let line = BufReader::new(forward.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    // Kept: kubectl ends when it cannot write.
+    let mut lines = BufReader::new(forward.stdout.take().unwrap()).lines();
+    let line = lines.next().unwrap().unwrap();
     let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
     let address = format!("127.0.0.1:{port}").parse().unwrap();
     for _ in 0..3 {

@@ -1,6 +1,6 @@
 //! kubectl, pointed at a development cluster.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -38,7 +38,11 @@ impl Kubectl {
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let line = describe(&command);
         let mut child = command.spawn().with_context(|| format!("cannot start `{line}`"))?;
-        child.stdin.take().context("standard input is piped")?.write_all(input.as_bytes())?;
+        match child.stdin.take().context("standard input is piped")?.write_all(input.as_bytes()) {
+            // Refused before it had read everything: its answer says why.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            written => written?,
+        }
         let output = child.wait_with_output()?;
         if !output.status.success() {
             bail!("`{line}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
