@@ -2,7 +2,7 @@
 //!
 //! | tier | needs | what |
 //! |---|---|---|
-//! | tree | nothing | formatting, licences, invariants of the tree |
+//! | tree | nothing | formatting, licences, invariants of the tree, clippy |
 //! | unit | nothing | `cargo test` of the workspace |
 //! | kernel | root | packets through the programs in the kernel |
 //! | etcd | Debian's etcd | the store's tests on a real etcd |
@@ -38,6 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
             Progress::new().step("install packages", || packages::ensure(Purpose::Tests))?;
         }
         tidy::run()?;
+        lint()?;
         return unit(None);
     }
     crate::need_root("test")?;
@@ -49,11 +50,17 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let mut progress = Progress::new();
     progress.step("install packages", || packages::ensure(Purpose::Tests))?;
     tidy::run()?;
+    lint()?;
     progress.step("build eBPF object", || ebpf::build().map(|(_, compiler)| Outcome::Checked(compiler)))?;
     unit(Some("kernel,etcd"))?;
     cluster(arguments.keep)?;
     println!("All tiers passed ({}): tree, unit, kernel, etcd, cluster.", progress.elapsed());
     Ok(())
+}
+
+fn lint() -> Result<()> {
+    let arguments = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"];
+    build::run_visible(build::cargo().args(arguments))
 }
 
 /// `cargo test` of the workspace; the tests of further tiers in it run where `tiers` names them.
