@@ -1,10 +1,11 @@
 //! The shipped object, loaded by libbpf, and its maps by name. Owns how packets are put through a program.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use libbpf_rs::{MapCore as _, MapFlags, Object, ObjectBuilder, ProgramInput, ProgramMut};
+use libbpf_rs::{Link, MapCore as _, MapFlags, Object, ObjectBuilder, ProgramInput, ProgramMut};
 use skep_abi::counters::{COUNTERS, Counter, REASONS};
 use skep_abi::{Plain, bytes_of, from_bytes};
 
@@ -41,9 +42,17 @@ impl Loaded {
     ///
     /// libbpf's, or the kernel's refusal of a program.
     pub fn load(programs: &[&str], sizes: &[(&str, u32)]) -> Result<Self> {
-        let path = path();
+        Self::load_from(&path(), programs, sizes)
+    }
+
+    /// As [`Loaded::load`], from another place.
+    ///
+    /// # Errors
+    ///
+    /// libbpf's, or the kernel's refusal of a program.
+    pub fn load_from(path: &Path, programs: &[&str], sizes: &[(&str, u32)]) -> Result<Self> {
         let mut open = ObjectBuilder::default()
-            .open_file(&path)
+            .open_file(path)
             .with_context(|| format!("{}: run `cargo xtask build-ebpf` first", path.display()))?;
         for mut program in open.progs_mut() {
             let wanted = programs.is_empty() || programs.iter().any(|name| program.name() == *name);
@@ -176,6 +185,36 @@ impl Loaded {
         context[4..8].copy_from_slice(&(frame.len() as u32).to_ne_bytes());
         context[12..16].copy_from_slice(&ifindex.to_ne_bytes());
         self.run(program, &mut context, frame)
+    }
+
+    /// Attaches an XDP program to an interface for as long as the link lives. Timing a program that is attached nowhere
+    /// makes the kernel rewrite and wait, before and after each call, for its table of direct calls to XDP programs.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn attach_xdp(&self, program: &str, ifindex: u32) -> Result<Link> {
+        let link = self.program(program)?.attach_xdp(i32::try_from(ifindex)?);
+        link.with_context(|| format!("attaching {program}"))
+    }
+
+    /// Puts one packet through an XDP program `repeat` times, each time as the run before left it. Returns how long a run
+    /// took on average, to the kernel's full nanosecond.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Loaded::run_xdp`].
+    pub fn time_xdp(&self, program: &str, ifindex: u32, frame: &[u8], repeat: u32) -> Result<Duration> {
+        let mut context = [0_u8; 24];
+        context[4..8].copy_from_slice(&(frame.len() as u32).to_ne_bytes());
+        context[12..16].copy_from_slice(&ifindex.to_ne_bytes());
+        let input = ProgramInput {
+            context_in: Some(&mut context),
+            data_in: Some(frame),
+            repeat,
+            ..Default::default()
+        };
+        Ok(self.program(program)?.test_run(input).with_context(|| format!("timing {program}"))?.duration)
     }
 
     /// Puts a packet on interface `ifindex` through a TC program.
