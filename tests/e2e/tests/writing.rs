@@ -45,6 +45,36 @@ fn apply_create_patch_label_and_annotate_change_what_they_say() {
     assert!(sandbox.fails(&["get", "configmap", "c"]).contains("NotFound"));
 }
 
+/// The commands that write without a manifest; several of them send protobuf.
+#[test]
+fn create_commands_make_what_they_name() {
+    let Some(cluster) = cluster() else { return };
+    let sandbox = Sandbox::new(&cluster, "create");
+    let image = format!("--image={}", skep_e2e::ECHO_IMAGE);
+    sandbox.run(&["create", "deployment", "web", &image, "--replicas=2"]);
+    sandbox.run(&["rollout", "status", "deployment/web", "--timeout=60s"]);
+    sandbox.run(&["create", "configmap", "c", "--from-literal=a=b"]);
+    sandbox.run(&["create", "secret", "generic", "s", "--from-literal=a=b"]);
+    sandbox.run(&["create", "service", "clusterip", "web", "--tcp=80:8080"]);
+    sandbox.run(&["create", "serviceaccount", "reader"]);
+    sandbox.run(&["create", "role", "reads", "--verb=get", "--resource=pods"]);
+    let account = format!("--serviceaccount={}:reader", sandbox.name);
+    sandbox.run(&["create", "rolebinding", "reads", "--role=reads", &account]);
+    assert_eq!(sandbox.json(&["configmap", "c"])["data"]["a"], "b");
+    assert_eq!(sandbox.json(&["secret", "s"])["data"]["a"], "Yg==");
+    assert_eq!(sandbox.json(&["service", "web"])["spec"]["ports"][0]["targetPort"], 8080);
+    let user = format!("--as=system:serviceaccount:{}:reader", sandbox.name);
+    assert_eq!(sandbox.run(&["auth", "can-i", "get", "pods", &user]), "yes\n");
+    assert!(!sandbox.command(&["auth", "can-i", "delete", "pods", &user]).status().unwrap().success());
+    assert_eq!(sandbox.run(&["create", "token", "reader"]).split('.').count(), 3);
+    assert!(sandbox.fails(&["create", "configmap", "c"]).contains("already exists"));
+    assert!(
+        sandbox
+            .fails(&["create", "deployment", "Web", &image])
+            .contains("is invalid: metadata.name: Invalid value")
+    );
+}
+
 #[test]
 fn rollout_moves_forward_and_back() {
     let Some(cluster) = cluster() else { return };
