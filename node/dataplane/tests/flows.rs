@@ -16,7 +16,8 @@ use skep_abi::service::{KIND_CLUSTER_IP, KIND_NODE_PORT};
 use skep_dataplane::{DataplaneConfig, KernelDataplane, XdpState};
 use skep_maps::suite::owner;
 use skep_maps::{
-    Dataplane, DesiredFrontend, DesiredPort, Endpoint, Frontend, PodLink, Scope, Table, dataplane::adopt,
+    Dataplane, DesiredFrontend, DesiredPool, DesiredPort, Endpoint, Frontend, PodLink, Scope, Table,
+    dataplane::adopt,
 };
 use support::{Place, ip, isolated, object, object_path};
 
@@ -103,7 +104,9 @@ fn service(v4: bool, endpoint: bool) -> DesiredPort {
     DesiredPort {
         name: if v4 { "4" } else { "6" }.into(),
         affinity_seconds: 0,
-        pools: vec![if endpoint { vec![Endpoint { address: pod, port: 8080, local: true }] } else { vec![] }],
+        pools: vec![DesiredPool::each(
+            endpoint.then_some(Endpoint { address: pod, port: 8080, local: true }).into_iter().collect(),
+        )],
         draining: vec![(pod, 8080)],
         frontends: vec![
             frontend(node, 30080, Scope::External, KIND_NODE_PORT),

@@ -68,7 +68,14 @@ impl Table {
 fn empty(id: u32) -> PortState {
     // The worst standing that there is: every service that claims these frontends takes them over.
     let rank = Rank { created: i64::MAX, owner: "\u{10ffff}".into(), port: id.to_string().into() };
-    PortState { id, rank, backends: BTreeMap::new(), pools: Vec::new(), frontends: BTreeMap::new() }
+    PortState {
+        id,
+        rank,
+        backends: BTreeMap::new(),
+        pools: Vec::new(),
+        frontends: BTreeMap::new(),
+        cramped: false,
+    }
 }
 
 fn reserve(contents: &Contents) -> Slices {

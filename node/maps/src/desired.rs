@@ -40,6 +40,32 @@ pub struct DesiredFrontend {
     pub pool: usize,
 }
 
+/// How the endpoints of a pool are laid out in its slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// One slot each: for a random choice, and for any other where no more is needed.
+    Each,
+    /// A [`crate::maglev`] table, for a choice by hash that changes little when the endpoints do. Where there is no
+    /// room for one, one slot each.
+    Maglev,
+}
+
+/// A set of endpoints that frontends draw from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredPool {
+    /// The endpoints. One that is repeated has more weight.
+    pub endpoints: Vec<Endpoint>,
+    /// How they are laid out.
+    pub spread: Spread,
+}
+
+impl DesiredPool {
+    /// One slot for each of `endpoints`.
+    pub fn each(endpoints: Vec<Endpoint>) -> Self {
+        Self { endpoints, spread: Spread::Each }
+    }
+}
+
 /// One port of a service in one address family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredPort {
@@ -47,8 +73,8 @@ pub struct DesiredPort {
     pub name: Arc<str>,
     /// Affinity time-out in seconds, 0 for none.
     pub affinity_seconds: u32,
-    /// Sets of endpoints. A repeated endpoint has more weight.
-    pub pools: Vec<Vec<Endpoint>>,
+    /// Sets of endpoints.
+    pub pools: Vec<DesiredPool>,
     /// Endpoints that exist but take no new connections: what they have, they may finish.
     pub draining: Vec<(IpAddr, u16)>,
     /// Frontends.

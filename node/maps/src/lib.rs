@@ -14,13 +14,14 @@ mod error;
 pub mod extents;
 pub mod fake;
 pub mod frontend;
+pub mod maglev;
 pub mod numbers;
 pub mod rows;
 pub mod suite;
 pub mod table;
 
 pub use dataplane::{Dataplane, PodLink, Totals};
-pub use desired::{DesiredFrontend, DesiredPort, Endpoint, Owner};
+pub use desired::{DesiredFrontend, DesiredPool, DesiredPort, Endpoint, Owner, Spread};
 pub use difference::Difference;
 pub use error::MapsError;
 pub use frontend::{Frontend, FrontendKey, Scope};

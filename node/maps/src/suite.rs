@@ -11,7 +11,7 @@ use skep_abi::backend::{Backend, STATE_ACTIVE, STATE_DRAINING, STATE_GONE};
 use skep_abi::service::{FLAG_HASHED, KIND_CLUSTER_IP, KIND_NODE_PORT};
 
 use crate::dataplane::{Dataplane, PodLink, adopt};
-use crate::desired::{DesiredFrontend, DesiredPort, Endpoint, Owner};
+use crate::desired::{DesiredFrontend, DesiredPool, DesiredPort, Endpoint, Owner};
 use crate::extents::Extent;
 use crate::frontend::{Frontend, Scope, from_shared};
 use crate::table::Table;
@@ -32,9 +32,9 @@ pub fn port(cluster_ip: &str, endpoints: &[&str], draining: &[&str]) -> DesiredP
     DesiredPort {
         name: if cluster_ip.is_ipv4() { "http/4" } else { "http/6" }.into(),
         affinity_seconds: 0,
-        pools: vec![
+        pools: vec![DesiredPool::each(
             endpoints.iter().map(|e| Endpoint { address: address(e), port: 8080, local: false }).collect(),
-        ],
+        )],
         draining: draining.iter().map(|e| (address(e), 8080)).collect(),
         frontends: vec![
             frontend(cluster_ip, 80, Scope::Internal, KIND_CLUSTER_IP, 0),

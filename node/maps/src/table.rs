@@ -8,7 +8,7 @@
 //! [`Table::applied`] with the time; [`Table::expire`] from time to time makes quarantined slots and ids free again.
 //! If applying fails, the kernel's contents are unknown: make a new table by adopting them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,11 +20,12 @@ use skep_abi::backend::{
 use skep_abi::service::ServiceValue;
 
 use crate::claims::{Claims, Rank};
-use crate::desired::{DesiredPort, Endpoint, Owner};
+use crate::desired::{DesiredPool, DesiredPort, Endpoint, Owner, Spread};
 use crate::difference::Difference;
 use crate::error::MapsError;
 use crate::extents::{Extent, Extents};
 use crate::frontend::{Frontend, to_shared};
+use crate::maglev;
 use crate::numbers::{BackendIds, ServiceIds, gone};
 
 /// How long replaced slots and ids stay untouched.
@@ -53,6 +54,8 @@ pub(crate) struct PortState {
     pub(crate) backends: BTreeMap<(IpAddr, u16), Life>,
     pub(crate) pools: Vec<Pool>,
     pub(crate) frontends: BTreeMap<Frontend, ServiceValue>,
+    // A pool that should be spread has no room for it.
+    pub(crate) cramped: bool,
 }
 
 /// Something that may be reused only after the quarantine.
@@ -81,6 +84,8 @@ pub struct Fill {
     pub backends: (u32, u32),
     /// Installed frontends.
     pub frontends: usize,
+    /// Services that should have a Maglev table and have one slot for each endpoint, for want of room.
+    pub cramped: usize,
 }
 
 /// The service table of one node.
@@ -91,6 +96,8 @@ pub struct Table {
     pub(crate) backend_ids: BackendIds,
     pub(crate) claims: Claims,
     owners: HashMap<Arc<str>, BTreeMap<Arc<str>, PortState>>,
+    // The owners with a port that is cramped.
+    cramped: HashSet<Arc<str>>,
     pub(crate) adopted: HashMap<u32, PortState>,
     pub(crate) pending: Difference,
     // Replaced by the pending difference; by the one that was taken last; by one that was applied.
@@ -108,6 +115,7 @@ impl Table {
             backend_ids: BackendIds::new(backend_ids),
             claims: Claims::default(),
             owners: HashMap::new(),
+            cramped: HashSet::new(),
             adopted: HashMap::new(),
             pending: Difference::default(),
             retiring: Vec::new(),
@@ -151,6 +159,11 @@ impl Table {
         }
         for (_, state) in before {
             self.delete(state);
+        }
+        if after.values().any(|state| state.cramped) {
+            self.cramped.insert(owner.name.clone());
+        } else {
+            self.cramped.remove(&owner.name);
         }
         if !after.is_empty() {
             self.owners.insert(owner.name.clone(), after);
@@ -201,6 +214,7 @@ impl Table {
             slots: (self.slots.capacity() - self.slots.free(), self.slots.capacity()),
             backends: (self.backend_ids.used(), self.backend_ids.capacity()),
             frontends: self.claims.len(),
+            cramped: self.cramped.len(),
         }
     }
 
@@ -241,9 +255,19 @@ impl Table {
         };
         let backends = self.lives(before, port, taken)?;
         let mut pools: Vec<Pool> = Vec::with_capacity(port.pools.len());
-        for endpoints in &port.pools {
-            let contents: Vec<Backend> = endpoints.iter().map(|e| slot(e, &backends)).collect();
-            let pool = self.pool(contents, &pools, before, taken)?;
+        let mut cramped = false;
+        for wanted in &port.pools {
+            let contents: Vec<Backend> = wanted.endpoints.iter().map(|e| slot(e, &backends)).collect();
+            let pool = match spread(wanted, &contents) {
+                Some(table) => match self.spread_pool(table, contents.len(), &pools, before, taken) {
+                    Some(pool) => pool,
+                    None => {
+                        cramped = true;
+                        self.pool(contents, &pools, before, taken)?
+                    }
+                },
+                None => self.pool(contents, &pools, before, taken)?,
+            };
             pools.push(pool);
         }
         let frontends = port
@@ -264,7 +288,7 @@ impl Table {
             })
             .collect();
         let rank = Rank { created: owner.created, owner: owner.name.clone(), port: port.name.clone() };
-        Ok(PortState { id, rank, backends, pools, frontends })
+        Ok(PortState { id, rank, backends, pools, frontends, cramped })
     }
 
     /// Backend ids for the endpoints that are in a pool, and those of draining endpoints that had one.
@@ -281,7 +305,7 @@ impl Table {
                 lives.insert(*key, Life { active: false, ..life });
             }
         }
-        for endpoint in port.pools.iter().flatten() {
+        for endpoint in port.pools.iter().flat_map(|pool| &pool.endpoints) {
             let key = (endpoint.address, endpoint.port);
             if lives.get(&key).is_some_and(|life| life.active) {
                 continue;
@@ -311,14 +335,38 @@ impl Table {
         if backends.is_empty() {
             return Ok(Pool { extent: None, backends });
         }
-        let there = made.iter().chain(before.into_iter().flat_map(|state| &state.pools));
-        if let Some(pool) = there.into_iter().find(|pool| pool.backends == backends) {
-            return Ok(pool.clone());
+        if let Some(pool) = same(&backends, made, before) {
+            return Ok(pool);
         }
         let length = u32::try_from(backends.len()).map_err(|_| MapsError::TableFull { what: "slots" })?;
         let extent = self.slots.allocate(length).ok_or(MapsError::TableFull { what: "slots" })?;
         taken.slots.push(extent);
         Ok(Pool { extent: Some(extent), backends })
+    }
+
+    /// A slice with the contents of a spread pool over `endpoints` endpoints; `None` when there is no room. New ones
+    /// leave half of the table to the slices that cannot do without, and those of services that have one already leave
+    /// a quarter, so that they do not fall back first.
+    fn spread_pool(
+        &mut self,
+        table: Vec<Backend>,
+        endpoints: usize,
+        made: &[Pool],
+        before: Option<&PortState>,
+        taken: &mut Taken,
+    ) -> Option<Pool> {
+        if let Some(pool) = same(&table, made, before) {
+            return Some(pool);
+        }
+        let length = u32::try_from(table.len()).ok()?;
+        let has = before.is_some_and(|state| state.pools.iter().any(|pool| pool.backends.len() > endpoints));
+        let reserve = self.slots.capacity() / if has { 4 } else { 2 };
+        if table.len() > endpoints && self.slots.free() < reserve.saturating_add(length) {
+            return None;
+        }
+        let extent = self.slots.allocate(length)?;
+        taken.slots.push(extent);
+        Some(Pool { extent: Some(extent), backends: table })
     }
 
     fn give_back(&mut self, taken: Taken) {
@@ -422,6 +470,22 @@ impl Table {
             }
         }
     }
+}
+
+/// A pool of these contents among those made and those that were there.
+fn same(backends: &[Backend], made: &[Pool], before: Option<&PortState>) -> Option<Pool> {
+    let mut there = made.iter().chain(before.into_iter().flat_map(|state| &state.pools));
+    there.find(|pool| pool.backends == backends).cloned()
+}
+
+/// The table of a pool that is to be spread and can be; `contents` are its endpoints' slots.
+fn spread(wanted: &DesiredPool, contents: &[Backend]) -> Option<Vec<Backend>> {
+    if wanted.spread == Spread::Each {
+        return None;
+    }
+    let slots = maglev::slots(contents.len())?;
+    let keys: Vec<(IpAddr, u16)> = wanted.endpoints.iter().map(|e| (e.address, e.port)).collect();
+    Some(maglev::fill(&keys, slots).into_iter().map(|index| contents[index as usize]).collect())
 }
 
 /// The slot of an endpoint whose backend id has been decided.

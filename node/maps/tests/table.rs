@@ -15,8 +15,8 @@ use skep_maps::frontend::to_shared;
 use skep_maps::suite::{self, owner, port};
 use skep_maps::table::QUARANTINE;
 use skep_maps::{
-    Dataplane, DesiredFrontend, DesiredPort, Difference, Endpoint, Frontend, MapsError, Owner, PodLink,
-    Scope, Table,
+    Dataplane, DesiredFrontend, DesiredPool, DesiredPort, Difference, Endpoint, Frontend, MapsError, Owner,
+    PodLink, Scope, Spread, Table,
 };
 
 fn backend(address: &str, id: u32) -> Backend {
@@ -146,7 +146,11 @@ fn replace_conflicting_external_address_older_service_keeps_it() {
     let plan = |endpoint: &str| DesiredPort {
         name: "p".into(),
         affinity_seconds: 0,
-        pools: vec![vec![Endpoint { address: endpoint.parse().unwrap(), port: 1, local: true }]],
+        pools: vec![DesiredPool::each(vec![Endpoint {
+            address: endpoint.parse().unwrap(),
+            port: 1,
+            local: true,
+        }])],
         draining: vec![],
         frontends: vec![DesiredFrontend {
             frontend: Frontend {
@@ -238,6 +242,78 @@ fn assert_disjoint(before: &[(Frontend, ServiceValue)], difference: &Difference,
     }
 }
 
+/// A port whose external frontend draws from a Maglev table over its endpoints.
+fn spread(last: u8, endpoints: &[&str]) -> DesiredPort {
+    let mut plan = port(&format!("10.96.0.{last}"), endpoints, &[]);
+    plan.frontends[1].frontend.port = 30_000 + u16::from(last);
+    plan.frontends[1].pool = 1;
+    let endpoints = plan.pools[0].endpoints.clone();
+    plan.pools.push(DesiredPool { endpoints, spread: Spread::Maglev });
+    plan
+}
+
+#[test]
+fn replace_maglev_table_is_kept_over_a_restart_and_rewritten_for_its_service_alone() {
+    let dataplane = FakeDataplane::new(4096, 64);
+    let mut table = Table::new(4096, 64);
+    let two = ["10.244.1.2", "10.244.2.2"];
+    for last in 0..3 {
+        table.replace(&owner(&format!("default/s{last}")), &[spread(last, &two)]).unwrap();
+    }
+    apply(&mut table, &dataplane, Duration::ZERO);
+    let plan = spread(1, &two);
+    assert_eq!(dataplane.backends_of(&plan.frontends[0].frontend).unwrap().len(), 2);
+    let before = dataplane.backends_of(&plan.frontends[1].frontend).unwrap();
+    assert_eq!(before.len(), 251);
+
+    let mut table = adopt(&dataplane).unwrap();
+    table.take_difference();
+    for last in 0..3 {
+        table.replace(&owner(&format!("default/s{last}")), &[spread(last, &two)]).unwrap();
+    }
+    table.finish_adoption();
+    assert!(table.take_difference().is_empty(), "an unchanged table needs no write after a restart");
+
+    table.replace(&owner("default/s1"), &[spread(1, &["10.244.1.2", "10.244.2.2", "10.244.3.2"])]).unwrap();
+    let difference = apply(&mut table, &dataplane, Duration::ZERO);
+    assert_eq!(difference.slices.iter().map(|(_, slice)| slice.len()).collect::<Vec<_>>(), [3, 251]);
+    let after = dataplane.backends_of(&plan.frontends[1].frontend).unwrap();
+    let moved = before.iter().zip(&after).filter(|(old, new)| old != new).count();
+    assert!((251 / 3..251 / 2).contains(&moved), "{moved} slots changed hands for a third endpoint");
+}
+
+#[test]
+fn replace_maglev_without_room_leaves_the_table_to_plain_slices() {
+    let dataplane = FakeDataplane::new(1024, 64);
+    let mut table = Table::new(1024, 64);
+    let lengths = |dataplane: &FakeDataplane| -> Vec<usize> {
+        (0..3)
+            .map(|last| {
+                dataplane.backends_of(&spread(last, &[]).frontends[1].frontend).map_or(0, |b| b.len())
+            })
+            .collect()
+    };
+    for last in 0..3 {
+        table
+            .replace(&owner(&format!("default/s{last}")), &[spread(last, &["10.244.1.2", "10.244.2.2"])])
+            .unwrap();
+    }
+    apply(&mut table, &dataplane, Duration::ZERO);
+    // Two tables and three plain slices are nearly half of it.
+    assert_eq!((lengths(&dataplane), table.fill().cramped), (vec![251, 251, 2], 1));
+    // One that has a table keeps having one, for which there is room beyond the half.
+    table.replace(&owner("default/s0"), &[spread(0, &["10.244.1.2", "10.244.3.2"])]).unwrap();
+    apply(&mut table, &dataplane, Duration::ZERO);
+    assert_eq!(lengths(&dataplane), [251, 251, 2]);
+    // Another one has to wait until a table is free, and gets it when it changes.
+    table.replace(&owner("default/s1"), &[]).unwrap();
+    apply(&mut table, &dataplane, Duration::ZERO);
+    table.expire(QUARANTINE);
+    table.replace(&owner("default/s2"), &[spread(2, &["10.244.1.2", "10.244.3.2"])]).unwrap();
+    apply(&mut table, &dataplane, Duration::ZERO);
+    assert_eq!((lengths(&dataplane), table.fill().cramped), (vec![251, 0, 251], 0));
+}
+
 /// A random change: which service, which endpoints are ready and which drain (bit masks), whether it restarts first.
 type Change = (u8, u8, u8, bool, bool);
 
@@ -295,7 +371,7 @@ proptest! {
             let mut expected: BTreeMap<Frontend, Vec<String>> = BTreeMap::new();
             for (known, (ready, draining)) in model.iter().rev() {
                 let plan = plan(*known, *ready, *draining);
-                let list: Vec<String> = plan.pools[0].iter().map(|e| format!("{} {}", e.address, e.port)).collect();
+                let list: Vec<String> = plan.pools[0].endpoints.iter().map(|e| format!("{} {}", e.address, e.port)).collect();
                 // The oldest, which comes last here, keeps the shared NodePort.
                 expected.extend(plan.frontends.iter().map(|f| (f.frontend, list.clone())));
             }

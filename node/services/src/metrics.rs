@@ -29,6 +29,7 @@ pub struct Metrics {
     slots_used: IntGauge,
     slots: IntGauge,
     backends_used: IntGauge,
+    cramped: IntGauge,
     ports: Arc<Mutex<Ports>>,
 }
 
@@ -71,6 +72,10 @@ impl Metrics {
             slots_used: gauge("skep_services_backend_slots_used", "Slots of the backend table in use.")?,
             slots: gauge("skep_services_backend_slots", "Slots of the backend table.")?,
             backends_used: gauge("skep_services_backends", "Backend numbers in use.")?,
+            cramped: gauge(
+                "skep_services_without_maglev_table",
+                "Services whose external traffic should have a Maglev table and for which there is no room.",
+            )?,
         })
     }
 
@@ -86,6 +91,7 @@ impl Metrics {
             self.slots_used.set(i64::from(fill.slots.0));
             self.slots.set(i64::from(fill.slots.1));
             self.backends_used.set(i64::from(fill.backends.0));
+            self.cramped.set(count(fill.cramped));
         }
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, ids) in &outcome.planned {

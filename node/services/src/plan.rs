@@ -7,6 +7,9 @@
 //! | ClusterIP | - | `internalTrafficPolicy` decides: all endpoints, or those here |
 //! | NodePort on each node address, external IP, load-balancer IP | `externalTrafficPolicy` decides | all endpoints |
 //!
+//! What comes from outside chooses by hash from a Maglev table, so that every node sends a connection to the same
+//! endpoint; pods and processes here choose at random.
+//!
 //! Under a Local policy without an endpoint here, traffic is dropped if there are endpoints elsewhere (the balancer in
 //! front is expected to notice), and rejected if there are none at all. Endpoints that exist but are not used are
 //! handed on as draining.
@@ -15,10 +18,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use skep_abi::service::{
-    FLAG_AFFINITY, FLAG_DROP_WHEN_EMPTY, KIND_CLUSTER_IP, KIND_EXTERNAL_IP, KIND_LOAD_BALANCER,
+    FLAG_AFFINITY, FLAG_DROP_WHEN_EMPTY, FLAG_HASHED, KIND_CLUSTER_IP, KIND_EXTERNAL_IP, KIND_LOAD_BALANCER,
     KIND_NODE_PORT,
 };
-use skep_maps::{DesiredFrontend, DesiredPort, Endpoint, Frontend, Owner, Scope};
+use skep_maps::{DesiredFrontend, DesiredPool, DesiredPort, Endpoint, Frontend, Owner, Scope, Spread};
 
 use crate::endpoints::{Target, Targets, select};
 use crate::model::{Service, ServicePort, Slice};
@@ -34,9 +37,12 @@ pub struct NodeView {
     pub loopback_addresses: Vec<IpAddr>,
 }
 
-/// Index of the pool of all endpoints, and of those on this node.
+/// Index of the pool of all endpoints.
 const CLUSTER: usize = 0;
-const LOCAL: usize = 1;
+/// Index of the pool that traffic from outside draws from.
+const OUTSIDE: usize = 1;
+/// Index of the pool of the endpoints on this node, for the ClusterIP.
+const LOCAL: usize = 2;
 
 /// The owner under which the service's ports stand in the table.
 pub fn owner(service: &Service) -> Owner {
@@ -70,22 +76,28 @@ fn plan_port<'a>(
 ) -> DesiredPort {
     let targets = select(port, slices.clone(), &node.name, v4);
     let draining = draining(port, slices, &targets, v4);
-    // A local set that no frontend draws from would pin endpoints for nothing.
-    let wants_local = service.internal_local || service.external_local;
-    let mut pools = vec![pool(&targets.cluster)];
-    if wants_local {
-        pools.push(pool(&targets.local));
-    }
+    let outside = if service.external_local { &targets.local } else { &targets.cluster };
+    let frontends = frontends(service, port, node, v4, !targets.cluster.is_empty());
+    // A set that no frontend draws from would pin endpoints for nothing.
+    let drawn = |index: usize| frontends.iter().any(|frontend| frontend.pool == index);
+    let pools = vec![
+        DesiredPool::each(endpoints(&targets.cluster)),
+        DesiredPool {
+            endpoints: if drawn(OUTSIDE) { endpoints(outside) } else { Vec::new() },
+            spread: Spread::Maglev,
+        },
+        DesiredPool::each(if drawn(LOCAL) { endpoints(&targets.local) } else { Vec::new() }),
+    ];
     DesiredPort {
         name: format!("{}/{}/{}", port.name, port.protocol.name(), if v4 { "IPv4" } else { "IPv6" }).into(),
         affinity_seconds: service.affinity_seconds.unwrap_or(0),
-        frontends: frontends(service, port, node, v4, !targets.cluster.is_empty()),
+        frontends,
         pools,
         draining,
     }
 }
 
-fn pool(targets: &[Target]) -> Vec<Endpoint> {
+fn endpoints(targets: &[Target]) -> Vec<Endpoint> {
     targets.iter().map(|t| Endpoint { address: t.address, port: t.port, local: t.local }).collect()
 }
 
@@ -120,8 +132,12 @@ fn frontends(
         // An address may be listed as several kinds (a load balancer's as an external IP): the first one counts.
         if address.is_ipv4() == v4 && !made.iter().any(|known| known.frontend == frontend) {
             let drop = if local && any_endpoint { FLAG_DROP_WHEN_EMPTY } else { 0 };
-            let pool = if local { LOCAL } else { CLUSTER };
-            made.push(DesiredFrontend { frontend, kind, flags: affinity | drop, pool });
+            let (pool, hashed) = match (scope, local) {
+                (Scope::External, _) => (OUTSIDE, FLAG_HASHED),
+                (Scope::Internal, true) => (LOCAL, 0),
+                (Scope::Internal, false) => (CLUSTER, 0),
+            };
+            made.push(DesiredFrontend { frontend, kind, flags: affinity | drop | hashed, pool });
         }
     };
     for address in &service.cluster_ips {

@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 use skep_abi::service::{
-    FLAG_AFFINITY, FLAG_DROP_WHEN_EMPTY, KIND_CLUSTER_IP, KIND_EXTERNAL_IP, KIND_LOAD_BALANCER,
+    FLAG_AFFINITY, FLAG_DROP_WHEN_EMPTY, FLAG_HASHED, KIND_CLUSTER_IP, KIND_EXTERNAL_IP, KIND_LOAD_BALANCER,
     KIND_NODE_PORT,
 };
+
+use skep_maps::Spread;
 
 use super::{node, service, slice, spec};
 use crate::model::{Service, Slice};
@@ -23,6 +25,7 @@ fn check_object(object: k8s_openapi::api::core::v1::Service, slices: &[(&str, &[
     for port in plan(&parsed, slices.iter(), &node()) {
         for wanted in &port.frontends {
             let endpoints: Vec<String> = port.pools[wanted.pool]
+                .endpoints
                 .iter()
                 .map(|e| format!("{}:{}{}", e.address, e.port, if e.local { "*" } else { "" }))
                 .collect();
@@ -34,11 +37,15 @@ fn check_object(object: k8s_openapi::api::core::v1::Service, slices: &[(&str, &[
                 _ => "?",
             };
             let mut line = format!("{} {kind}", wanted.frontend);
-            for (flag, name) in [(FLAG_AFFINITY, "affinity"), (FLAG_DROP_WHEN_EMPTY, "drop")] {
+            for (flag, name) in
+                [(FLAG_AFFINITY, "affinity"), (FLAG_HASHED, "hashed"), (FLAG_DROP_WHEN_EMPTY, "drop")]
+            {
                 if wanted.flags & flag != 0 {
                     line.push_str(&format!(" {name}"));
                 }
             }
+            let spread = port.pools[wanted.pool].spread == Spread::Maglev;
+            assert_eq!(spread, wanted.flags & FLAG_HASHED != 0, "a hash needs its table");
             lines.push(format!("{line} -> {}", endpoints.join(" ")).trim_end().to_owned());
         }
     }
@@ -61,7 +68,7 @@ fn plan_node_port_answers_on_each_address_of_the_family_and_on_loopback() {
         &[TWO],
         &[
             "10.96.0.7:80/TCP internal cluster -> 10.244.1.2:8080* 10.244.2.2:8080",
-            "172.30.0.11:30080/TCP external node -> 10.244.1.2:8080* 10.244.2.2:8080",
+            "172.30.0.11:30080/TCP external node hashed -> 10.244.1.2:8080* 10.244.2.2:8080",
             "172.30.0.11:30080/TCP internal node -> 10.244.1.2:8080* 10.244.2.2:8080",
             "127.0.0.1:30080/TCP internal node -> 10.244.1.2:8080* 10.244.2.2:8080",
         ],
@@ -75,11 +82,11 @@ fn plan_dual_stack_each_family_has_its_endpoints() {
         &[TWO, ("b", &["fd44::2 n1"])],
         &[
             "10.96.0.7:80/TCP internal cluster -> 10.244.1.2:8080* 10.244.2.2:8080",
-            "172.30.0.11:30080/TCP external node -> 10.244.1.2:8080* 10.244.2.2:8080",
+            "172.30.0.11:30080/TCP external node hashed -> 10.244.1.2:8080* 10.244.2.2:8080",
             "172.30.0.11:30080/TCP internal node -> 10.244.1.2:8080* 10.244.2.2:8080",
             "127.0.0.1:30080/TCP internal node -> 10.244.1.2:8080* 10.244.2.2:8080",
             "[fd96::7]:80/TCP internal cluster -> fd44::2:8080*",
-            "[fd30::11]:30080/TCP external node -> fd44::2:8080*",
+            "[fd30::11]:30080/TCP external node hashed -> fd44::2:8080*",
             "[fd30::11]:30080/TCP internal node -> fd44::2:8080*",
         ],
     );
@@ -107,11 +114,11 @@ fn plan_external_policy_local_without_local_endpoint_drops_outside_and_serves_in
         &[("a", &["10.244.2.2 n2"])],
         &[
             "10.96.0.7:80/TCP internal cluster -> 10.244.2.2:8080",
-            "203.0.113.5:80/TCP external balancer drop ->",
+            "203.0.113.5:80/TCP external balancer hashed drop ->",
             "203.0.113.5:80/TCP internal balancer -> 10.244.2.2:8080",
-            "198.51.100.9:80/TCP external external-ip drop ->",
+            "198.51.100.9:80/TCP external external-ip hashed drop ->",
             "198.51.100.9:80/TCP internal external-ip -> 10.244.2.2:8080",
-            "172.30.0.11:30080/TCP external node drop ->",
+            "172.30.0.11:30080/TCP external node hashed drop ->",
             "172.30.0.11:30080/TCP internal node -> 10.244.2.2:8080",
             "127.0.0.1:30080/TCP internal node -> 10.244.2.2:8080",
         ],

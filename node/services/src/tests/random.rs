@@ -63,7 +63,7 @@ proptest! {
     fn engine_random_changes_end_where_a_fresh_agent_would(
         steps in proptest::collection::vec(step(), 1..60)
     ) {
-        let dataplane = Arc::new(FakeDataplane::new(512, 512));
+        let dataplane = Arc::new(FakeDataplane::new(1 << 15, 512));
         let mut engine = Engine::new(dataplane.clone(), node());
         let mut services = BTreeMap::new();
         let mut slices = BTreeMap::new();
@@ -96,7 +96,7 @@ proptest! {
         }
         engine.sync(now).unwrap();
 
-        let fresh = Arc::new(FakeDataplane::new(512, 512));
+        let fresh = Arc::new(FakeDataplane::new(1 << 15, 512));
         let mut other = Engine::new(fresh.clone(), node());
         services.iter().for_each(|(name, policy)| other.on_service(Event::Apply(service_of(*name, *policy))));
         slices
