@@ -22,7 +22,7 @@ pub(super) struct Batch<'c> {
     pub(super) events: Vec<Event>,
     /// The earliest expiry that was written.
     pub(super) earliest_expiry: Option<i64>,
-    /// Milliseconds since the Unix epoch.
+    /// The store's time, in milliseconds since the Unix epoch.
     pub(super) now: i64,
 }
 

@@ -1,6 +1,7 @@
 //! From SQLite's errors to the store's. The one place that knows SQLite's codes.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
 
@@ -24,7 +25,35 @@ impl Failure<'_> {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 StoreError::Corrupt { path: self.path.to_owned(), detail: error.to_string() }
             }
+            // SQLite does not tell these apart: see what the disk says now.
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => match probe(self.path) {
+                Some(io::ErrorKind::ReadOnlyFilesystem) => StoreError::ReadOnly(error.into()),
+                Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                    StoreError::NoSpace(error.into())
+                }
+                _ => StoreError::backend(self.operation, error),
+            },
             _ => StoreError::backend(self.operation, error),
         }
+    }
+}
+
+/// The store's error for what happened to a file beside the data.
+pub(super) fn of_file(operation: &'static str, error: io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(error.into()),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::NoSpace(error.into()),
+        _ => StoreError::backend(operation, error),
+    }
+}
+
+/// Why a file cannot be made beside `path`, if it cannot.
+fn probe(path: &Path) -> Option<io::ErrorKind> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".probe");
+    let name = PathBuf::from(name);
+    match std::fs::write(&name, [0]) {
+        Ok(()) => std::fs::remove_file(&name).err().map(|error| error.kind()),
+        Err(error) => Some(error.kind()),
     }
 }

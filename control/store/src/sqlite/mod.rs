@@ -7,7 +7,9 @@
 //!
 //! One process at a time has the file.
 
+mod check;
 mod checkpoint;
+mod clock;
 mod commit;
 mod failure;
 mod metrics;
@@ -18,6 +20,8 @@ mod schema;
 mod sweep;
 mod writer;
 
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod kill_tests;
 #[cfg(test)]
@@ -34,6 +38,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::checkpoint::Checkpointer;
+use self::clock::StoreClock;
 use self::failure::Failure;
 use self::metrics::Metrics;
 pub use self::options::{Clock, Retention, SqliteOptions, SystemClock};
@@ -81,11 +86,14 @@ impl SqliteStore {
         let feed = Arc::new(Feed::new(state.revision, bounds));
         let queue = Arc::new(Queue::default());
         let compacted = Arc::new(AtomicU64::new(state.compacted.0));
-        let readers = Arc::new(Readers::new(path.to_owned(), options.readers, feed.clone()));
+        let readers = Readers::open(path.to_owned(), options.readers, feed.clone());
+        let readers = Arc::new(readers.map_err(failed)?);
+        let clock = StoreClock::start(options.clock.unix_millis(), state.clock);
         let writer = Writer {
             connection,
             path: path.to_owned(),
             options,
+            clock,
             state,
             queue: queue.clone(),
             feed: feed.clone(),
@@ -104,6 +112,7 @@ impl SqliteStore {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
+        self.readers.close();
         self.queue.close();
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();

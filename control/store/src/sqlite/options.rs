@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::Registry;
 
-/// Where expiry reads the time of day, which must mean the same after a restart.
+/// Where expiry reads the time of day when the store is opened; what is set later does not matter to it.
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since the Unix epoch.
     fn unix_millis(&self) -> i64;
@@ -51,7 +51,7 @@ pub struct SqliteOptions {
     pub max_bytes: Option<u64>,
     /// Most reads at a time.
     pub readers: usize,
-    /// Where expiry reads the time.
+    /// Where expiry reads the time of day when the store is opened.
     pub clock: Arc<dyn Clock>,
     /// Where metrics are registered.
     pub metrics: Option<Registry>,

@@ -31,14 +31,21 @@ pub(super) struct Readers {
 }
 
 impl Readers {
-    /// A pool of at most `most` connections, opened when they are first needed.
-    pub(super) fn new(path: PathBuf, most: usize, feed: Arc<Feed>) -> Self {
-        Self {
-            path: Arc::new(path),
-            idle: Arc::default(),
-            permits: Arc::new(Semaphore::new(most.max(1))),
-            feed,
+    /// A pool of `most` connections. All are opened now, so that reads go on when the disk lets nothing be opened.
+    pub(super) fn open(path: PathBuf, most: usize, feed: Arc<Feed>) -> rusqlite::Result<Self> {
+        let most = most.max(1);
+        let idle = (0..most).map(|_| schema::open_reader(&path)).collect::<rusqlite::Result<Vec<_>>>()?;
+        for connection in &idle {
+            // SQLite opens the files with the first read.
+            State::read(connection)?;
         }
+        let permits = Arc::new(Semaphore::new(most));
+        Ok(Self { path: Arc::new(path), idle: Arc::new(Mutex::new(idle)), permits, feed })
+    }
+
+    /// Closes the connections that are idle, so that the writer's is the last, which puts its log into the file.
+    pub(super) fn close(&self) {
+        self.idle.lock().clear();
     }
 
     /// Runs `read` in a read transaction. What it saw is published before the result is given out, so that no caller
@@ -57,12 +64,9 @@ impl Readers {
                 Some(connection) => connection,
                 None => schema::open_reader(&path)?,
             };
-            let transaction = connection.unchecked_transaction()?;
-            let state = State::read(&transaction)?;
-            let result = read(&transaction, &state)?;
-            transaction.finish()?;
+            let result = in_transaction(&connection, read);
             idle.lock().push(connection);
-            Ok((result, state))
+            result
         };
         let path = self.path.clone();
         let done =
@@ -105,6 +109,17 @@ impl Readers {
         };
         self.run("list", read).await?.0
     }
+}
+
+fn in_transaction<T>(
+    connection: &Connection,
+    read: impl FnOnce(&Connection, &State) -> rusqlite::Result<T>,
+) -> rusqlite::Result<(T, State)> {
+    let transaction = connection.unchecked_transaction()?;
+    let state = State::read(&transaction)?;
+    let result = read(&transaction, &state)?;
+    transaction.finish()?;
+    Ok((result, state))
 }
 
 /// Whether the state as of `wanted`, and the changes after it, can be read.

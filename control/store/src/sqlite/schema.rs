@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::failure::Failure;
+use super::check::{self, Depth};
+use super::failure::{self, Failure};
 use crate::{Revision, StoreError};
 
 /// Marks the file as a store of this project (SQLite's `application_id`): "skep".
 const APPLICATION: i64 = 0x736b_6570;
 
 /// One step per version: what turns version n into n + 1.
-const UPGRADES: &[&str] = &["
+const UPGRADES: &[&str] = &[
+    "
     CREATE TABLE entry (
         rev INTEGER PRIMARY KEY,
         key BLOB NOT NULL,
@@ -40,7 +42,10 @@ const UPGRADES: &[&str] = &["
         total_bytes INTEGER NOT NULL
     );
     INSERT INTO state VALUES (1, 0, 0, 0, 0, 0);
-"];
+    ",
+    // Where the store's clock stood at the last commit.
+    "ALTER TABLE state ADD COLUMN clock INTEGER NOT NULL DEFAULT 0;",
+];
 
 /// The counters of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,11 +60,13 @@ pub(super) struct State {
     pub(super) live_bytes: i64,
     /// Bytes of keys and values in `entry`.
     pub(super) total_bytes: i64,
+    /// The store's time at the last commit, in milliseconds since the Unix epoch.
+    pub(super) clock: i64,
 }
 
 impl State {
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
-        let sql = "SELECT revision, compacted, swept, live_bytes, total_bytes FROM state";
+        let sql = "SELECT revision, compacted, swept, live_bytes, total_bytes, clock FROM state";
         connection.prepare_cached(sql)?.query_row([], |row| {
             Ok(Self {
                 revision: revision(row.get(0)?),
@@ -67,19 +74,22 @@ impl State {
                 swept: revision(row.get(2)?),
                 live_bytes: row.get(3)?,
                 total_bytes: row.get(4)?,
+                clock: row.get(5)?,
             })
         })
     }
 
     pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
         let sql =
-            "UPDATE state SET revision = ?1, compacted = ?2, swept = ?3, live_bytes = ?4, total_bytes = ?5";
+            "UPDATE state SET revision = ?1, compacted = ?2, swept = ?3, live_bytes = ?4, total_bytes = ?5,
+            clock = ?6";
         connection.prepare_cached(sql)?.execute((
             number(self.revision),
             number(self.compacted),
             number(self.swept),
             self.live_bytes,
             self.total_bytes,
+            self.clock,
         ))?;
         Ok(())
     }
@@ -100,7 +110,7 @@ pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let opened = OpenOptions::new().create(true).truncate(false).write(true).open(PathBuf::from(name));
-    let file = opened.map_err(|error| StoreError::backend("open the lock file", error))?;
+    let file = opened.map_err(|error| failure::of_file("open the lock file", error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.to_owned() }),
@@ -113,8 +123,9 @@ pub(super) fn open_writer(path: &Path, max_bytes: Option<u64>) -> Result<Connect
     let failed = |operation| move |error| Failure { operation, path }.explain(error);
     let connection = Connection::open(path).map_err(failed("open the data file"))?;
     prepare(&connection).map_err(failed("set up the data file"))?;
-    check(&connection, path)?;
-    upgrade(&connection, path)?;
+    check::structure(&connection, path, Depth::Pages)?;
+    upgrade(&connection, path, UPGRADES)?;
+    check::contents(&connection, path, Depth::Pages)?;
     if let Some(bytes) = max_bytes {
         limit(&connection, bytes).map_err(failed("limit the data file"))?;
     }
@@ -152,23 +163,18 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
-    let result = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
-    let detail = result.map_err(|error| Failure { operation: "check the data file", path }.explain(error))?;
-    if detail == "ok" { Ok(()) } else { Err(StoreError::Corrupt { path: path.to_owned(), detail }) }
-}
-
-fn upgrade(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+/// Brings the file to the schema that `steps` lead to, each step in a transaction of its own.
+fn upgrade(connection: &Connection, path: &Path, steps: &[&str]) -> Result<(), StoreError> {
     let failed = |error| Failure { operation: "upgrade the data file", path }.explain(error);
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed);
     let (found, application) = (pragma("user_version")?, pragma("application_id")?);
-    let newest = UPGRADES.len() as i64;
+    let newest = steps.len() as i64;
     let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
     let foreign = application != APPLICATION && tables.map_err(failed)? > 0;
     if foreign || !(0..=newest).contains(&found) {
         return Err(StoreError::UnknownSchema { path: path.to_owned(), found, newest });
     }
-    for (version, sql) in (found + 1..).zip(&UPGRADES[found as usize..]) {
+    for (version, sql) in (found + 1..).zip(&steps[found as usize..]) {
         let step = format!(
             "BEGIN IMMEDIATE; {sql} PRAGMA user_version = {version}; PRAGMA application_id = {APPLICATION}; COMMIT;"
         );
@@ -187,6 +193,48 @@ fn limit(connection: &Connection, bytes: u64) -> rusqlite::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn version(connection: &Connection) -> i64 {
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn file_of_the_first_schema_is_upgraded_with_what_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let old = Connection::open(&path).unwrap();
+        prepare(&old).unwrap();
+        upgrade(&old, &path, &UPGRADES[..1]).unwrap();
+        let rows = "INSERT INTO entry VALUES (7, x'2f61', 7, NULL, x'31');
+            INSERT INTO head VALUES (x'2f61', 7, 7, NULL);
+            UPDATE state SET revision = 9, live_bytes = 3, total_bytes = 3;";
+        old.execute_batch(rows).unwrap();
+        drop(old);
+
+        let new = open_writer(&path, None).unwrap();
+        assert_eq!(version(&new), UPGRADES.len() as i64);
+        let state = State::read(&new).unwrap();
+        assert_eq!((state.revision, state.live_bytes, state.clock), (Revision(9), 3, 0));
+        let value: Vec<u8> =
+            new.query_row("SELECT value FROM entry WHERE rev = 7", [], |row| row.get(0)).unwrap();
+        assert_eq!(value, b"1");
+    }
+
+    #[test]
+    fn upgrade_that_fails_leaves_the_file_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        drop(open_writer(&path, None).unwrap());
+        let connection = Connection::open(&path).unwrap();
+        let mut steps = UPGRADES.to_vec();
+        steps.push("CREATE TABLE further (a); INSERT INTO nowhere VALUES (1);");
+        assert!(upgrade(&connection, &path, &steps).is_err());
+        drop(connection);
+        let connection = open_writer(&path, None).unwrap();
+        assert_eq!(version(&connection), UPGRADES.len() as i64);
+        let further = "SELECT count(*) FROM sqlite_schema WHERE name = 'further'";
+        assert_eq!(connection.query_row(further, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    }
 
     #[test]
     fn connections_that_write_wait_for_stable_storage() {

@@ -20,11 +20,11 @@ fn folder() -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-fn open(path: &Path) -> SqliteStore {
+pub(super) fn open(path: &Path) -> SqliteStore {
     SqliteStore::open(path, SqliteOptions::default()).unwrap()
 }
 
-async fn create(store: &SqliteStore, key: &str, value: impl Into<Bytes>) -> Revision {
+pub(super) async fn create(store: &SqliteStore, key: &str, value: impl Into<Bytes>) -> Revision {
     store.put(key, value.into(), Expected::Absent, None).await.unwrap()
 }
 
@@ -34,7 +34,7 @@ async fn update(store: &SqliteStore, key: &str, value: impl Into<Bytes>) -> Revi
 }
 
 /// The first `count` events after `after`.
-async fn events(store: &SqliteStore, after: Revision, count: usize) -> Vec<Event> {
+pub(super) async fn events(store: &SqliteStore, after: Revision, count: usize) -> Vec<Event> {
     let mut watch = store.watch("/", after).await.unwrap();
     let mut events = Vec::new();
     while events.len() < count {
@@ -189,6 +189,45 @@ async fn key_that_expired_while_the_store_was_closed_is_deleted_after_opening() 
     assert_eq!((event.key.as_str(), event.current), ("/short", None));
     assert_eq!(event.previous.unwrap().mod_revision, first);
     assert!(store.get("/long").await.unwrap().0.is_some());
+}
+
+#[tokio::test]
+async fn clock_that_is_set_while_the_store_runs_neither_ends_nor_lengthens_a_life() {
+    let (_folder, path) = folder();
+    let clock = Arc::new(SetClock::default());
+    let day = 24 * 3600 * 1000;
+    clock.0.store(10 * day, Ordering::SeqCst);
+    let options = SqliteOptions { clock: clock.clone(), ..Default::default() };
+    let store = SqliteStore::open(&path, options.clone()).unwrap();
+    store.put("/hour", "x".into(), Expected::Absent, Some(Duration::from_secs(3600))).await.unwrap();
+    clock.0.store(11 * day, Ordering::SeqCst);
+    store.put("/a", "x".into(), Expected::Absent, None).await.unwrap();
+    assert!(store.get("/hour").await.unwrap().0.is_some(), "a clock set forward ends nothing");
+    clock.0.store(day, Ordering::SeqCst);
+    let short =
+        store.put("/short", "x".into(), Expected::Absent, Some(Duration::from_millis(20))).await.unwrap();
+    let gone = events(&store, short, 1).await.remove(0);
+    assert_eq!((gone.key.as_str(), gone.current), ("/short", None), "a clock set back lengthens nothing");
+    drop(store);
+
+    // The clock is still wrong at the next start: the store's time goes on from where it was.
+    let store = SqliteStore::open(&path, options).unwrap();
+    let newest = store.current_revision().await.unwrap();
+    store.put("/b", "x".into(), Expected::Absent, Some(Duration::from_millis(20))).await.unwrap();
+    assert_eq!(events(&store, newest, 2).await[1].key, "/b");
+    assert!(store.get("/hour").await.unwrap().0.is_some());
+}
+
+#[tokio::test]
+async fn key_without_its_value_is_damage() {
+    let (_folder, path) = folder();
+    let store = open(&path);
+    create(&store, "/a", "1").await;
+    create(&store, "/b", "1").await;
+    drop(store);
+    Connection::open(&path).unwrap().execute("DELETE FROM entry WHERE rev = 1", []).unwrap();
+    let refused = SqliteStore::open(&path, SqliteOptions::default()).err().unwrap();
+    assert!(refused.to_string().contains("1 keys point to values that are not there"), "{refused}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::checkpoint::{self, Checkpointer};
+use super::clock::StoreClock;
 use super::commit::{Batch, Outcome, next_expiry};
 use super::failure::Failure;
 use super::metrics::Metrics;
@@ -37,6 +38,7 @@ pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
     pub(super) options: SqliteOptions,
+    pub(super) clock: StoreClock,
     pub(super) state: State,
     pub(super) queue: Arc<Queue>,
     pub(super) feed: Arc<Feed>,
@@ -70,9 +72,9 @@ impl Writer {
         let now = Instant::now();
         let sweep = (self.state.swept < self.state.compacted).then_some(now);
         let expiry = self.next_expiry.map(|at| {
-            let wait = at.saturating_sub(self.options.clock.unix_millis());
-            // Look again at least every minute: the clock may have been set.
-            now + Duration::from_millis(u64::try_from(wait).unwrap_or_default()).min(Duration::from_secs(60))
+            let wait = u64::try_from(at.saturating_sub(self.clock.at(now))).unwrap_or_default();
+            // What lies beyond a year is looked at again then.
+            now + Duration::from_millis(wait).min(Duration::from_secs(366 * 86_400))
         });
         let next = [sweep, expiry].into_iter().flatten().min()?;
         Some(self.quiet_until.map_or(next, |quiet| quiet.max(next)))
@@ -106,7 +108,7 @@ impl Writer {
             state: self.state,
             events: Vec::with_capacity(requests.len()),
             earliest_expiry: self.next_expiry,
-            now: self.options.clock.unix_millis(),
+            now: self.clock.at(now),
         };
         let mut outcomes = Vec::with_capacity(requests.len());
         for request in requests {
@@ -121,6 +123,7 @@ impl Writer {
         sweep::sweep(&batch.transaction, &mut batch.state, step)?;
         if batch.state != self.state {
             sweep::vacuum(&batch.transaction, VACUUM_STEP)?;
+            batch.state.clock = batch.now;
             batch.state.write(&batch.transaction)?;
             batch.transaction.commit()?;
             self.marks.note(now, batch.state.revision);
