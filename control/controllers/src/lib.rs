@@ -9,6 +9,7 @@ mod deployment;
 mod discovery;
 mod endpoints;
 mod endpointslice;
+mod endpointslice_mirroring;
 mod error;
 mod garbage_collector;
 pub mod informers;
@@ -114,6 +115,7 @@ pub async fn run(
     let replica_sets = replicaset::ReplicaSets::new(&mut context);
     let endpoint_slices = endpointslice::EndpointSlices::new(&mut context);
     let endpoints = endpoints::EndpointsObjects::new(&mut context);
+    let mirrored = endpointslice_mirroring::MirroredSlices::new(&mut context);
     let namespaces = namespace::Namespaces::new(&mut context);
     let service_accounts = service_account::ServiceAccounts::new(&mut context);
     let root_cas = root_ca::RootCas::new(&mut context, config.root_ca.clone());
@@ -133,6 +135,7 @@ pub async fn run(
     start(replica_sets, &metrics, &mut tasks, &shutdown);
     start(endpoint_slices, &metrics, &mut tasks, &shutdown);
     start(endpoints, &metrics, &mut tasks, &shutdown);
+    start(mirrored, &metrics, &mut tasks, &shutdown);
     start(namespaces, &metrics, &mut tasks, &shutdown);
     start(service_accounts, &metrics, &mut tasks, &shutdown);
     start(root_cas, &metrics, &mut tasks, &shutdown);

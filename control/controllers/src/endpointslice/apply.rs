@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{DeleteParams, PostParams, Preconditions};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 
 use super::plan::Plan;
 use super::tracker::Tracker;
@@ -13,22 +12,27 @@ use crate::error::{During, Error, Result};
 use crate::runtime::events::{Recorder, Severity};
 use crate::runtime::key::ObjectKey;
 
-pub(super) struct Writer {
-    pub(super) client: Client,
-    pub(super) recorder: Recorder,
-    pub(super) tracker: Arc<Tracker>,
+pub(crate) struct Writer {
+    pub(crate) client: Client,
+    pub(crate) recorder: Recorder,
+    pub(crate) tracker: Arc<Tracker>,
 }
 
 impl Writer {
-    pub(super) async fn apply(&self, service: &Service, plan: Plan) -> Result<()> {
-        let key = ObjectKey::of(&service.metadata);
+    /// Applies the plan for a Service or an Endpoints object, to which a failure is told as an event.
+    pub(crate) async fn apply<K>(&self, owner: &K, plan: Plan) -> Result<()>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let key = ObjectKey::of(owner.meta());
         match self.write(&key, plan).await {
             Err(error) if error.is_namespace_terminating() => Ok(()),
             Err(error) => {
                 if !error.is_conflict() {
+                    let kind = K::kind(&());
                     let message =
-                        format!("Error updating Endpoint Slices for Service {key}: {}", error.reason());
-                    self.recorder.record(service, Severity::Warning, "FailedToUpdateEndpointSlices", message);
+                        format!("Error updating Endpoint Slices for {kind} {key}: {}", error.reason());
+                    self.recorder.record(owner, Severity::Warning, "FailedToUpdateEndpointSlices", message);
                 }
                 Err(error)
             }
@@ -36,7 +40,8 @@ impl Writer {
         }
     }
 
-    async fn write(&self, key: &ObjectKey, plan: Plan) -> Result<()> {
+    /// As [`Writer::apply`], without an object to tell.
+    pub(crate) async fn write(&self, key: &ObjectKey, plan: Plan) -> Result<()> {
         let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &key.namespace);
         for slice in &plan.create {
             let created = api.create(&PostParams::default(), slice).await;

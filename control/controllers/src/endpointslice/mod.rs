@@ -5,11 +5,11 @@
 //! removes them with it. One change of a pod rewrites one slice. It does not plan from a cache that lacks
 //! its own last writes: it waits for the event that brings them.
 
-mod apply;
-mod plan;
+pub(crate) mod apply;
+pub(crate) mod plan;
 #[cfg(test)]
 mod tests;
-mod tracker;
+pub(crate) mod tracker;
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ impl EndpointSlices {
         });
         let (to, seen) = (queue.clone(), Arc::clone(&tracker));
         informers.endpoint_slices.on_change(move |change| {
-            if let Some(key) = service_of(change.object()) {
+            if let Some(key) = service_of(change.object(), MANAGED_BY) {
                 if change.is_deletion() {
                     seen.deleted(&key, change.object());
                 }
@@ -69,10 +69,10 @@ impl EndpointSlices {
     }
 }
 
-/// The service that one of our slices belongs to.
-fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
+/// The service that a slice belongs to, when `manager` made it.
+pub(crate) fn service_of(slice: &EndpointSlice, manager: &str) -> Option<ObjectKey> {
     let labels = slice.metadata.labels.as_ref()?;
-    let ours = labels.get(plan::MANAGED_BY_LABEL).map(String::as_str) == Some(MANAGED_BY);
+    let ours = labels.get(plan::MANAGED_BY_LABEL).map(String::as_str) == Some(manager);
     let name = labels.get(plan::SERVICE_NAME_LABEL).filter(|_| ours)?;
     Some(ObjectKey::new(slice.metadata.namespace.as_deref().unwrap_or_default(), name))
 }
@@ -98,7 +98,7 @@ impl Reconcile for EndpointSlices {
             return Ok(Requeue::Done);
         }
         let mut slices = self.informers.endpoint_slices.namespace(&key.namespace);
-        slices.retain(|slice| service_of(slice).as_ref() == Some(&key));
+        slices.retain(|slice| service_of(slice, MANAGED_BY).as_ref() == Some(&key));
         if self.writer.tracker.is_behind(&key, &slices) {
             return Err(Error::StaleCache(format!("endpointslices of {key}")));
         }
@@ -109,7 +109,7 @@ impl Reconcile for EndpointSlices {
             zone(&node).cloned()
         };
         let plan = plan::plan(&service, &pods, &slices, zone_of);
-        self.writer.apply(&service, plan).await?;
+        self.writer.apply(&*service, plan).await?;
         Ok(Requeue::Done)
     }
 }

@@ -1,4 +1,5 @@
-//! From a service, its pods and its present slices to the fewest slice writes. Pure.
+//! From a service, its pods and its present slices to the fewest slice writes. Pure. [`plan_slices`] also serves the
+//! mirroring of Endpoints, which has no pods.
 //!
 //! Endpoints with the same ports share slices, at most [`PER_SLICE`] each. Endpoints stay in the slice where
 //! they are; new ones go first to a slice that is written anyway, then to one with room, then to new ones.
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::ObjectMeta;
 
 use super::MANAGED_BY;
@@ -40,10 +42,9 @@ pub fn plan(
     slices: &[Arc<EndpointSlice>],
     zone_of: impl Fn(&str) -> Option<String>,
 ) -> Plan {
-    let mut plan = Plan::default();
-    let families = backends::families(service);
-    for &family in &families {
-        let mut wanted: BTreeMap<Vec<Port>, Vec<Endpoint>> = BTreeMap::new();
+    let mut families = Vec::new();
+    for family in backends::families(service) {
+        let mut wanted = Wanted::new();
         for pod in pods {
             if let Some(endpoint) = endpoint(service, pod, family, &zone_of) {
                 wanted.entry(backends::ports(service, pod)).or_default().push(endpoint);
@@ -53,10 +54,46 @@ pub fn plan(
             // Clients learn from an empty slice that the service is known and has nothing behind it.
             wanted.insert(Vec::new(), Vec::new());
         }
+        families.push((family, wanted));
+    }
+    let owner = Owner {
+        name: service.metadata.name.clone().unwrap_or_default(),
+        namespace: service.metadata.namespace.clone(),
+        labels: labels(service),
+        annotations: None,
+        reference: controller_reference(service),
+    };
+    plan_slices(&owner, families, slices)
+}
+
+/// What the slices carry of the object that they belong to.
+pub(crate) struct Owner {
+    /// The object's name, and the beginning of theirs.
+    pub(crate) name: String,
+    pub(crate) namespace: Option<String>,
+    /// All of the slices' labels.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// All of the slices' annotations; `None` leaves them as they are.
+    pub(crate) annotations: Option<BTreeMap<String, String>>,
+    pub(crate) reference: OwnerReference,
+}
+
+/// The endpoints of one address family, by their ports.
+pub(crate) type Wanted = BTreeMap<Vec<Port>, Vec<Endpoint>>;
+
+/// Plans the slices of all address families; those of families that are not wanted go.
+pub(crate) fn plan_slices(
+    owner: &Owner,
+    wanted: Vec<(Family, Wanted)>,
+    slices: &[Arc<EndpointSlice>],
+) -> Plan {
+    let mut plan = Plan::default();
+    let families: Vec<Family> = wanted.iter().map(|(family, _)| *family).collect();
+    for (family, wanted) in wanted {
         let present = slices.iter().filter(|slice| {
             slice.address_type == family.name() && slice.metadata.deletion_timestamp.is_none()
         });
-        plan_family(service, family, wanted, present.cloned().collect(), &mut plan);
+        plan_family(owner, family, wanted, present.cloned().collect(), &mut plan);
     }
     let named = |slice: &EndpointSlice| families.iter().any(|family| family.name() == slice.address_type);
     plan.delete.extend(slices.iter().filter(|slice| !named(slice)).cloned());
@@ -108,9 +145,9 @@ struct Draft {
 }
 
 fn plan_family(
-    service: &Service,
+    owner: &Owner,
     family: Family,
-    wanted: BTreeMap<Vec<Port>, Vec<Endpoint>>,
+    wanted: Wanted,
     present: Vec<Arc<EndpointSlice>>,
     plan: &mut Plan,
 ) {
@@ -128,7 +165,7 @@ fn plan_family(
         if draft.old.is_none() {
             draft.old = spare.pop();
         }
-        let slice = finished(service, family, &draft);
+        let slice = finished(owner, family, &draft);
         match draft.old {
             None => plan.create.push(slice),
             Some(old) if draft.changed || !same_slice(&old, &slice) => plan.update.push(slice),
@@ -207,17 +244,20 @@ fn identity(endpoint: &Endpoint) -> String {
     uid.or_else(|| endpoint.addresses.first().cloned()).unwrap_or_default()
 }
 
-fn finished(service: &Service, family: Family, draft: &Draft) -> EndpointSlice {
+fn finished(owner: &Owner, family: Family, draft: &Draft) -> EndpointSlice {
     let mut metadata = match draft.old.as_ref() {
         Some(old) => old.metadata.clone(),
         None => ObjectMeta {
-            generate_name: Some(format!("{}-", service.metadata.name.as_deref().unwrap_or_default())),
-            namespace: service.metadata.namespace.clone(),
+            generate_name: Some(format!("{}-", owner.name)),
+            namespace: owner.namespace.clone(),
             ..ObjectMeta::default()
         },
     };
-    metadata.labels = Some(labels(service));
-    metadata.owner_references = Some(vec![controller_reference(service)]);
+    metadata.labels = Some(owner.labels.clone());
+    if let Some(annotations) = &owner.annotations {
+        metadata.annotations = Some(annotations.clone()).filter(|all| !all.is_empty());
+    }
+    metadata.owner_references = Some(vec![owner.reference.clone()]);
     let port = |port: &Port| EndpointPort {
         name: Some(port.name.clone()),
         port: Some(port.port),
@@ -257,6 +297,7 @@ fn ports_of(slice: &EndpointSlice) -> Vec<Port> {
 fn same_slice(old: &EndpointSlice, new: &EndpointSlice) -> bool {
     let endpoints = |slice: &EndpointSlice| slice.endpoints.clone().unwrap_or_default();
     old.metadata.labels == new.metadata.labels
+        && old.metadata.annotations == new.metadata.annotations
         && old.metadata.owner_references == new.metadata.owner_references
         && ports_of(old) == ports_of(new)
         && endpoints(old) == endpoints(new)
