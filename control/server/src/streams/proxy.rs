@@ -1,6 +1,6 @@
 //! The HTTP proxy: `.../proxy/PATH` of a node, a pod or a service.
 //!
-//! A name may carry scheme and port: `NAME`, `NAME:PORT`, `SCHEME:NAME:PORT`. Not here yet: HTTPS to pods and services.
+//! A name may carry scheme and port: `NAME`, `NAME:PORT`, `SCHEME:NAME:PORT`.
 
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use skep_api::status::Status;
 
 use super::Streams;
-use super::client::Endpoint;
+use super::client::{Endpoint, Security};
 use super::forward::wants_upgrade;
 use crate::body::{self, Body};
 use crate::refusal;
@@ -49,8 +49,9 @@ impl Streams {
         if let Some(port) = target.port {
             let port = port_number(port)?;
             // Whatever else listens on a node is not behind the cluster's certificates.
-            endpoint.node = port == endpoint.port;
-            endpoint.port = port;
+            if port != endpoint.port {
+                endpoint = Endpoint { port, security: target.security, ..endpoint };
+            }
         }
         Ok(endpoint)
     }
@@ -66,7 +67,7 @@ impl Streams {
             .list("discovery.k8s.io", "endpointslices", namespace)
             .iter()
             .filter(|slice| slice["metadata"]["labels"]["kubernetes.io/service-name"] == target.name)
-            .flat_map(|slice| ready_endpoints(slice, &port_name))
+            .flat_map(|slice| ready_endpoints(slice, &port_name, target.security))
             .collect();
         if endpoints.is_empty() {
             return Err(unavailable("no endpoints available"));
@@ -79,6 +80,7 @@ impl Streams {
 struct Target<'a> {
     name: &'a str,
     port: Option<&'a str>,
+    security: Security,
 }
 
 impl<'a> Target<'a> {
@@ -90,11 +92,12 @@ impl<'a> Target<'a> {
             [scheme, name, port] => (*scheme, *name, *port),
             _ => return Err(refusal::bad_request(&format!("invalid proxy target {text:?}"))),
         };
-        match scheme {
-            "" | "http" => Ok(Self { name, port: (!port.is_empty()).then_some(port) }),
-            "https" => Err(refusal::bad_request("proxying to https targets is not supported")),
-            _ => Err(refusal::bad_request(&format!("invalid proxy target {text:?}"))),
-        }
+        let security = match scheme {
+            "" | "http" => Security::Plain,
+            "https" => Security::Unverified,
+            _ => return Err(refusal::bad_request(&format!("invalid proxy target {text:?}"))),
+        };
+        Ok(Self { name, port: (!port.is_empty()).then_some(port), security })
     }
 }
 
@@ -136,7 +139,7 @@ fn pod_target(pod: &Value, target: &Target<'_>) -> Result<Endpoint, Status> {
             .find_map(|port| u16::try_from(port).ok())
             .unwrap_or(80),
     };
-    Ok(Endpoint { host: host.to_owned(), port, node: false })
+    Ok(Endpoint { host: host.to_owned(), port, security: target.security })
 }
 
 /// Addresses in a status are claims: those of the API server's own machine and link are never followed.
@@ -173,7 +176,7 @@ fn service_port(service: &Value, asked: Option<&str>) -> Option<String> {
     }
 }
 
-fn ready_endpoints(slice: &Value, port_name: &str) -> Vec<Endpoint> {
+fn ready_endpoints(slice: &Value, port_name: &str, security: Security) -> Vec<Endpoint> {
     let port = slice["ports"]
         .as_array()
         .into_iter()
@@ -189,6 +192,6 @@ fn ready_endpoints(slice: &Value, port_name: &str) -> Vec<Endpoint> {
         // An endpoint that does not say is ready (EndpointSlice API).
         .filter(|endpoint| endpoint["conditions"]["ready"] != false)
         .filter_map(|endpoint| endpoint["addresses"][0].as_str().filter(|ip| is_proxyable(ip)))
-        .map(|host| Endpoint { host: host.to_owned(), port, node: false })
+        .map(|host| Endpoint { host: host.to_owned(), port, security })
         .collect()
 }

@@ -29,6 +29,8 @@ struct Fixture {
     objects: Arc<Objects>,
     streams: Arc<Streams>,
     admin: UserInfo,
+    /// Where the node listens.
+    port: u16,
     _directory: tempfile::TempDir,
 }
 
@@ -102,7 +104,8 @@ async fn fixture() -> Fixture {
     let authz = Arc::new(Authz::new(Arc::clone(&objects) as _));
     let client = NodeClient::new(&ca, &pki.kubelet_client().unwrap()).unwrap();
     let streams = Arc::new(Streams::new(client, Arc::clone(&objects) as _, authz));
-    Fixture { objects, streams, admin: UserInfo::new("admin", &["system:masters"]), _directory: directory }
+    let admin = UserInfo::new("admin", &["system:masters"]);
+    Fixture { objects, streams, admin, port, _directory: directory }
 }
 
 fn pod_info(namespace: &str, name: &str, subresource: &str) -> RequestInfo {
@@ -268,6 +271,20 @@ async fn node_proxy_passes_the_rest_of_the_path_as_it_was_sent() {
     let answer = fixture.get(&info, "/api/v1/nodes/n1/proxy?x=1").await.unwrap();
     assert_eq!(answer.status(), 301);
     assert_eq!(answer.headers()["location"], "/api/v1/nodes/n1/proxy/?x=1");
+}
+
+/// Another port of a node is not the node agent: TLS to it proves nothing, and shows nothing of the server.
+#[tokio::test]
+async fn https_target_is_reached_without_the_servers_certificate() {
+    let fixture = fixture().await;
+    let name = format!("https:gone:{}", fixture.port);
+    let info =
+        RequestInfo { resource: "nodes".into(), namespace: String::new(), ..pod_info("", &name, "proxy") };
+    let answer = fixture.get(&info, &format!("/api/v1/nodes/{name}/proxy/x")).await.unwrap();
+    let text = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(text, "GET /x certificate=false secret=false");
+    let info = RequestInfo { name: format!("ftp:gone:{}", fixture.port), ..info };
+    assert_eq!(fixture.get(&info, "/api/v1/nodes/ftp:gone:1/proxy/x").await.unwrap_err().0, 400);
 }
 
 #[tokio::test]

@@ -141,3 +141,12 @@ async fn stranger_is_turned_away() {
     let service = skep_server::in_process::service(&cluster.server, user);
     assert_eq!(tower::ServiceExt::oneshot(service, request).await.unwrap().status(), 403);
 }
+
+#[tokio::test]
+async fn method_that_the_api_has_not_is_refused_but_passed_to_a_proxys_target() {
+    let cluster = cluster().await;
+    let pod = "/api/v1/namespaces/default/pods/none";
+    cluster.call(Method::OPTIONS, pod, "application/json", "").await.failure(405, "MethodNotAllowed");
+    let proxied = cluster.call(Method::OPTIONS, &format!("{pod}/proxy/"), "application/json", "").await;
+    proxied.failure(404, "NotFound");
+}
