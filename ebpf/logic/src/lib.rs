@@ -28,6 +28,7 @@
 #![cfg_attr(not(test), no_std)]
 #![allow(unsafe_code)]
 
+pub mod affinity;
 pub mod bytes;
 pub mod checksum;
 pub mod choose;

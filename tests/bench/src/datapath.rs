@@ -172,7 +172,7 @@ impl Bench {
         for at in 0..FRONTENDS {
             let service = Service::external(frontend(at), TCP, &[frontend(at + 1)]);
             let id = 2 + u32::from(at);
-            Service { id, ..service }.write(&self.loaded)?;
+            Service { id, slice: id * 1000, ..service }.write(&self.loaded)?;
             // A SYN of a flow whose backend is leaving makes a new flow: one that meets an older circle does not follow it.
             set_state(&self.loaded, id * 1000, STATE_DRAINING, 1)?;
         }
