@@ -28,8 +28,8 @@
 //!   unreachable), or dropped silently where [`service::FLAG_DROP_WHEN_EMPTY`] is set, which is meant for a `Local`
 //!   traffic policy whose service does have endpoints, only not on this node.
 //! - **Every frontend with `SCOPE_EXTERNAL`** needs its bit in [`fronts`] set before the entry is written.
-//! - **Session affinity**: set [`service::FLAG_AFFINITY`]; the choice is then a function of the client's address and
-//!   the slice's contents. **Maglev**: set [`service::FLAG_HASHED`] and write the look-up table as the slice.
+//! - **Session affinity**: set [`service::FLAG_AFFINITY`] and the time-out; clients are then remembered in
+//!   [`affinity::AFFINITY`]. **Maglev**: set [`service::FLAG_HASHED`] and write the look-up table as the slice.
 //!   **Weights**: repeat a backend in its slice.
 //!
 //! An update of a service port is ordered so that a packet at any moment sees a complete old or a complete new state:
@@ -49,6 +49,7 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod address;
+pub mod affinity;
 pub mod backend;
 pub mod config;
 pub mod counters;
@@ -63,7 +64,7 @@ pub use address::{Be16, V4, V6};
 
 /// Raised with every change of any layout or meaning here. Pinned maps written by another version are migrated or
 /// refused, never reinterpreted; [`config::Config::version`] carries it.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// IANA protocol number of TCP.
 pub const TCP: u8 = 6;

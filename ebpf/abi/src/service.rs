@@ -18,8 +18,8 @@ pub const SCOPE_EXTERNAL: u8 = 0;
 /// For packets and sockets of this node's pods and of the node itself.
 pub const SCOPE_INTERNAL: u8 = 1;
 
-/// Choose by the client's address alone, so that a client keeps its backend while the slice is unchanged. Wins over
-/// [`FLAG_HASHED`].
+/// A client keeps its backend for [`ServiceValue::affinity_seconds`] after its last new connection, see
+/// [`crate::affinity`]. Its first backend is chosen as without this flag.
 pub const FLAG_AFFINITY: u16 = 1 << 0;
 /// Choose by a hash of addresses and ports instead of at random. With a Maglev table as the slice this is Maglev.
 pub const FLAG_HASHED: u16 = 1 << 1;
@@ -69,8 +69,7 @@ pub struct ServiceValue {
     pub kind: u8,
     /// Zero.
     pub reserved: u8,
-    /// The Service's affinity time-out in seconds, 0 without affinity. For display: affinity by address needs no state
-    /// and so does not time out before the slice changes.
+    /// The Service's affinity time-out in seconds, 0 without affinity.
     pub affinity_seconds: u32,
 }
 

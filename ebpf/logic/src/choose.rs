@@ -1,14 +1,12 @@
-//! Which slot of a slice a new connection gets. Pure: randomness and the client's identity are passed in.
+//! Which slot of a slice a new connection gets. Pure: randomness and the tuple are passed in.
 
-use skep_abi::service::{FLAG_AFFINITY, FLAG_HASHED, ServiceValue};
+use skep_abi::service::{FLAG_HASHED, ServiceValue};
 
 /// What a choice may depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs {
     /// Fresh random bits.
     pub random: u32,
-    /// Hash of the client alone.
-    pub client: u32,
     /// Hash of the whole tuple.
     pub tuple: u32,
 }
@@ -19,13 +17,7 @@ pub fn position(service: &ServiceValue, inputs: Inputs) -> Option<u32> {
     if service.count == 0 {
         return None;
     }
-    let number = if service.flags & FLAG_AFFINITY != 0 {
-        scramble(inputs.client)
-    } else if service.flags & FLAG_HASHED != 0 {
-        scramble(inputs.tuple)
-    } else {
-        inputs.random
-    };
+    let number = if service.flags & FLAG_HASHED != 0 { scramble(inputs.tuple) } else { inputs.random };
     Some(scale(number, service.count))
 }
 

@@ -5,12 +5,14 @@
 //! ports collision-free between processors, without a lock or a bitmap. One port serves many connections as long as
 //! they go to different backends.
 
+use skep_abi::affinity::{AffinityKey, CLIENT_ADDRESS};
 use skep_abi::backend::{BACKEND_LOCAL, Backend, BackendState, STATE_GONE};
 use skep_abi::counters::Reason;
 use skep_abi::flow::{FLOW_INTERNAL, FLOW_SNAT, Flow, FlowKey, STATE_CLOSED, STATE_CLOSING};
 use skep_abi::service::{FLAG_ALWAYS_SNAT, FLAG_DROP_WHEN_EMPTY, SCOPE_INTERNAL, ServiceKey, ServiceValue};
 use skep_abi::{Be16, TCP};
 
+use crate::affinity;
 use crate::choose::{self, Inputs};
 use crate::decide::Question;
 use crate::family::Family;
@@ -87,7 +89,7 @@ pub fn establish<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F:
     if network.protocol == TCP && !track::opens(packet.flags) {
         return Established::refused(Reason::NoFlow);
     }
-    let Some((backend, state)) = choose_backend(tables, &service, key) else {
+    let Some((backend, state)) = client_backend(tables, &service, question) else {
         return Established::dropped(Reason::BadSlot);
     };
     let flags = if scope == SCOPE_INTERNAL { FLOW_INTERNAL } else { 0 };
@@ -138,6 +140,26 @@ fn enter_forward<F: Family, T: Tables<F>>(
     Established::DONE
 }
 
+/// The backend for the client of `question`: the one it had before, where the service has affinity.
+#[inline(always)]
+fn client_backend<F: Family, T: Tables<F>>(
+    tables: &T,
+    service: &ServiceValue,
+    question: &Question<'_, F::Address>,
+) -> Option<(Backend, BackendState)> {
+    if !affinity::applies(service) {
+        return choose_backend(tables, service, &question.key);
+    }
+    let client = F::shared(&question.packet.network.source);
+    let key = AffinityKey { client, service: service.id, kind: CLIENT_ADDRESS };
+    if let Some(kept) = affinity::remembered(tables, service, &key, question.now) {
+        return Some(kept);
+    }
+    let chosen = choose_backend(tables, service, &question.key)?;
+    affinity::remember(tables, &key, chosen, question.now);
+    Some(chosen)
+}
+
 /// A backend of the service that is not gone, with its state.
 #[inline(always)]
 fn choose_backend<F: Family, T: Tables<F>>(
@@ -149,7 +171,6 @@ fn choose_backend<F: Family, T: Tables<F>>(
     let ports = u32::from(key.source_port.raw()) | u32::from(key.destination_port.raw()) << 16;
     let inputs = Inputs {
         random: tables.random(),
-        client,
         tuple: choose::scramble(client) ^ key.pair[1] ^ ports.rotate_left(11) ^ u32::from(key.protocol),
     };
     let mut position = choose::position(service, inputs)?;

@@ -34,6 +34,8 @@ pub trait Family: 'static {
     fn node(config: &Config) -> Self::Address;
     /// A backend's address from the field that both families share.
     fn backend(address: &V6) -> Self::Address;
+    /// Inverse of [`Family::backend`].
+    fn shared(address: &Self::Address) -> V6;
     /// Sum of the address' 32-bit words, for checksums.
     fn sum(address: &Self::Address) -> u64;
     /// Zero if and only if the two addresses are equal, without a branch.
@@ -161,6 +163,11 @@ impl Family for Ipv4 {
     }
 
     #[inline(always)]
+    fn shared(address: &V4) -> V6 {
+        V6::from_first(*address)
+    }
+
+    #[inline(always)]
     fn sum(address: &V4) -> u64 {
         u64::from(address.0)
     }
@@ -228,6 +235,11 @@ impl Family for Ipv6 {
 
     #[inline(always)]
     fn backend(address: &V6) -> V6 {
+        *address
+    }
+
+    #[inline(always)]
+    fn shared(address: &V6) -> V6 {
         *address
     }
 

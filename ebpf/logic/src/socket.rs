@@ -4,12 +4,14 @@
 //! A service without endpoints is left alone here: the packets then meet TC, which refuses them as it would anyone's, so
 //! that the program sees "connection refused" and not "operation not permitted".
 
-use skep_abi::Be16;
-use skep_abi::backend::{STATE_ACTIVE, STATE_GONE};
+use skep_abi::affinity::{AffinityKey, CLIENT_NAMESPACE};
+use skep_abi::backend::{Backend, BackendState, STATE_ACTIVE, STATE_GONE};
 use skep_abi::counters::Reason;
-use skep_abi::service::{SCOPE_INTERNAL, ServiceKey};
+use skep_abi::service::{SCOPE_INTERNAL, ServiceKey, ServiceValue};
 use skep_abi::socket::{Peer, Pick, SocketKey};
+use skep_abi::{Be16, V6};
 
+use crate::affinity;
 use crate::choose::{self, Inputs};
 use crate::family::Family;
 use crate::tables::{ServiceEvent, Tables};
@@ -27,8 +29,8 @@ pub struct Endpoint<A> {
 pub trait Sockets<F: Family>: Tables<F> {
     /// The socket's cookie.
     fn cookie(&self) -> u64;
-    /// A number for the network namespace that the socket is in: its client identity for session affinity.
-    fn client(&self) -> u32;
+    /// The cookie of the network namespace that the socket is in: its client identity for session affinity.
+    fn client(&self) -> u64;
     /// What a backend stands for.
     fn peer(&self, key: &SocketKey<F::Address>) -> Option<Peer<F::Address>>;
     /// Remembers what a backend stands for.
@@ -62,19 +64,12 @@ pub fn outgoing<F: Family, S: Sockets<F>>(
         }
         moved = true;
     }
-    let client = sockets.client();
-    let inputs = Inputs { random: sockets.random(), client, tuple: sockets.random() };
-    let Some(position) = choose::position(&service, inputs) else {
+    if service.count == 0 {
         sockets.count(Reason::SocketNoEndpoints, 0);
         sockets.count_service(service.id, ServiceEvent::Refused);
         return None;
-    };
-    let backend = sockets.backend(service.slice.wrapping_add(position))?;
-    let state = sockets.backend_state(backend.id)?;
-    if state.state == STATE_GONE {
-        // Only for an instant during an update: TC translates this one.
-        return None;
     }
+    let (backend, state) = client_backend::<F, S>(sockets, &service)?;
     let address = F::backend(&backend.address);
     let peer_key = SocketKey { cookie, address, port: backend.port, protocol, reserved: 0 };
     sockets.insert_peer(&peer_key, &Peer { address: target.address, port: target.port, reserved: 0 });
@@ -91,6 +86,39 @@ pub fn outgoing<F: Family, S: Sockets<F>>(
     sockets.count(if moved { Reason::FlowMoved } else { Reason::SocketTranslated }, 0);
     sockets.count_service(service.id, ServiceEvent::Connection);
     Some(Endpoint { address, port: backend.port })
+}
+
+/// The backend for the socket's network namespace: the one it had before, where the service has affinity.
+#[inline(always)]
+fn client_backend<F: Family, S: Sockets<F>>(
+    sockets: &S,
+    service: &ServiceValue,
+) -> Option<(Backend, BackendState)> {
+    if !affinity::applies(service) {
+        return choose_backend(sockets, service);
+    }
+    let [low, high] = words(sockets.client());
+    let key = AffinityKey { client: V6([low, high, 0, 0]), service: service.id, kind: CLIENT_NAMESPACE };
+    let now = sockets.now();
+    if let Some(kept) = affinity::remembered(sockets, service, &key, now) {
+        return Some(kept);
+    }
+    let chosen = choose_backend(sockets, service)?;
+    affinity::remember(sockets, &key, chosen, now);
+    Some(chosen)
+}
+
+/// A backend of the service. Nothing when it is gone, as it may be for an instant during an update: TC translates then.
+#[inline(always)]
+fn choose_backend<F: Family, S: Sockets<F>>(
+    sockets: &S,
+    service: &ServiceValue,
+) -> Option<(Backend, BackendState)> {
+    let inputs = Inputs { random: sockets.random(), tuple: sockets.random() };
+    let position = choose::position(service, inputs)?;
+    let backend = sockets.backend(service.slice.wrapping_add(position))?;
+    let state = sockets.backend_state(backend.id)?;
+    if state.state == STATE_GONE { None } else { Some((backend, state)) }
 }
 
 /// The frontend that the socket's program knows `source` as, for `recvmsg` (UDP) and `getpeername`.

@@ -1,6 +1,7 @@
 //! Where the tables are: the kernel's maps in the programs, ordinary collections in tests. Owns the names of the
 //! operations that decisions need, and nothing else.
 
+use skep_abi::affinity::{Affinity, AffinityKey};
 use skep_abi::backend::{Backend, BackendState};
 use skep_abi::config::Config;
 use skep_abi::counters::Reason;
@@ -89,6 +90,10 @@ pub trait Tables<F: Family> {
     fn backend(&self, slot: u32) -> Option<Backend>;
     /// The state of a backend id.
     fn backend_state(&self, id: u32) -> Option<BackendState>;
+    /// Works in place on what a client of a service with affinity was given last.
+    fn affinity<R>(&self, key: &AffinityKey, work: impl FnOnce(&mut Affinity) -> R) -> Option<R>;
+    /// Writes down what a client was given. That may fail: the client then chooses again.
+    fn insert_affinity(&self, key: &AffinityKey, affinity: &Affinity);
     /// A pod on this node.
     fn local(&self, address: &F::Address) -> Option<LocalEndpoint>;
     /// Works on a flow in place.

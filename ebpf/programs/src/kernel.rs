@@ -9,6 +9,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::macros::btf_map;
 use skep_abi::ABI_VERSION;
+use skep_abi::affinity::{Affinity, AffinityKey};
 use skep_abi::backend::{Backend, BackendState};
 use skep_abi::config::Config;
 use skep_abi::counters::Reason;
@@ -20,7 +21,7 @@ use skep_abi::socket::{Peer, Pick, SocketKey};
 use skep_logic::socket::Sockets;
 use skep_logic::tables::{Existing, InsertError, Route, Scratch, ServiceEvent, Tables};
 
-use crate::maps::{BACKEND_STATES, BACKENDS, CONFIG, FRONTS, MapFamily};
+use crate::maps::{AFFINITY, BACKEND_STATES, BACKENDS, CONFIG, FRONTS, MapFamily};
 use crate::stats;
 
 /// The tables as seen by one run of a program.
@@ -145,6 +146,19 @@ impl<F: MapFamily> Tables<F> for Kernel {
     }
 
     #[inline(always)]
+    fn affinity<R>(&self, key: &AffinityKey, work: impl FnOnce(&mut Affinity) -> R) -> Option<R> {
+        let entry = AFFINITY.get_ptr_mut(key)?;
+        // SAFETY: the memory of the entry lives as long as the map; only its time stamp is ever changed in place.
+        Some(work(unsafe { &mut *entry }))
+    }
+
+    #[inline(always)]
+    fn insert_affinity(&self, key: &AffinityKey, affinity: &Affinity) {
+        // Without the entry the client chooses again: not worth refusing the connection.
+        let _ = AFFINITY.insert(key, affinity, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
     fn local(&self, address: &F::Address) -> Option<LocalEndpoint> {
         // SAFETY: entries are replaced, never changed in place, and live until the program ends.
         unsafe { F::locals().get(address) }.copied()
@@ -245,10 +259,9 @@ impl<F: MapFamily> Sockets<F> for Kernel {
     }
 
     #[inline(always)]
-    fn client(&self) -> u32 {
+    fn client(&self) -> u64 {
         // SAFETY: the context is this socket hook's own.
-        let cookie = unsafe { bpf_get_netns_cookie(self.context) };
-        cookie as u32 ^ (cookie >> 32) as u32
+        unsafe { bpf_get_netns_cookie(self.context) }
     }
 
     #[inline(always)]

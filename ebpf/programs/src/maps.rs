@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
+use skep_abi::affinity::{AFFINITY_CAPACITY, Affinity, AffinityKey};
 use skep_abi::backend::{BACKEND_STATES_CAPACITY, BACKENDS_CAPACITY, Backend};
 use skep_abi::config::Config;
 use skep_abi::counters::{
@@ -61,6 +62,8 @@ pub static PEERS_V6: Peers<V6> = Peers::new();
 pub static PICKS_V4: Picks<V4> = Picks::new();
 #[btf_map]
 pub static PICKS_V6: Picks<V6> = Picks::new();
+#[btf_map]
+pub static AFFINITY: LruHashMap<AffinityKey, Affinity, { AFFINITY_CAPACITY as usize }> = LruHashMap::new();
 #[btf_map]
 pub static COUNTERS: PerCpuArray<Counter, { COUNTERS_CAPACITY as usize }> = PerCpuArray::new();
 #[btf_map]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use aya::maps::MapInfo;
+use skep_abi::affinity::{AFFINITY, Affinity, AffinityKey};
 use skep_abi::backend::{BACKEND_STATES, BACKENDS, Backend, BackendState};
 use skep_abi::config::{CONFIG, Config};
 use skep_abi::counters::{COUNTERS, Counter, PROGRAM_STATS, SERVICE_STATS, ServiceStats};
@@ -37,6 +38,7 @@ pub(crate) const MAPS: &[(&str, usize, usize)] = &[
     (PEERS_V6, size_of::<SocketKey<V6>>(), size_of::<Peer<V6>>()),
     (PICKS_V4, size_of::<SocketKey<V4>>(), size_of::<Pick<V4>>()),
     (PICKS_V6, size_of::<SocketKey<V6>>(), size_of::<Pick<V6>>()),
+    (AFFINITY, size_of::<AffinityKey>(), size_of::<Affinity>()),
     (COUNTERS, 4, size_of::<Counter>()),
     (PROGRAM_STATS, 4, 8),
     (SERVICE_STATS, 4, size_of::<ServiceStats>()),

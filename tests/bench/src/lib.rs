@@ -3,6 +3,7 @@
 //! A benchmark measures what it claims and its baseline in the same run, so that a figure is a ratio that holds on
 //! another machine. Each is one file; [`ALL`] lists them.
 
+pub mod datapath;
 pub mod services;
 pub mod store;
 
@@ -39,4 +40,5 @@ impl Figure {
 pub type Benchmark = fn(&Context) -> anyhow::Result<Vec<Figure>>;
 
 /// All benchmarks, by name.
-pub const ALL: &[(&str, Benchmark)] = &[("services", services::run), ("store", store::run)];
+pub const ALL: &[(&str, Benchmark)] =
+    &[("datapath", datapath::run), ("services", services::run), ("store", store::run)];

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
+use skep_abi::affinity::AFFINITY;
 use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey};
 use skep_abi::local::{LOCAL_V4, LOCAL_V6};
 use skep_abi::service::{SERVICES_V4, SERVICES_V6};
@@ -82,6 +83,7 @@ impl Fixture {
             PEERS_V6,
             PICKS_V4,
             PICKS_V6,
+            AFFINITY,
         ] {
             fixture.loaded().clear(map)?;
         }

@@ -194,14 +194,27 @@ pub struct Service {
     pub scope: u8,
     /// `FLAG_*`.
     pub flags: u16,
-    /// Backends; each gets the id `1000 * id` plus its place.
+    /// Affinity time-out.
+    pub affinity_seconds: u32,
+    /// First slot, and id of the first backend.
+    pub slice: u32,
+    /// Backends; each gets the id `slice` plus its place.
     pub backends: Vec<SocketAddr>,
 }
 
 impl Service {
     /// A service that is reached from outside.
     pub fn external(frontend: SocketAddr, protocol: u8, backends: &[SocketAddr]) -> Self {
-        Self { id: 1, frontend, protocol, scope: SCOPE_EXTERNAL, flags: 0, backends: backends.to_vec() }
+        Self {
+            id: 1,
+            frontend,
+            protocol,
+            scope: SCOPE_EXTERNAL,
+            flags: 0,
+            affinity_seconds: 0,
+            slice: 1000,
+            backends: backends.to_vec(),
+        }
     }
 
     /// Writes it in the order that the ABI asks for.
@@ -210,7 +223,7 @@ impl Service {
     ///
     /// The kernel's.
     pub fn write(&self, loaded: &Loaded) -> Result<()> {
-        let slice = self.id * 1000;
+        let slice = self.slice;
         for (at, backend) in self.backends.iter().enumerate() {
             let id = slice + at as u32;
             set_state(loaded, id, STATE_ACTIVE, 1)?;
@@ -237,6 +250,7 @@ impl Service {
             slice,
             count: self.backends.len() as u32,
             flags: self.flags,
+            affinity_seconds: self.affinity_seconds,
             ..ServiceValue::default()
         };
         let (protocol, scope) = (self.protocol, self.scope);

@@ -437,6 +437,7 @@ fn removed_backend_moves_udp_at_once_and_lets_tcp_drain() {
             assert_eq!(packet(&fixture.xdp(&sent.build()).unwrap()).destination, old);
             // The other backend has another id.
             service.id = 2;
+            service.slice = 2000;
             service.backends = vec![new];
             service.write(fixture.loaded()).unwrap();
             set_state(fixture.loaded(), 1000, STATE_DRAINING, 1).unwrap();
