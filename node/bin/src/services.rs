@@ -1,6 +1,6 @@
 //! The service datapath and what keeps it up to date; shared by `run` and `proxy`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -8,7 +8,7 @@ use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use skep_dataplane::{DataplaneConfig, KernelDataplane, XdpState};
 use skep_maps::Dataplane;
-use skep_services::NodeView;
+use skep_services::NodeSettings;
 
 use crate::flags::DatapathArguments;
 
@@ -64,16 +64,12 @@ pub(crate) async fn follow(
     registry: prometheus::Registry,
     shutdown: tokio::sync::watch::Receiver<bool>,
 ) -> Result<()> {
-    let view = NodeView {
-        name: node_name,
-        loopback_addresses: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
-        node_port_addresses: node_ips,
-    };
+    let node = NodeSettings { name: node_name, addresses: node_ips };
     skep_dataplane::metrics::register(&registry, dataplane.clone())?;
     let dataplane: Arc<dyn Dataplane> = dataplane;
     let metrics = skep_services::Metrics::register(&registry, dataplane.clone())?;
     let services = async {
-        skep_services::run(client, view, dataplane.clone(), metrics, shutdown.clone())
+        skep_services::run(client, node, dataplane.clone(), metrics, shutdown.clone())
             .await
             .context("services")
     };

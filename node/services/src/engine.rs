@@ -68,6 +68,15 @@ impl Engine {
         self.observed.on_slice(event);
     }
 
+    /// Takes in what the plan needs to know about this node; when it differs, every service is planned again.
+    pub fn set_node(&mut self, node: NodeView) {
+        if self.node != node {
+            tracing::info!(?node, "this node's place in the cluster");
+            self.node = node;
+            self.observed.touch_all();
+        }
+    }
+
     /// What was observed so far.
     pub fn observed(&self) -> &Observed {
         &self.observed

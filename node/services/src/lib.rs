@@ -10,6 +10,7 @@ pub mod engine;
 mod error;
 mod metrics;
 pub mod model;
+pub mod node;
 pub mod plan;
 mod run;
 pub mod state;
@@ -18,5 +19,6 @@ mod tests;
 
 pub use error::ServicesError;
 pub use metrics::Metrics;
+pub use node::NodeSettings;
 pub use plan::NodeView;
 pub use run::run;

@@ -235,6 +235,10 @@ pub struct Endpoint {
     pub terminating: bool,
     /// The node it runs on.
     pub node: Option<String>,
+    /// Nodes that should use it (`hints.forNodes`).
+    pub for_nodes: Vec<String>,
+    /// Zones that should use it (`hints.forZones`).
+    pub for_zones: Vec<String>,
 }
 
 /// An EndpointSlice of IP addresses.
@@ -297,11 +301,16 @@ fn slice_port(port: &discovery::EndpointPort) -> Option<SlicePort> {
 /// Missing conditions read as the EndpointSlice API says: ready and serving true, terminating false.
 fn endpoint(endpoint: &discovery::Endpoint) -> Option<Endpoint> {
     let conditions = endpoint.conditions.as_ref();
+    let hints = endpoint.hints.as_ref();
+    let for_nodes = hints.and_then(|hints| hints.for_nodes.as_deref()).unwrap_or_default();
+    let for_zones = hints.and_then(|hints| hints.for_zones.as_deref()).unwrap_or_default();
     Some(Endpoint {
         address: endpoint.addresses.first()?.parse().ok()?,
         ready: conditions.and_then(|c| c.ready).unwrap_or(true),
         serving: conditions.and_then(|c| c.serving).unwrap_or(true),
         terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
         node: endpoint.node_name.clone(),
+        for_nodes: for_nodes.iter().map(|node| node.name.clone()).collect(),
+        for_zones: for_zones.iter().map(|zone| zone.name.clone()).collect(),
     })
 }

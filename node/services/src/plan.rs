@@ -31,6 +31,8 @@ use crate::model::{Service, ServicePort, Slice};
 pub struct NodeView {
     /// Name of the Node object.
     pub name: String,
+    /// Its zone (label `topology.kubernetes.io/zone`).
+    pub zone: Option<String>,
     /// Addresses at which NodePorts answer traffic from outside and from here.
     pub node_port_addresses: Vec<IpAddr>,
     /// Addresses at which NodePorts answer this node's own processes only: loopback addresses.
@@ -74,7 +76,7 @@ fn plan_port<'a>(
     node: &NodeView,
     v4: bool,
 ) -> DesiredPort {
-    let targets = select(port, slices.clone(), &node.name, v4);
+    let targets = select(port, slices.clone(), node, v4);
     let draining = draining(port, slices, &targets, v4);
     let outside = if service.external_local { &targets.local } else { &targets.cluster };
     let frontends = frontends(service, port, node, v4, !targets.cluster.is_empty());

@@ -1,11 +1,11 @@
-//! Drives the engine: the two watches, the time, and the end.
+//! Drives the engine: the watches of Services, EndpointSlices and this node, the time, and the end.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -18,17 +18,21 @@ use crate::engine::{Engine, Outcome};
 use crate::error::ServicesError;
 use crate::metrics::Metrics;
 use crate::model::{LABEL_HEADLESS, LABEL_PROXY_NAME};
-use crate::plan::NodeView;
+use crate::node::{NodeSettings, ThisNode};
 
 /// Pause after a sync that failed.
 const RETRY: Duration = Duration::from_secs(1);
 /// Most events taken in before the tables are synced.
 const BURST: usize = 4096;
+/// How long the first sync waits for the Node object, so that services need not be planned twice. Without it they are
+/// planned as if the node had no zone.
+const NODE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// One event of either watch.
+/// One event of any watch.
 pub(crate) enum Change {
     Service(Box<Event<Service>>),
     Slice(Box<Event<EndpointSlice>>),
+    Node(Box<Event<Node>>),
 }
 
 /// Keeps the dataplane's service tables equal to the cluster's Services and EndpointSlices until `shutdown` turns
@@ -38,21 +42,29 @@ pub(crate) enum Change {
 /// [`ServicesError::Interrupted`] when a thread of it panicked. Everything else is logged and tried again.
 pub async fn run(
     client: Client,
-    node: NodeView,
+    node: NodeSettings,
     dataplane: Arc<dyn Dataplane>,
     metrics: Metrics,
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), ServicesError> {
+    let labels = |labels: String| watcher::Config::default().streaming_lists().labels(&labels);
+    let services = labels(format!("!{LABEL_PROXY_NAME}"));
+    let slices = labels(format!("!{LABEL_PROXY_NAME},!{LABEL_HEADLESS}"));
+    let this = watcher::Config::default().fields(&format!("metadata.name={}", node.name));
     let changes = stream::select(
-        observe::<Service>(&client, "Service", &format!("!{LABEL_PROXY_NAME}"))
-            .map(|event| Change::Service(Box::new(event))),
-        observe::<EndpointSlice>(&client, "EndpointSlice", &format!("!{LABEL_PROXY_NAME},!{LABEL_HEADLESS}"))
-            .map(|event| Change::Slice(Box::new(event))),
+        stream::select(
+            observe::<Service>(&client, "Service", services).map(|event| Change::Service(Box::new(event))),
+            observe::<EndpointSlice>(&client, "EndpointSlice", slices)
+                .map(|event| Change::Slice(Box::new(event))),
+        ),
+        observe::<Node>(&client, "Node", this).map(|event| Change::Node(Box::new(event))),
     );
-    follow(changes, Engine::new(dataplane, node), metrics, shutdown).await
+    let node = ThisNode::new(node);
+    let engine = Engine::new(dataplane, node.view());
+    follow(changes, engine, node, metrics, shutdown).await
 }
 
-fn observe<K>(client: &Client, kind: &'static str, labels: &str) -> BoxStream<'static, Event<K>>
+fn observe<K>(client: &Client, kind: &'static str, config: watcher::Config) -> BoxStream<'static, Event<K>>
 where
     K: kube::Resource<DynamicType = ()>
         + Clone
@@ -61,7 +73,6 @@ where
         + Send
         + 'static,
 {
-    let config = watcher::Config::default().streaming_lists().labels(labels);
     watcher(Api::<K>::all(client.clone()), config)
         .default_backoff()
         .filter_map(move |event| async move {
@@ -74,6 +85,7 @@ where
 pub(crate) async fn follow(
     changes: impl Stream<Item = Change> + Unpin,
     mut engine: Engine,
+    mut node: ThisNode,
     metrics: Metrics,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), ServicesError> {
@@ -88,12 +100,18 @@ pub(crate) async fn follow(
                 Some(batch) => batch.into_iter().for_each(|change| match change {
                     Change::Service(event) => engine.on_service(*event),
                     Change::Slice(event) => engine.on_slice(*event),
+                    Change::Node(event) => node.on_event(*event),
                 }),
                 None => return Ok(()),
             },
             () = tokio::time::sleep_until(wake), if again.is_some() => {}
         }
         let now = start.elapsed();
+        if !node.is_listed() && now < NODE_PATIENCE {
+            again = Some(NODE_PATIENCE);
+            continue;
+        }
+        engine.set_node(node.view());
         let result;
         (engine, result) = sync(engine, now).await?;
         again = match result {

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::ObjectMeta;
 
@@ -112,17 +114,20 @@ fn endpoint(
         return None;
     }
     let (serving, terminating) = (pod_state::is_ready(pod), pod_state::is_terminating(pod));
-    let node = pod_state::node_name(pod);
+    let node = pod_state::node_name(pod).map(str::to_owned);
+    let zone = node.as_deref().and_then(zone_of);
+    let ready = backends::publishes_not_ready(service) || (serving && !terminating);
     Some(Endpoint {
         addresses: addresses.into_iter().take(1).collect(),
         conditions: Some(EndpointConditions {
-            ready: Some(backends::publishes_not_ready(service) || (serving && !terminating)),
+            ready: Some(ready),
             serving: Some(serving),
             terminating: Some(terminating),
         }),
         hostname: backends::hostname(service, pod),
-        node_name: node.map(str::to_owned),
-        zone: node.and_then(zone_of),
+        hints: if ready { hints(service, node.as_deref(), zone.as_deref()) } else { None },
+        node_name: node,
+        zone,
         target_ref: Some(ObjectReference {
             kind: Some("Pod".to_owned()),
             namespace: pod.metadata.namespace.clone(),
@@ -132,6 +137,19 @@ fn endpoint(
         }),
         ..Endpoint::default()
     })
+}
+
+/// Who should use a ready endpoint, as `spec.trafficDistribution` asks (KEP-3015): its own zone, or its own node and,
+/// where that has no endpoint, its zone.
+fn hints(service: &Service, node: Option<&str>, zone: Option<&str>) -> Option<EndpointHints> {
+    let same_node = match service.spec.as_ref()?.traffic_distribution.as_deref()? {
+        "PreferClose" | "PreferSameZone" => false,
+        "PreferSameNode" => true,
+        _ => return None,
+    };
+    let for_nodes = node.filter(|_| same_node).map(|name| vec![ForNode { name: name.to_owned() }]);
+    let for_zones = zone.map(|name| vec![ForZone { name: name.to_owned() }]);
+    (for_nodes.is_some() || for_zones.is_some()).then_some(EndpointHints { for_nodes, for_zones })
 }
 
 /// A slice while it is planned.

@@ -173,6 +173,28 @@ fn plan_not_ready_pods_are_published_where_asked() {
 }
 
 #[test]
+fn plan_traffic_distribution_becomes_hints_of_ready_endpoints() {
+    let hints = |distribution: Value, ready: bool| {
+        let service = service(json!({"trafficDistribution": distribution}));
+        let plan = run(&service, &[pod(1, ready)], &[]);
+        serde_json::to_value(&plan.create[0].endpoints.as_ref().unwrap()[0].hints).unwrap()
+    };
+    let zone = json!({"forZones": [{"name": "zone-a"}]});
+    assert_eq!(hints(json!("PreferClose"), true), zone);
+    assert_eq!(hints(json!("PreferSameZone"), true), zone);
+    assert_eq!(
+        hints(json!("PreferSameNode"), true),
+        json!({"forNodes": [{"name": "n1"}], "forZones": [{"name": "zone-a"}]})
+    );
+    assert_eq!(hints(json!("PreferSameNode"), false), Value::Null);
+    assert_eq!(hints(Value::Null, true), Value::Null);
+    // A change of the field alone rewrites the slice.
+    let slices = carried_out(&[], run(&service(json!({})), &[pod(1, true)], &[]));
+    let near = service(json!({"trafficDistribution": "PreferClose"}));
+    assert_eq!(writes(&run(&near, &[pod(1, true)], &slices)), (0, 1, 0));
+}
+
+#[test]
 fn tracker_cache_is_behind_until_it_shows_what_was_written() {
     let (tracker, key) = (Tracker::default(), ObjectKey::new("default", "web"));
     let slice = |generation| {

@@ -16,6 +16,7 @@ use super::{node, service, slice, spec};
 use crate::engine::Engine;
 use crate::error::ServicesError;
 use crate::metrics::Metrics;
+use crate::node::{NodeSettings, ThisNode};
 use crate::run::{Change, follow};
 
 const NOW: Duration = Duration::ZERO;
@@ -171,11 +172,18 @@ async fn follow_failed_sync_is_retried_without_a_change_and_ends_on_shutdown() {
         Change::Service(Box::new(Event::InitDone)),
         Change::Slice(Box::new(Event::Init)),
         Change::Slice(Box::new(Event::InitDone)),
+        Change::Node(Box::new(Event::InitDone)),
     ] {
         changes.unbounded_send(change).unwrap();
     }
     let (stop, shutdown) = watch::channel(false);
-    let task = tokio::spawn(follow(receiver.boxed(), engine(&dataplane), metrics, shutdown));
+    let task = tokio::spawn(follow(
+        receiver.boxed(),
+        engine(&dataplane),
+        ThisNode::new(NodeSettings::default()),
+        metrics,
+        shutdown,
+    ));
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(dataplane.services().unwrap(), vec![]);
     dataplane.state().service_capacity = None;
@@ -189,4 +197,50 @@ async fn follow_failed_sync_is_retried_without_a_change_and_ends_on_shutdown() {
     assert!(!text.contains("skep_services_sync_failures_total 0"), "{text}");
     stop.send(true).unwrap();
     task.await.unwrap().unwrap();
+}
+
+/// A slice of service `a` whose endpoints are hinted for the zones named.
+fn hinted(zones: &[(&str, &str)]) -> k8s_openapi::api::discovery::v1::EndpointSlice {
+    let lines: Vec<String> = zones.iter().map(|(address, _)| format!("{address} n9")).collect();
+    let refs: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let mut slice = slice("a", "1", &refs);
+    for (endpoint, (_, zone)) in slice.endpoints.iter_mut().flatten().zip(zones) {
+        endpoint.hints = serde_json::from_value(json!({ "forZones": [{ "name": zone }] })).unwrap();
+    }
+    slice
+}
+
+#[tokio::test(start_paused = true)]
+async fn follow_waits_for_the_node_and_replans_when_its_zone_changes() {
+    let dataplane = Arc::new(FakeDataplane::new(64, 64));
+    let registry = prometheus::Registry::new();
+    let metrics = Metrics::register(&registry, dataplane.clone()).unwrap();
+    let (changes, receiver) = mpsc::unbounded();
+    let (_stop, shutdown) = watch::channel(false);
+    let node = ThisNode::new(NodeSettings { name: "n1".into(), ..NodeSettings::default() });
+    let engine = Engine::new(dataplane.clone(), node.view());
+    tokio::spawn(follow(receiver.boxed(), engine, node, metrics, shutdown));
+    for change in [
+        Change::Service(Box::new(Event::InitApply(service("a", spec(&["10.96.0.1"], json!({})))))),
+        Change::Service(Box::new(Event::InitDone)),
+        Change::Slice(Box::new(Event::InitApply(hinted(&[("10.0.0.1", "east"), ("10.0.0.2", "west")])))),
+        Change::Slice(Box::new(Event::InitDone)),
+    ] {
+        changes.unbounded_send(change).unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(leads_to(&dataplane, "10.96.0.1"), None);
+    // Nobody tells about the node: the services are wanted all the same.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(leads_to(&dataplane, "10.96.0.1").unwrap(), ["10.0.0.1 8080", "10.0.0.2 8080"]);
+    let node = |zone: &str| {
+        let object =
+            json!({ "metadata": { "name": "n1", "labels": { "topology.kubernetes.io/zone": zone } } });
+        Change::Node(Box::new(Event::Apply(serde_json::from_value(object).unwrap())))
+    };
+    for (zone, expected) in [("east", vec!["10.0.0.1 8080"]), ("west", vec!["10.0.0.2 8080"])] {
+        changes.unbounded_send(node(zone)).unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(leads_to(&dataplane, "10.96.0.1").unwrap(), expected);
+    }
 }

@@ -65,6 +65,7 @@ fn spec(cluster_ips: &[&str], more: Value) -> Value {
 fn node() -> NodeView {
     NodeView {
         name: "n1".into(),
+        zone: None,
         node_port_addresses: vec!["172.30.0.11".parse().unwrap(), "fd30::11".parse().unwrap()],
         loopback_addresses: vec!["127.0.0.1".parse().unwrap()],
     }
