@@ -14,7 +14,7 @@ use super::{Clock, Retention, SqliteOptions, SqliteStore};
 use crate::feed::FeedBounds;
 use crate::{Event, Expected, ListRequest, Revision, Store, StoreError, WatchItem, suite};
 
-fn folder() -> (TempDir, PathBuf) {
+pub(super) fn folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     (folder, path)
