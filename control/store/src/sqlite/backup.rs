@@ -4,7 +4,8 @@
 //! goes on at a far higher revision, so that whoever has seen what came after the backup is told to read again (410)
 //! instead of being given other changes under revisions that it knows.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,7 +69,9 @@ pub fn restore(from: &Path, to: &Path) -> Result<Copied, StoreError> {
         return Err(StoreError::Corrupt { path: from.to_owned(), detail });
     }
     make(to, |partial| {
-        std::fs::copy(from, partial).map_err(|error| failure::of_file("copy the backup", error))?;
+        std::fs::copy(from, partial)
+            .and_then(|_| std::fs::set_permissions(partial, Permissions::from_mode(0o600)))
+            .map_err(|error| failure::of_file("copy the backup", error))?;
         let failed = |error| Failure { operation: "open the backup", path: partial }.explain(error);
         let target = Connection::open(partial).map_err(failed)?;
         finish(&target, partial, Some(SKIP))
@@ -94,6 +97,10 @@ fn make(to: &Path, fill: impl FnOnce(&Path) -> Result<Copied, StoreError>) -> Re
     if partial.exists() {
         std::fs::remove_file(&partial).map_err(failed)?;
     }
+    // Secrets are in it.
+    File::create_new(&partial)
+        .and_then(|file| file.set_permissions(Permissions::from_mode(0o600)))
+        .map_err(failed)?;
     let filled = fill(&partial).and_then(|copied| {
         File::open(&partial).and_then(|file| file.sync_all()).map_err(failed)?;
         std::fs::rename(&partial, to).map_err(failed)?;
@@ -186,6 +193,9 @@ mod tests {
         let newest = store.current_revision().await.unwrap();
         assert!(matches!(backup(&path, &copy), Err(StoreError::Exists { .. })));
         assert!(matches!(restore(&copy, &path), Err(StoreError::InUse { .. })));
+
+        let mode = copy.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "secrets are in it");
 
         let restored = folder.path().join("restored.db");
         let put_back = restore(&copy, &restored).unwrap();

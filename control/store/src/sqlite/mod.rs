@@ -26,6 +26,8 @@ mod disk_tests;
 #[cfg(test)]
 mod kill_tests;
 #[cfg(test)]
+mod power_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
