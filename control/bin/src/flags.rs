@@ -40,6 +40,12 @@ pub(crate) enum Command {
     Scheduler(SchedulerArguments),
     /// Run the controllers alone, as a client of some API server.
     ControllerManager(ControllersArguments),
+    /// Copy the embedded store to a file, also while the control plane runs.
+    Backup(BackupArguments),
+    /// Put a backup in place as the embedded store of a control plane that does not run.
+    Restore(RestoreArguments),
+    /// Move the state from the embedded store to etcd, or back, while no control plane runs.
+    Migrate(MigrateArguments),
     /// Issue the certificates and the kubeconfig of one node.
     NodeCredentials(CredentialsArguments),
 }
@@ -70,24 +76,36 @@ pub(crate) struct ServerArguments {
     /// A further name or address for the serving certificate; may be given several times.
     #[arg(long, value_name = "NAME")]
     pub(crate) tls_san: Vec<String>,
-    /// Keep the state in this etcd instead of the embedded store.
-    #[arg(long, value_name = "URL", value_delimiter = ',')]
-    pub(crate) etcd_endpoints: Vec<String>,
-    /// The authority of etcd's certificates.
-    #[arg(long, value_name = "FILE", requires = "etcd_endpoints")]
-    pub(crate) etcd_ca: Option<PathBuf>,
-    /// The certificate that etcd is shown.
-    #[arg(long, value_name = "FILE", requires = "etcd_key")]
-    pub(crate) etcd_certificate: Option<PathBuf>,
-    /// The key of that certificate.
-    #[arg(long, value_name = "FILE", requires = "etcd_certificate")]
-    pub(crate) etcd_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) etcd: EtcdArguments,
     /// A file of tokens that never expire: `token,user,uid[,"group,..."]` per line.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_auth_file: Option<PathBuf>,
     /// Serve metrics without TLS here, too (`/metrics`, `/healthz`).
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EtcdArguments {
+    /// Keep the state in this etcd instead of the embedded store; several members, separated by commas.
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub(crate) etcd_endpoints: Vec<String>,
+    /// The authority of etcd's certificates.
+    #[arg(long, value_name = "FILE", requires = "etcd_endpoints")]
+    pub(crate) etcd_ca: Option<PathBuf>,
+    /// The certificate that etcd is shown.
+    #[arg(long, value_name = "FILE", requires = "etcd_key", requires = "etcd_ca")]
+    pub(crate) etcd_certificate: Option<PathBuf>,
+    /// The key of that certificate.
+    #[arg(long, value_name = "FILE", requires = "etcd_certificate")]
+    pub(crate) etcd_key: Option<PathBuf>,
+    /// The user that etcd knows.
+    #[arg(long, value_name = "NAME", requires = "etcd_password_file", requires = "etcd_endpoints")]
+    pub(crate) etcd_user: Option<String>,
+    /// A file with that user's password.
+    #[arg(long, value_name = "FILE", requires = "etcd_user")]
+    pub(crate) etcd_password_file: Option<PathBuf>,
 }
 
 impl ServerArguments {
@@ -128,6 +146,47 @@ pub(crate) struct ControllersArguments {
     /// Serve metrics here (`/metrics`, `/healthz`).
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArguments {
+    /// The data directory of the control plane.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/skep")]
+    pub(crate) data_dir: PathBuf,
+    /// The file to make.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArguments {
+    /// The data directory of the control plane; it holds no store yet.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/skep")]
+    pub(crate) data_dir: PathBuf,
+    /// The backup.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: PathBuf,
+}
+
+/// Where the state goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Direction {
+    /// From the embedded store to etcd.
+    Etcd,
+    /// From etcd to a new embedded store.
+    Embedded,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArguments {
+    /// Where the state goes.
+    #[arg(long, value_enum)]
+    pub(crate) to: Direction,
+    /// The data directory of the control plane.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/skep")]
+    pub(crate) data_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) etcd: EtcdArguments,
 }
 
 #[derive(Debug, Args)]
@@ -175,6 +234,23 @@ mod tests {
         assert_eq!(server(&["--listen", "192.0.2.1:6443"]).advertised().unwrap().to_string(), "192.0.2.1");
         let both = server(&["--listen", "192.0.2.1:6443", "--advertise-address", "2001:db8::1"]);
         assert_eq!(both.advertised().unwrap().to_string(), "2001:db8::1");
+    }
+
+    #[test]
+    fn flags_of_etcd_are_given_together_or_refused() {
+        let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
+        let refused = [
+            "skep-control apiserver --etcd-ca ca.crt",
+            "skep-control apiserver --etcd-endpoints http://a:1 --etcd-user root",
+            "skep-control apiserver --etcd-endpoints http://a:1 --etcd-password-file p",
+            "skep-control apiserver --etcd-endpoints http://a:1 --etcd-certificate c --etcd-key k",
+        ];
+        for line in refused {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        let both =
+            ["--etcd-endpoints", "http://a:1,http://b:1", "--etcd-user", "u", "--etcd-password-file", "p"];
+        assert_eq!(server(&both).etcd.etcd_endpoints, ["http://a:1", "http://b:1"]);
     }
 
     #[test]

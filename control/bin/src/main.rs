@@ -5,6 +5,7 @@
 
 mod alone;
 mod components;
+mod copies;
 mod credentials;
 mod flags;
 mod keys;
@@ -37,6 +38,9 @@ fn main() -> ExitCode {
 fn start(command: Command) -> anyhow::Result<()> {
     match command {
         Command::NodeCredentials(arguments) => credentials::issue(&arguments),
+        Command::Backup(arguments) => copies::backup(&arguments),
+        Command::Restore(arguments) => copies::restore(&arguments),
+        Command::Migrate(arguments) => runtime()?.block_on(copies::move_state(&arguments)),
         Command::Run(arguments) => runtime()?.block_on(run::everything(arguments)),
         Command::Apiserver(arguments) => runtime()?.block_on(run::api_server(arguments)),
         Command::Scheduler(arguments) => runtime()?.block_on(alone::scheduler(arguments)),

@@ -81,6 +81,12 @@ pub enum StoreError {
         /// The data file.
         path: PathBuf,
     },
+    /// There is something where a file was to be made.
+    #[error("{} is there already, move it away first", path.display())]
+    Exists {
+        /// What is in the way.
+        path: PathBuf,
+    },
     /// The store was closed while the operation waited.
     #[error("the store is closed")]
     Closed,

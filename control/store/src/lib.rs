@@ -14,11 +14,13 @@ pub mod sqlite;
 mod error;
 mod feed;
 mod keys;
+pub mod migrate;
 #[cfg(test)]
 mod suite;
 mod types;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -68,4 +70,9 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// `Future`. An older compaction than the last changes nothing.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
+    /// What is left of the life of each key that has a time to live.
+    ///
+    /// # Errors
+    /// The backend's.
+    async fn expiries(&self) -> Result<BTreeMap<String, Duration>, StoreError>;
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns its own snapshots, one per revision, which share structure. Loses everything when dropped.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -232,6 +232,14 @@ impl Store for MemoryStore {
             self.inner.feed.forget(revision);
         }
         Ok(())
+    }
+
+    async fn expiries(&self) -> Result<BTreeMap<String, Duration>, StoreError> {
+        let (state, now) = (self.inner.state.lock(), Instant::now());
+        let valid = state.expiries.iter().filter(|(_, key, revision)| {
+            state.current.get(key).is_some_and(|kv| kv.mod_revision == *revision)
+        });
+        Ok(valid.map(|(at, key, _)| (key.clone(), at.saturating_duration_since(now))).collect())
     }
 }
 

@@ -5,6 +5,11 @@ use etcd_client::{Error, EventType};
 
 use crate::{Event, KeyValue, Revision, StoreError};
 
+/// Status codes of gRPC.
+const UNKNOWN: i32 = 2;
+const DEADLINE_EXCEEDED: i32 = 4;
+const UNAVAILABLE: i32 = 14;
+
 /// A revision as etcd writes it.
 pub(super) fn number(revision: Revision) -> i64 {
     i64::try_from(revision.0).unwrap_or(i64::MAX)
@@ -61,6 +66,17 @@ pub(super) fn message(events: &[etcd_client::Event]) -> Result<Message, StoreErr
         message.events.push(Event { revision: at, key, current, previous });
     }
     Ok(message)
+}
+
+/// Whether what etcd says may pass by itself: a member that is gone, a leader that is being elected.
+pub(super) fn passing(error: &Error) -> bool {
+    match error {
+        Error::GRpcStatus(status) => {
+            matches!(status.code() as i32, UNKNOWN | DEADLINE_EXCEEDED | UNAVAILABLE)
+        }
+        Error::TransportError(_) | Error::IoError(_) => true,
+        _ => false,
+    }
 }
 
 /// The store's error for what etcd says. etcd tells its errors apart by text only.

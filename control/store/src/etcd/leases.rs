@@ -3,10 +3,10 @@
 //! Keys with the same time to live that are written within a short window hang on one lease, which ends after the time
 //! to live plus the window: a key lives at least its time, and up to the window longer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use etcd_client::Client;
+use etcd_client::{Client, LeaseTimeToLiveOptions};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -50,6 +50,22 @@ impl Leases {
         let granted = answer("grant a lease of etcd", client.grant(whole, None)).await?;
         open.insert(seconds, Lease { id: granted.id(), until: now + window, keys: 1 });
         Ok(granted.id())
+    }
+
+    /// What is left of the life of every key that hangs on a lease, of whomever.
+    pub(super) async fn expiries(&self) -> Result<BTreeMap<String, Duration>, StoreError> {
+        let mut client = self.client.lease_client();
+        let leases = answer("list the leases of etcd", client.leases()).await?;
+        let mut left = BTreeMap::new();
+        for lease in leases.leases() {
+            let options = LeaseTimeToLiveOptions::new().with_keys();
+            let told = answer("read a lease of etcd", client.time_to_live(lease.id(), Some(options))).await?;
+            // A lease that has just ended says -1.
+            let life = Duration::from_secs(u64::try_from(told.ttl()).unwrap_or_default());
+            let keys = told.keys().iter().filter_map(|key| String::from_utf8(key.clone()).ok());
+            left.extend(keys.map(|key| (key, life)));
+        }
+        Ok(left)
     }
 }
 

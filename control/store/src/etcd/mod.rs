@@ -10,10 +10,12 @@
 mod convert;
 mod follow;
 mod leases;
+mod newest;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +26,14 @@ pub use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
 use etcd_client::{
     Client, Compare, CompareOp, GetOptions, PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse,
 };
+use futures::FutureExt;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use self::convert::{explain, key_value, number, revision};
 use self::follow::Follower;
 use self::leases::Leases;
+use self::newest::Newest;
 use crate::feed::{Feed, FeedBounds};
 use crate::{
     Expected, KeyValue, ListRequest, Listing, Revision, Store, StoreError, WatchStream, keys, watch,
@@ -36,6 +41,18 @@ use crate::{
 
 /// Longest wait for one answer of etcd.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest wait for a connection to one member.
+const CONNECT: Duration = Duration::from_secs(3);
+
+/// How often a member is asked whether it is there, and how long it has to answer. etcd takes offence below 5 s.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(4));
+
+/// Longest wait for an answer before a read is tried again.
+const ATTEMPT: Duration = Duration::from_secs(4);
+
+/// Wait before a read is tried again, perhaps on another member.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Keys per request of a list.
 const PAGE: usize = 500;
@@ -49,6 +66,7 @@ pub struct EtcdStore {
     feed: Arc<Feed>,
     follower: Arc<Follower>,
     leases: Leases,
+    newest: Newest,
     following: JoinHandle<()>,
 }
 
@@ -58,14 +76,24 @@ impl EtcdStore {
     /// # Errors
     /// `Backend` when none answers or the options are refused.
     pub async fn connect(endpoints: &[String], options: Option<ConnectOptions>) -> Result<Self, StoreError> {
-        let options = options.unwrap_or_default().with_require_leader(true);
+        let options = options
+            .unwrap_or_default()
+            .with_require_leader(true)
+            .with_connect_timeout(CONNECT)
+            .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
+            .with_keep_alive_while_idle(true);
         let client = answer("connect to etcd", Client::connect(endpoints, Some(options))).await?;
         let at = newest(&client).await?;
         let feed = Arc::new(Feed::new(at, FeedBounds::default()));
         let follower = Arc::new(Follower::new(client.clone(), feed.clone()));
         let following = tokio::spawn(follower.clone().follow());
         let leases = Leases::new(client.clone());
-        Ok(Self { client, feed, follower, leases, following })
+        let asking = client.clone();
+        let newest = Newest::new(move || {
+            let client = asking.clone();
+            async move { newest(&client).await }.boxed()
+        });
+        Ok(Self { client, feed, follower, leases, newest, following })
     }
 
     async fn transact(&self, key: &str, expected: Expected, write: TxnOp) -> Result<Revision, StoreError> {
@@ -92,8 +120,11 @@ impl EtcdStore {
     /// Refuses a revision that is compacted or has not happened.
     async fn check(&self, requested: Revision) -> Result<(), StoreError> {
         let options = GetOptions::new().with_revision(number(requested).max(1)).with_count_only();
-        let mut kv = self.client.kv_client();
-        match answer("check a revision", kv.get("\0", Some(options))).await {
+        let check = || {
+            let (mut kv, options) = (self.client.kv_client(), options.clone());
+            async move { kv.get("\0", Some(options)).await }
+        };
+        match read("check a revision", check).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.refusal(error, requested).await),
         }
@@ -126,8 +157,12 @@ impl EtcdStore {
         if let Some(at) = at {
             options = options.with_revision(number(at).max(1));
         }
-        let mut kv = self.client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
-        let found = answer("list from etcd", kv.get(start, Some(options))).await?;
+        let found = read("list from etcd", || {
+            let mut kv = self.client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
+            let options = options.clone();
+            async move { kv.get(start, Some(options)).await }
+        })
+        .await?;
         Ok(Page {
             items: found.kvs().iter().map(key_value).collect::<Result<_, _>>()?,
             total: found.count().unsigned_abs(),
@@ -161,11 +196,33 @@ async fn answer<T>(
     }
 }
 
+/// Waits for the answer to a read, which is tried again while members fail or elect a leader, but not for ever.
+async fn read<T, F>(operation: &'static str, mut request: impl FnMut() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, etcd_client::Error>>,
+{
+    let started = Instant::now();
+    loop {
+        let error = match tokio::time::timeout(ATTEMPT, request()).await {
+            Ok(Ok(answered)) => return Ok(answered),
+            Ok(Err(error)) if !convert::passing(&error) => return Err(explain(operation, error)),
+            Ok(Err(error)) => explain(operation, error),
+            Err(elapsed) => StoreError::backend(operation, elapsed),
+        };
+        if started.elapsed() + AGAIN >= PATIENCE {
+            return Err(error);
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
 /// The newest revision, agreed on by a majority of the members.
 async fn newest(client: &Client) -> Result<Revision, StoreError> {
-    let mut kv = client.kv_client();
-    let found =
-        answer("read etcd's revision", kv.get("\0", Some(GetOptions::new().with_count_only()))).await?;
+    let found = read("read etcd's revision", || {
+        let mut kv = client.kv_client();
+        async move { kv.get("\0", Some(GetOptions::new().with_count_only())).await }
+    })
+    .await?;
     header_revision(found.header())
 }
 
@@ -178,12 +235,15 @@ fn header_revision(header: Option<&ResponseHeader>) -> Result<Revision, StoreErr
 #[async_trait]
 impl Store for EtcdStore {
     async fn current_revision(&self) -> Result<Revision, StoreError> {
-        newest(&self.client).await
+        self.newest.get().await
     }
 
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
-        let mut kv = self.client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
-        let found = answer("get from etcd", kv.get(key, None)).await?;
+        let found = read("get from etcd", || {
+            let mut kv = self.client.kv_client().max_decoding_message_size(LARGEST_ANSWER);
+            async move { kv.get(key, None).await }
+        })
+        .await?;
         Ok((found.kvs().first().map(key_value).transpose()?, header_revision(found.header())?))
     }
 
@@ -241,5 +301,9 @@ impl Store for EtcdStore {
             Ok(_) | Err(StoreError::Compacted { .. }) => Ok(()),
             Err(error) => Err(self.refusal(error, revision).await),
         }
+    }
+
+    async fn expiries(&self) -> Result<BTreeMap<String, Duration>, StoreError> {
+        self.leases.expiries().await
     }
 }

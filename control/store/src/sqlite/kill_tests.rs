@@ -11,14 +11,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tempfile::tempdir;
 
+use super::tests::events;
 use super::{SqliteOptions, SqliteStore};
 use crate::{Expected, ListRequest, Revision, Store};
 
 const VICTIM: &str = "SKEP_STORE_KILL_TEST_FILE";
-const ROUNDS: usize = 5;
-const WRITERS: usize = 16;
+const ROUNDS: usize = 50;
+const WRITERS: usize = 64;
 /// Acknowledgements to wait for before each kill.
-const ACKNOWLEDGED: usize = 400;
+const ACKNOWLEDGED: usize = 1000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_while_writing_keeps_every_acknowledged_write() {
@@ -28,11 +29,12 @@ async fn killed_while_writing_keeps_every_acknowledged_write() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("state.db");
     let mut acknowledged: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut checked = Revision(0);
     for round in 0..ROUNDS {
         let more = run_victim(&path, round);
         assert!(more.len() >= WRITERS, "all writers got going");
         acknowledged.extend(more);
-        check(&path, &acknowledged).await;
+        checked = check(&path, &acknowledged, checked).await;
     }
 }
 
@@ -90,7 +92,7 @@ fn run_victim(path: &Path, round: usize) -> BTreeMap<String, (u64, u64)> {
             acknowledged.insert(key.to_owned(), (count, revision));
         }
         seen += 1;
-        if seen == ACKNOWLEDGED + round * 37 {
+        if seen == ACKNOWLEDGED + round % 10 * 137 {
             victim.kill().unwrap();
         }
     }
@@ -98,11 +100,12 @@ fn run_victim(path: &Path, round: usize) -> BTreeMap<String, (u64, u64)> {
     acknowledged
 }
 
-async fn check(path: &Path, acknowledged: &BTreeMap<String, (u64, u64)>) {
+/// Checks what is there against what was acknowledged, and that a watch resumes after `from`; the newest revision.
+async fn check(path: &Path, acknowledged: &BTreeMap<String, (u64, u64)>, from: Revision) -> Revision {
     let store = SqliteStore::open(path, SqliteOptions::default()).unwrap();
     let listing = store.list(ListRequest { prefix: "/kill/".into(), ..Default::default() }).await.unwrap();
     assert_eq!(listing.items.len(), WRITERS);
-    for kv in listing.items {
+    for kv in &listing.items {
         let (count, revision) = acknowledged[&kv.key];
         let stored = counted(&kv.value);
         assert!(kv.value.ends_with(b"x") && kv.value.len() > 1000, "the value is whole");
@@ -111,4 +114,12 @@ async fn check(path: &Path, acknowledged: &BTreeMap<String, (u64, u64)>) {
         assert!(kv.mod_revision >= Revision(revision));
         assert!(stored != count || kv.mod_revision == Revision(revision), "an acknowledged revision stays");
     }
+    let newest = listing.revision;
+    let seen = events(&store, from, (newest.0 - from.0) as usize).await;
+    let expected = from.0 + 1..=newest.0;
+    assert!(
+        seen.iter().map(|event| event.revision.0).eq(expected),
+        "a watch resumes without gap or duplicate"
+    );
+    newest
 }

@@ -7,6 +7,7 @@
 //!
 //! One process at a time has the file.
 
+mod backup;
 mod check;
 mod checkpoint;
 mod clock;
@@ -25,18 +26,22 @@ mod disk_tests;
 #[cfg(test)]
 mod kill_tests;
 #[cfg(test)]
+mod power_tests;
+#[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use self::backup::{Copied, backup, continue_after, restore};
 use self::checkpoint::Checkpointer;
 use self::clock::StoreClock;
 use self::failure::Failure;
@@ -59,6 +64,7 @@ pub struct SqliteStore {
     readers: Arc<Readers>,
     feed: Arc<Feed>,
     compacted: Arc<AtomicU64>,
+    clock: StoreClock,
     writer: Option<JoinHandle<()>>,
     _lock: File,
 }
@@ -106,7 +112,7 @@ impl SqliteStore {
         };
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run());
         let writer = Some(thread.map_err(|error| StoreError::backend("start the writer", error))?);
-        Ok(Self { queue, readers, feed, compacted, writer, _lock: lock })
+        Ok(Self { queue, readers, feed, compacted, clock, writer, _lock: lock })
     }
 }
 
@@ -172,5 +178,9 @@ impl Store for SqliteStore {
 
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         self.queue.submit(Change::Compact(revision)).await.map(drop)
+    }
+
+    async fn expiries(&self) -> Result<BTreeMap<String, Duration>, StoreError> {
+        self.readers.expiries(self.clock.at(Instant::now())).await
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -90,6 +91,19 @@ impl Readers {
         };
         let (found, state) = self.run("get", read).await?;
         Ok((found, state.revision))
+    }
+
+    /// What is left, at the store's time `now`, of the life of each key that has an end.
+    pub(super) async fn expiries(&self, now: i64) -> Result<BTreeMap<String, Duration>, StoreError> {
+        let read = move |connection: &Connection, _: &State| {
+            let left = |row: &Row<'_>| {
+                let left = u64::try_from(row.get::<_, i64>(1)?.saturating_sub(now)).unwrap_or_default();
+                Ok((text(row, 0)?, Duration::from_millis(left)))
+            };
+            let sql = "SELECT key, expires_at FROM head WHERE expires_at IS NOT NULL";
+            connection.prepare_cached(sql)?.query_map([], left)?.collect()
+        };
+        Ok(self.run("list expiries", read).await?.0)
     }
 
     /// A range.

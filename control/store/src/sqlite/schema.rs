@@ -124,7 +124,7 @@ pub(super) fn open_writer(path: &Path, max_bytes: Option<u64>) -> Result<Connect
     let connection = Connection::open(path).map_err(failed("open the data file"))?;
     prepare(&connection).map_err(failed("set up the data file"))?;
     check::structure(&connection, path, Depth::Pages)?;
-    upgrade(&connection, path, UPGRADES)?;
+    upgrade_to_newest(&connection, path)?;
     check::contents(&connection, path, Depth::Pages)?;
     if let Some(bytes) = max_bytes {
         limit(&connection, bytes).map_err(failed("limit the data file"))?;
@@ -161,6 +161,11 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     // The checkpointer does this beside the writer.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |row| row.get::<_, i64>(0))?;
     Ok(())
+}
+
+/// Brings the file to the newest schema.
+pub(super) fn upgrade_to_newest(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    upgrade(connection, path, UPGRADES)
 }
 
 /// Brings the file to the schema that `steps` lead to, each step in a transaction of its own.

@@ -14,7 +14,7 @@ use super::{Clock, Retention, SqliteOptions, SqliteStore};
 use crate::feed::FeedBounds;
 use crate::{Event, Expected, ListRequest, Revision, Store, StoreError, WatchItem, suite};
 
-fn folder() -> (TempDir, PathBuf) {
+pub(super) fn folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     (folder, path)
@@ -28,7 +28,7 @@ pub(super) async fn create(store: &SqliteStore, key: &str, value: impl Into<Byte
     store.put(key, value.into(), Expected::Absent, None).await.unwrap()
 }
 
-async fn update(store: &SqliteStore, key: &str, value: impl Into<Bytes>) -> Revision {
+pub(super) async fn update(store: &SqliteStore, key: &str, value: impl Into<Bytes>) -> Revision {
     let revision = store.get(key).await.unwrap().0.unwrap().mod_revision;
     store.put(key, value.into(), Expected::Revision(revision), None).await.unwrap()
 }

@@ -135,4 +135,8 @@ pub(super) async fn expired_key_is_deleted_with_an_event(case: Case) {
     assert_eq!(expired, [case.key("short-1"), case.key("short-2")]);
     let left: Vec<String> = case.list(None).await.into_iter().map(|kv| kv.key).collect();
     assert_eq!(left, [case.key("kept"), case.key("long")]);
+    let lives = case.store.expiries().await.expect("expiries");
+    assert!(!lives.contains_key(&case.key("kept")) && !lives.contains_key(&case.key("short-1")));
+    let long = lives[&case.key("long")].as_secs();
+    assert!((3500..=3700).contains(&long), "{long} seconds are left");
 }
