@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod arbitrary;
 
+pub mod apply;
 pub mod convert;
 pub mod decode;
 pub mod defaults;

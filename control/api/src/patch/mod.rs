@@ -1,7 +1,7 @@
 //! Patches: RFC 6902, RFC 7386 and Kubernetes' strategic merge. Each takes a document and gives the patched one.
 //!
 //! The caller decodes and validates the result as it would any object. Server-side apply, which owns fields rather than
-//! patching them, will stand beside these as a module of its own over the same schema.
+//! patching them, is in [`crate::apply`].
 
 mod strategic;
 

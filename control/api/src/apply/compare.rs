@@ -1,0 +1,147 @@
+//! What differs between two versions of an object, as sets of fields.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::set::FieldSet;
+use super::spot::{Items, Kind, Spot, steps};
+use super::step::Step;
+
+/// The differences.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Comparison {
+    pub(super) added: FieldSet,
+    pub(super) modified: FieldSet,
+    pub(super) removed: FieldSet,
+}
+
+impl Comparison {
+    /// What is there and was not, or not so, before.
+    pub(super) fn set(&self) -> FieldSet {
+        self.added.union(&self.modified)
+    }
+
+    /// Without what is in `ignored` or within it.
+    pub(super) fn outside(&self, ignored: &FieldSet) -> Self {
+        Self {
+            added: self.added.outside(ignored),
+            modified: self.modified.outside(ignored),
+            removed: self.removed.outside(ignored),
+        }
+    }
+
+    fn place(&mut self, step: &Step, within: Self) {
+        self.added.insert_within(step, within.added);
+        self.modified.insert_within(step, within.modified);
+        self.removed.insert_within(step, within.removed);
+    }
+}
+
+/// Compares two values of one place, both there.
+///
+/// # Errors
+/// When a list item has no key.
+pub(super) fn compare(spot: &Spot<'_>, old: &Value, new: &Value) -> Result<Comparison, String> {
+    let mut found = Comparison::default();
+    match (old, new) {
+        (Value::Object(before), Value::Object(after)) => {
+            let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+            for name in names {
+                let at = spot.member(name).0;
+                one(&mut found, &at, Step::field(name.as_str()), before.get(name), after.get(name))?;
+            }
+        }
+        (Value::Array(before), Value::Array(after)) => {
+            if let Kind::Items(by) = spot.kind(new) {
+                items(&mut found, spot, &by, before, after)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(found)
+}
+
+/// Compares what stands at one step, before and after.
+fn one(
+    found: &mut Comparison,
+    at: &Spot<'_>,
+    step: Step,
+    before: Option<&Value>,
+    after: Option<&Value>,
+) -> Result<(), String> {
+    match (before, after) {
+        (Some(before), Some(after)) if before == after => {}
+        (Some(before), Some(after)) if is_whole(at, before) || is_whole(at, after) => {
+            found.modified.insert_step(step);
+        }
+        (Some(before), Some(after)) => found.place(&step, compare(at, before, after)?),
+        (None, Some(after)) => alone(&mut found.added, at, step, after)?,
+        (Some(before), None) => alone(&mut found.removed, at, step, before)?,
+        (None, None) => {}
+    }
+    Ok(())
+}
+
+/// A value on one side only: with everything within it.
+fn alone(set: &mut FieldSet, at: &Spot<'_>, step: Step, value: &Value) -> Result<(), String> {
+    let within = everything(at, value)?;
+    if within.is_empty() || !at.is_always_there() {
+        set.insert_step(step.clone());
+    }
+    set.insert_within(&step, within);
+    Ok(())
+}
+
+fn everything(spot: &Spot<'_>, value: &Value) -> Result<FieldSet, String> {
+    let mut set = FieldSet::default();
+    match (spot.kind(value), value) {
+        (Kind::Members, Value::Object(members)) => {
+            for (name, inner) in members {
+                alone(&mut set, &spot.member(name).0, Step::field(name.as_str()), inner)?;
+            }
+        }
+        (Kind::Items(by), Value::Array(items)) => {
+            for (step, inner) in steps(spot, &by, items)?.into_iter().zip(items) {
+                alone(&mut set, &spot.item(), step, inner)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(set)
+}
+
+/// Whether a value counts as one: it has no parts, or none that are owned apart.
+fn is_whole(spot: &Spot<'_>, value: &Value) -> bool {
+    matches!(spot.kind(value), Kind::Whole)
+}
+
+fn items(
+    found: &mut Comparison,
+    spot: &Spot<'_>,
+    by: &Items<'_>,
+    before: &[Value],
+    after: &[Value],
+) -> Result<(), String> {
+    let (old, new) = (steps(spot, by, before)?, steps(spot, by, after)?);
+    let mut all: BTreeMap<&Step, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
+    for (step, item) in old.iter().zip(before) {
+        all.entry(step).or_default().0.push(item);
+    }
+    for (step, item) in new.iter().zip(after) {
+        all.entry(step).or_default().1.push(item);
+    }
+    for (step, (before, after)) in all {
+        match (before.as_slice(), after.as_slice()) {
+            (before, after) if before == after => {}
+            ([], [after]) => one(found, &spot.item(), step.clone(), None, Some(after))?,
+            ([before], []) => one(found, &spot.item(), step.clone(), Some(before), None)?,
+            ([before], [after]) => one(found, &spot.item(), step.clone(), Some(before), Some(after))?,
+            // Two items of one key count as one thing.
+            ([], _) => found.added.insert_step(step.clone()),
+            (_, []) => found.removed.insert_step(step.clone()),
+            _ => found.modified.insert_step(step.clone()),
+        }
+    }
+    Ok(())
+}

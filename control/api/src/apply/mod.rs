@@ -1,0 +1,320 @@
+//! Server-side apply: who owns which field, and what an object becomes when somebody applies what they want of it
+//! (KEP-555; the semantics of structured-merge-diff).
+//!
+//! - [`update`] records what any other write changed: the writer takes the fields over.
+//! - [`apply`] lays the applied fields over the live object, takes out what the applier owned alone and no longer applies,
+//!   and refuses to change what others own unless forced.
+//!
+//! Both are pure. Defaults, admission and validation come after, as for any write. Owners keep their fields when a schema
+//! turns a field from atomic to granular or back; upstream would move them.
+
+mod compare;
+mod conflict;
+mod extract;
+mod merge;
+mod owners;
+mod set;
+mod spot;
+mod step;
+mod upgrade;
+
+use serde_json::Value;
+
+use crate::object::{remove, set as put};
+use crate::registry::{Registry, Resource};
+use crate::schema::{Schema, Shape};
+use crate::status::Status;
+use compare::Comparison;
+use conflict::Conflict;
+use owners::{Operation, Owner, Owners};
+use spot::Spot;
+
+pub use set::FieldSet;
+pub use step::Step;
+
+/// Who writes, to what, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'a> {
+    /// The resource in the version of the request.
+    pub resource: &'a Resource,
+    /// All resources, for owners that wrote in other versions.
+    pub registry: &'a Registry,
+    /// The field manager, or what stands for it.
+    pub name: &'a str,
+    /// The subresource of the request, empty for the whole object.
+    pub subresource: &'a str,
+    /// RFC 3339.
+    pub now: &'a str,
+}
+
+impl Writer<'_> {
+    fn owner(&self, operation: Operation, fields: FieldSet) -> Owner {
+        Owner {
+            name: self.name.to_owned(),
+            operation,
+            api_version: self.resource.group_version(),
+            subresource: self.subresource.to_owned(),
+            time: self.now.to_owned(),
+            fields,
+        }
+    }
+
+    /// The fields that a write through this endpoint does not change, and so nobody gets to own by it.
+    fn ignored(&self) -> FieldSet {
+        match self.subresource {
+            "" if self.resource.has_status() => FieldSet::of_names(&[&["status"]]),
+            "status" => {
+                let mut ignored =
+                    FieldSet::of_names(&[&["metadata", "ownerReferences"], &["metadata", "finalizers"]]);
+                for field in &self.resource.schema.root_type().fields {
+                    if !matches!(field.name.as_str(), "apiVersion" | "kind" | "metadata" | "status") {
+                        ignored.insert(&[Step::field(field.name.as_str())]);
+                    }
+                }
+                ignored
+            }
+            _ => FieldSet::default(),
+        }
+    }
+
+    /// An object of this resource in the version of an owner, with the schema of that version; `None` if there is no
+    /// such version any more.
+    fn in_version(&self, api_version: &str, object: &Value) -> Option<(Value, Schema)> {
+        if api_version == self.resource.group_version() {
+            return Some((object.clone(), self.resource.schema.clone()));
+        }
+        let (group, version) = crate::registry::split_group_version(api_version);
+        let other = self.registry.find_kind(group, version, &self.resource.kind)?;
+        let mut object = object.clone();
+        crate::convert::to_storage(self.resource, &mut object);
+        crate::convert::from_storage(other, &mut object);
+        put(&mut object, "apiVersion", api_version);
+        Some((object, other.schema.clone()))
+    }
+}
+
+/// Compares two objects in the version of an owner.
+fn differences(
+    writer: &Writer<'_>,
+    api_version: &str,
+    old: &Value,
+    new: &Value,
+) -> Option<Result<Comparison, String>> {
+    if api_version == writer.resource.group_version() {
+        let schema = &writer.resource.schema;
+        return Some(compare::compare(&Spot::root(schema, &Shape::Object(schema.root)), old, new));
+    }
+    let ((old, schema), (new, _)) =
+        (writer.in_version(api_version, old)?, writer.in_version(api_version, new)?);
+    Some(compare::compare(&Spot::root(&schema, &Shape::Object(schema.root)), &old, &new))
+}
+
+/// Takes from the other owners what changed, and gives what they would lose by it. The owner at `except` is not looked at.
+fn settle(
+    writer: &Writer<'_>,
+    owners: &mut Owners,
+    except: Option<&Owner>,
+    old: &Value,
+    new: &Value,
+) -> Result<(Comparison, Vec<Conflict>), String> {
+    let ignored = writer.ignored();
+    let own_version = writer.resource.group_version();
+    let mut known: Vec<(String, Comparison)> = Vec::new();
+    let own = differences(writer, &own_version, old, new).unwrap_or_else(|| Ok(Comparison::default()))?;
+    known.push((own_version, own.outside(&ignored)));
+    let mut conflicts = Vec::new();
+    let mut gone = Vec::new();
+    for (at, owner) in owners.0.iter_mut().enumerate() {
+        if except.is_some_and(|except| except.is(owner)) {
+            continue;
+        }
+        let found = known.iter().position(|(version, _)| *version == owner.api_version);
+        let found = match found {
+            Some(found) => found,
+            None => match differences(writer, &owner.api_version, old, new) {
+                Some(comparison) => {
+                    known.push((owner.api_version.clone(), comparison?.outside(&ignored)));
+                    known.len() - 1
+                }
+                // Nobody can say any more what it owned.
+                None => {
+                    gone.push(at);
+                    continue;
+                }
+            },
+        };
+        let comparison = &known[found].1;
+        let lost = owner.fields.intersection(&comparison.set());
+        if !lost.is_empty() {
+            conflicts.push(Conflict { owner: owner.title(), fields: lost.clone() });
+        }
+        owner.fields = owner.fields.difference(&lost).difference(&comparison.removed);
+    }
+    for at in gone.into_iter().rev() {
+        owners.0.remove(at);
+    }
+    owners.drop_empty();
+    Ok((known.swap_remove(0).1, conflicts))
+}
+
+/// Records in `new` that the writer changed the object from `old` to `new`; `old` is an empty object for a new one.
+///
+/// What the client sent as `managedFields` of the whole object counts, so that entries can be put right by hand; `[{}]`
+/// resets them. An object that cannot be taken apart keeps the entries it had.
+pub fn update(writer: &Writer<'_>, old: &Value, new: &mut Value) {
+    let mut owners = if writer.subresource.is_empty() {
+        Owners::sent(new, old)
+    } else {
+        Owners::read(old).unwrap_or_default()
+    };
+    let before = old["metadata"].get("managedFields").cloned();
+    match settle(writer, &mut owners, None, &bare(old), &bare(new)) {
+        Ok((changed, _)) => {
+            let mut owner = writer.owner(Operation::Update, changed.set());
+            match owners.same(&owner) {
+                _ if owner.fields.is_empty() => {}
+                Some(at) => {
+                    owner.fields = owner.fields.union(&owners.0[at].fields);
+                    owners.0[at] = owner;
+                }
+                None => owners.0.push(owner),
+            }
+        }
+        Err(_) => return write(new, before),
+    }
+    record(&mut owners, before.as_ref(), new);
+}
+
+/// The live object with what is applied, owned by the writer; `live` is an empty object when there is none yet.
+///
+/// # Errors
+/// 409 with a cause for each field that somebody else owns with another value, unless `force`; 400 when the applied object
+/// has an item without key, or twice.
+pub fn apply(writer: &Writer<'_>, live: &Value, applied: &Value, force: bool) -> Result<Value, Status> {
+    let (mut object, mut owners, conflicts) = lay_over(writer, live, applied)?;
+    if !force && !conflicts.is_empty() {
+        upgrade::allow(writer, live, conflicts).map_err(|conflicts| conflict::status(&conflicts))?;
+    }
+    let before = live["metadata"].get("managedFields");
+    if bare(live) == object {
+        // Nothing changed but, perhaps, who owns what: since when somebody owns what they own is kept.
+        let applier = writer.owner(Operation::Apply, FieldSet::default());
+        let time = Owners::read(live).and_then(|old| old.same(&applier).map(|at| old.0[at].time.clone()));
+        if let (Some(time), Some(at)) = (time, owners.same(&applier)) {
+            owners.0[at].time = time;
+        }
+    }
+    upgrade::annotate(writer, applied, &mut object);
+    record(&mut owners, before, &mut object);
+    Ok(object)
+}
+
+/// The merged object without its entries, the owners after it, and what others lose by it.
+fn lay_over(
+    writer: &Writer<'_>,
+    live: &Value,
+    applied: &Value,
+) -> Result<(Value, Owners, Vec<Conflict>), Status> {
+    let refuse = |why: String| {
+        let resource = writer.resource;
+        let name = format!("{}/{}", crate::object::namespace(applied), crate::object::name(applied));
+        Status::bad_request(format!(
+            "failed to create typed patch object ({}; {}, Kind={}): {why}",
+            name.trim_start_matches('/'),
+            resource.group_version(),
+            resource.kind
+        ))
+    };
+    let schema = &writer.resource.schema;
+    let shape = Shape::Object(schema.root);
+    let spot = Spot::root(schema, &shape);
+    let mut owners = Owners::read(live).unwrap_or_default();
+    let live = bare(live);
+    extract::check(&spot, applied, &mut Vec::new()).map_err(refuse)?;
+    let fields = extract::fields(&spot, applied).map_err(refuse)?.outside(&writer.ignored());
+    let mut merged = merge::merge(&spot, &live, applied).map_err(refuse)?;
+    let applier = writer.owner(Operation::Apply, fields);
+    let last = owners.same(&applier).map(|at| owners.0.remove(at));
+    owners.0.push(applier.clone());
+    if let Some(last) = last.filter(|last| !last.fields.is_empty()) {
+        merged = prune(writer, &merged, &owners, &last).map_err(refuse)?;
+    }
+    let (_, conflicts) = settle(writer, &mut owners, Some(&applier), &live, &merged).map_err(refuse)?;
+    Ok((merged, owners, conflicts))
+}
+
+/// Takes out what the applier owned before and nobody owns now.
+fn prune(writer: &Writer<'_>, merged: &Value, owners: &Owners, last: &Owner) -> Result<Value, String> {
+    let Some((merged_then, schema)) = writer.in_version(&last.api_version, merged) else {
+        return Ok(merged.clone());
+    };
+    let shape = Shape::Object(schema.root);
+    let spot = Spot::root(&schema, &shape);
+    let parents = |set: &FieldSet| set.with_parents(&|path| spot.is_named(path));
+    let owned = owners
+        .0
+        .iter()
+        .filter(|owner| owner.api_version == last.api_version)
+        .fold(FieldSet::default(), |all, owner| all.union(&owner.fields));
+    let everything = parents(&extract::fields(&spot, &merged_then)?);
+    let last_fields = parents(&last.fields);
+    // First without all that was applied last, then again with what is owned, and what was never applied.
+    let pruned = merge::without(&spot, &merged_then, &last_fields)?.unwrap_or(Value::Null);
+    let left = parents(&extract::fields(&spot, &pruned)?);
+    let dropped = everything.difference(&left.union(&parents(&owned)));
+    let pruned = merge::without(&spot, &merged_then, &dropped)?.unwrap_or(Value::Null);
+    let left = parents(&extract::fields(&spot, &pruned)?);
+    let dropped = everything.difference(&left).intersection(&last_fields);
+    let pruned = merge::without(&spot, &merged_then, &dropped)?.unwrap_or(Value::Null);
+    back(writer, &last.api_version, pruned)
+}
+
+/// An object of another version of the resource in that of the request.
+fn back(writer: &Writer<'_>, api_version: &str, mut object: Value) -> Result<Value, String> {
+    if api_version == writer.resource.group_version() {
+        return Ok(object);
+    }
+    let (group, version) = crate::registry::split_group_version(api_version);
+    let other = writer.registry.find_kind(group, version, &writer.resource.kind);
+    let other = other.ok_or_else(|| format!("version {api_version} is gone"))?;
+    crate::convert::to_storage(other, &mut object);
+    crate::convert::from_storage(writer.resource, &mut object);
+    put(&mut object, "apiVersion", writer.resource.group_version());
+    Ok(object)
+}
+
+/// The object without its entries.
+fn bare(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(metadata) = object.get_mut("metadata") {
+        remove(metadata, "managedFields");
+    }
+    object
+}
+
+/// Writes the owners into the object. When only times differ from before, they stay as they were, so that a write that
+/// changes nothing stays one.
+fn record(owners: &mut Owners, before: Option<&Value>, object: &mut Value) {
+    owners.strip();
+    owners.cap();
+    let entries = owners.to_value();
+    let timeless = |entries: &Value| {
+        let mut entries = entries.as_array().cloned().unwrap_or_default();
+        entries.iter_mut().for_each(|entry| drop(remove(entry, "time")));
+        entries.sort_by_key(Value::to_string);
+        entries
+    };
+    let kept = before.filter(|before| timeless(before) == timeless(&entries)).cloned();
+    write(object, Some(kept.unwrap_or(entries)));
+}
+
+fn write(object: &mut Value, entries: Option<Value>) {
+    let Some(metadata) = object.get_mut("metadata") else { return };
+    match entries.filter(|entries| entries.as_array().is_some_and(|all| !all.is_empty())) {
+        Some(entries) => put(metadata, "managedFields", entries),
+        None => drop(remove(metadata, "managedFields")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

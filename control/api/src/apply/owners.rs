@@ -1,0 +1,213 @@
+//! Who owns which fields: the entries of `metadata.managedFields`, read and written.
+//!
+//! An owner is told apart by name, operation, subresource and, unless it applies, by API version, so that one who applies
+//! in another version stays the same.
+
+use serde_json::{Map, Value, json};
+
+use super::set::FieldSet;
+use crate::object::text;
+
+/// So many entries of writers that do not apply are kept apart.
+const MOST_UPDATERS: usize = 10;
+/// The owner of what the oldest ones wrote.
+const ANCIENT: &str = "ancient-changes";
+
+/// What an owner did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Operation {
+    Apply,
+    Update,
+}
+
+/// One owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) name: String,
+    pub(super) operation: Operation,
+    pub(super) api_version: String,
+    pub(super) subresource: String,
+    /// RFC 3339, empty when it is not known.
+    pub(super) time: String,
+    pub(super) fields: FieldSet,
+}
+
+impl Owner {
+    /// Whether this is the same owner, whatever it owns and since when.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.operation == other.operation
+            && self.subresource == other.subresource
+            && (self.operation == Operation::Apply || self.api_version == other.api_version)
+    }
+
+    /// How conflicts name it.
+    pub(super) fn title(&self) -> String {
+        let mut title = format!("{:?}", self.name);
+        if !self.subresource.is_empty() {
+            title += &format!(" with subresource {:?}", self.subresource);
+        }
+        if self.operation == Operation::Update {
+            title += &format!(" using {}", self.api_version);
+        }
+        title
+    }
+
+    fn from_value(entry: &Value) -> Option<Self> {
+        let operation = match text(entry, &["operation"]) {
+            "Apply" => Operation::Apply,
+            "Update" => Operation::Update,
+            _ => return None,
+        };
+        if !matches!(text(entry, &["fieldsType"]), "FieldsV1") || text(entry, &["apiVersion"]).is_empty() {
+            return None;
+        }
+        let fields = match entry.get("fieldsV1") {
+            None | Some(Value::Null) => FieldSet::default(),
+            Some(fields) => FieldSet::from_value(fields)?,
+        };
+        let owned = |name: &str| text(entry, &[name]).to_owned();
+        Some(Self {
+            name: owned("manager"),
+            operation,
+            api_version: owned("apiVersion"),
+            subresource: owned("subresource"),
+            time: owned("time"),
+            fields,
+        })
+    }
+
+    fn to_value(&self) -> Value {
+        let operation = match self.operation {
+            Operation::Apply => "Apply",
+            Operation::Update => "Update",
+        };
+        let mut entry = Map::new();
+        for (name, value) in [
+            ("manager", self.name.as_str()),
+            ("operation", operation),
+            ("apiVersion", &self.api_version),
+            ("time", &self.time),
+            ("fieldsType", "FieldsV1"),
+            ("subresource", &self.subresource),
+        ] {
+            if !value.is_empty() {
+                entry.insert(name.to_owned(), value.into());
+            }
+        }
+        entry.insert("fieldsV1".into(), self.fields.to_value());
+        Value::Object(entry)
+    }
+}
+
+/// The owners of an object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Owners(pub(super) Vec<Owner>);
+
+impl Owners {
+    /// Reads `metadata.managedFields`; `None` when an entry cannot be read.
+    pub(super) fn read(object: &Value) -> Option<Self> {
+        let entries = crate::object::items(object, &["metadata", "managedFields"]);
+        let mut owners = Self::default();
+        for entry in entries {
+            let owner = Owner::from_value(entry)?;
+            match owners.same(&owner) {
+                Some(at) => owners.0[at].fields = owners.0[at].fields.union(&owner.fields),
+                None => owners.0.push(owner),
+            }
+        }
+        Some(owners)
+    }
+
+    /// What an update sent: its own entries, or those of the live object when it has none or they make no sense. One
+    /// empty entry resets them.
+    pub(super) fn sent(object: &Value, live: &Value) -> Self {
+        if object["metadata"]["managedFields"] == json!([{}]) {
+            return Self::default();
+        }
+        match Self::read(object).filter(|owners| !owners.0.is_empty()) {
+            Some(owners) => owners,
+            None => Self::read(live).unwrap_or_default(),
+        }
+    }
+
+    /// Where the same owner is.
+    pub(super) fn same(&self, owner: &Owner) -> Option<usize> {
+        self.0.iter().position(|one| one.is(owner))
+    }
+
+    /// Drops owners of nothing.
+    pub(super) fn drop_empty(&mut self) {
+        self.0.retain(|owner| !owner.fields.is_empty());
+    }
+
+    /// Nobody owns what the server alone decides.
+    pub(super) fn strip(&mut self) {
+        let server: [&[&str]; 11] = [
+            &["apiVersion"],
+            &["kind"],
+            &["metadata"],
+            &["metadata", "name"],
+            &["metadata", "namespace"],
+            &["metadata", "creationTimestamp"],
+            &["metadata", "selfLink"],
+            &["metadata", "uid"],
+            &["metadata", "generation"],
+            &["metadata", "managedFields"],
+            &["metadata", "resourceVersion"],
+        ];
+        let server = FieldSet::of_names(&server);
+        for owner in &mut self.0 {
+            owner.fields = owner.fields.difference(&server);
+        }
+        self.drop_empty();
+    }
+
+    /// Puts the oldest writers together when there are too many.
+    pub(super) fn cap(&mut self) {
+        let updaters =
+            |owners: &[Owner]| owners.iter().filter(|one| one.operation == Operation::Update).count();
+        while updaters(&self.0) > MOST_UPDATERS {
+            let (mut others, mut old): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.0).into_iter().partition(|one| one.operation == Operation::Apply);
+            old.sort_by(|a, b| a.time.cmp(&b.time));
+            // The oldest with the next one of its version; versions of one writer each cannot be put together.
+            let pair = (0..old.len()).find_map(|first| {
+                let next =
+                    (first + 1..old.len()).find(|next| old[*next].api_version == old[first].api_version)?;
+                Some((first, next))
+            });
+            let Some((first, next)) = pair else {
+                others.append(&mut old);
+                self.0 = others;
+                return;
+            };
+            let newer = old.remove(next);
+            let bucket = &mut old[first];
+            bucket.fields = bucket.fields.union(&newer.fields);
+            bucket.name = ANCIENT.to_owned();
+            bucket.subresource = String::new();
+            bucket.time = newer.time;
+            others.append(&mut old);
+            self.0 = others;
+        }
+    }
+
+    /// The entries in upstream's order.
+    pub(super) fn to_value(&self) -> Value {
+        let mut owners: Vec<&Owner> = self.0.iter().collect();
+        owners.sort_by(|a, b| {
+            let key = |one: &Owner| {
+                (
+                    one.operation,
+                    one.time.clone(),
+                    one.name.clone(),
+                    one.api_version.clone(),
+                    one.subresource.clone(),
+                )
+            };
+            key(a).cmp(&key(b))
+        });
+        owners.into_iter().map(Owner::to_value).collect()
+    }
+}

@@ -1,0 +1,292 @@
+//! Sets of fields as trees, their algebra, and their `FieldsV1` form (KEP-555).
+//!
+//! A set holds paths. That a field is a member says nothing about the fields within it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::step::Step;
+
+/// A set of paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldSet {
+    /// No node is neither a member nor has members within it.
+    nodes: BTreeMap<Step, Node>,
+}
+
+/// What a set says about one step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Node {
+    member: bool,
+    within: FieldSet,
+}
+
+impl Node {
+    fn is_empty(&self) -> bool {
+        !self.member && self.within.is_empty()
+    }
+}
+
+impl FieldSet {
+    /// A set of these paths of member names.
+    pub fn of_names(paths: &[&[&str]]) -> Self {
+        let mut set = Self::default();
+        for path in paths {
+            let path: Vec<_> = path.iter().map(|name| Step::field(*name)).collect();
+            set.insert(&path);
+        }
+        set
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Puts a path in. The empty path is no member of any set.
+    pub fn insert(&mut self, path: &[Step]) {
+        let [first, rest @ ..] = path else { return };
+        let node = self.nodes.entry(first.clone()).or_default();
+        if rest.is_empty() {
+            node.member = true;
+        } else {
+            node.within.insert(rest);
+        }
+    }
+
+    /// Puts a step in.
+    pub(super) fn insert_step(&mut self, step: Step) {
+        self.nodes.entry(step).or_default().member = true;
+    }
+
+    /// Puts in what lies within a step.
+    pub(super) fn insert_within(&mut self, step: &Step, set: FieldSet) {
+        if set.is_empty() {
+            return;
+        }
+        match self.nodes.get_mut(step) {
+            Some(node) if node.within.is_empty() => node.within = set,
+            Some(node) => node.within = node.within.union(&set),
+            None => drop(self.nodes.insert(step.clone(), Node { member: false, within: set })),
+        }
+    }
+
+    /// Whether a path is a member.
+    pub fn has(&self, path: &[Step]) -> bool {
+        match path {
+            [] => false,
+            [last] => self.has_step(last),
+            [first, rest @ ..] => self.within(first).is_some_and(|set| set.has(rest)),
+        }
+    }
+
+    /// Whether a step is a member.
+    pub(super) fn has_step(&self, step: &Step) -> bool {
+        self.nodes.get(step).is_some_and(|node| node.member)
+    }
+
+    /// What is in the set within a step, if anything.
+    pub(super) fn within(&self, step: &Step) -> Option<&FieldSet> {
+        self.nodes.get(step).map(|node| &node.within).filter(|set| !set.is_empty())
+    }
+
+    /// What is in one of the two.
+    pub fn union(&self, other: &Self) -> Self {
+        let mut nodes = self.nodes.clone();
+        for (step, theirs) in &other.nodes {
+            match nodes.get_mut(step) {
+                Some(ours) => {
+                    ours.member |= theirs.member;
+                    ours.within = ours.within.union(&theirs.within);
+                }
+                None => drop(nodes.insert(step.clone(), theirs.clone())),
+            }
+        }
+        Self { nodes }
+    }
+
+    /// What is in both.
+    pub fn intersection(&self, other: &Self) -> Self {
+        self.combine(other, |_, _| None, |ours, theirs| ours && theirs, Self::intersection)
+    }
+
+    /// What is in this one and not in the other.
+    pub fn difference(&self, other: &Self) -> Self {
+        self.combine(other, |_, ours| Some(ours.clone()), |ours, theirs| ours && !theirs, Self::difference)
+    }
+
+    /// What is in this one, and neither in the other nor within a member of it.
+    pub fn outside(&self, other: &Self) -> Self {
+        let nodes = self.nodes.iter().filter_map(|(step, ours)| {
+            let kept = match other.nodes.get(step) {
+                Some(theirs) if theirs.member => return None,
+                Some(theirs) => Node { member: ours.member, within: ours.within.outside(&theirs.within) },
+                None => ours.clone(),
+            };
+            (!kept.is_empty()).then(|| (step.clone(), kept))
+        });
+        Self { nodes: nodes.collect() }
+    }
+
+    fn combine(
+        &self,
+        other: &Self,
+        alone: impl Fn(&Step, &Node) -> Option<Node>,
+        member: impl Fn(bool, bool) -> bool,
+        within: impl Fn(&Self, &Self) -> Self,
+    ) -> Self {
+        let nodes = self.nodes.iter().filter_map(|(step, ours)| {
+            let node = match other.nodes.get(step) {
+                None => alone(step, ours)?,
+                Some(theirs) => Node {
+                    member: member(ours.member, theirs.member),
+                    within: within(&ours.within, &theirs.within),
+                },
+            };
+            (!node.is_empty()).then(|| (step.clone(), node))
+        });
+        Self { nodes: nodes.collect() }
+    }
+
+    /// Makes members of the steps that lead to others and that `named` says are fields of a type.
+    pub(super) fn with_parents(&self, named: &dyn Fn(&[Step]) -> bool) -> Self {
+        self.with_parents_at(&mut Vec::new(), named)
+    }
+
+    fn with_parents_at(&self, path: &mut Vec<Step>, named: &dyn Fn(&[Step]) -> bool) -> Self {
+        let mut nodes = BTreeMap::new();
+        for (step, node) in &self.nodes {
+            path.push(step.clone());
+            let member = node.member || (matches!(step, Step::Field(_)) && named(path));
+            nodes.insert(step.clone(), Node { member, within: node.within.with_parents_at(path, named) });
+            path.pop();
+        }
+        Self { nodes }
+    }
+
+    /// The members that have no members within them.
+    pub fn leaves(&self) -> Vec<Vec<Step>> {
+        let mut found = Vec::new();
+        self.visit(&mut Vec::new(), &mut |path, is_leaf| {
+            if is_leaf {
+                found.push(path.to_vec());
+            }
+        });
+        found
+    }
+
+    fn visit(&self, path: &mut Vec<Step>, see: &mut dyn FnMut(&[Step], bool)) {
+        for (step, node) in &self.nodes {
+            path.push(step.clone());
+            if node.member {
+                see(path, node.within.is_empty());
+            }
+            node.within.visit(path, see);
+            path.pop();
+        }
+    }
+
+    /// The `FieldsV1` form.
+    pub fn to_value(&self) -> Value {
+        let mut members = Map::new();
+        for (step, node) in &self.nodes {
+            let mut within = node.within.to_value();
+            if node.member && !node.within.is_empty() {
+                within["."] = Value::Object(Map::new());
+            }
+            members.insert(step.encode(), within);
+        }
+        Value::Object(members)
+    }
+
+    /// Reads the `FieldsV1` form; `None` if it is not in it.
+    pub fn from_value(value: &Value) -> Option<Self> {
+        let mut nodes = BTreeMap::new();
+        for (text, inner) in value.as_object()? {
+            if text == "." {
+                continue;
+            }
+            let within = Self::from_value(inner)?;
+            let member = within.is_empty() || inner.get(".").is_some();
+            nodes.insert(Step::parse(text)?, Node { member, within });
+        }
+        Some(Self { nodes })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            proptest::sample::select(&["a", "b", "c"][..]).prop_map(Step::field),
+            (0..2u8).prop_map(|n| Step::Key(format!("{{\"name\":\"{n}\"}}"))),
+            (0..2u8).prop_map(|n| Step::value(&json!(n))),
+            (0..2i64).prop_map(Step::Index),
+        ]
+    }
+
+    pub(crate) fn field_set() -> impl Strategy<Value = FieldSet> {
+        let paths = proptest::collection::vec(proptest::collection::vec(step(), 1..4), 0..10);
+        paths.prop_map(|paths| {
+            let mut set = FieldSet::default();
+            paths.iter().for_each(|path| set.insert(path));
+            set
+        })
+    }
+
+    fn paths(set: &FieldSet) -> std::collections::BTreeSet<Vec<Step>> {
+        let mut all = std::collections::BTreeSet::new();
+        set.visit(&mut Vec::new(), &mut |path, _| {
+            all.insert(path.to_vec());
+        });
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn sets_are_sets_of_their_paths(a in field_set(), b in field_set()) {
+            let (left, right) = (paths(&a), paths(&b));
+            prop_assert_eq!(paths(&a.union(&b)), &left | &right);
+            prop_assert_eq!(paths(&a.intersection(&b)), &left & &right);
+            prop_assert_eq!(paths(&a.difference(&b)), &left - &right);
+            prop_assert_eq!(a.union(&b), b.union(&a));
+            prop_assert!(a.difference(&a).is_empty());
+            prop_assert_eq!(a.difference(&b).union(&a.intersection(&b)), a.clone());
+            prop_assert!(left.iter().all(|path| a.has(path)));
+        }
+
+        #[test]
+        fn what_is_outside_is_not_below(a in field_set(), b in field_set()) {
+            let below = |path: &Vec<Step>| (1..=path.len()).any(|end| b.has(&path[..end]));
+            let expected: std::collections::BTreeSet<_> = paths(&a).into_iter().filter(|path| !below(path)).collect();
+            prop_assert_eq!(paths(&a.outside(&b)), expected);
+        }
+
+        #[test]
+        fn sets_survive_their_fields_v1_form(a in field_set()) {
+            prop_assert_eq!(FieldSet::from_value(&a.to_value()), Some(a));
+        }
+    }
+
+    #[test]
+    fn fields_v1_of_upstream_is_read_and_written_the_same() {
+        let text = json!({
+            "f:metadata": { "f:labels": { ".": {}, "f:app": {} }, "f:finalizers": { "v:\"x\"": {} } },
+            "f:spec": { "f:containers": { "k:{\"name\":\"c\"}": { ".": {}, "f:image": {}, "f:name": {} } } },
+        });
+        let set = FieldSet::from_value(&text).unwrap();
+        assert_eq!(set.to_value(), text);
+        assert!(set.has(&[Step::field("metadata"), Step::field("labels")]));
+        assert!(!set.has(&[Step::field("metadata")]));
+        assert_eq!(set.leaves().len(), 4);
+        for wrong in [json!([]), json!({ "spec": {} }), json!({ "f:a": 1 }), json!({ "k:x": {} })] {
+            assert_eq!(FieldSet::from_value(&wrong), None, "{wrong}");
+        }
+    }
+}

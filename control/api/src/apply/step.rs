@@ -1,0 +1,130 @@
+//! One step of a path from the root of an object to a field: by name, by the keys of a list item, by value, by index.
+//!
+//! Owns the text of a step in `FieldsV1` (`f:name`, `k:{"name":"a"}`, `v:"a"`, `i:0`; apimachinery's
+//! `fieldpath/serialize-pe.go`) and its form in messages.
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+/// A step. The order of the variants is that of upstream's sets.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// A member of an object.
+    Field(String),
+    /// An item of a list by its keys: JSON of an object, members in order of their names.
+    Key(String),
+    /// An item of a set: JSON of the value.
+    Value(String),
+    /// An item by its place.
+    Index(i64),
+}
+
+impl Step {
+    /// The step into a member.
+    pub fn field(name: impl Into<String>) -> Self {
+        Self::Field(name.into())
+    }
+
+    /// The step to the item with these keys.
+    pub fn key(keys: Map<String, Value>) -> Self {
+        Self::Key(sorted(&Value::Object(keys)).to_string())
+    }
+
+    /// The step to the item with this value.
+    pub fn value(value: &Value) -> Self {
+        Self::Value(sorted(value).to_string())
+    }
+
+    /// Reads the text of a step; `None` if it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_once(':')?;
+        match kind {
+            "f" => Some(Self::field(rest)),
+            "k" => match serde_json::from_str(rest).ok()? {
+                Value::Object(keys) => Some(Self::key(keys)),
+                _ => None,
+            },
+            "v" => Some(Self::value(&serde_json::from_str(rest).ok()?)),
+            "i" => Some(Self::Index(rest.parse().ok()?)),
+            _ => None,
+        }
+    }
+
+    /// The text of the step in `FieldsV1`.
+    pub fn encode(&self) -> String {
+        match self {
+            Self::Field(name) => format!("f:{name}"),
+            Self::Key(json) => format!("k:{json}"),
+            Self::Value(json) => format!("v:{json}"),
+            Self::Index(at) => format!("i:{at}"),
+        }
+    }
+}
+
+/// A value with the members of every object in order of their names, so that equal values have equal texts.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<_> =
+                members.iter().map(|(name, value)| (name.clone(), sorted(value))).collect();
+            members.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(members.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+        other => other.clone(),
+    }
+}
+
+/// The form in messages: `.spec`, `[name="a"]`, `[="a"]`, `[0]`.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Field(name) => write!(f, ".{name}"),
+            Self::Key(json) => {
+                let keys: Map<String, Value> = serde_json::from_str(json).unwrap_or_default();
+                let keys: Vec<_> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                write!(f, "[{}]", keys.join(","))
+            }
+            Self::Value(json) => write!(f, "[={json}]"),
+            Self::Index(at) => write!(f, "[{at}]"),
+        }
+    }
+}
+
+/// A path in messages: `.spec.containers[name="a"].image`.
+pub fn path_text(path: &[Step]) -> String {
+    path.iter().map(Step::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn steps_survive_their_text() {
+        for text in ["f:spec", "f:a:b", "f:", r#"k:{"port":80,"protocol":"TCP"}"#, r#"v:"x""#, "v:1", "i:3"] {
+            assert_eq!(Step::parse(text).unwrap().encode(), text);
+        }
+        for text in ["", "spec", "x:a", "k:[]", "k:{", "v:", "i:x"] {
+            assert_eq!(Step::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_are_the_same_in_any_order() {
+        let one = Step::parse(r#"k:{"protocol":"TCP","port":80}"#);
+        assert_eq!(one, Step::parse(r#"k:{"port":80,"protocol":"TCP"}"#));
+    }
+
+    #[test]
+    fn paths_read_as_upstreams() {
+        let key = Step::key(serde_json::from_value(json!({ "protocol": "TCP", "port": 80 })).unwrap());
+        let path = [Step::field("spec"), Step::field("ports"), key, Step::field("name")];
+        assert_eq!(path_text(&path), r#".spec.ports[port=80,protocol="TCP"].name"#);
+        let path = [Step::field("metadata"), Step::field("finalizers"), Step::value(&json!("x"))];
+        assert_eq!(path_text(&path), r#".metadata.finalizers[="x"]"#);
+    }
+}
