@@ -68,7 +68,7 @@ const _: () = assert!(STATE_CLOSING + 1 == STATE_CLOSED, "`take_over` adds to th
 /// Makes a flow for the packet of `question`.
 #[inline(never)]
 pub fn establish<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Address>) -> Established {
-    let Question { key, packet, hook, now, .. } = question;
+    let Question { packet, hook, now, .. } = question;
     let network = &packet.network;
     let scope = hook.scope();
     let service_key = ServiceKey {

@@ -1,4 +1,5 @@
 //! Session affinity: a client keeps its backend until its time is out or the backend leaves.
+#![allow(clippy::unwrap_used)] // a test
 
 use std::net::SocketAddr;
 
