@@ -9,6 +9,7 @@ use skep_controllers::ControllersConfig;
 use skep_scheduler::SchedulerConfig;
 use skep_server::pki::read_text;
 
+use crate::election::{self, Candidate};
 use crate::flags::{ControllersArguments, SchedulerArguments};
 use crate::{metrics, shutdown};
 
@@ -25,7 +26,14 @@ pub(crate) async fn scheduler(arguments: SchedulerArguments) -> anyhow::Result<(
     let config = SchedulerConfig::default();
     metrics::serve(arguments.metrics_listen, config.metrics.clone(), &stop).await?;
     let client = client(&arguments.kubeconfig).await?;
-    skep_scheduler::run(client, config, stop).await.context("the scheduler failed")
+    let work = |stop| {
+        let client = client.clone();
+        async move { skep_scheduler::run(client, config, stop).await.context("the scheduler failed") }
+    };
+    if arguments.leader_elect {
+        return Candidate::new(client.clone(), election::SCHEDULER)?.lead(stop, work).await;
+    }
+    work(stop).await
 }
 
 pub(crate) async fn controllers(arguments: ControllersArguments) -> anyhow::Result<()> {
@@ -34,5 +42,15 @@ pub(crate) async fn controllers(arguments: ControllersArguments) -> anyhow::Resu
     let config = ControllersConfig::new(read_text(&arguments.root_ca_file)?, networks);
     metrics::serve(arguments.metrics_listen, config.metrics.clone(), &stop).await?;
     let client = client(&arguments.kubeconfig).await?;
-    skep_controllers::run(config, |_| client.clone(), stop).await.context("the controllers failed")
+    let work = |stop| {
+        let client = client.clone();
+        async move {
+            let run = skep_controllers::run(config, |_| client.clone(), stop);
+            run.await.context("the controllers failed")
+        }
+    };
+    if arguments.leader_elect {
+        return Candidate::new(client.clone(), election::CONTROLLERS)?.lead(stop, work).await;
+    }
+    work(stop).await
 }

@@ -9,6 +9,8 @@ use skep_server::{ApiServer, in_process};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::election::{self, Candidate};
+
 /// A client that acts as `user` without leaving the process.
 fn client(server: &ApiServer, user: UserInfo) -> Client {
     Client::new(in_process::service(server, user), "default")
@@ -23,23 +25,38 @@ fn identity(name: &str) -> UserInfo {
     }
 }
 
-/// Starts both; the tasks end after `shutdown`, or with the reason why they cannot go on.
+/// Starts both; the tasks end after `shutdown`, or with the reason why they cannot go on. With `elect`, each works only
+/// while it holds its Lease.
 pub(crate) fn start(
     server: &ApiServer,
     controllers: ControllersConfig,
     scheduler: SchedulerConfig,
+    elect: bool,
     shutdown: &CancellationToken,
 ) -> JoinSet<anyhow::Result<()>> {
     let mut tasks = JoinSet::new();
     let binding = client(server, UserInfo::new("system:kube-scheduler", &[]));
-    let stop = shutdown.clone();
+    let (candidate, stop) = (binding.clone(), shutdown.clone());
     tasks.spawn(async move {
-        skep_scheduler::run(binding, scheduler, stop).await.context("the scheduler failed")
+        let work = |stop| async move {
+            skep_scheduler::run(binding, scheduler, stop).await.context("the scheduler failed")
+        };
+        match elect {
+            true => Candidate::new(candidate, election::SCHEDULER)?.lead(stop, work).await,
+            false => work(stop).await,
+        }
     });
     let (server, stop) = (server.clone(), shutdown.clone());
     tasks.spawn(async move {
-        let clients = |name: &str| client(&server, identity(name));
-        skep_controllers::run(controllers, clients, stop).await.context("the controllers failed")
+        let candidate = client(&server, identity(SHARED_IDENTITY));
+        let work = |stop| async move {
+            let clients = |name: &str| client(&server, identity(name));
+            skep_controllers::run(controllers, clients, stop).await.context("the controllers failed")
+        };
+        match elect {
+            true => Candidate::new(candidate, election::CONTROLLERS)?.lead(stop, work).await,
+            false => work(stop).await,
+        }
     });
     tasks
 }

@@ -1,5 +1,9 @@
 //! `skep-control backup`, `restore` and `migrate`.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
 use anyhow::{Context, bail};
 use skep_store::migrate::{Migrated, migrate};
 use skep_store::sqlite;
@@ -9,6 +13,13 @@ use crate::store;
 
 /// Everything that is the cluster's lies under this.
 const ROOT: &str = "/registry/";
+
+/// Makes the data directory as a control plane does: for its owner only.
+fn make_private(folder: &Path) -> anyhow::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(folder).with_context(|| format!("cannot make {}", folder.display()))
+}
 
 pub(crate) fn backup(arguments: &BackupArguments) -> anyhow::Result<()> {
     let from = store::file(&arguments.data_dir);
@@ -27,8 +38,7 @@ pub(crate) fn backup(arguments: &BackupArguments) -> anyhow::Result<()> {
 
 pub(crate) fn restore(arguments: &RestoreArguments) -> anyhow::Result<()> {
     let to = store::file(&arguments.data_dir);
-    std::fs::create_dir_all(&arguments.data_dir)
-        .with_context(|| format!("cannot make {}", arguments.data_dir.display()))?;
+    make_private(&arguments.data_dir)?;
     let copied = sqlite::restore(&arguments.from, &to)
         .with_context(|| format!("cannot restore {}", arguments.from.display()))?;
     println!("{}: {} keys, goes on at revision {}, verified", to.display(), copied.keys, copied.revision.0);
@@ -47,8 +57,7 @@ pub(crate) async fn move_state(arguments: &MigrateArguments) -> anyhow::Result<(
         );
     }
     let etcd = store::etcd(&arguments.etcd).await?;
-    std::fs::create_dir_all(&arguments.data_dir)
-        .with_context(|| format!("cannot make {}", arguments.data_dir.display()))?;
+    make_private(&arguments.data_dir)?;
     let embedded = store::embedded(&arguments.data_dir, None).await?;
     let moved = match arguments.to {
         Direction::Etcd => migrate(&embedded, &etcd, ROOT).await?,

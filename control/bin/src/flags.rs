@@ -57,6 +57,17 @@ pub(crate) struct RunArguments {
     /// Networks of pod addresses, of which every node gets a part; at most one of each family.
     #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.244.0.0/16")]
     pub(crate) cluster_cidr: Vec<Cidr>,
+    /// Work only while holding the Leases of scheduler and controllers; the default is to do so on etcd, where others
+    /// may run beside this one.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) leader_elect: Option<bool>,
+}
+
+impl RunArguments {
+    /// Whether scheduler and controllers wait for their Leases.
+    pub(crate) fn elects(&self) -> bool {
+        self.leader_elect.unwrap_or(!self.server.etcd.etcd_endpoints.is_empty())
+    }
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +141,10 @@ pub(crate) struct SchedulerArguments {
     /// Serve metrics here (`/metrics`, `/healthz`).
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Work only while holding the Lease, so that several can run beside each other.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
+        default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) leader_elect: bool,
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +161,10 @@ pub(crate) struct ControllersArguments {
     /// Serve metrics here (`/metrics`, `/healthz`).
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Work only while holding the Lease, so that several can run beside each other.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
+        default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) leader_elect: bool,
 }
 
 #[derive(Debug, Args)]
@@ -251,6 +270,21 @@ mod tests {
         let both =
             ["--etcd-endpoints", "http://a:1,http://b:1", "--etcd-user", "u", "--etcd-password-file", "p"];
         assert_eq!(server(&both).etcd.etcd_endpoints, ["http://a:1", "http://b:1"]);
+    }
+
+    #[test]
+    fn leader_is_elected_on_etcd_unless_told_otherwise() {
+        let elects = |line: &str| match Arguments::try_parse_from(line.split(' ')).unwrap().command {
+            Command::Run(run) => run.elects(),
+            Command::Scheduler(scheduler) => scheduler.leader_elect,
+            other => panic!("{other:?}"),
+        };
+        assert!(!elects("skep-control run"));
+        assert!(elects("skep-control run --leader-elect"));
+        assert!(elects("skep-control run --etcd-endpoints http://a:1"));
+        assert!(!elects("skep-control run --etcd-endpoints http://a:1 --leader-elect=false"));
+        assert!(elects("skep-control scheduler --kubeconfig k"));
+        assert!(!elects("skep-control scheduler --kubeconfig k --leader-elect=false"));
     }
 
     #[test]

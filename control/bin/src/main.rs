@@ -7,6 +7,7 @@ mod alone;
 mod components;
 mod copies;
 mod credentials;
+mod election;
 mod flags;
 mod keys;
 mod logging;

@@ -26,7 +26,7 @@ pub(crate) async fn everything(arguments: RunArguments) -> anyhow::Result<()> {
     let mut controllers = ControllersConfig::new(running.authority.clone(), networks);
     controllers.metrics = running.metrics.clone();
     let scheduler = SchedulerConfig { metrics: running.metrics.clone(), ..SchedulerConfig::default() };
-    let tasks = components::start(&running.server, controllers, scheduler, &stop);
+    let tasks = components::start(&running.server, controllers, scheduler, arguments.elects(), &stop);
     running.until_stopped(tasks, stop).await
 }
 

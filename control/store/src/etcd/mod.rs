@@ -13,6 +13,8 @@ mod leases;
 mod newest;
 
 #[cfg(test)]
+mod cluster_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -78,7 +78,7 @@ fn spawn(folder: &Path, [client, peer]: [u16; 2]) -> Child {
 }
 
 /// Whether the tier was asked for; says so if not.
-fn tier() -> bool {
+pub(super) fn tier() -> bool {
     let tiers = std::env::var("SKEP_TEST_TIERS").unwrap_or_default();
     let asked = tiers.split([',', ' ']).any(|tier| tier == "etcd");
     if !asked {

@@ -1,0 +1,163 @@
+//! Three members on loopback ports: members that fail, a majority that is lost and comes back; needs the tier `etcd`.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use etcd_client::Client;
+use futures::StreamExt;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::EtcdStore;
+use super::tests::tier;
+use crate::{Expected, Revision, Store, StoreError, WatchItem, WatchStream};
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+struct Cluster {
+    members: Vec<Option<Child>>,
+    folder: TempDir,
+    /// Client and peer port of each member.
+    ports: Vec<[u16; 2]>,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let held: Vec<_> = (0..3).map(|_| [free(), free()]).collect();
+        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+        let ports = held.iter().map(|pair| pair.each_ref().map(port)).collect();
+        drop(held);
+        let mut cluster =
+            Self { members: vec![None, None, None], folder: tempfile::tempdir().unwrap(), ports };
+        (0..3).for_each(|member| cluster.revive(member));
+        cluster
+    }
+
+    fn revive(&mut self, member: usize) {
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let [client, peer] = self.ports[member].map(url);
+        let all: Vec<String> = (0..3).map(|one| format!("m{one}={}", url(self.ports[one][1]))).collect();
+        let child = Command::new("etcd")
+            .args(["--name", &format!("m{member}"), "--data-dir"])
+            .arg(self.folder.path().join(member.to_string()))
+            .args(["--logger=zap", "--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &all.join(","), "--heartbeat-interval=50", "--election-timeout=500"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("etcd is installed where its tier is asked for");
+        self.members[member] = Some(child);
+    }
+
+    fn kill(&mut self, member: usize) {
+        if let Some(mut child) = self.members[member].take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        self.ports.iter().map(|[client, _]| format!("http://127.0.0.1:{client}")).collect()
+    }
+
+    async fn store(&self) -> EtcdStore {
+        let begun = Instant::now();
+        loop {
+            match EtcdStore::connect(&self.endpoints(), None).await {
+                Ok(store) => return store,
+                Err(error) => assert!(begun.elapsed() < PATIENCE, "{error:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn leader(&self) -> usize {
+        for (member, endpoint) in self.endpoints().into_iter().enumerate() {
+            let mut client = Client::connect([endpoint], None).await.unwrap();
+            let status = client.status().await.unwrap();
+            if status.leader() == status.header().unwrap().member_id() {
+                return member;
+            }
+        }
+        panic!("no member leads");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        (0..3).for_each(|member| self.kill(member));
+    }
+}
+
+/// Writes keys until one is acknowledged, which must happen in time; a write that fails may or may not have happened.
+async fn write(store: &EtcdStore, acknowledged: &mut Vec<(String, Revision)>, tried: &mut u32) {
+    let begun = Instant::now();
+    loop {
+        *tried += 1;
+        let key = format!("/r/{tried:04}");
+        match store.put(&key, Bytes::from_static(b"{}"), Expected::Absent, None).await {
+            Ok(revision) => return acknowledged.push((key, revision)),
+            Err(error) => assert!(begun.elapsed() < PATIENCE, "{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The next change of the watch up to `upto`.
+async fn seen(watch: &mut WatchStream, upto: Revision) -> Vec<(String, Revision)> {
+    let mut seen: Vec<(String, Revision)> = Vec::new();
+    while seen.last().is_none_or(|(_, revision)| *revision < upto) {
+        let item = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap();
+        if let WatchItem::Events(events) = item.unwrap().unwrap() {
+            seen.extend(events.into_iter().map(|event| (event.key, event.revision)));
+        }
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_acknowledged_is_lost_when_the_leader_dies_and_a_majority_goes_and_comes() {
+    if !tier() {
+        return;
+    }
+    let mut cluster = Cluster::start();
+    let store = cluster.store().await;
+    let mut watch = store.watch("/r/", store.current_revision().await.unwrap()).await.unwrap();
+    let (mut acknowledged, mut tried) = (Vec::new(), 0);
+    for _ in 0..20 {
+        write(&store, &mut acknowledged, &mut tried).await;
+    }
+
+    let leader = cluster.leader().await;
+    cluster.kill(leader);
+    for _ in 0..20 {
+        write(&store, &mut acknowledged, &mut tried).await;
+    }
+
+    let second = (leader + 1) % 3;
+    cluster.kill(second);
+    let begun = Instant::now();
+    let refused = store.put("/r/alone", Bytes::new(), Expected::Absent, None).await;
+    assert!(matches!(refused, Err(StoreError::Backend { .. })), "{refused:?}");
+    assert!(store.current_revision().await.is_err(), "one of three does not know where all stand");
+    assert!(begun.elapsed() < PATIENCE, "it says so in time: {:?}", begun.elapsed());
+
+    cluster.revive(leader);
+    cluster.revive(second);
+    for _ in 0..20 {
+        write(&store, &mut acknowledged, &mut tried).await;
+    }
+    let last = acknowledged.last().unwrap().1;
+    let events = seen(&mut watch, last).await;
+    assert!(events.windows(2).all(|pair| pair[0].1 < pair[1].1), "in order, and once");
+    for written in &acknowledged {
+        assert!(events.contains(written), "{written:?} was acknowledged and is seen");
+    }
+    let there = store.list(crate::ListRequest { prefix: "/r/".into(), ..Default::default() }).await.unwrap();
+    let there: Vec<_> = there.items.into_iter().map(|kv| (kv.key, kv.mod_revision)).collect();
+    assert!(acknowledged.iter().all(|written| there.contains(written)), "and is there");
+}
