@@ -67,6 +67,7 @@ fn measure_with(object: &[u8], pins: &Path, services: usize) -> Result<Times> {
     let dataplane = Arc::new(KernelDataplane::open(&DataplaneConfig::new(object.to_vec(), pins, 1))?);
     let node = NodeView {
         name: "n1".to_owned(),
+        zone: None,
         node_port_addresses: vec!["192.0.2.1".parse()?],
         loopback_addresses: Vec::new(),
     };
