@@ -12,10 +12,13 @@ use crate::allocation::Cidr;
 use crate::authz::bootstrap::bootstrap_objects;
 use crate::pki::MASTERS;
 use crate::server::{StartError, dns_address};
-use crate::storage::{Part, Scope, Storage};
+use crate::storage::{Ownership, Part, Scope, Storage};
 use crate::user::UserInfo;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Who owns what this server makes itself.
+const OWNER: Ownership<'_> = Ownership::Changed("kube-apiserver");
 
 /// Where this server is, and the network whose first address is its own.
 pub(crate) struct Own {
@@ -47,7 +50,14 @@ impl Bootstrap<'_> {
     fn scope<'a>(&'a self, group: &str, version: &str, plural: &str, object: &'a Value) -> Option<Scope<'a>> {
         let resource = registry().find(group, version, plural)?;
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
-        Some(Scope { resource, namespace, subresource: "", user: &self.user, dry_run: false })
+        Some(Scope {
+            resource,
+            namespace,
+            subresource: "",
+            user: &self.user,
+            dry_run: false,
+            ownership: OWNER,
+        })
     }
 
     /// Creates an object unless one of its name is there.

@@ -10,6 +10,7 @@ use skep_api::status::Status;
 use skep_api::validation::FieldError;
 
 use crate::failure::invalid_options;
+use crate::handlers::LONGEST_MANAGER;
 use crate::query::Query;
 
 /// Where a list reads.
@@ -249,10 +250,55 @@ pub(crate) struct WriteOptions {
 impl WriteOptions {
     /// Reads the options; `kind` names them in errors.
     pub(crate) fn parse(kind: &str, query: &Query) -> Result<Self, Status> {
+        manager(kind, query)?;
+        if kind == "PatchOptions" && query.has("force") {
+            let why = "may not be specified for non-apply patch";
+            return Err(invalid_options(kind, FieldError::forbidden("force", why)));
+        }
+        Self::common(kind, query)
+    }
+
+    fn common(kind: &str, query: &Query) -> Result<Self, Status> {
         Ok(Self {
             dry_run: dry_run(kind, query.all("dryRun").filter(|word| !word.is_empty()))?,
             validation: FieldValidation::parse(query.get("fieldValidation").unwrap_or_default())?,
         })
+    }
+}
+
+/// Checks the name of the field manager.
+fn manager(kind: &str, query: &Query) -> Result<(), Status> {
+    let name = query.get("fieldManager").unwrap_or_default();
+    if name.chars().count() > LONGEST_MANAGER {
+        return Err(invalid_options(kind, FieldError::too_long("fieldManager", LONGEST_MANAGER)));
+    }
+    if name.chars().any(char::is_control) {
+        let why = "should only contain printable characters";
+        return Err(invalid_options(kind, FieldError::invalid("fieldManager", name, why)));
+    }
+    Ok(())
+}
+
+/// The options of an apply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ApplyOptions {
+    pub(crate) write: WriteOptions,
+    pub(crate) manager: String,
+    /// Whether to take over what others own.
+    pub(crate) force: bool,
+}
+
+impl ApplyOptions {
+    /// Reads the options.
+    pub(crate) fn parse(query: &Query) -> Result<Self, Status> {
+        let kind = "PatchOptions";
+        manager(kind, query)?;
+        let manager = query.get("fieldManager").unwrap_or_default().to_owned();
+        if manager.is_empty() {
+            let error = FieldError::required("fieldManager", "is required for apply patch");
+            return Err(invalid_options(kind, error));
+        }
+        Ok(Self { write: WriteOptions::common(kind, query)?, manager, force: query.flag("force") })
     }
 }
 

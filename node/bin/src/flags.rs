@@ -28,7 +28,7 @@ pub(crate) enum Command {
     /// Run a node: pods, their network, services, DNS.
     Run(Box<RunArguments>),
     /// Run the service datapath alone, on any Kubernetes cluster, in place of kube-proxy.
-    Proxy(ProxyArguments),
+    Proxy(Box<ProxyArguments>),
     /// The CNI plugin: called by the container runtime, not by people.
     Cni,
     /// Show what the kernel's tables hold, decoded.
@@ -53,12 +53,18 @@ pub(crate) struct DatapathArguments {
     /// The eBPF object.
     #[arg(long, default_value = "/usr/lib/skep/skep-programs")]
     pub(crate) ebpf_object: PathBuf,
-    /// Interfaces towards other nodes and clients.
-    #[arg(long = "uplink", required = true)]
+    /// Interfaces towards other nodes and clients; if not given, those that have the node's addresses.
+    #[arg(long = "uplink")]
     pub(crate) uplinks: Vec<String>,
     /// The cgroup2 folder whose processes' sockets are translated: this node's own.
     #[arg(long, default_value = "/sys/fs/cgroup")]
     pub(crate) cgroup_root: PathBuf,
+    /// Where NodePorts answer: `primary` (the node's addresses) or ranges such as 192.0.2.0/24.
+    #[arg(long = "nodeport-addresses", value_delimiter = ',')]
+    pub(crate) node_port_addresses: Vec<String>,
+    /// Where load balancers and probes ask for the health of the service datapath: /healthz and /livez.
+    #[arg(long, default_value = "0.0.0.0:10256")]
+    pub(crate) healthz_bind_address: std::net::SocketAddr,
     /// Messages of the datapath in the log: off, error, warn, info, debug or trace.
     #[arg(long, default_value = "off")]
     pub(crate) datapath_log: String,
@@ -125,11 +131,11 @@ pub(crate) struct ProxyArguments {
     /// Credentials for the API server.
     #[arg(long)]
     pub(crate) kubeconfig: PathBuf,
-    /// Name of this node's Node object.
+    /// Name of this node's Node object; the machine's host name if not given.
     #[arg(long)]
-    pub(crate) node_name: String,
-    /// This node's addresses, on which NodePorts answer.
-    #[arg(long = "node-ip", required = true)]
+    pub(crate) node_name: Option<String>,
+    /// This node's addresses; those of its Node object if not given.
+    #[arg(long = "node-ip")]
     pub(crate) node_ips: Vec<IpAddr>,
     #[command(flatten)]
     pub(crate) datapath: DatapathArguments,

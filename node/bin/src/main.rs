@@ -43,7 +43,7 @@ fn start(command: Command) -> anyhow::Result<()> {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Cleanup(arguments) => cleanup::run(&arguments),
         Command::Run(arguments) => runtime()?.block_on(run::run(arguments)),
-        Command::Proxy(arguments) => runtime()?.block_on(proxy::run(arguments)),
+        Command::Proxy(arguments) => runtime()?.block_on(proxy::run(*arguments)),
         Command::Cni => unreachable!("the plugin is handled before logging starts"),
     }
 }

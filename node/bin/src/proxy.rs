@@ -1,15 +1,15 @@
 //! `skep-node proxy`: the service datapath alone, on any Kubernetes cluster.
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, Client};
 use prometheus::{Encoder, Registry, TextEncoder};
+use skep_services::health::Answer;
+use skep_services::serve;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,69 +18,120 @@ use crate::flags::ProxyArguments;
 use crate::run::end_together;
 use crate::{services, shutdown};
 
+/// Pause before the Node object is asked for again.
+const RETRY: Duration = Duration::from_secs(2);
+
 /// Runs until a signal. The datapath goes on without it.
 pub(crate) async fn run(arguments: ProxyArguments) -> Result<()> {
-    let (stop, stopped) = shutdown::on_signal()?;
+    let (stop, mut stopped) = shutdown::on_signal()?;
     let client = services::client(&arguments.kubeconfig).await?;
-    let dataplane = services::open(&arguments.datapath, &arguments.node_ips).await?;
+    let name = match &arguments.node_name {
+        Some(name) => name.clone(),
+        None => host_name()?,
+    };
+    let node_ips = if arguments.node_ips.is_empty() {
+        tokio::select! {
+            addresses = node_addresses(&client, &name) => addresses,
+            _ = stopped.wait_for(|ended| *ended) => return Ok(()),
+        }
+    } else {
+        arguments.node_ips
+    };
+    let node = services::node_settings(&arguments.datapath, &name, &node_ips)?;
+    let dataplane = services::open(&arguments.datapath, &node_ips).await?;
     let registry = Registry::new();
     let mut parts = JoinSet::new();
-    parts.spawn(services::follow(
-        client,
-        arguments.node_name,
-        arguments.node_ips,
-        dataplane,
-        registry.clone(),
-        stopped.clone(),
-    ));
+    let healthz = arguments.datapath.healthz_bind_address;
+    parts.spawn(services::follow(client, node, healthz, dataplane, registry.clone(), stopped.clone()));
     parts.spawn(serve_metrics(arguments.metrics_listen, registry, stopped));
     end_together(parts, &stop).await
 }
 
-/// `/metrics` and `/healthz` over plain HTTP.
-async fn serve_metrics(
-    listen: SocketAddr,
-    registry: Registry,
-    mut stopped: watch::Receiver<bool>,
-) -> Result<()> {
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("--metrics-listen {listen}"))?;
+/// The machine's host name in the form that node names have.
+fn host_name() -> Result<String> {
+    let path = "/proc/sys/kernel/hostname";
+    let name = std::fs::read_to_string(path).with_context(|| format!("{path}: give --node-name"))?;
+    Ok(name.trim().to_lowercase())
+}
+
+/// The internal addresses of the Node object, asked for until it has some.
+async fn node_addresses(client: &Client, name: &str) -> Vec<IpAddr> {
+    let nodes: Api<Node> = Api::all(client.clone());
     loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => accepted.context("metrics")?.0,
-            _ = stopped.wait_for(|ended| *ended) => return Ok(()),
-        };
-        let registry = registry.clone();
-        tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let answer = answer(&request, &registry);
-                async move { Ok::<_, Infallible>(answer) }
-            });
-            let connection =
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection for metrics broke");
+        match nodes.get(name).await {
+            Ok(node) => {
+                let found = internal_addresses(&node);
+                if !found.is_empty() {
+                    return found;
+                }
+                tracing::warn!(
+                    node = name,
+                    "the Node object has no address yet; waiting (or give --node-ip)"
+                );
             }
-        });
+            Err(error) => {
+                tracing::warn!(node = name, %error, "cannot read the Node object; waiting (or give --node-ip)")
+            }
+        }
+        tokio::time::sleep(RETRY).await;
     }
 }
 
-fn answer<B>(request: &Request<B>, registry: &Registry) -> Response<Full<Bytes>> {
-    let mut body = Vec::new();
-    let status = match request.uri().path() {
-        "/metrics" => match TextEncoder::new().encode(&registry.gather(), &mut body) {
-            Ok(()) => StatusCode::OK,
-            Err(error) => {
-                body = error.to_string().into_bytes();
-                StatusCode::INTERNAL_SERVER_ERROR
+fn internal_addresses(node: &Node) -> Vec<IpAddr> {
+    let addresses = node.status.as_ref().and_then(|status| status.addresses.as_deref()).unwrap_or_default();
+    let internal = addresses.iter().filter(|address| address.type_ == "InternalIP");
+    internal.filter_map(|address| address.address.parse().ok()).collect()
+}
+
+/// `/metrics` over plain HTTP.
+async fn serve_metrics(listen: SocketAddr, registry: Registry, stopped: watch::Receiver<bool>) -> Result<()> {
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("--metrics-listen {listen}"))?;
+    serve::serve(listener, Arc::new(move |path| answer(path, &registry)), stopped).await;
+    Ok(())
+}
+
+fn answer(path: &str, registry: &Registry) -> Answer {
+    match path {
+        "/metrics" => {
+            let mut body = Vec::new();
+            let encoder = TextEncoder::new();
+            match encoder.encode(&registry.gather(), &mut body) {
+                Ok(()) => {
+                    let headers = vec![("content-type", encoder.format_type().to_owned())];
+                    Answer { status: 200, headers, body }
+                }
+                Err(error) => Answer::text(500, &error.to_string()),
             }
-        },
-        "/healthz" => {
-            body.extend_from_slice(b"ok");
-            StatusCode::OK
         }
-        _ => StatusCode::NOT_FOUND,
-    };
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    response
+        "/healthz" => Answer::text(200, "ok"),
+        _ => Answer::text(404, "there is /metrics and /healthz\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn internal_addresses_leave_host_names_and_external_ones_out() {
+        let node: Node =
+            serde_json::from_value(serde_json::json!({ "metadata": {}, "status": { "addresses": [
+            { "type": "Hostname", "address": "n1" },
+            { "type": "ExternalIP", "address": "203.0.113.1" },
+            { "type": "InternalIP", "address": "192.0.2.1" },
+            { "type": "InternalIP", "address": "2001:db8::1" },
+        ] } }))
+            .unwrap();
+        let expected: Vec<IpAddr> = ["192.0.2.1", "2001:db8::1"].map(|text| text.parse().unwrap()).to_vec();
+        assert_eq!(internal_addresses(&node), expected);
+    }
+
+    #[test]
+    fn answer_metrics_have_prometheus_type_and_other_paths_are_not_found() {
+        let registry = Registry::new();
+        let answered = answer("/metrics", &registry);
+        assert_eq!(answered.status, 200);
+        assert!(answered.headers[0].1.starts_with("text/plain; version=0.0.4"));
+        assert_eq!((answer("/healthz", &registry).status, answer("/x", &registry).status), (200, 404));
+    }
 }

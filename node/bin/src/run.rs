@@ -36,8 +36,8 @@ pub(crate) async fn run(arguments: Box<RunArguments>) -> Result<()> {
     let mut parts = JoinSet::new();
     parts.spawn(services::follow(
         client.clone(),
-        arguments.node_name.clone(),
-        arguments.node_ips.clone(),
+        services::node_settings(&arguments.datapath, &arguments.node_name, &arguments.node_ips)?,
+        arguments.datapath.healthz_bind_address,
         dataplane.clone(),
         registry.clone(),
         stopped.clone(),
@@ -122,7 +122,7 @@ fn pods_config(arguments: &RunArguments) -> PodsConfig {
 fn network_config(arguments: &RunArguments) -> Result<NetworkConfig> {
     Ok(NetworkConfig {
         node_name: arguments.node_name.clone(),
-        uplink: arguments.datapath.uplinks[0].clone(),
+        uplink: services::uplinks(&arguments.datapath.uplinks, &arguments.node_ips)?[0].clone(),
         state_dir: arguments.state_dir.clone(),
         socket: arguments.run_dir.join("cni.sock"),
         cni_conf_dir: arguments.cni_conf_dir.clone(),

@@ -1,6 +1,6 @@
 //! The service datapath and what keeps it up to date; shared by `run` and `proxy`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -8,7 +8,8 @@ use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use skep_dataplane::{DataplaneConfig, KernelDataplane, XdpState};
 use skep_maps::Dataplane;
-use skep_services::NodeSettings;
+use skep_services::{Health, NodePortAddresses, NodeSettings, Sources, serve};
+use tokio::net::TcpListener;
 
 use crate::flags::DatapathArguments;
 
@@ -30,7 +31,7 @@ pub(crate) async fn open(arguments: &DatapathArguments, node_ips: &[IpAddr]) -> 
     let object = std::fs::read(path).with_context(|| format!("--ebpf-object {}", path.display()))?;
     let mut config = DataplaneConfig::new(object, &arguments.pins.bpf_root, rand::random());
     config.cgroup_root = Some(arguments.cgroup_root.clone());
-    config.uplinks.clone_from(&arguments.uplinks);
+    config.uplinks = uplinks(&arguments.uplinks, node_ips)?;
     config.node_v4 = node_ips.iter().find_map(|address| match address {
         IpAddr::V4(address) => Some(*address),
         IpAddr::V6(_) => None,
@@ -55,30 +56,68 @@ pub(crate) async fn open(arguments: &DatapathArguments, node_ips: &[IpAddr]) -> 
     Ok(Arc::new(dataplane))
 }
 
-/// Follows Services and EndpointSlices until shutdown.
+/// The interfaces that are named, or else those that have the node's addresses.
+pub(crate) fn uplinks(named: &[String], node_ips: &[IpAddr]) -> Result<Vec<String>> {
+    if !named.is_empty() {
+        return Ok(named.to_vec());
+    }
+    let mut found: Vec<String> = Vec::new();
+    for (interface, address) in skep_dataplane::addresses::local()? {
+        if node_ips.contains(&address) && !found.contains(&interface) {
+            found.push(interface);
+        }
+    }
+    if found.is_empty() {
+        bail!("no interface has any of the node's addresses {node_ips:?}: name one with --uplink");
+    }
+    tracing::info!(uplinks = ?found, "uplinks chosen by the node's addresses");
+    Ok(found)
+}
+
+/// What the service part needs to know about its node.
+pub(crate) fn node_settings(
+    arguments: &DatapathArguments,
+    name: &str,
+    addresses: &[IpAddr],
+) -> Result<NodeSettings> {
+    let node_ports = NodePortAddresses::parse(&arguments.node_port_addresses)
+        .map_err(anyhow::Error::msg)
+        .context("--nodeport-addresses")?;
+    Ok(NodeSettings { name: name.to_owned(), addresses: addresses.to_vec(), node_ports })
+}
+
+/// Follows Services and EndpointSlices, and answers for their health, until shutdown.
 pub(crate) async fn follow(
     client: Client,
-    node_name: String,
-    node_ips: Vec<IpAddr>,
+    node: NodeSettings,
+    healthz: SocketAddr,
     dataplane: Arc<KernelDataplane>,
     registry: prometheus::Registry,
     shutdown: tokio::sync::watch::Receiver<bool>,
 ) -> Result<()> {
-    let node = NodeSettings { name: node_name, addresses: node_ips };
     skep_dataplane::metrics::register(&registry, dataplane.clone())?;
     let dataplane: Arc<dyn Dataplane> = dataplane;
     let metrics = skep_services::Metrics::register(&registry, dataplane.clone())?;
-    let services = async {
-        skep_services::run(client, node, dataplane.clone(), metrics, shutdown.clone())
-            .await
-            .context("services")
-    };
+    let health = Health::default();
+    let listener =
+        TcpListener::bind(healthz).await.with_context(|| format!("--healthz-bind-address {healthz}"))?;
+    let probes = health.clone();
+    let probes = serve::serve(listener, Arc::new(move |path| probes.answer_probe(path)), shutdown.clone());
+    let checks = serve::serve_checks(health.clone(), Vec::new(), shutdown.clone());
+    let machine = skep_dataplane::addresses::local()?.into_iter().map(|(_, address)| address).collect();
+    let (addresses, machine) = tokio::sync::watch::channel(machine);
+    let sources = Sources { node, machine, health, shutdown: shutdown.clone() };
+    let services =
+        async { skep_services::run(client, sources, dataplane.clone(), metrics).await.context("services") };
     let hops = async {
         skep_dataplane::follow_next_hops(dataplane.clone(), shutdown.clone())
             .await
             .context("routes and neighbours")
     };
-    tokio::try_join!(services, hops).map(|_| ())
+    let addresses =
+        async { skep_dataplane::addresses::follow(addresses, shutdown.clone()).await.context("addresses") };
+    let servers = async { Ok(tokio::join!(probes, checks)) };
+    tokio::try_join!(services, hops, addresses, servers).map(|_| ())
 }
 
 /// The number of a level of datapath messages.
@@ -92,6 +131,15 @@ fn log_level(name: &str) -> Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn uplinks_not_named_are_those_with_the_nodes_addresses() {
+        let loopback = [std::net::Ipv4Addr::LOCALHOST.into()];
+        assert_eq!(uplinks(&[], &loopback).unwrap(), ["lo"]);
+        assert_eq!(uplinks(&["eth7".to_owned()], &loopback).unwrap(), ["eth7"]);
+        let nowhere = ["203.0.113.254".parse().unwrap()];
+        assert!(uplinks(&[], &nowhere).unwrap_err().to_string().contains("--uplink"));
+    }
 
     #[test]
     fn log_level_unknown_name_says_what_there_is() {

@@ -5,6 +5,7 @@
 //! because system calls and memory shared with the kernel need it: in [`sys`], [`plain`], [`memory`] and [`log`] only.
 #![allow(unsafe_code)]
 
+pub mod addresses;
 mod attach;
 mod error;
 mod hops;

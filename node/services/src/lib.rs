@@ -8,17 +8,21 @@
 pub mod endpoints;
 pub mod engine;
 mod error;
+pub mod health;
+mod kubeproxy;
 mod metrics;
 pub mod model;
 pub mod node;
 pub mod plan;
 mod run;
+pub mod serve;
 pub mod state;
 #[cfg(test)]
 mod tests;
 
 pub use error::ServicesError;
+pub use health::Health;
 pub use metrics::Metrics;
-pub use node::NodeSettings;
+pub use node::{NodePortAddresses, NodeSettings};
 pub use plan::NodeView;
-pub use run::run;
+pub use run::{Sources, run};

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::runtime::watcher::Event;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -13,13 +15,14 @@ use skep_abi::counters::ServiceStats;
 use skep_maps::Dataplane;
 
 use crate::engine::{Engine, Outcome, PortId};
+use crate::kubeproxy::KubeProxy;
 use crate::model::ServiceName;
 
 type Ports = HashMap<ServiceName, Vec<PortId>>;
 
 /// The metrics of the service part.
-#[derive(Clone)]
 pub struct Metrics {
+    kubeproxy: KubeProxy,
     sync_seconds: Histogram,
     sync_failures: IntCounter,
     entries_written: IntCounter,
@@ -59,6 +62,7 @@ impl Metrics {
         let ports = Arc::new(Mutex::new(Ports::new()));
         registry.register(Box::new(Traffic::new(ports.clone(), dataplane)?))?;
         Ok(Self {
+            kubeproxy: KubeProxy::register(registry)?,
             sync_seconds,
             ports,
             sync_failures: counter(
@@ -79,9 +83,20 @@ impl Metrics {
         })
     }
 
+    /// Notes an event of the EndpointSlice watch.
+    pub(crate) fn slice_seen(&mut self, event: &Event<EndpointSlice>) {
+        self.kubeproxy.slice_seen(event);
+    }
+
+    /// Notes that `services` services wait for a sync.
+    pub(crate) fn queued(&self, services: usize) {
+        self.kubeproxy.queued(services);
+    }
+
     /// Notes a sync that succeeded.
-    pub(crate) fn synced(&self, engine: &Engine, outcome: &Outcome, took: Duration) {
+    pub(crate) fn synced(&mut self, engine: &Engine, outcome: &Outcome, took: Duration) {
         self.sync_seconds.observe(took.as_secs_f64());
+        self.kubeproxy.synced(took, outcome.planned.len());
         self.entries_written.inc_by(outcome.written as u64);
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.services.set(count(engine.observed().service_count()));

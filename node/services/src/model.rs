@@ -118,6 +118,8 @@ pub struct Service {
     pub internal_local: bool,
     /// `externalTrafficPolicy: Local`.
     pub external_local: bool,
+    /// Port at which balancers ask whether this node has endpoints.
+    pub health_check_node_port: Option<u16>,
     /// Session affinity by client address: the time-out in seconds.
     pub affinity_seconds: Option<u32>,
 }
@@ -148,6 +150,7 @@ impl Service {
             ports: spec.ports.as_deref().unwrap_or_default().iter().filter_map(port).collect(),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
+            health_check_node_port: spec.health_check_node_port.and_then(port_number),
             affinity_seconds: affinity(spec),
         })
     }

@@ -1,5 +1,6 @@
 //! Drives the engine: the watches of Services, EndpointSlices and this node, the time, and the end.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::engine::{Engine, Outcome};
 use crate::error::ServicesError;
+use crate::health::{Health, check};
 use crate::metrics::Metrics;
 use crate::model::{LABEL_HEADLESS, LABEL_PROXY_NAME};
 use crate::node::{NodeSettings, ThisNode};
@@ -35,6 +37,18 @@ pub(crate) enum Change {
     Node(Box<Event<Node>>),
 }
 
+/// Where the loop gets from and tells to, beside the API.
+pub struct Sources {
+    /// What the agent was told about its node.
+    pub node: NodeSettings,
+    /// All addresses that the machine has.
+    pub machine: watch::Receiver<Vec<IpAddr>>,
+    /// What the agent tells of itself.
+    pub health: Health,
+    /// Turns true when it is to end.
+    pub shutdown: watch::Receiver<bool>,
+}
+
 /// Keeps the dataplane's service tables equal to the cluster's Services and EndpointSlices until `shutdown` turns
 /// true. What is in the tables then stays: traffic goes on without the agent.
 ///
@@ -42,15 +56,14 @@ pub(crate) enum Change {
 /// [`ServicesError::Interrupted`] when a thread of it panicked. Everything else is logged and tried again.
 pub async fn run(
     client: Client,
-    node: NodeSettings,
+    sources: Sources,
     dataplane: Arc<dyn Dataplane>,
     metrics: Metrics,
-    shutdown: watch::Receiver<bool>,
 ) -> Result<(), ServicesError> {
     let labels = |labels: String| watcher::Config::default().streaming_lists().labels(&labels);
     let services = labels(format!("!{LABEL_PROXY_NAME}"));
     let slices = labels(format!("!{LABEL_PROXY_NAME},!{LABEL_HEADLESS}"));
-    let this = watcher::Config::default().fields(&format!("metadata.name={}", node.name));
+    let this = watcher::Config::default().fields(&format!("metadata.name={}", sources.node.name));
     let changes = stream::select(
         stream::select(
             observe::<Service>(&client, "Service", services).map(|event| Change::Service(Box::new(event))),
@@ -59,9 +72,8 @@ pub async fn run(
         ),
         observe::<Node>(&client, "Node", this).map(|event| Change::Node(Box::new(event))),
     );
-    let node = ThisNode::new(node);
-    let engine = Engine::new(dataplane, node.view());
-    follow(changes, engine, node, metrics, shutdown).await
+    let engine = Engine::new(dataplane, ThisNode::new(sources.node.clone()).view());
+    follow(changes, engine, sources, metrics).await
 }
 
 fn observe<K>(client: &Client, kind: &'static str, config: watcher::Config) -> BoxStream<'static, Event<K>>
@@ -85,10 +97,12 @@ where
 pub(crate) async fn follow(
     changes: impl Stream<Item = Change> + Unpin,
     mut engine: Engine,
-    mut node: ThisNode,
-    metrics: Metrics,
-    mut shutdown: watch::Receiver<bool>,
+    sources: Sources,
+    mut metrics: Metrics,
 ) -> Result<(), ServicesError> {
+    let Sources { node, mut machine, health, mut shutdown } = sources;
+    let mut node = ThisNode::new(node);
+    node.set_machine_addresses(machine.borrow_and_update().clone());
     let start = Instant::now();
     let mut changes = changes.ready_chunks(BURST);
     let mut again: Option<Duration> = None;
@@ -99,11 +113,17 @@ pub(crate) async fn follow(
             batch = changes.next() => match batch {
                 Some(batch) => batch.into_iter().for_each(|change| match change {
                     Change::Service(event) => engine.on_service(*event),
-                    Change::Slice(event) => engine.on_slice(*event),
+                    Change::Slice(event) => {
+                        metrics.slice_seen(&event);
+                        engine.on_slice(*event);
+                    }
                     Change::Node(event) => node.on_event(*event),
                 }),
                 None => return Ok(()),
             },
+            Ok(()) = machine.changed() => {
+                node.set_machine_addresses(machine.borrow_and_update().clone());
+            }
             () = tokio::time::sleep_until(wake), if again.is_some() => {}
         }
         let now = start.elapsed();
@@ -112,6 +132,8 @@ pub(crate) async fn follow(
             continue;
         }
         engine.set_node(node.view());
+        health.set_leaving(node.is_leaving());
+        metrics.queued(engine.observed().dirty_count());
         let result;
         (engine, result) = sync(engine, now).await?;
         again = match result {
@@ -126,16 +148,30 @@ pub(crate) async fn follow(
                     );
                 }
                 metrics.synced(&engine, &outcome, start.elapsed() - now);
+                if engine.observed().is_complete() {
+                    tell(&engine, &outcome, node.name(), &health);
+                }
                 outcome.again
             }
             Err(error) => {
                 metrics.failed();
+                health.failed();
                 let reason = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::error!(%error, reason, "syncing the service tables failed");
                 Some(start.elapsed() + RETRY)
             }
         };
     }
+}
+
+/// Tells what a sync that succeeded means for probes and balancers.
+fn tell(engine: &Engine, outcome: &Outcome, node: &str, health: &Health) {
+    let observed = engine.observed();
+    for (name, _) in &outcome.planned {
+        let check = observed.service(name).and_then(|service| check(service, observed.slices(name), node));
+        health.set_check(name, check);
+    }
+    health.synced();
 }
 
 type Synced = (Engine, Result<Outcome, ServicesError>);

@@ -36,9 +36,7 @@ fn counts_generation(resource: &Resource) -> bool {
 /// The object as it is about to be created.
 pub fn prepare_create(resource: &Resource, object: &mut Value) {
     if let Some(metadata) = object.get_mut("metadata") {
-        for name in
-            ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields", "generation"]
-        {
+        for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
             remove(metadata, name);
         }
     }
@@ -149,9 +147,7 @@ fn keep_metadata(new: &mut Value, old: &Value) {
     for name in ["generation", "generateName", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         carry(metadata, old, name);
     }
-    for name in ["selfLink", "managedFields"] {
-        remove(metadata, name);
-    }
+    remove(metadata, "selfLink");
 }
 
 fn count_generation(resource: &Resource, new: &mut Value, old: &Value) {

@@ -3,6 +3,7 @@
 //! A handler reads options and body, calls the cache or the storage, and says in which form to answer. Who may do it was
 //! decided before.
 
+mod apply;
 mod binding;
 mod delete;
 mod patch;
@@ -13,6 +14,7 @@ mod write;
 
 use std::sync::Arc;
 
+use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{Response, StatusCode};
 use serde_json::Value;
@@ -28,8 +30,11 @@ use crate::query::Query;
 use crate::request::RequestInfo;
 use crate::respond::{Manner, Renderer};
 use crate::server::Inner;
-use crate::storage::Scope;
+use crate::storage::{Ownership, Scope};
 use crate::user::UserInfo;
+
+/// Names of field managers are at most so long (characters).
+pub(crate) const LONGEST_MANAGER: usize = 128;
 
 /// A request for a resource, let in.
 pub(crate) struct Call {
@@ -50,7 +55,19 @@ impl Call {
             subresource: &self.info.subresource,
             user: &self.user,
             dry_run,
+            ownership: Ownership::Changed(self.manager()),
         }
+    }
+
+    /// Who owns what the request changes: the field manager, or the first word of the user agent.
+    fn manager(&self) -> &str {
+        let agent = || {
+            let header = self.parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+            let name = header.unwrap_or_default().split('/').next().unwrap_or_default();
+            let end = name.char_indices().nth(LONGEST_MANAGER).map_or(name.len(), |(end, _)| end);
+            if name.is_empty() { "unknown" } else { &name[..end] }
+        };
+        self.query.get("fieldManager").filter(|name| !name.is_empty()).unwrap_or_else(agent)
     }
 
     fn manner(&self) -> Result<Manner, Status> {

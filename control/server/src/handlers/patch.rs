@@ -8,7 +8,7 @@ use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::{decode, patch as patches};
 
-use super::Call;
+use super::{Call, apply};
 use crate::body::Body;
 use crate::content;
 use crate::negotiate;
@@ -16,8 +16,12 @@ use crate::options::WriteOptions;
 use crate::respond;
 
 /// The media types, in the words of the 415 answer.
-const TAKEN: [&str; 3] =
-    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+const TAKEN: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    apply::APPLY,
+];
 
 /// A patch in one of the formats.
 #[derive(Clone, Debug)]
@@ -52,6 +56,9 @@ impl Patch {
 }
 
 pub(super) async fn patch(call: &Call, body: Body) -> Result<Response<Body>, Status> {
+    if apply::is_apply(call) {
+        return apply::apply(call, body).await;
+    }
     let manner = call.manner()?;
     let options = WriteOptions::parse("PatchOptions", &call.query)?;
     let patch = Patch::read(call, body).await?;

@@ -2,15 +2,18 @@
 
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
+use skep_api::decode::{self, Encoding};
 use skep_api::status::Status;
 use skep_api::validation::FieldError;
 
 use super::Call;
+use super::apply::is_apply;
 use super::patch::Patch;
 use crate::body::Body;
-use crate::options::WriteOptions;
-use crate::respond::{Manner, view};
-use crate::storage::Part;
+use crate::content;
+use crate::options::{ApplyOptions, WriteOptions};
+use crate::respond::{Manner, view, warn};
+use crate::storage::{Ownership, Part, Scope};
 
 /// The scale of an object.
 fn of(object: &Value) -> Value {
@@ -75,7 +78,37 @@ enum Sent {
     Patch(Patch),
 }
 
+/// Server-side apply of a scale: its applier owns the number of replicas through this subresource.
+async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Status> {
+    let manner = Manner::plain(&call.parts, &call.query);
+    let options = ApplyOptions::parse(&call.query)?;
+    let bytes = content::read(body).await?;
+    let subresource = call.resource.subresource("scale").ok_or_else(Status::no_such_path)?;
+    let mode = options.write.validation;
+    let (scale, warnings) = decode::subresource(call.resource, subresource, &bytes, Encoding::Yaml, mode)?;
+    let mut wanted = json!({
+        "apiVersion": call.resource.group_version(),
+        "kind": call.resource.kind,
+        "metadata": { "name": call.info.name, "namespace": call.info.namespace },
+        "spec": {},
+    });
+    if scale["spec"].get("replicas").is_some() {
+        wanted["spec"]["replicas"] = json!(replicas(call, &scale)?);
+    }
+    let scope = Scope { ownership: Ownership::Decided, ..call.scope(options.write.dry_run) };
+    let now = call.server.ids().now_text();
+    let writer = scope.writer(&options.manager, &now);
+    let propose = |object: &Value| skep_api::apply::apply(&writer, object, &wanted, options.force);
+    let object = call.server.storage().update(&scope, &call.info.name, Part::Whole, &propose).await?;
+    let mut response = manner.value(StatusCode::OK, &of(&view(call.resource, &object)));
+    warn(&mut response, &warnings);
+    Ok(response)
+}
+
 pub(super) async fn set(call: &Call, body: Body) -> Result<Response<Body>, Status> {
+    if call.info.verb == "patch" && is_apply(call) {
+        return apply(call, body).await;
+    }
     let manner = Manner::plain(&call.parts, &call.query);
     let options = WriteOptions::parse("UpdateOptions", &call.query)?;
     let sent = match call.info.verb.as_str() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use skep_api::status::Status;
 use skep_api::{defaults, strategy, validation};
 use skep_store::{Expected, StoreError};
@@ -54,6 +54,7 @@ impl Storage {
         metadata::begin(&mut object, &self.ids);
         let name = metadata::text(&object, "name").to_owned();
         defaults::apply(resource, &mut object);
+        scope.own(&self.ids.now_text(), &json!({}), &mut object);
         let attributes = Attributes { operation: Operation::Create, scope, name: &name, old: None };
         self.admission.mutate(&attributes, &mut object).await?;
         strategy::prepare_create(resource, &mut object);

@@ -7,8 +7,8 @@ use skep_api::status::Status;
 use super::Scope;
 use crate::ids::Ids;
 
-/// What only the server sets and nobody keeps.
-const NOT_STORED: [&str; 2] = ["selfLink", "managedFields"];
+/// What is not kept.
+const NOT_STORED: [&str; 1] = ["selfLink"];
 
 /// `metadata`, made if it is not there.
 pub(crate) fn of(object: &mut Value) -> Option<&mut Map<String, Value>> {
@@ -34,6 +34,14 @@ pub(crate) fn set(object: &mut Value, member: &str, value: impl Into<Value>) {
 pub(crate) fn remove(object: &mut Value, member: &str) {
     if let Some(meta) = of(object) {
         meta.remove(member);
+    }
+}
+
+/// Takes a member over from the old object, also that it is not there.
+pub(super) fn carry(object: &mut Value, old: &Value, member: &str) {
+    match old["metadata"].get(member) {
+        Some(value) => set(object, member, value.clone()),
+        None => remove(object, member),
     }
 }
 
@@ -101,10 +109,7 @@ pub(super) fn keep(resource: &Resource, name: &str, object: &mut Value, old: &Va
         return Err(Status::modified(resource, name));
     }
     for member in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
-        match old["metadata"].get(member) {
-            Some(value) => set(object, member, value.clone()),
-            None => remove(object, member),
-        }
+        carry(object, old, member);
     }
     for member in NOT_STORED {
         remove(object, member);

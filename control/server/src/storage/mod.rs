@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
-use skep_api::convert;
-use skep_api::registry::Resource;
+use skep_api::registry::{Resource, registry};
 use skep_api::status::Status;
+use skep_api::{apply, convert};
 use skep_store::{Expected, KeyValue, Revision, Store, StoreError};
 
 use crate::admission::Chain;
@@ -50,6 +50,31 @@ pub(crate) struct Scope<'a> {
     /// Who asks: nodes and the granting of rights are judged by it.
     pub(crate) user: &'a UserInfo,
     pub(crate) dry_run: bool,
+    pub(crate) ownership: Ownership<'a>,
+}
+
+/// Who gets to own what a write changes (`metadata.managedFields`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ownership<'a> {
+    /// This field manager, as of any write but apply.
+    Changed(&'a str),
+    /// The proposal says so itself: server-side apply.
+    Decided,
+}
+
+impl Scope<'_> {
+    /// Records in a proposed object that it was changed from `old`, which is an empty object for a new one.
+    fn own(&self, now: &str, old: &Value, object: &mut Value) {
+        if let Ownership::Changed(name) = self.ownership {
+            apply::update(&self.writer(name, now), old, object);
+        }
+    }
+
+    /// The writer of that name at the endpoint of this request.
+    pub(crate) fn writer<'b>(&'b self, name: &'b str, now: &'b str) -> apply::Writer<'b> {
+        let (resource, subresource) = (self.resource, self.subresource);
+        apply::Writer { resource, registry: registry(), name, subresource, now }
+    }
 }
 
 /// An object as it is in the store: its form in the version of the request, without conversion losses on the way back.

@@ -65,8 +65,9 @@ impl Storage {
         let mut object = propose(old)?;
         metadata::place(scope, Some(name), &mut object)?;
         metadata::keep(scope.resource, name, &mut object, old)?;
-        if part != Part::Own {
-            self.follow_rules(scope, name, part, &mut object, old).await?;
+        match part {
+            Part::Own => metadata::carry(&mut object, old, "managedFields"),
+            _ => self.follow_rules(scope, name, part, &mut object, old).await?,
         }
         let reservation = match part {
             Part::Whole => self.services.reserve(scope, &mut object, Some(old))?,
@@ -94,6 +95,7 @@ impl Storage {
     ) -> Result<(), Status> {
         let resource = scope.resource;
         defaults::apply(resource, object);
+        scope.own(&self.ids.now_text(), old, object);
         let attributes = Attributes { operation: Operation::Update, scope, name, old: Some(old) };
         self.admission.mutate(&attributes, object).await?;
         match part {

@@ -13,16 +13,40 @@ use skep_maps::suite::reachable;
 use tokio::sync::watch;
 
 use super::{node, service, slice, spec};
+use crate::Health;
 use crate::engine::Engine;
 use crate::error::ServicesError;
+use crate::health::{Check, check};
 use crate::metrics::Metrics;
-use crate::node::{NodeSettings, ThisNode};
-use crate::run::{Change, follow};
+use crate::model;
+use crate::node::NodeSettings;
+use crate::plan::NodeView;
+use crate::run::{Change, Sources, follow};
 
 const NOW: Duration = Duration::ZERO;
 
 fn engine(dataplane: &Arc<FakeDataplane>) -> Engine {
     Engine::new(dataplane.clone(), node())
+}
+
+/// What the loop is given beside changes.
+fn sources(name: &str, shutdown: watch::Receiver<bool>) -> Sources {
+    let node = NodeSettings { name: name.into(), ..NodeSettings::default() };
+    Sources { node, machine: watch::channel(Vec::new()).1, health: Health::default(), shutdown }
+}
+
+#[test]
+fn check_counts_ready_addresses_of_this_node_once() {
+    let more =
+        json!({ "type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 30_999 });
+    let service = model::Service::from_api(&service("a", spec(&["10.96.0.1"], more))).unwrap();
+    let endpoints = ["10.0.0.1 n1", "~10.0.0.2 n1", "!10.0.0.3 n1", "10.0.0.4 n2", "10.0.0.5 n1"];
+    let slices = [slice("a", "1", &endpoints), slice("a", "2", &["10.0.0.1 n1"])];
+    let slices: Vec<model::Slice> = slices.iter().map(|s| model::Slice::from_api(s).unwrap()).collect();
+    assert_eq!(check(&service, slices.iter(), "n1"), Some(Check { port: 30_999, local: 2 }));
+    assert_eq!(check(&service, slices.iter(), "n3"), Some(Check { port: 30_999, local: 0 }));
+    let cluster = model::Service { external_local: false, ..service };
+    assert_eq!(check(&cluster, slices.iter(), "n1"), None);
 }
 
 /// Tells the engine of complete lists.
@@ -177,13 +201,7 @@ async fn follow_failed_sync_is_retried_without_a_change_and_ends_on_shutdown() {
         changes.unbounded_send(change).unwrap();
     }
     let (stop, shutdown) = watch::channel(false);
-    let task = tokio::spawn(follow(
-        receiver.boxed(),
-        engine(&dataplane),
-        ThisNode::new(NodeSettings::default()),
-        metrics,
-        shutdown,
-    ));
+    let task = tokio::spawn(follow(receiver.boxed(), engine(&dataplane), sources("", shutdown), metrics));
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(dataplane.services().unwrap(), vec![]);
     dataplane.state().service_capacity = None;
@@ -217,9 +235,10 @@ async fn follow_waits_for_the_node_and_replans_when_its_zone_changes() {
     let metrics = Metrics::register(&registry, dataplane.clone()).unwrap();
     let (changes, receiver) = mpsc::unbounded();
     let (_stop, shutdown) = watch::channel(false);
-    let node = ThisNode::new(NodeSettings { name: "n1".into(), ..NodeSettings::default() });
-    let engine = Engine::new(dataplane.clone(), node.view());
-    tokio::spawn(follow(receiver.boxed(), engine, node, metrics, shutdown));
+    let sources = sources("n1", shutdown);
+    let health = sources.health.clone();
+    let view = NodeView { name: "n1".into(), ..NodeView::default() };
+    tokio::spawn(follow(receiver.boxed(), Engine::new(dataplane.clone(), view), sources, metrics));
     for change in [
         Change::Service(Box::new(Event::InitApply(service("a", spec(&["10.96.0.1"], json!({})))))),
         Change::Service(Box::new(Event::InitDone)),
@@ -229,10 +248,11 @@ async fn follow_waits_for_the_node_and_replans_when_its_zone_changes() {
         changes.unbounded_send(change).unwrap();
     }
     tokio::time::sleep(Duration::from_secs(4)).await;
-    assert_eq!(leads_to(&dataplane, "10.96.0.1"), None);
+    assert_eq!((leads_to(&dataplane, "10.96.0.1"), health.is_healthy()), (None, false));
     // Nobody tells about the node: the services are wanted all the same.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(leads_to(&dataplane, "10.96.0.1").unwrap(), ["10.0.0.1 8080", "10.0.0.2 8080"]);
+    assert!(health.is_healthy());
     let node = |zone: &str| {
         let object =
             json!({ "metadata": { "name": "n1", "labels": { "topology.kubernetes.io/zone": zone } } });

@@ -1,0 +1,102 @@
+//! Server-side apply (`application/apply-patch+yaml`) to an object or its status; the object is made when it is not there.
+//!
+//! Owns the wiring: options, body, who may create, and trying again. What applying means is in `skep_api::apply`.
+
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+use skep_api::apply as machine;
+use skep_api::decode::{self, Encoding, FieldValidation};
+use skep_api::status::Status;
+
+use super::Call;
+use crate::body::Body;
+use crate::content;
+use crate::negotiate;
+use crate::options::ApplyOptions;
+use crate::request::RequestInfo;
+use crate::respond;
+use crate::storage::{Ownership, Scope};
+
+/// The media type.
+pub(super) const APPLY: &str = "application/apply-patch+yaml";
+
+/// Whether the request is an apply.
+pub(super) fn is_apply(call: &Call) -> bool {
+    negotiate::content_type(&call.parts.headers) == APPLY
+}
+
+pub(super) async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Status> {
+    let manner = call.manner()?;
+    let options = ApplyOptions::parse(&call.query)?;
+    let bytes = content::read(body).await?;
+    let (mut applied, warnings) =
+        decode::object(call.resource, &bytes, Encoding::Yaml, options.write.validation)?;
+    check(call, &mut applied)?;
+    let scope = Scope { ownership: Ownership::Decided, ..call.scope(options.write.dry_run) };
+    let now = call.server.ids().now_text();
+    let writer = scope.writer(&options.manager, &now);
+    let propose = |current: &Value| {
+        let mut object = machine::apply(&writer, current, &applied, options.force)?;
+        // What is merged is in canonical form; the warnings about it were given for the applied object.
+        decode::check(call.resource, &mut object, FieldValidation::Ignore)?;
+        Ok(object)
+    };
+    let storage = call.server.storage();
+    let mut tries = 0;
+    let (code, object) = loop {
+        tries += 1;
+        match storage.update(&scope, &call.info.name, call.part(), &propose).await {
+            Err(status) if status.code == 404 && call.info.subresource.is_empty() => {
+                let object = fresh(call, &writer, &applied, options.force)?;
+                match storage.create(&scope, object).await {
+                    Err(status) if status.reason == "AlreadyExists" && tries < 5 => {}
+                    made => break (StatusCode::CREATED, made?),
+                }
+            }
+            outcome => break (StatusCode::OK, outcome?),
+        }
+    };
+    let mut response = call.object(&manner, code, &object);
+    respond::warn(&mut response, &warnings);
+    Ok(response)
+}
+
+/// Checks what every applied object must keep to, and names it as the path does.
+fn check(call: &Call, applied: &mut Value) -> Result<(), Status> {
+    let meta = &applied["metadata"];
+    if meta.get("managedFields").is_some_and(|entries| entries.as_array().is_none_or(|all| !all.is_empty())) {
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
+    }
+    for (member, wanted, what) in
+        [("name", call.info.name.as_str(), "name"), ("namespace", call.scope(false).namespace, "namespace")]
+    {
+        let found = meta[member].as_str().unwrap_or_default();
+        if !found.is_empty() && found != wanted {
+            return Err(Status::bad_request(format!(
+                "the {what} of the object ({found}) does not match the {what} on the URL ({wanted})"
+            )));
+        }
+    }
+    if !applied["metadata"].is_object() {
+        applied["metadata"] = json!({});
+    }
+    applied["metadata"]["name"] = call.info.name.clone().into();
+    if call.resource.namespaced {
+        applied["metadata"]["namespace"] = call.info.namespace.clone().into();
+    }
+    Ok(())
+}
+
+/// The object that apply makes where there is none.
+fn fresh(call: &Call, writer: &machine::Writer<'_>, applied: &Value, force: bool) -> Result<Value, Status> {
+    let create = RequestInfo { verb: "create".into(), ..call.info.clone() };
+    call.server.gate().authorize(&call.user, &create)?;
+    let uid = applied["metadata"]["uid"].as_str().unwrap_or_default();
+    if !uid.is_empty() {
+        let why = format!(
+            "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        );
+        return Err(Status::conflict(call.resource, &call.info.name, &why));
+    }
+    machine::apply(writer, &json!({}), applied, force)
+}
