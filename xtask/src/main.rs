@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod demo;
+mod diagnosis;
 mod down;
 mod ebpf;
 mod images;

@@ -25,7 +25,7 @@ const EBPF: [&str; 5] = ["bpftool", "cargo-web", "libstd-rust-web-dev-bpf", "llv
 const CLUSTER: [&str; 8] =
     ["busybox-static", "containerd", "ethtool", "iproute2", "kmod", "procps", "runc", "util-linux"];
 /// To run the tests.
-const TESTS: [&str; 1] = ["etcd-server"];
+const TESTS: [&str; 2] = ["etcd-server", "prometheus"];
 
 /// The major version of LLVM that bpf-linker is built against.
 const LLVM: &str = "22";
@@ -142,7 +142,7 @@ fn install(packages: &[&str]) -> Result<()> {
     output(apt().arg("update")).context("the package lists cannot be brought up to date")?;
     output(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages))?;
     // Debian starts services on installation; the cluster and the tests start their own.
-    for service in ["containerd", "etcd"] {
+    for service in ["containerd", "etcd", "prometheus"] {
         if packages.iter().any(|package| package.starts_with(service))
             && Path::new("/run/systemd/system").exists()
         {

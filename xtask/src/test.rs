@@ -6,6 +6,7 @@
 //! | unit | nothing | `cargo test` of the workspace |
 //! | kernel | root | packets through the programs in the kernel |
 //! | etcd | Debian's etcd | the store's tests on a real etcd |
+//! | prometheus | Debian's promtool | the alert rules and the dashboard |
 //! | cluster | root | a whole cluster, brought up, driven with kubectl, and removed |
 
 use anyhow::{Result, bail};
@@ -52,9 +53,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     tidy::run()?;
     lint()?;
     progress.step("build eBPF object", || ebpf::build().map(|(_, compiler)| Outcome::Checked(compiler)))?;
-    unit(Some("kernel,etcd"))?;
+    unit(Some("kernel,etcd,prometheus"))?;
     cluster(arguments.keep)?;
-    println!("All tiers passed ({}): tree, unit, kernel, etcd, cluster.", progress.elapsed());
+    println!("All tiers passed ({}): tree, unit, kernel, etcd, prometheus, cluster.", progress.elapsed());
     Ok(())
 }
 

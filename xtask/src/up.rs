@@ -9,7 +9,7 @@ use skep_harness::{process, teardown};
 
 use crate::packages::{self, Purpose};
 use crate::progress::{Outcome, Progress};
-use crate::{build, demo, ebpf, images};
+use crate::{build, demo, diagnosis, ebpf, images};
 
 /// Arguments of `up`.
 #[derive(Debug, Default, clap::Args)]
@@ -24,7 +24,12 @@ pub fn run(arguments: &Arguments) -> Result<usize> {
     crate::need_root("up")?;
     let mut progress = Progress::new();
     let cluster = Cluster::new();
-    bring_up(&mut progress, &cluster, arguments.release)?;
+    if let Err(error) = bring_up(&mut progress, &cluster, arguments.release) {
+        if cluster.layout.kubeconfig().exists() {
+            eprintln!("{}", diagnosis::describe(&cluster));
+        }
+        return Err(error);
+    }
     show(&progress, &cluster);
     Ok(progress.changed())
 }

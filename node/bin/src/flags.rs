@@ -102,6 +102,10 @@ pub(crate) struct RunArguments {
     /// Cgroup below which pods' cgroups are made, relative to each hierarchy.
     #[arg(long, default_value = "/")]
     pub(crate) cgroup_parent: String,
+    /// Below these amounts the node reports pressure and is given no new pods; as kubelet writes them. Pods are
+    /// not evicted.
+    #[arg(long, default_value = "memory.available<100Mi,nodefs.available<10%")]
+    pub(crate) eviction_hard: skep_pods::node::Thresholds,
     /// Address of the cluster's DNS service; it is answered on this node.
     #[arg(long, default_value = "10.96.0.10")]
     pub(crate) cluster_dns: IpAddr,

@@ -114,6 +114,7 @@ fn pods_config(arguments: &RunArguments) -> PodsConfig {
         resolv_conf: arguments.resolv_conf.clone(),
         state_dir: arguments.state_dir.clone(),
         cgroup_parent: arguments.cgroup_parent.clone(),
+        thresholds: arguments.eviction_hard,
         endpoint_port: arguments.port,
         ..PodsConfig::new(&arguments.node_name, arguments.node_ips.clone())
     }

@@ -132,6 +132,8 @@ pub struct PodsConfig {
     pub cgroup_parent: String,
     /// Most pods that the node takes.
     pub max_pods: u32,
+    /// Amounts below which the node says that it is short of memory or disk.
+    pub thresholds: node::Thresholds,
     /// TCP port of the node's endpoint.
     pub endpoint_port: u16,
 }
@@ -151,6 +153,7 @@ impl PodsConfig {
             link_dir: "/var/log/containers".into(),
             cgroup_parent: "/".into(),
             max_pods: 110,
+            thresholds: node::Thresholds::default(),
             endpoint_port: 10250,
         }
     }

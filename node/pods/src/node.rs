@@ -4,6 +4,7 @@
 
 mod capacity;
 mod lease;
+mod pressure;
 mod status;
 
 use std::sync::Arc;
@@ -18,9 +19,15 @@ use crate::worker::Context;
 use crate::{Error, PodsConfig, describe};
 
 pub use capacity::Capacity;
+pub use pressure::{Amount, Thresholds};
 
 /// How often the status is computed. It is written when it changed, and at least every [`HEARTBEAT`].
 const STATUS: Duration = Duration::from_secs(10);
+/// How often it is computed until the node is ready for the first time, for at most [`START`]: a new cluster
+/// waits for this.
+const STARTING: Duration = Duration::from_millis(250);
+/// After this long a node that is not ready is no longer taken for one that starts.
+const START: Duration = Duration::from_secs(60);
 /// Ticks of [`STATUS`] between two writes of an unchanged status: five minutes.
 const HEARTBEAT: u32 = 30;
 /// After a failed registration.
@@ -83,13 +90,16 @@ fn labels(config: &PodsConfig) -> Vec<(String, String)> {
 async fn keep_status(client: Client, context: Arc<Context>, capacity: Capacity) {
     let nodes: Api<Node> = Api::all(client.clone());
     let name = context.config.node_name.clone();
-    let mut ticks = tokio::time::interval(STATUS);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut last = None;
+    let started = tokio::time::Instant::now();
+    let mut was_ready = false;
+    let mut last: Option<status::Facts> = None;
     let mut unchanged = 0;
+    let mut pause = Duration::ZERO;
     loop {
-        ticks.tick().await;
+        tokio::time::sleep(pause).await;
         let facts = status::observe(&context).await;
+        was_ready |= facts.is_ready();
+        pause = if was_ready || started.elapsed() > START { STATUS } else { STARTING };
         unchanged = if last.as_ref() == Some(&facts) { unchanged + 1 } else { 0 };
         if last.is_some() && unchanged % HEARTBEAT != 0 {
             continue;

@@ -107,6 +107,12 @@ impl Sandbox {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            for kinds in ["pods,services,endpointslices", "events"] {
+                let list = self.kubectl.run(&["--namespace", &self.name, "get", kinds, "--output", "wide"]);
+                println!("{}", list.unwrap_or_else(|error| format!("{error:#}")));
+            }
+        }
         let deletion = self.kubectl.run(&["delete", "namespace", &self.name, "--timeout=60s"]);
         if let (Err(error), false) = (deletion, std::thread::panicking()) {
             panic!("the namespace {} does not go away: {error:#}", self.name);

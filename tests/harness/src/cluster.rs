@@ -152,6 +152,8 @@ impl Cluster {
             .args(["--cgroup-parent", &node.cgroup()])
             .arg("--cgroup-root")
             .arg(cgroups::unified(&node.cgroup()));
+        // Its disk is the machine's, of which a development cluster needs next to nothing.
+        start.args(["--eviction-hard", "memory.available<100Mi,nodefs.available<256Mi"]);
         start.args(["--cluster-dns", layout::CLUSTER_DNS, "--cluster-domain", "cluster.local"]);
         start.args([
             "--state-dir",

@@ -60,9 +60,11 @@ impl Capacity {
     }
 }
 
-/// Bytes of memory that can be had without swapping, now.
-pub(super) fn memory_available() -> Option<i64> {
-    field(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+/// Bytes of memory in total, and those that can be had without swapping, now.
+pub(super) fn memory_usage() -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let bytes = |name| field(&text, name).and_then(|bytes| u64::try_from(bytes).ok());
+    Some((bytes("MemTotal:")?, bytes("MemAvailable:")?))
 }
 
 /// Bytes in total and bytes free of the file system at `path`, or of the nearest folder above that exists.

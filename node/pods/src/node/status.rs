@@ -16,10 +16,6 @@ use crate::{KUBELET_VERSION, PodsConfig, describe};
 
 /// Most images that the status names, the largest ones.
 const IMAGES: usize = 50;
-/// Memory below this is reported as pressure (upstream's default threshold, 100 Mi).
-const MEMORY_LOW: i64 = 100 << 20;
-/// A tenth of the disk must be free (upstream's default threshold).
-const DISK_LOW_DIVISOR: u64 = 10;
 
 /// What changes while the node runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +26,13 @@ pub(super) struct Facts {
     memory_low: bool,
     disk_low: bool,
     images: Vec<(Vec<String>, i64)>,
+}
+
+impl Facts {
+    /// Whether nothing keeps the node from running pods.
+    pub(super) fn is_ready(&self) -> bool {
+        self.not_ready.is_none()
+    }
 }
 
 /// Asks the runtime and the system.
@@ -61,14 +64,16 @@ pub(super) async fn observe(context: &Context) -> Facts {
         .collect();
     images.sort_by(|a, b| (b.1, &a.0).cmp(&(a.1, &b.0)));
     images.truncate(IMAGES);
+    let thresholds = &context.config.thresholds;
+    let memory = capacity::memory_usage();
     let disk = capacity::disk_usage(&context.config.state_dir);
     Facts {
         runtime: version
             .map(|version| format!("{}://{}", version.runtime_name, version.runtime_version))
             .unwrap_or_default(),
         not_ready,
-        memory_low: capacity::memory_available().is_some_and(|bytes| bytes < MEMORY_LOW),
-        disk_low: disk.is_some_and(|(total, free)| free < total / DISK_LOW_DIVISOR),
+        memory_low: memory.is_some_and(|(total, free)| thresholds.memory.is_short(free, total)),
+        disk_low: disk.is_some_and(|(total, free)| thresholds.disk.is_short(free, total)),
         images,
     }
 }
