@@ -10,6 +10,7 @@ pub mod convert;
 pub mod decode;
 pub mod defaults;
 pub mod discovery;
+pub mod disruption;
 pub mod object;
 pub mod openapi;
 pub mod patch;

@@ -17,12 +17,7 @@ const RESOURCES: [(&str, &str); 12] = [
 ];
 
 /// Subresources that are not there.
-const SUBRESOURCES: [(&str, &str, &str); 4] = [
-    ("", "pods", "eviction"),
-    ("", "pods", "ephemeralcontainers"),
-    ("", "pods", "resize"),
-    ("certificates.k8s.io", "certificatesigningrequests", "approval"),
-];
+const SUBRESOURCES: [(&str, &str, &str); 1] = [("", "pods", "resize")];
 
 /// Whether the resource is served.
 pub(super) fn resource(group: &str, plural: &str) -> bool {

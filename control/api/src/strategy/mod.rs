@@ -4,6 +4,7 @@
 //! The server sets uid, creationTimestamp, resourceVersion and generated names, before [`prepare_create`] runs.
 
 mod job;
+mod narrow;
 mod pod;
 mod service;
 
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use crate::object::{at, carry, number, remove, set, text};
 use crate::registry::Resource;
 
+pub use narrow::{Narrow, prepare_narrow};
 pub use pod::qos_class;
 
 /// What counts as the wish of the owner, and so moves `metadata.generation`.

@@ -82,6 +82,11 @@ impl FieldError {
         Self::new(field, Rule::NotSupported, Some(value.into()), detail)
     }
 
+    /// A value refers to something that is not there.
+    pub fn not_found(field: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self::new(field, Rule::NotFound, Some(value.into()), "")
+    }
+
     /// A value is there twice.
     pub fn duplicate(field: impl Into<String>, value: impl Into<Value>) -> Self {
         Self::new(field, Rule::Duplicate, Some(value.into()), "")

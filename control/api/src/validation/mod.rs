@@ -12,6 +12,7 @@ mod groups;
 mod immutable;
 mod meta;
 pub mod names;
+mod narrow;
 mod pod;
 mod pod_update;
 mod probe;
@@ -25,6 +26,7 @@ use serde_json::Value;
 use crate::registry::Resource;
 
 pub use field::{FieldError, Rule};
+pub use narrow::narrow_update;
 
 /// The rules that a new object breaks.
 pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {

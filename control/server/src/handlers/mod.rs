@@ -6,6 +6,7 @@
 mod apply;
 mod binding;
 mod delete;
+mod eviction;
 mod patch;
 mod read;
 mod scale;
@@ -131,11 +132,15 @@ pub(crate) async fn handle(call: Call, body: Body) -> Result<Response<Body>, Sta
 
 async fn subresources(call: Call, body: Body) -> Result<Response<Body>, Status> {
     match (call.info.subresource.as_str(), call.info.verb.as_str()) {
-        ("status", "get") => read::get(&call).await,
-        ("status", "update") => write::update(&call, body).await,
-        ("status", "patch") => patch::patch(&call, body).await,
+        ("status" | "ephemeralcontainers" | "approval", verb) => match verb {
+            "get" => read::get(&call).await,
+            "update" => write::update(&call, body).await,
+            "patch" => patch::patch(&call, body).await,
+            _ => Err(Status::no_such_path()),
+        },
         ("finalize", "update") => write::finalize(&call, body).await,
         ("binding", "create") => binding::bind(&call, body).await,
+        ("eviction", "create") => eviction::evict(&call, body).await,
         ("scale", "get") => scale::get(&call).await,
         ("scale", "update" | "patch") => scale::set(&call, body).await,
         ("token", "create") => write::token(&call, body).await,

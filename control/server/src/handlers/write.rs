@@ -4,6 +4,7 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 use skep_api::decode::{self, FieldValidation};
 use skep_api::status::Status;
+use skep_api::strategy::Narrow;
 
 use super::Call;
 use crate::body::Body;
@@ -39,7 +40,11 @@ impl Call {
     }
 
     pub(super) fn part(&self) -> Part {
-        if self.info.subresource == "status" { Part::Status } else { Part::Whole }
+        match (self.info.subresource.as_str(), Narrow::of(&self.info.subresource)) {
+            ("status", _) => Part::Status,
+            (_, Some(narrow)) => Part::Narrow(narrow),
+            _ => Part::Whole,
+        }
     }
 }
 

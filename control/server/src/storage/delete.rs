@@ -79,7 +79,17 @@ impl DeleteOptions {
         })
     }
 
-    fn check(&self, resource: &Resource, name: &str, object: &Value) -> Result<(), Status> {
+    /// Deletes the object only in this state.
+    pub(crate) fn only_at(&mut self, revision: u64) {
+        self.resource_version = Some(revision.to_string());
+    }
+
+    /// Whether any state of the object will do.
+    pub(crate) fn is_unconditional(&self) -> bool {
+        self.resource_version.is_none() && self.uid.is_none()
+    }
+
+    pub(crate) fn check(&self, resource: &Resource, name: &str, object: &Value) -> Result<(), Status> {
         let wanted =
             [("UID", "uid", &self.uid), ("ResourceVersion", "resourceVersion", &self.resource_version)];
         for (title, member, wanted) in wanted {

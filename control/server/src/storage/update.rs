@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use skep_api::status::Status;
+use skep_api::strategy::Narrow;
 use skep_api::{defaults, strategy, validation};
 use skep_store::{Expected, Revision, StoreError};
 
@@ -19,6 +20,8 @@ pub(crate) enum Part {
     Whole,
     /// The status alone.
     Status,
+    /// A few fields that have a subresource of their own.
+    Narrow(Narrow),
     /// Fields that only this server changes, by operations of their own (binding, finalizing).
     Own,
 }
@@ -100,10 +103,14 @@ impl Storage {
         self.admission.mutate(&attributes, object).await?;
         match part {
             Part::Status => strategy::prepare_status(resource, object, old),
+            Part::Narrow(narrow) => {
+                strategy::prepare_narrow(narrow, resource, object, old, &self.ids.now_text());
+            }
             _ => strategy::prepare_update(resource, object, old),
         }
         let errors = match part {
             Part::Status => validation::status_update(resource, object, old),
+            Part::Narrow(narrow) => validation::narrow_update(narrow, resource, object, old),
             _ => validation::update(resource, object, old),
         };
         if !errors.is_empty() {

@@ -8,6 +8,7 @@ mod bad_input;
 mod deletion;
 mod harness;
 mod paths;
+mod pod_operations;
 mod pods;
 mod reads;
 mod watches;

@@ -198,3 +198,19 @@ async fn object_in_protobuf_is_stored_as_any_other() {
     assert_eq!((&made["metadata"]["namespace"], &made["data"]), (&json!("default"), &json!({ "k": "abc" })));
     assert_eq!(cluster.get(&format!("{path}/a")).await.expect(200)["data"]["k"], "abc");
 }
+
+#[tokio::test]
+async fn signing_request_is_approved_by_its_subresource_alone() {
+    let cluster = cluster().await;
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let spec = json!({ "request": "eA==", "signerName": "example.com/s", "usages": ["client auth"] });
+    let request = json!({ "metadata": { "name": "r" }, "spec": spec });
+    cluster.post(requests, "CertificateSigningRequest", request).await.expect(201);
+    let approval =
+        json!({ "status": { "conditions": [{ "type": "Approved", "status": "True", "reason": "me" }] } });
+    let path = format!("{requests}/r/approval");
+    let approved = cluster.patch(&path, "merge", approval).await.expect(200);
+    assert!(approved["status"]["conditions"][0]["lastUpdateTime"].is_string());
+    let back = json!({ "status": { "conditions": null } });
+    cluster.patch(&path, "merge", back).await.failure(422, "Invalid");
+}
