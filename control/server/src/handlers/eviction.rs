@@ -58,7 +58,8 @@ async fn once(call: &Call, scope: &Scope<'_>, deletion: &DeleteOptions) -> Resul
     let mut revision = pod.revision();
     if !scope.dry_run && !ended {
         let now = call.server.ids().now_text();
-        let same = |found: &Value| spent || found["metadata"]["resourceVersion"] == revision.to_string();
+        let seen = revision.to_string();
+        let same = |found: &Value| spent || found["metadata"]["resourceVersion"].as_str() == Some(&seen);
         let propose = |found: &Value| match same(found) {
             true => Ok(disruption::condemn(found, &now)),
             false => Err(Status::modified(call.resource, name)),
