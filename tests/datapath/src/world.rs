@@ -2,6 +2,7 @@
 //! resolved neighbours, and a veth with a pod behind it. Owns the addresses that the tables use.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, unshare};
@@ -124,6 +125,7 @@ impl World {
         if !output.status.success() {
             bail!("ip: {}", String::from_utf8_lossy(&output.stderr));
         }
+        settle()?;
         Ok(Self { uplink: index("eth0")?, pod: index("pod0")? })
     }
 
@@ -158,6 +160,27 @@ impl World {
         let local = LocalEndpoint { ifindex: self.pod, flags, pod_mac: POD_MAC, host_mac: POD_HOST_MAC };
         loaded.set(LOCAL_V4, &v4(Family::V4.local_pod()), &local)?;
         loaded.set(LOCAL_V6, &v6(Family::V6.local_pod()), &local)
+    }
+}
+
+/// Waits until the kernel has seen that the links are up: only then are all routes of their addresses there.
+fn settle() -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(10);
+    let says = |arguments: &[&str], wanted: &str| -> Result<bool> {
+        let output = std::process::Command::new("ip").args(arguments).output().context("ip")?;
+        Ok(String::from_utf8_lossy(&output.stdout).contains(wanted))
+    };
+    loop {
+        let ready = says(&["-oneline", "link", "show", "eth0"], "state UP")?
+            && says(&["-oneline", "link", "show", "pod0"], "state UP")?
+            && says(&["-6", "route", "show", "table", "local"], "local 2001:db8::1 ")?;
+        if ready {
+            return Ok(());
+        }
+        if Instant::now() >= end {
+            bail!("the links did not come up");
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
