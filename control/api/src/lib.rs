@@ -14,7 +14,7 @@ pub mod disruption;
 pub mod object;
 pub mod openapi;
 pub mod patch;
-mod protobuf;
+pub mod protobuf;
 pub mod quantity;
 pub mod registry;
 pub mod schema;

@@ -9,9 +9,10 @@ use skep_api::status::Status;
 
 /// What is offered, in the words of the 406 and 415 answers.
 const OFFERED: [&str; 1] = ["application/json"];
+const OFFERED_BUILTIN: [&str; 2] = ["application/json", PROTOBUF];
 const TAKEN: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
-/// What several commands of kubectl write. Nothing is answered in it.
-const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// What several commands of kubectl write, and upstream's components prefer. Custom kinds have no such form.
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// The form of an answer that holds objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,15 @@ pub enum Form {
     Table,
     /// Their metadata alone.
     Metadata,
+}
+
+/// The bytes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// `application/json`.
+    Json,
+    /// `application/vnd.kubernetes.protobuf`.
+    Protobuf,
 }
 
 /// The parts of one entry of an `Accept` header.
@@ -54,27 +64,31 @@ fn ranges(header: &str) -> Vec<Range<'_>> {
     ranges
 }
 
-/// The form that a client wants for objects: the first of what it takes that we have. `list` allows the metadata of
-/// lists.
+/// The form and bytes that a client wants for objects: the first of what it takes that we have. `protobuf` says whether
+/// the kind has that encoding.
 ///
 /// # Errors
 ///
 /// 406 when there is none.
-pub fn form(headers: &HeaderMap) -> Result<Form, Status> {
-    let Some(accept) = accept(headers) else { return Ok(Form::Object) };
+pub fn form(headers: &HeaderMap, protobuf: bool) -> Result<(Form, Wire), Status> {
+    let Some(accept) = accept(headers) else { return Ok((Form::Object, Wire::Json)) };
     for range in ranges(accept) {
-        if !is_json(range.kind) {
-            continue;
-        }
+        let wire = match range.kind {
+            PROTOBUF if protobuf => Wire::Protobuf,
+            kind if is_json(kind) => Wire::Json,
+            _ => continue,
+        };
         let meta = range.parameter("g") == "meta.k8s.io" && matches!(range.parameter("v"), "v1" | "v1beta1");
         match range.parameter("as") {
-            "" => return Ok(Form::Object),
-            "Table" if meta => return Ok(Form::Table),
-            "PartialObjectMetadata" | "PartialObjectMetadataList" if meta => return Ok(Form::Metadata),
+            "" => return Ok((Form::Object, wire)),
+            "Table" if meta && wire == Wire::Json => return Ok((Form::Table, wire)),
+            "PartialObjectMetadata" | "PartialObjectMetadataList" if meta => {
+                return Ok((Form::Metadata, wire));
+            }
             _ => {}
         }
     }
-    Err(Status::not_acceptable(&OFFERED))
+    Err(Status::not_acceptable(if protobuf { &OFFERED_BUILTIN } else { &OFFERED }))
 }
 
 /// Whether the client takes plain JSON: what answers without objects are in.
@@ -160,9 +174,32 @@ mod tests {
             ("application/json;q=0", None),
         ];
         for (accept, expected) in cases {
-            assert_eq!(form(&headers(ACCEPT, accept)).ok(), expected, "{accept}");
+            let found = form(&headers(ACCEPT, accept), false).ok();
+            assert_eq!(found, expected.map(|form| (form, Wire::Json)), "{accept}");
         }
-        assert_eq!(form(&HeaderMap::new()).ok(), Some(Form::Object));
+        assert_eq!(form(&HeaderMap::new(), true).ok(), Some((Form::Object, Wire::Json)));
+    }
+
+    #[test]
+    fn accept_of_upstreams_components_leads_to_protobuf_where_there_is_such_a_form() {
+        let cases = [
+            ("application/vnd.kubernetes.protobuf", Some(Form::Object), None),
+            ("application/vnd.kubernetes.protobuf;stream=watch", Some(Form::Object), None),
+            ("application/vnd.kubernetes.protobuf, */*", Some(Form::Object), Some(Form::Object)),
+            (
+                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+                Some(Form::Metadata),
+                Some(Form::Object),
+            ),
+        ];
+        for (accept, builtin, custom) in cases {
+            let found = form(&headers(ACCEPT, accept), true).ok();
+            assert_eq!(found, builtin.map(|form| (form, Wire::Protobuf)), "{accept}");
+            let found = form(&headers(ACCEPT, accept), false).ok();
+            assert_eq!(found, custom.map(|form| (form, Wire::Json)), "{accept}");
+        }
+        let table = "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1";
+        assert!(form(&headers(ACCEPT, table), true).is_err());
     }
 
     #[test]

@@ -1,21 +1,24 @@
-//! Objects in Kubernetes' protobuf encoding, into the values that their JSON would give.
+//! Objects in Kubernetes' protobuf encoding, from and into the values of their JSON.
 //!
-//! Several commands of kubectl write in it. The bytes name their kind (`apimachinery/pkg/runtime` type `Unknown`); what a
+//! Several commands of kubectl write in it, and upstream's components read and write it. The bytes name their kind (`apimachinery/pkg/runtime` type `Unknown`); what a
 //! number in them means is in `data/protobuf.json`, read from the struct tags of Kubernetes' API types at 1.36. Values
 //! come out as if Go had written them as JSON: without the zeros that it leaves out. Nothing is checked against the schema
-//! here, and nothing is ever written in this encoding: every client that sends it reads JSON, too.
+//! here. Custom kinds have no such encoding, as with upstream.
 
 mod special;
 mod table;
 #[cfg(test)]
 mod tests;
 mod wire;
+mod write;
 
 use serde_json::{Map, Value};
 
 use special::Special;
 use table::{Field, Kind, Message, table};
 use wire::{Reader, Scalar};
+
+pub use write::{has_kind, list, metadata_list, object, watch_frame};
 
 /// What every such body begins with.
 const MAGIC: [u8; 4] = *b"k8s\0";

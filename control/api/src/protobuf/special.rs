@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::wire::Reader;
+use super::wire::{Reader, Writer};
 
 /// Such a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,40 @@ impl Special {
                 Some(json) => serde_json::from_slice(json).map_err(|why| format!("holds no JSON: {why}")),
             },
         }
+    }
+
+    /// The message of such a value.
+    pub(super) fn write(self, value: &Value, out: &mut Writer) -> Result<(), String> {
+        match self {
+            Self::Time | Self::MicroTime => {
+                let text = value.as_str().ok_or("is no time")?;
+                let at: Timestamp = text.parse().map_err(|why| format!("is no time: {why}"))?;
+                // Both parts have the same sign in what jiff gives; the message wants nanoseconds that count forward.
+                let nanoseconds = at.as_nanosecond();
+                out.number(1, nanoseconds.div_euclid(1_000_000_000) as u64);
+                let rest = if self == Self::Time { 0 } else { nanoseconds.rem_euclid(1_000_000_000) };
+                out.number(2, rest as u64);
+            }
+            Self::IntOrString => match value {
+                Value::String(word) => {
+                    out.number(1, 1);
+                    out.number(2, 0);
+                    out.bytes(3, word.as_bytes());
+                }
+                number => {
+                    out.number(1, 0);
+                    out.number(2, number.as_i64().ok_or("is neither a number nor a word")?.cast_unsigned());
+                    out.bytes(3, b"");
+                }
+            },
+            Self::Quantity => match value {
+                Value::String(text) => out.bytes(1, text.as_bytes()),
+                Value::Number(number) => out.bytes(1, number.to_string().as_bytes()),
+                _ => return Err("is no amount".into()),
+            },
+            Self::Raw => out.bytes(1, value.to_string().as_bytes()),
+        }
+        Ok(())
     }
 
     fn time(self, bytes: &[u8]) -> Result<Value, String> {

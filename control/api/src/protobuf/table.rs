@@ -15,9 +15,9 @@ use super::special::Special;
 /// All messages.
 pub(super) struct Table(HashMap<String, Message>);
 
-/// The fields of a message, by number.
+/// The fields of a message, in order of their numbers.
 #[derive(Default)]
-pub(super) struct Message(HashMap<u64, Field>);
+pub(super) struct Message(Vec<(u64, Field)>);
 
 /// One field.
 pub(super) struct Field {
@@ -45,12 +45,12 @@ pub(super) fn table() -> &'static Table {
         let data: HashMap<String, Vec<(u64, String, String, String)>> =
             serde_json::from_str(include_str!("../../data/protobuf.json")).expect("the data is of this form");
         let message = |fields: Vec<(u64, String, String, String)>| {
-            Message(
-                fields
-                    .into_iter()
-                    .map(|(number, name, kind, letters)| (number, field(name, &kind, &letters)))
-                    .collect(),
-            )
+            let read = |(number, name, kind, letters): (u64, String, String, String)| {
+                (number, field(name, &kind, &letters))
+            };
+            let mut fields: Vec<_> = fields.into_iter().map(read).collect();
+            fields.sort_by_key(|(number, _)| *number);
+            Message(fields)
         };
         Table(data.into_iter().map(|(name, fields)| (name, message(fields))).collect())
     })
@@ -94,7 +94,11 @@ impl Table {
         let (group, version) = api_version.split_once('/').unwrap_or(("core", api_version));
         let package = group.split('.').next().unwrap_or_default();
         let found = self.0.get(&format!("{package}/{version}.{kind}"));
-        found.or_else(|| (kind == "DeleteOptions").then(|| self.message("meta/v1.DeleteOptions")))
+        found.or_else(|| match kind {
+            "DeleteOptions" => Some(self.message("meta/v1.DeleteOptions")),
+            "Status" => Some(self.message("meta/v1.Status")),
+            _ => None,
+        })
     }
 
     #[cfg(test)]
@@ -105,12 +109,13 @@ impl Table {
 
 impl Message {
     pub(super) fn field(&self, number: u64) -> Option<&Field> {
-        self.0.get(&number)
+        let at = self.0.binary_search_by_key(&number, |(number, _)| *number).ok()?;
+        Some(&self.0[at].1)
     }
 
-    #[cfg(test)]
-    pub(super) fn fields(&self) -> impl Iterator<Item = &Field> {
-        self.0.values()
+    /// All fields with their numbers.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (u64, &Field)> {
+        self.0.iter().map(|(number, field)| (*number, field))
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::table::{Field, Kind, table};
-use super::{Element, MAGIC, read};
+use super::{Element, MAGIC, has_kind, list, metadata_list, object, read, watch_frame};
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -125,7 +125,7 @@ fn depth(name: &str, around: &mut Vec<String>) -> usize {
         Kind::Inline(of) => Some(of.clone()),
         _ => None,
     };
-    let names: Vec<String> = table().message(name).fields().filter_map(below).collect();
+    let names: Vec<String> = table().message(name).fields().filter_map(|(_, field)| below(field)).collect();
     let deepest = names.iter().map(|name| depth(name, around)).max().unwrap_or_default();
     around.pop();
     deepest + 1
@@ -141,7 +141,7 @@ fn table_has_no_message_within_itself() {
 fn table_names_only_messages_that_it_holds() {
     let mut count = 0;
     for (name, message) in table().names() {
-        for field in message.fields() {
+        for (_, field) in message.fields() {
             let (Kind::One(element) | Kind::Many(element) | Kind::Map(element)) = &field.kind else {
                 let Kind::Inline(of) = &field.kind else { unreachable!() };
                 table().message(of);
@@ -166,4 +166,80 @@ fn table_holds_the_kinds_that_are_served() {
         .map(|resource| json!([resource.group_version(), resource.kind]))
         .collect();
     assert_eq!(missing, Vec::<Value>::new());
+}
+
+/// An object with one of everything that is odd.
+fn pod() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "p", "labels": { "a": "", "b": "c" }, "creationTimestamp": "2027-01-15T08:00:00Z", "generation": -1,
+            "managedFields": [{ "manager": "m", "fieldsType": "FieldsV1", "fieldsV1": { "f:spec": {} } }],
+        },
+        "spec": {
+            "containers": [{
+                "name": "c", "resources": { "limits": { "cpu": "100m" } }, "command": ["a", "", "b"],
+                "readinessProbe": { "httpGet": { "port": "http" }, "periodSeconds": 2 },
+            }],
+            "volumes": [{ "name": "v", "emptyDir": {} }, { "name": "w", "hostPath": { "path": "/", "type": "" } }],
+            "securityContext": { "supplementalGroups": [1, 0, 300] },
+            "terminationGracePeriodSeconds": 0,
+        },
+        "status": {},
+    })
+}
+
+#[test]
+fn objects_come_back_as_they_were_written() {
+    assert_eq!(read(&object(&pod()).unwrap()).unwrap(), pod());
+    let secret =
+        json!({ "apiVersion": "v1", "kind": "Secret", "metadata": {}, "data": { "a": "/wA=", "b": "" } });
+    assert_eq!(read(&object(&secret).unwrap()).unwrap(), secret);
+    let renewed = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {},
+        "spec": { "renewTime": "1969-12-31T23:59:58.000005Z", "leaseDurationSeconds": 15 },
+    });
+    assert_eq!(read(&object(&renewed).unwrap()).unwrap(), renewed);
+    let deployment = read(&bytes(DEPLOYMENT)).unwrap();
+    assert_eq!(read(&object(&deployment).unwrap()).unwrap(), deployment);
+}
+
+#[test]
+fn lists_and_events_hold_their_objects() {
+    let meta = json!({ "resourceVersion": "7", "continue": "next", "remainingItemCount": 3 });
+    let whole = list("v1", "Pod", &meta, [pod()].iter()).unwrap();
+    let item = object(&pod()).unwrap();
+    // The item's message, as it stands in the envelope of the object.
+    let raw = super::Envelope::read(&item[4..]).unwrap().raw;
+    assert!(whole.windows(raw.len()).any(|window| window == raw));
+    let envelope = super::Envelope::read(&whole[4..]).unwrap();
+    assert_eq!((envelope.kind.as_str(), &envelope.raw[..7]), ("PodList", &b"\x0a\x0b\x12\x017\x1a\x04"[..]));
+    let partial = metadata_list(&meta, [pod()].iter()).unwrap();
+    assert!(partial.len() < whole.len());
+    let frame = watch_frame("ADDED", &item);
+    assert_eq!(u32::from_be_bytes(frame[..4].try_into().unwrap()) as usize, frame.len() - 4);
+    assert_eq!(&frame[4..11], b"\x0a\x05ADDED");
+    assert!(frame.ends_with(&item));
+}
+
+#[test]
+fn values_of_a_wrong_type_are_an_error() {
+    let gone = json!({
+        "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure", "code": 410, "reason": "Expired",
+        "details": { "retryAfterSeconds": 1, "causes": [{ "message": "m" }] },
+    });
+    assert_eq!(read(&object(&gone).unwrap()).unwrap(), gone);
+    for (wrong, why) in [
+        (
+            json!({ "apiVersion": "v1", "kind": "Pod", "spec": { "containers": {} } }),
+            "spec: containers: is no list",
+        ),
+        (json!({ "apiVersion": "v1", "kind": "Secret", "data": { "a": "?" } }), "data: is not base64"),
+        (json!({ "apiVersion": "example.com/v1", "kind": "Widget" }), "has no protobuf encoding"),
+    ] {
+        let error = object(&wrong).unwrap_err();
+        assert!(error.contains(why), "{error}");
+    }
+    assert!(has_kind("apps/v1", "Deployment") && !has_kind("example.com/v1", "Widget"));
 }

@@ -1,4 +1,4 @@
-//! The wire format of protobuf: numbered fields with a length or a number each.
+//! The wire format of protobuf: numbered fields with a length or a number each, read and written.
 
 /// One field's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,4 +103,58 @@ impl<'a> Reader<'a> {
 
 fn short() -> String {
     "proto: unexpected EOF".into()
+}
+
+/// Writes fields one after the other.
+#[derive(Default)]
+pub(super) struct Writer {
+    out: Vec<u8>,
+}
+
+impl Writer {
+    /// What was written.
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.out
+    }
+
+    /// A number; signed ones as their complement in 64 bits.
+    pub(super) fn number(&mut self, field: u64, number: u64) {
+        self.varint(field << 3);
+        self.varint(number);
+    }
+
+    pub(super) fn double(&mut self, field: u64, number: f64) {
+        self.varint(field << 3 | 1);
+        self.out.extend_from_slice(&number.to_le_bytes());
+    }
+
+    pub(super) fn bytes(&mut self, field: u64, bytes: &[u8]) {
+        self.varint(field << 3 | 2);
+        self.varint(bytes.len() as u64);
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// A message whose length is known when it is written.
+    pub(super) fn message<E>(
+        &mut self,
+        field: u64,
+        write: impl FnOnce(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.varint(field << 3 | 2);
+        let start = self.out.len();
+        write(self)?;
+        let length = self.out.len() - start;
+        let mut prefix = Self::default();
+        prefix.varint(length as u64);
+        self.out.splice(start..start, prefix.out);
+        Ok(())
+    }
+
+    fn varint(&mut self, mut number: u64) {
+        while number > 0x7f {
+            self.out.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.out.push(number as u8);
+    }
 }

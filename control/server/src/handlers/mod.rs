@@ -20,6 +20,7 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use serde_json::Value;
 use skep_api::decode::{self, FieldValidation};
+use skep_api::protobuf;
 use skep_api::registry::Resource;
 use skep_api::status::Status;
 
@@ -72,7 +73,8 @@ impl Call {
     }
 
     fn manner(&self) -> Result<Manner, Status> {
-        Manner::of(&self.parts, &self.query)
+        let protobuf = protobuf::has_kind(&self.resource.group_version(), &self.resource.kind);
+        Manner::of(&self.parts, &self.query, protobuf)
     }
 
     fn renderer(&self, manner: &Manner) -> Renderer {

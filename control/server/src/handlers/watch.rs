@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::Call;
 use super::read::state;
 use crate::body::Body;
-use crate::cache::{Change, EventType, Gone, Object, Watcher, event_line};
+use crate::cache::{Change, EventType, Gone, Object, Watcher};
 use crate::failure;
 use crate::metrics::Counted;
 use crate::options::{Selection, WatchFrom, WatchOptions};
@@ -60,10 +60,12 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         gauge: Counted::new(call.server.metrics().watchers(call.resource)),
         events: call.server.metrics().watch_events(call.resource),
     };
-    Ok(streamed(stream::unfold(session, |mut session| async move {
+    let kind = session.renderer.stream_type();
+    let pieces = stream::unfold(session, |mut session| async move {
         let piece = session.next().await?;
         Some((piece, session))
-    })))
+    });
+    Ok(streamed(pieces, kind))
 }
 
 struct Session {
@@ -138,7 +140,7 @@ impl Session {
     fn gone(&mut self, gone: Gone) -> Bytes {
         self.ended = true;
         let status = failure::too_old(self.watcher.position(), gone.oldest);
-        event_line("ERROR", status.to_value().to_string().as_bytes()).into()
+        self.renderer.notice("ERROR", &status.to_value())
     }
 
     /// A piece of the state at the beginning, and the mark behind it.
@@ -147,7 +149,7 @@ impl Session {
         while piece.len() < CHUNK {
             let Some(object) = self.initial.pop_front() else { break };
             if self.selects(&object) {
-                piece.extend_from_slice(&event_line("ADDED", &self.renderer.json(&object)));
+                piece.extend_from_slice(&self.renderer.event("ADDED", &object));
                 self.events.inc();
             }
         }
@@ -156,7 +158,7 @@ impl Session {
         {
             let annotations = json!({ "k8s.io/initial-events-end": "true" });
             let bookmark = self.renderer.bookmark(revision, Some(annotations));
-            piece.extend_from_slice(&event_line("BOOKMARK", &bookmark));
+            piece.extend_from_slice(&self.renderer.notice("BOOKMARK", &bookmark));
         }
         (!piece.is_empty()).then(|| piece.freeze())
     }
@@ -167,10 +169,11 @@ impl Session {
             Ok(changes) => changes,
             Err(gone) => return self.gone(gone),
         };
-        let bookmark = event_line("BOOKMARK", &self.renderer.bookmark(self.watcher.position(), None));
+        let bookmark = self.renderer.bookmark(self.watcher.position(), None);
+        let bookmark = self.renderer.notice("BOOKMARK", &bookmark);
         match self.tell(&changes) {
             Some(lines) => [&lines[..], &bookmark[..]].concat().into(),
-            None => bookmark.into(),
+            None => bookmark,
         }
     }
 
@@ -201,7 +204,7 @@ impl Session {
                 (Some(_), true) => EventType::Modified,
                 (Some(previous), false) if kind != EventType::Deleted => {
                     let (last, _) = previous.deleted_at(change.revision);
-                    return Some(event_line("DELETED", &self.renderer.json(&last)).into());
+                    return Some(self.renderer.event("DELETED", &last));
                 }
                 (Some(_), false) => EventType::Deleted,
             };
@@ -209,6 +212,6 @@ impl Session {
         if self.renderer.is_plain() && kind == change.kind {
             return Some(change.line.clone());
         }
-        Some(event_line(kind.as_str(), &self.renderer.json(&change.object)).into())
+        Some(self.renderer.event(kind.as_str(), &change.object))
     }
 }

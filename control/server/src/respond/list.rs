@@ -7,13 +7,16 @@ use futures::stream;
 use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
+use skep_api::protobuf;
 use skep_api::registry::Resource;
+use skep_api::status::Status;
 use skep_api::table;
 
-use super::{CHUNK, GZIP_FROM, Manner, Renderer, gzip, streamed};
+use super::{CHUNK, GZIP_FROM, JSON, Manner, Renderer, gzip, streamed};
 use crate::body::Body;
 use crate::cache::Object;
-use crate::negotiate::Form;
+use crate::failure;
+use crate::negotiate::{Form, Wire};
 
 /// What a list holds.
 pub(crate) struct ListAnswer {
@@ -45,6 +48,9 @@ impl ListAnswer {
             let table = table::render(self.resource, &values, Some(&self.meta()), manner.include, now);
             return manner.value(StatusCode::OK, &table);
         }
+        if manner.wire == Wire::Protobuf {
+            return self.in_protobuf(manner, &renderer);
+        }
         let (kind, api_version) = match manner.form {
             Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
             _ => (format!("{}List", self.resource.kind), self.resource.group_version()),
@@ -62,13 +68,27 @@ impl ListAnswer {
             return manner.json(StatusCode::OK, whole.freeze());
         }
         if !manner.gzip || size < GZIP_FROM {
-            return streamed(stream::iter(pieces));
+            return streamed(stream::iter(pieces), JSON);
         }
         let mut response =
-            streamed(stream::iter(Compressed { pieces, encoder: Some(gzip::Pieces::default()) }));
+            streamed(stream::iter(Compressed { pieces, encoder: Some(gzip::Pieces::default()) }), JSON);
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         response
+    }
+
+    /// The length of everything stands at its beginning: nothing can be sent before all is written.
+    fn in_protobuf(&self, manner: &Manner, renderer: &Renderer) -> Response<Body> {
+        let values: Vec<Arc<Value>> = self.objects.iter().map(|object| renderer.value(object)).collect();
+        let items = values.iter().map(|value| &**value);
+        let written = match manner.form {
+            Form::Metadata => protobuf::metadata_list(&self.meta(), items),
+            _ => protobuf::list(&self.resource.group_version(), &self.resource.kind, &self.meta(), items),
+        };
+        match written {
+            Ok(bytes) => manner.encoded(StatusCode::OK, bytes.into()),
+            Err(why) => failure::response(&Status::internal(why)),
+        }
     }
 }
 

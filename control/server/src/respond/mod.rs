@@ -19,7 +19,7 @@ use skep_api::table::IncludeObject;
 
 use crate::body::{self, Body, BoxError};
 use crate::failure::invalid_options;
-use crate::negotiate::{self, Form};
+use crate::negotiate::{self, Form, Wire};
 use crate::query::Query;
 
 pub(crate) use list::ListAnswer;
@@ -27,6 +27,8 @@ pub(crate) use render::{Renderer, view};
 
 /// Answers at least this long are compressed for those who take it, as upstream does.
 const GZIP_FROM: usize = 128 * 1024;
+/// The media type of what is not asked for in another one.
+pub(crate) const JSON: &str = "application/json";
 /// A list is sent in pieces of about this size.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
@@ -34,14 +36,15 @@ pub(crate) const CHUNK: usize = 64 * 1024;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manner {
     pub(crate) form: Form,
+    pub(crate) wire: Wire,
     pub(crate) include: IncludeObject,
     pretty: bool,
     gzip: bool,
 }
 
 impl Manner {
-    /// Reads `Accept`, `Accept-Encoding` and the query.
-    pub(crate) fn of(parts: &Parts, query: &Query) -> Result<Self, Status> {
+    /// Reads `Accept`, `Accept-Encoding` and the query. `protobuf` says whether the kind has that encoding.
+    pub(crate) fn of(parts: &Parts, query: &Query, protobuf: bool) -> Result<Self, Status> {
         let include = match query.get("includeObject") {
             None | Some("Metadata") => IncludeObject::Metadata,
             Some("None") => IncludeObject::None,
@@ -52,7 +55,8 @@ impl Manner {
                 return Err(invalid_options("TableOptions", error));
             }
         };
-        Ok(Self { form: negotiate::form(&parts.headers)?, include, ..Self::plain(parts, query) })
+        let (form, wire) = negotiate::form(&parts.headers, protobuf)?;
+        Ok(Self { form, wire, include, ..Self::plain(parts, query) })
     }
 
     /// The manner of answers that hold no objects.
@@ -63,22 +67,33 @@ impl Manner {
         let person = ["curl", "Wget", "Mozilla/5.0"].iter().any(|start| agent.starts_with(start));
         let gzip = header(http::header::ACCEPT_ENCODING).split(',').any(|one| one.trim().starts_with("gzip"));
         let pretty = query.optional_flag("pretty").unwrap_or(person);
-        Self { form: Form::Object, include: IncludeObject::Metadata, pretty, gzip }
+        Self { form: Form::Object, wire: Wire::Json, include: IncludeObject::Metadata, pretty, gzip }
     }
 
     /// An answer that is one JSON text.
     pub(crate) fn json(&self, code: StatusCode, json: Bytes) -> Response<Body> {
-        let json = if self.pretty { prettify(json) } else { json };
-        let mut response = if self.gzip && json.len() >= GZIP_FROM {
-            let mut response = Response::new(body::full(gzip::whole(&json)));
+        self.whole(code, if self.pretty { prettify(json) } else { json }, JSON)
+    }
+
+    /// An answer that is these objects, in the encoding that the client wants.
+    pub(crate) fn encoded(&self, code: StatusCode, bytes: Bytes) -> Response<Body> {
+        match self.wire {
+            Wire::Json => self.json(code, bytes),
+            Wire::Protobuf => self.whole(code, bytes, negotiate::PROTOBUF),
+        }
+    }
+
+    fn whole(&self, code: StatusCode, bytes: Bytes, kind: &'static str) -> Response<Body> {
+        let mut response = if self.gzip && bytes.len() >= GZIP_FROM {
+            let mut response = Response::new(body::full(gzip::whole(&bytes)));
             response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
             response
         } else {
-            Response::new(body::full(json))
+            Response::new(body::full(bytes))
         };
         *response.status_mut() = code;
-        json_headers(&mut response);
+        headers(&mut response, kind);
         response
     }
 
@@ -95,21 +110,21 @@ fn prettify(json: Bytes) -> Bytes {
     }
 }
 
-fn json_headers(response: &mut Response<Body>) {
+fn headers(response: &mut Response<Body>, kind: &'static str) {
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
 }
 
-/// An answer that goes on: the pieces of a stream, sent as they come.
-pub(crate) fn streamed<S>(pieces: S) -> Response<Body>
+/// An answer that goes on: the pieces of a stream of this media type, sent as they come.
+pub(crate) fn streamed<S>(pieces: S, kind: &'static str) -> Response<Body>
 where
     S: Stream<Item = Bytes> + Send + 'static,
 {
     use futures::StreamExt;
     let frames = pieces.map(|piece| Ok::<_, BoxError>(Frame::data(piece)));
     let mut response = Response::new(body::boxed(StreamBody::new(frames)));
-    json_headers(&mut response);
+    headers(&mut response, kind);
     response
 }
 

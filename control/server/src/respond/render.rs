@@ -7,12 +7,14 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use skep_api::convert;
 use skep_api::registry::Resource;
-use skep_api::table;
+use skep_api::status::Status;
+use skep_api::{protobuf, table};
 
-use super::Manner;
+use super::{JSON, Manner};
 use crate::body::Body;
-use crate::cache::Object;
-use crate::negotiate::Form;
+use crate::cache::{Object, event_line};
+use crate::failure;
+use crate::negotiate::{Form, Wire};
 
 /// Turns stored objects into the version and form of a request.
 #[derive(Clone, Copy)]
@@ -45,7 +47,59 @@ impl Renderer {
 
     /// Whether the bytes of the cache are the answer.
     pub(crate) fn is_plain(&self) -> bool {
-        self.manner.form == Form::Object && !self.resource.needs_conversion()
+        self.manner.form == Form::Object
+            && self.manner.wire == Wire::Json
+            && !self.resource.needs_conversion()
+    }
+
+    /// The media type of a watch in this form.
+    pub(crate) fn stream_type(&self) -> &'static str {
+        match self.manner.wire {
+            Wire::Json => JSON,
+            Wire::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        }
+    }
+
+    /// The event that tells a watcher of an object.
+    pub(crate) fn event(&self, kind: &str, object: &Object) -> Bytes {
+        match self.manner.wire {
+            Wire::Json => event_line(kind, &self.json(object)).into(),
+            Wire::Protobuf => self.frame(kind, &self.shown(object)),
+        }
+    }
+
+    /// The event that tells a watcher of something that is no stored object.
+    pub(crate) fn notice(&self, kind: &str, value: &Value) -> Bytes {
+        match self.manner.wire {
+            Wire::Json => event_line(kind, value.to_string().as_bytes()).into(),
+            Wire::Protobuf => self.frame(kind, value),
+        }
+    }
+
+    fn frame(&self, kind: &str, value: &Value) -> Bytes {
+        match protobuf::object(value) {
+            Ok(bytes) => protobuf::watch_frame(kind, &bytes).into(),
+            Err(why) => {
+                // The client is told that it missed something, and lists again.
+                tracing::error!(kind = self.resource.kind, why, "an object cannot be written as protobuf");
+                let status = Status::internal(why).to_value();
+                protobuf::object(&status)
+                    .map(|bytes| protobuf::watch_frame("ERROR", &bytes))
+                    .unwrap_or_default()
+                    .into()
+            }
+        }
+    }
+
+    /// The object in the form of the answer, other than a table.
+    fn shown(&self, object: &Object) -> Arc<Value> {
+        let value = self.value(object);
+        match self.manner.form {
+            Form::Metadata => Arc::new(json!({
+                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"],
+            })),
+            _ => value,
+        }
     }
 
     /// The object as an answer, an item of a list (not of a table) or the object of an event.
@@ -69,7 +123,7 @@ impl Renderer {
     }
 
     /// The object that tells a watcher of a revision, with annotations or none.
-    pub(crate) fn bookmark(&self, revision: u64, annotations: Option<Value>) -> Bytes {
+    pub(crate) fn bookmark(&self, revision: u64, annotations: Option<Value>) -> Value {
         let mut meta = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
         if let Some(annotations) = annotations {
             meta["annotations"] = annotations;
@@ -83,17 +137,23 @@ impl Renderer {
                 let mut table = table::render(self.resource, &[], Some(&list), self.manner.include, self.now);
                 let partial = json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta });
                 table["rows"] = json!([{ "cells": [], "object": partial }]);
-                return table.to_string().into();
+                return table;
             }
         };
         let mut object = object;
         object["kind"] = json!(kind);
         object["apiVersion"] = json!(api_version);
-        object.to_string().into()
+        object
     }
 
     /// An answer that is this object.
     pub(crate) fn respond(&self, code: StatusCode, object: &Object) -> Response<Body> {
-        self.manner.json(code, self.json(object))
+        match self.manner.wire {
+            Wire::Json => self.manner.json(code, self.json(object)),
+            Wire::Protobuf => match protobuf::object(&self.shown(object)) {
+                Ok(bytes) => self.manner.encoded(code, bytes.into()),
+                Err(why) => failure::response(&Status::internal(why)),
+            },
+        }
     }
 }

@@ -10,6 +10,7 @@ mod harness;
 mod paths;
 mod pod_operations;
 mod pods;
+mod protobuf;
 mod reads;
 mod watches;
 mod writes;
