@@ -13,6 +13,8 @@ pub mod sqlite;
 
 mod error;
 mod feed;
+#[cfg(test)]
+mod histories;
 mod keys;
 pub mod migrate;
 #[cfg(test)]

@@ -246,9 +246,16 @@ impl Store for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::histories::{self, Load};
 
     #[tokio::test(start_paused = true)]
     async fn memory_store_passes_the_suite() {
         crate::suite::run(Arc::new(MemoryStore::new())).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn recorded_history_is_linearizable() {
+        let load = Load { clients: 6, keys: 3, each: 300, pause: Duration::ZERO, seed: 1 };
+        histories::run_and_check(Arc::new(MemoryStore::new()), load).await;
     }
 }

@@ -16,7 +16,7 @@ use crate::{Expected, Revision, Store, StoreError, WatchItem, WatchStream};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
-struct Cluster {
+pub(super) struct Cluster {
     members: Vec<Option<Child>>,
     folder: TempDir,
     /// Client and peer port of each member.
@@ -24,7 +24,7 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let free = || TcpListener::bind("127.0.0.1:0").unwrap();
         let held: Vec<_> = (0..3).map(|_| [free(), free()]).collect();
         let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
@@ -36,7 +36,7 @@ impl Cluster {
         cluster
     }
 
-    fn revive(&mut self, member: usize) {
+    pub(super) fn revive(&mut self, member: usize) {
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let [client, peer] = self.ports[member].map(url);
         let all: Vec<String> = (0..3).map(|one| format!("m{one}={}", url(self.ports[one][1]))).collect();
@@ -53,7 +53,7 @@ impl Cluster {
         self.members[member] = Some(child);
     }
 
-    fn kill(&mut self, member: usize) {
+    pub(super) fn kill(&mut self, member: usize) {
         if let Some(mut child) = self.members[member].take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -64,7 +64,7 @@ impl Cluster {
         self.ports.iter().map(|[client, _]| format!("http://127.0.0.1:{client}")).collect()
     }
 
-    async fn store(&self) -> EtcdStore {
+    pub(super) async fn store(&self) -> EtcdStore {
         let begun = Instant::now();
         loop {
             match EtcdStore::connect(&self.endpoints(), None).await {
@@ -75,7 +75,7 @@ impl Cluster {
         }
     }
 
-    async fn leader(&self) -> usize {
+    pub(super) async fn leader(&self) -> usize {
         for (member, endpoint) in self.endpoints().into_iter().enumerate() {
             let mut client = Client::connect([endpoint], None).await.unwrap();
             let status = client.status().await.unwrap();

@@ -15,6 +15,8 @@ mod newest;
 #[cfg(test)]
 mod cluster_tests;
 #[cfg(test)]
+mod history_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

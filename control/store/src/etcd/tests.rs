@@ -15,14 +15,14 @@ use tempfile::TempDir;
 use super::EtcdStore;
 use crate::{Event, Expected, ListRequest, Revision, Store, StoreError, WatchItem, WatchStream, suite};
 
-struct Etcd {
+pub(super) struct Etcd {
     process: Child,
     folder: TempDir,
     ports: [u16; 2],
 }
 
 impl Etcd {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let free = || TcpListener::bind("127.0.0.1:0").unwrap();
         let held = [free(), free()];
@@ -31,7 +31,7 @@ impl Etcd {
         Self { process: spawn(folder.path(), ports), folder, ports }
     }
 
-    fn restart(&mut self) {
+    pub(super) fn restart(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
         self.process = spawn(self.folder.path(), self.ports);
@@ -41,7 +41,7 @@ impl Etcd {
         vec![format!("http://127.0.0.1:{}", self.ports[0])]
     }
 
-    async fn store(&self) -> EtcdStore {
+    pub(super) async fn store(&self) -> EtcdStore {
         EtcdStore::connect(&self.endpoints(), None).await.unwrap()
     }
 

@@ -24,6 +24,8 @@ mod writer;
 #[cfg(test)]
 mod disk_tests;
 #[cfg(test)]
+mod history_tests;
+#[cfg(test)]
 mod kill_tests;
 #[cfg(test)]
 mod power_tests;
