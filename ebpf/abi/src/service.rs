@@ -37,6 +37,8 @@ pub const KIND_NODE_PORT: u8 = 1;
 pub const KIND_EXTERNAL_IP: u8 = 2;
 /// See [`KIND_CLUSTER_IP`].
 pub const KIND_LOAD_BALANCER: u8 = 3;
+/// See [`KIND_CLUSTER_IP`]. A pod's `hostPort`.
+pub const KIND_HOST_PORT: u8 = 4;
 
 /// A frontend. `A` is [`V4`] or [`V6`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

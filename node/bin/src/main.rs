@@ -5,6 +5,7 @@
 mod cleanup;
 mod cni;
 mod flags;
+mod host_ports;
 mod inspect;
 mod logging;
 mod pod_links;

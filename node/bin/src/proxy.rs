@@ -41,8 +41,15 @@ pub(crate) async fn run(arguments: ProxyArguments) -> Result<()> {
     let dataplane = services::open(&arguments.datapath, &node_ips).await?;
     let registry = Registry::new();
     let mut parts = JoinSet::new();
-    let healthz = arguments.datapath.healthz_bind_address;
-    parts.spawn(services::follow(client, node, healthz, dataplane, registry.clone(), stopped.clone()));
+    let surroundings = services::Surroundings {
+        node,
+        // Another's pods: their network serves their host ports.
+        host_pods: None,
+        healthz: arguments.datapath.healthz_bind_address,
+        registry: registry.clone(),
+        shutdown: stopped.clone(),
+    };
+    parts.spawn(services::follow(client, dataplane, surroundings));
     parts.spawn(serve_metrics(arguments.metrics_listen, registry, stopped));
     end_together(parts, &stop).await
 }

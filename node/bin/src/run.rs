@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::flags::RunArguments;
 use crate::pod_links::PodLinks;
-use crate::{services, shutdown};
+use crate::{host_ports, services, shutdown};
 
 /// Port of DNS.
 const DNS: u16 = 53;
@@ -34,14 +34,17 @@ pub(crate) async fn run(arguments: Box<RunArguments>) -> Result<()> {
     let pods = agent.pods();
 
     let mut parts = JoinSet::new();
-    parts.spawn(services::follow(
-        client.clone(),
-        services::node_settings(&arguments.datapath, &arguments.node_name, &arguments.node_ips)?,
-        arguments.datapath.healthz_bind_address,
-        dataplane.clone(),
-        registry.clone(),
-        stopped.clone(),
-    ));
+    let mut node = services::node_settings(&arguments.datapath, &arguments.node_name, &arguments.node_ips)?;
+    // DNS is answered there.
+    node.reserved = vec![arguments.cluster_dns];
+    let surroundings = services::Surroundings {
+        node,
+        host_pods: Some(host_ports::follow(pods.clone())),
+        healthz: arguments.datapath.healthz_bind_address,
+        registry: registry.clone(),
+        shutdown: stopped.clone(),
+    };
+    parts.spawn(services::follow(client.clone(), dataplane.clone(), surroundings));
     let network = skep_network::run(
         network_config(&arguments)?,
         client.clone(),

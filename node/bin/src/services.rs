@@ -8,8 +8,9 @@ use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use skep_dataplane::{DataplaneConfig, KernelDataplane, XdpState};
 use skep_maps::Dataplane;
-use skep_services::{Health, NodePortAddresses, NodeSettings, Sources, serve};
+use skep_services::{Health, HostPods, NodePortAddresses, NodeSettings, Sources, serve};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::flags::DatapathArguments;
 
@@ -83,18 +84,35 @@ pub(crate) fn node_settings(
     let node_ports = NodePortAddresses::parse(&arguments.node_port_addresses)
         .map_err(anyhow::Error::msg)
         .context("--nodeport-addresses")?;
-    Ok(NodeSettings { name: name.to_owned(), addresses: addresses.to_vec(), node_ports })
+    Ok(NodeSettings {
+        name: name.to_owned(),
+        addresses: addresses.to_vec(),
+        node_ports,
+        reserved: Vec::new(),
+    })
+}
+
+/// What [`follow`] needs beside the API and the datapath.
+pub(crate) struct Surroundings {
+    /// What the agent was told about its node.
+    pub(crate) node: NodeSettings,
+    /// This node's pods with host ports; none where those are somebody else's.
+    pub(crate) host_pods: Option<watch::Receiver<Option<HostPods>>>,
+    /// Where probes ask.
+    pub(crate) healthz: SocketAddr,
+    /// Where metrics go.
+    pub(crate) registry: prometheus::Registry,
+    /// Turns true when it is to end.
+    pub(crate) shutdown: watch::Receiver<bool>,
 }
 
 /// Follows Services and EndpointSlices, and answers for their health, until shutdown.
 pub(crate) async fn follow(
     client: Client,
-    node: NodeSettings,
-    healthz: SocketAddr,
     dataplane: Arc<KernelDataplane>,
-    registry: prometheus::Registry,
-    shutdown: tokio::sync::watch::Receiver<bool>,
+    surroundings: Surroundings,
 ) -> Result<()> {
+    let Surroundings { node, host_pods, healthz, registry, shutdown } = surroundings;
     skep_dataplane::metrics::register(&registry, dataplane.clone())?;
     let dataplane: Arc<dyn Dataplane> = dataplane;
     let metrics = skep_services::Metrics::register(&registry, dataplane.clone())?;
@@ -105,8 +123,8 @@ pub(crate) async fn follow(
     let probes = serve::serve(listener, Arc::new(move |path| probes.answer_probe(path)), shutdown.clone());
     let checks = serve::serve_checks(health.clone(), Vec::new(), shutdown.clone());
     let machine = skep_dataplane::addresses::local()?.into_iter().map(|(_, address)| address).collect();
-    let (addresses, machine) = tokio::sync::watch::channel(machine);
-    let sources = Sources { node, machine, health, shutdown: shutdown.clone() };
+    let (addresses, machine) = watch::channel(machine);
+    let sources = Sources { node, machine, host_pods, health, shutdown: shutdown.clone() };
     let services =
         async { skep_services::run(client, sources, dataplane.clone(), metrics).await.context("services") };
     let hops = async {

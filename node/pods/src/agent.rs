@@ -17,7 +17,7 @@ use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client};
 use parking_lot::RwLock;
 use skep_runtime::{Event, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -41,15 +41,38 @@ const RELIST: Duration = Duration::from_secs(60);
 const RECONNECT: Duration = Duration::from_secs(1);
 
 /// The pods of this node as the API has them, for those who only read.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Pods {
     list: Arc<RwLock<HashMap<String, Arc<Pod>>>>,
+    listed: watch::Sender<bool>,
+}
+
+impl Default for Pods {
+    fn default() -> Self {
+        Self { list: Arc::default(), listed: watch::Sender::new(false) }
+    }
 }
 
 impl Pods {
     /// All of them.
     pub fn list(&self) -> Vec<Arc<Pod>> {
         self.list.read().values().cloned().collect()
+    }
+
+    /// Notified at every change. True once the API's list is complete: before that, pods may be missing.
+    pub fn changes(&self) -> watch::Receiver<bool> {
+        self.listed.subscribe()
+    }
+
+    fn insert(&self, uid: String, pod: Arc<Pod>) {
+        self.list.write().insert(uid, pod);
+        self.listed.send_modify(|_| {});
+    }
+
+    fn remove(&self, uid: &str) {
+        if self.list.write().remove(uid).is_some() {
+            self.listed.send_modify(|_| {});
+        }
     }
 }
 
@@ -130,8 +153,8 @@ impl Agent {
 }
 
 async fn follow_services(client: Client, writer: reflector::store::Writer<Service>) {
-    let watch = watcher(Api::<Service>::all(client), watcher::Config::default()).default_backoff();
-    let mut stream = std::pin::pin!(reflector(writer, watch));
+    let events = watcher(Api::<Service>::all(client), watcher::Config::default()).default_backoff();
+    let mut stream = std::pin::pin!(reflector(writer, events));
     while let Some(event) = stream.next().await {
         if let Err(error) = event {
             tracing::debug!(error = crate::describe(&error), "watch of services broke");
@@ -200,6 +223,7 @@ impl Dispatcher {
                     self.workers.keys().filter(|uid| !self.listed.contains(*uid)).cloned().collect();
                 gone.iter().for_each(|uid| self.remove(uid));
                 self.synced = true;
+                self.pods.listed.send_replace(true);
                 self.relist().await;
             }
             watcher::Event::Apply(pod) => self.update(pod),
@@ -214,7 +238,7 @@ impl Dispatcher {
 
     fn update(&mut self, pod: Pod) {
         let (uid, pod) = (spec::uid(&pod).to_owned(), Arc::new(pod));
-        self.pods.list.write().insert(uid.clone(), pod.clone());
+        self.pods.insert(uid.clone(), pod.clone());
         if self.workers.contains_key(&uid) {
             self.tell(&uid, Message::Update(pod));
             return;
@@ -230,7 +254,7 @@ impl Dispatcher {
     }
 
     fn remove(&mut self, uid: &str) {
-        self.pods.list.write().remove(uid);
+        self.pods.remove(uid);
         self.tell(uid, Message::Gone);
     }
 
@@ -245,7 +269,7 @@ impl Dispatcher {
         match done {
             Ok(uid) => {
                 self.workers.remove(&uid);
-                self.pods.list.write().remove(&uid);
+                self.pods.remove(&uid);
             }
             // A worker that panicked is replaced by the next update or list of its pod.
             Err(error) => {

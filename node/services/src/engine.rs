@@ -12,6 +12,7 @@
 //! Before both kinds have been listed nothing is written: what an earlier agent left goes on working.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use skep_maps::table::{Fill, QUARANTINE};
 use skep_maps::{Dataplane, MapsError, Owner, Table};
 
 use crate::error::ServicesError;
+use crate::host_ports::{HostPods, HostPorts, Wanted};
 use crate::model::ServiceName;
 use crate::plan::{NodeView, owner, plan};
 use crate::state::Observed;
@@ -48,6 +50,7 @@ pub struct Engine {
     dataplane: Arc<dyn Dataplane>,
     node: NodeView,
     observed: Observed,
+    host_ports: HostPorts,
     table: Option<Table>,
     postponed: BTreeSet<ServiceName>,
 }
@@ -55,7 +58,29 @@ pub struct Engine {
 impl Engine {
     /// An engine that has seen nothing yet.
     pub fn new(dataplane: Arc<dyn Dataplane>, node: NodeView) -> Self {
-        Self { dataplane, node, observed: Observed::new(), table: None, postponed: BTreeSet::new() }
+        Self {
+            dataplane,
+            node,
+            observed: Observed::new(),
+            host_ports: HostPorts::default(),
+            table: None,
+            postponed: BTreeSet::new(),
+        }
+    }
+
+    /// Host ports are served too: nothing is written before [`Engine::set_host_pods`] says for which pods.
+    pub fn await_host_pods(&mut self) {
+        self.host_ports = HostPorts::awaited();
+    }
+
+    /// Takes in all pods of this node that have host ports.
+    pub fn set_host_pods(&mut self, pods: HostPods) {
+        self.host_ports.set_pods(pods);
+    }
+
+    /// Takes in the addresses at which host ports answer.
+    pub fn set_host_addresses(&mut self, addresses: BTreeSet<IpAddr>) {
+        self.host_ports.set_addresses(addresses);
     }
 
     /// Takes in an event of the Service watch.
@@ -82,6 +107,11 @@ impl Engine {
         &self.observed
     }
 
+    /// True once everything that the tables are made of is known.
+    pub fn is_complete(&self) -> bool {
+        self.observed.is_complete() && self.host_ports.is_complete()
+    }
+
     /// How full the tables are; `None` before they are taken over.
     pub fn fill(&self) -> Option<Fill> {
         self.table.as_ref().map(Table::fill)
@@ -97,7 +127,7 @@ impl Engine {
     /// # Errors
     /// [`ServicesError::Adopt`] and [`ServicesError::Apply`]; call again after a while.
     pub fn sync(&mut self, now: Duration) -> Result<Outcome, ServicesError> {
-        if !self.observed.is_complete() {
+        if !self.is_complete() {
             return Ok(Outcome::default());
         }
         let adopting = self.table.is_none();
@@ -105,6 +135,7 @@ impl Engine {
             Some(table) => table,
             None => {
                 self.observed.touch_all();
+                self.host_ports.touch_all();
                 adopt(&*self.dataplane).map_err(ServicesError::Adopt)?
             }
         };
@@ -115,6 +146,7 @@ impl Engine {
         for name in dirty {
             self.plan_one(&mut table, name, &mut outcome);
         }
+        let postponed = self.plan_host_ports(&mut table, &mut outcome);
         if adopting {
             table.finish_adoption();
         }
@@ -127,7 +159,7 @@ impl Engine {
             })?;
         }
         table.applied(now);
-        let retry = (!self.postponed.is_empty()).then_some(now + QUARANTINE);
+        let retry = (!self.postponed.is_empty() || postponed).then_some(now + QUARANTINE);
         outcome.again = [quarantine, table.expire(now), retry].into_iter().flatten().min();
         self.table = Some(table);
         Ok(outcome)
@@ -153,5 +185,32 @@ impl Engine {
                 self.postponed.insert(name);
             }
         }
+    }
+
+    /// Plans the host ports of the pods that changed. True when some have to be tried again.
+    fn plan_host_ports(&mut self, table: &mut Table, outcome: &mut Outcome) -> bool {
+        let mut postponed = false;
+        for (owner, wanted) in self.host_ports.take_plans() {
+            let result = match &wanted {
+                Wanted::There(ports) => table.replace(&owner, ports),
+                Wanted::Gone(before) => {
+                    table.replace(&owner, before).and_then(|_| table.replace(&owner, &[]))
+                }
+            };
+            match result {
+                Ok(refused) => {
+                    for frontend in refused {
+                        tracing::warn!(owner = %owner.name, %frontend, "another has this address and port");
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(owner = %owner.name, %error, "host ports do not fit");
+                    outcome.refused += 1;
+                    postponed = true;
+                    self.host_ports.postpone(owner.name);
+                }
+            }
+        }
+        postponed
     }
 }

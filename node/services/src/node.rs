@@ -2,12 +2,14 @@
 //!
 //! Owns the reading of the Node object. Pure; [`crate::run`] watches it.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
 
+use crate::host_ports::host_addresses;
 use crate::plan::NodeView;
 
 /// The zone of a node.
@@ -25,6 +27,8 @@ pub struct NodeSettings {
     pub addresses: Vec<IpAddr>,
     /// Where NodePorts answer.
     pub node_ports: NodePortAddresses,
+    /// Addresses of the machine that are the agent's own to answer at: host ports do not.
+    pub reserved: Vec<IpAddr>,
 }
 
 /// Where NodePorts answer (kube-proxy's `--nodeport-addresses`).
@@ -139,6 +143,11 @@ impl ThisNode {
         self.leaving = node.metadata.deletion_timestamp.is_some()
             || taints.iter().any(|taint| taint.key == TAINT_LEAVING);
         self.zone = node.labels().get(LABEL_ZONE).filter(|zone| !zone.is_empty()).cloned();
+    }
+
+    /// Where host ports answer, apart from loopback addresses.
+    pub fn host_addresses(&self) -> BTreeSet<IpAddr> {
+        host_addresses(&self.settings.addresses, &self.machine, &self.settings.reserved)
     }
 
     /// What the plan needs.

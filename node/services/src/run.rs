@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::engine::{Engine, Outcome};
 use crate::error::ServicesError;
 use crate::health::{Health, check};
+use crate::host_ports::HostPods;
 use crate::metrics::Metrics;
 use crate::model::{LABEL_HEADLESS, LABEL_PROXY_NAME};
 use crate::node::{NodeSettings, ThisNode};
@@ -43,6 +44,8 @@ pub struct Sources {
     pub node: NodeSettings,
     /// All addresses that the machine has.
     pub machine: watch::Receiver<Vec<IpAddr>>,
+    /// This node's pods with host ports once they are known; `None` where host ports are somebody else's.
+    pub host_pods: Option<watch::Receiver<Option<HostPods>>>,
     /// What the agent tells of itself.
     pub health: Health,
     /// Turns true when it is to end.
@@ -100,9 +103,13 @@ pub(crate) async fn follow(
     sources: Sources,
     mut metrics: Metrics,
 ) -> Result<(), ServicesError> {
-    let Sources { node, mut machine, health, mut shutdown } = sources;
+    let Sources { node, mut machine, mut host_pods, health, mut shutdown } = sources;
     let mut node = ThisNode::new(node);
     node.set_machine_addresses(machine.borrow_and_update().clone());
+    if let Some(told) = &mut host_pods {
+        engine.await_host_pods();
+        told.mark_changed();
+    }
     let start = Instant::now();
     let mut changes = changes.ready_chunks(BURST);
     let mut again: Option<Duration> = None;
@@ -124,6 +131,7 @@ pub(crate) async fn follow(
             Ok(()) = machine.changed() => {
                 node.set_machine_addresses(machine.borrow_and_update().clone());
             }
+            Some(pods) = next_host_pods(&mut host_pods) => engine.set_host_pods(pods),
             () = tokio::time::sleep_until(wake), if again.is_some() => {}
         }
         let now = start.elapsed();
@@ -132,6 +140,7 @@ pub(crate) async fn follow(
             continue;
         }
         engine.set_node(node.view());
+        engine.set_host_addresses(node.host_addresses());
         health.set_leaving(node.is_leaving());
         metrics.queued(engine.observed().dirty_count());
         let result;
@@ -148,7 +157,7 @@ pub(crate) async fn follow(
                     );
                 }
                 metrics.synced(&engine, &outcome, start.elapsed() - now);
-                if engine.observed().is_complete() {
+                if engine.is_complete() {
                     tell(&engine, &outcome, node.name(), &health);
                 }
                 outcome.again
@@ -161,6 +170,19 @@ pub(crate) async fn follow(
                 Some(start.elapsed() + RETRY)
             }
         };
+    }
+}
+
+/// The pods with host ports, when they are told anew; never where nobody tells.
+async fn next_host_pods(told: &mut Option<watch::Receiver<Option<HostPods>>>) -> Option<HostPods> {
+    let Some(receiver) = told else { return std::future::pending().await };
+    loop {
+        if receiver.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        if let Some(pods) = receiver.borrow_and_update().clone() {
+            return Some(pods);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use skep_abi::backend::{BACKEND_LOCAL, Backend, BackendState, STATE_ACTIVE, STATE_DRAINING, STATE_GONE};
 use skep_abi::service::{
     FLAG_AFFINITY, FLAG_ALWAYS_SNAT, FLAG_DROP_WHEN_EMPTY, FLAG_HASHED, KIND_CLUSTER_IP, KIND_EXTERNAL_IP,
-    KIND_LOAD_BALANCER, KIND_NODE_PORT, ServiceValue,
+    KIND_HOST_PORT, KIND_LOAD_BALANCER, KIND_NODE_PORT, ServiceValue,
 };
 
 use super::{Row, endpoint};
@@ -60,6 +60,7 @@ fn kind_name(kind: u8) -> &'static str {
         KIND_NODE_PORT => "NodePort",
         KIND_EXTERNAL_IP => "ExternalIP",
         KIND_LOAD_BALANCER => "LoadBalancer",
+        KIND_HOST_PORT => "HostPort",
         _ => "unknown",
     }
 }

@@ -32,7 +32,13 @@ fn engine(dataplane: &Arc<FakeDataplane>) -> Engine {
 /// What the loop is given beside changes.
 fn sources(name: &str, shutdown: watch::Receiver<bool>) -> Sources {
     let node = NodeSettings { name: name.into(), ..NodeSettings::default() };
-    Sources { node, machine: watch::channel(Vec::new()).1, health: Health::default(), shutdown }
+    Sources {
+        node,
+        machine: watch::channel(Vec::new()).1,
+        host_pods: None,
+        health: Health::default(),
+        shutdown,
+    }
 }
 
 #[test]

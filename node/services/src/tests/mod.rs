@@ -1,6 +1,7 @@
 //! From API objects to what the tables lead to.
 
 mod engine;
+mod host_ports;
 mod plan;
 mod random;
 
