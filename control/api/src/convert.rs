@@ -1,7 +1,8 @@
 //! Between the version that a client speaks and the version that is stored, where the two differ.
 //!
 //! Two kinds are served in two forms: events (core and `events.k8s.io`, stored as core) and horizontal pod autoscalers
-//! (v1 and v2, stored as v2). What the older form cannot say is kept in annotations, as upstream keeps it.
+//! (v1 and v2, stored as v2). What the older form cannot say is kept in annotations, as upstream keeps it. The versions of
+//! a custom resource differ in `apiVersion` and schema alone.
 
 use serde_json::{Map, Value, json};
 
@@ -14,6 +15,7 @@ pub fn to_storage(resource: &Resource, object: &mut Value) {
         return;
     }
     match resource.plural.as_str() {
+        _ if resource.custom.is_some() => {}
         "events" => rename(object, &EVENT, false),
         "horizontalpodautoscalers" => autoscaler_to_v2(object),
         _ => {}
@@ -23,6 +25,9 @@ pub fn to_storage(resource: &Resource, object: &mut Value) {
 
 /// Brings a stored object into the form that the resource serves.
 pub fn from_storage(resource: &Resource, object: &mut Value) {
+    if let Some(custom) = &resource.custom {
+        return custom.refresh(resource, object);
+    }
     if !resource.needs_conversion() {
         return;
     }

@@ -7,8 +7,10 @@ mod arbitrary;
 
 pub mod apply;
 pub mod convert;
+pub mod custom;
 pub mod decode;
 pub mod defaults;
+pub mod definition;
 pub mod discovery;
 pub mod disruption;
 pub mod object;

@@ -52,6 +52,7 @@ impl Bootstrap<'_> {
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
         Some(Scope {
             resource,
+            kinds: registry(),
             namespace,
             subresource: "",
             user: &self.user,

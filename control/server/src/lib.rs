@@ -12,6 +12,7 @@ pub mod body;
 mod bootstrap;
 pub mod cache;
 mod content;
+mod definitions;
 pub mod error;
 mod failure;
 pub mod gate;

@@ -11,6 +11,7 @@ use crate::admission::Chain;
 use crate::allocation::{Cidr, Ranges, Services};
 use crate::bootstrap;
 use crate::cache::Cache;
+use crate::definitions::{Definitions, Kinds};
 use crate::gate::{Gate, GateConfig};
 use crate::ids::Ids;
 use crate::metrics::Metrics;
@@ -79,6 +80,7 @@ pub enum StartError {
 /// The parts of a server, shared by all of its requests.
 pub(crate) struct Inner {
     storage: Storage,
+    kinds: Arc<Kinds>,
     gate: Gate,
     metrics: Metrics,
     documents: Documents,
@@ -91,6 +93,10 @@ pub(crate) struct Inner {
 impl Inner {
     pub(crate) fn storage(&self) -> &Storage {
         &self.storage
+    }
+
+    pub(crate) fn kinds(&self) -> &Kinds {
+        &self.kinds
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -154,13 +160,16 @@ impl ApiServer {
         let cache = Cache::start(store.clone(), registry(), stopped.clone()).await?;
         let services = registry()
             .find("", "v1", "services")
-            .and_then(|resource| Services::new(cache.clone(), resource, ranges, ids.clone()));
+            .and_then(|resource| Services::new(cache.clone(), resource.clone(), ranges, ids.clone()));
         let services = services.expect("services are a built-in kind that is stored");
         let gate = Gate::new(gate, cache.clone());
         let admission = Chain::builtin(&cache, &ids, gate.authorizer());
         let storage = Storage { store, cache, admission, services: Arc::new(services), ids };
+        let kinds = Kinds::builtin();
+        Definitions::start(storage.clone(), kinds.clone(), stopped.clone()).await?;
         let inner = Inner {
             storage,
+            kinds,
             gate,
             metrics: Metrics::new(metrics),
             documents: Documents::new(SocketAddr::new(advertise_address, advertise_port).to_string()),

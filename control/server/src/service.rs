@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use http::{Request, Response};
-use skep_api::registry::{Resource, registry};
+use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 use tokio::time::Instant;
 use tower::Service;
@@ -75,12 +75,13 @@ async fn answer(inner: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
-    let resource =
-        info.is_resource.then(|| registry().find(&info.group, &info.version, &info.resource)).flatten();
+    let kinds = inner.kinds().current();
+    let resource = info.is_resource.then(|| kinds.find(&info.group, &info.version, &info.resource)).flatten();
     let writes = matches!(info.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
     // A client that goes away drops this future: what counts it must go with it.
     let counted = Counted::new(inner.metrics().inflight(writes));
-    let outcome = AssertUnwindSafe(dispatch(&inner, &info, resource, query, request)).catch_unwind().await;
+    let outcome =
+        AssertUnwindSafe(dispatch(&inner, &info, &kinds, resource, query, request)).catch_unwind().await;
     drop(counted);
     let response = match outcome {
         Ok(Ok(response)) => response,
@@ -104,7 +105,8 @@ async fn answer(inner: Arc<Inner>, request: Request<Body>) -> Response<Body> {
 async fn dispatch(
     inner: &Arc<Inner>,
     info: &RequestInfo,
-    resource: Option<&'static Resource>,
+    kinds: &Arc<Registry>,
+    resource: Option<&Arc<Resource>>,
     query: Query,
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
@@ -128,7 +130,8 @@ async fn dispatch(
         resource.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
         return inner.gate().streams.handle(&user, info, Request::from_parts(parts, body)).await;
     }
-    let call = Call { server: inner.clone(), resource, info: info.clone(), user, query, parts };
+    let (resource, kinds) = (resource.clone(), kinds.clone());
+    let call = Call { server: inner.clone(), resource, kinds, info: info.clone(), user, query, parts };
     if info.is_long_running() {
         return handlers::handle(call, body).await;
     }

@@ -8,6 +8,8 @@ mod value;
 
 use serde_json::Value;
 
+use crate::custom::{self, Custom};
+use crate::object::{remove, set};
 use crate::registry::{
     Resource, Subresource, join_group_version, registry, schema_name, split_group_version,
 };
@@ -115,7 +117,7 @@ pub fn subresource(
     })?;
     let schema = Schema { types: resource.schema.types.clone(), root };
     let (group, version, kind) = (&subresource.group, &subresource.version, &subresource.kind);
-    Expected { group, version, kind, schema: &schema }.read(body, encoding, mode)
+    Expected { group, version, kind, schema: &schema, custom: None }.read(body, encoding, mode)
 }
 
 /// What a body must be.
@@ -124,6 +126,7 @@ struct Expected<'a> {
     version: &'a str,
     kind: &'a str,
     schema: &'a Schema,
+    custom: Option<&'a Custom>,
 }
 
 impl<'a> Expected<'a> {
@@ -133,6 +136,7 @@ impl<'a> Expected<'a> {
             version: &resource.version,
             kind: &resource.kind,
             schema: &resource.schema,
+            custom: resource.custom.as_deref(),
         }
     }
 
@@ -155,8 +159,7 @@ impl<'a> Expected<'a> {
         mode: FieldValidation,
     ) -> Result<Vec<String>, Status> {
         self.identify(value)?;
-        let unknown = check::walk(self.schema, value)
-            .map_err(|why| self.cannot_handle(self.kind, self.version, &why))?;
+        let unknown = self.prune(value).map_err(|why| self.cannot_handle(self.kind, self.version, &why))?;
         let problems: Vec<String> = duplicates.into_iter().chain(unknown).collect();
         match mode {
             FieldValidation::Ignore => Ok(Vec::new()),
@@ -167,6 +170,22 @@ impl<'a> Expected<'a> {
                 Err(self.cannot_handle(self.kind, self.version, &why))
             }
         }
+    }
+
+    /// Takes out what the schema does not know. Of a custom object only the metadata has types that decoding insists on.
+    fn prune(&self, value: &mut Value) -> Result<Vec<String>, String> {
+        let Some(custom) = self.custom else { return check::walk(self.schema, value) };
+        let mut object = serde_json::json!({});
+        if let Some(metadata) = remove(value, "metadata") {
+            set(&mut object, "metadata", metadata);
+        }
+        let mut unknown = check::walk(self.schema, &mut object)?;
+        let gone = custom::prune(&custom.node, value);
+        unknown.extend(gone.into_iter().map(|path| format!("unknown field {path:?}")));
+        if let Some(metadata) = remove(&mut object, "metadata") {
+            set(value, "metadata", metadata);
+        }
+        Ok(unknown)
     }
 
     fn cannot_handle(&self, kind: &str, version: &str, why: &str) -> Status {

@@ -21,11 +21,15 @@ pub fn apply(resource: &Resource, object: &mut Value) {
     if !object.is_object() {
         return;
     }
+    if let Some(custom) = &resource.custom {
+        return custom.default(object);
+    }
     match resource.group.as_str() {
         "" => core::apply(resource, object),
         "apps" => apps::apply(resource, object),
         "batch" => batch::apply(resource, object),
         "storage.k8s.io" => storage::apply(resource, object),
+        "apiextensions.k8s.io" => crate::definition::default(object),
         _ => networking::apply(resource, object),
     }
     from_schema(&resource.schema.types, &Shape::Object(resource.schema.root), object);

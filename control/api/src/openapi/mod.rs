@@ -7,10 +7,12 @@ mod paths;
 mod v2;
 
 use std::collections::BTreeSet;
+use std::hash::{Hash as _, Hasher as _};
 use std::io::Read as _;
 
 use serde_json::{Map, Value, json};
 
+use crate::custom;
 use crate::registry::{Registry, Resource, join_group_version, schema_name};
 
 pub use v2::v2;
@@ -20,12 +22,35 @@ pub fn hash() -> &'static str {
     env!("SKEP_OPENAPI_HASH")
 }
 
+/// Whether the document at a path is one of the built-in kinds.
+pub fn is_builtin(builtin: &Registry, path: &str) -> bool {
+    builtin.resources().any(|one| path_of(&one.group, &one.version) == path)
+}
+
+/// A name for the present content of the document of one group version.
+fn hash_of(registry: &Registry, group: &str, version: &str) -> String {
+    let mut written = registry.custom().filter(|one| one.group == group && one.version == version).peekable();
+    if written.peek().is_none() {
+        return hash().to_owned();
+    }
+    let mut hasher = std::hash::DefaultHasher::new();
+    hash().hash(&mut hasher);
+    for resource in written {
+        (&resource.plural, &resource.kind, resource.list_kind(), resource.namespaced).hash(&mut hasher);
+        for sub in &resource.subresources {
+            sub.name.hash(&mut hasher);
+        }
+        resource.custom.iter().for_each(|custom| custom.written.to_string().hash(&mut hasher));
+    }
+    format!("{:016X}", hasher.finish())
+}
+
 /// `/openapi/v3`: where the document of each group version is.
 pub fn v3_index(registry: &Registry) -> Value {
     let mut paths = Map::new();
     for (group, version) in group_versions(registry) {
         let path = path_of(&group, &version);
-        let url = format!("/openapi/v3/{path}?hash={}", hash());
+        let url = format!("/openapi/v3/{path}?hash={}", hash_of(registry, &group, &version));
         paths.insert(path, json!({ "serverRelativeURL": url }));
     }
     json!({ "paths": paths })
@@ -40,9 +65,13 @@ pub fn v3(registry: &Registry, path: &str) -> Option<Value> {
     let definitions = definitions();
     let mut schemas = Map::new();
     for resource in &resources {
-        let name = schema_name(&resource.group, &resource.version, &resource.kind);
+        let name = name_of(resource);
         if resource.has_verb("list") {
             schemas.insert(format!("{name}List"), list_schema(resource, &name));
+        }
+        if let Some(custom) = &resource.custom {
+            schemas.insert(name.clone(), custom::openapi::v3(resource, custom));
+            collect(&definitions, OBJECT_META, &mut schemas);
         }
         collect(&definitions, &name, &mut schemas);
         for sub in resource.subresources.iter().filter(|sub| sub.served) {
@@ -70,6 +99,16 @@ pub fn v3(registry: &Registry, path: &str) -> Option<Value> {
 }
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+pub(crate) const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
+/// The name of a resource's schema. That of a custom one is its group backwards, version and kind.
+fn name_of(resource: &Resource) -> String {
+    if resource.custom.is_none() {
+        return schema_name(&resource.group, &resource.version, &resource.kind);
+    }
+    let group: Vec<&str> = resource.group.rsplit('.').collect();
+    format!("{}.{}.{}", group.join("."), resource.version, resource.kind)
+}
 
 fn path_of(group: &str, version: &str) -> String {
     match group {
@@ -120,7 +159,7 @@ fn references(value: &Value, into: &mut Vec<String>) {
 
 fn list_schema(resource: &Resource, item: &str) -> Value {
     json!({
-        "description": format!("{}List is a list of {} objects.", resource.kind, resource.kind),
+        "description": format!("{} is a list of {} objects.", resource.list_kind(), resource.kind),
         "type": "object",
         "required": ["items"],
         "properties": {
@@ -140,7 +179,7 @@ fn list_schema(resource: &Resource, item: &str) -> Value {
             },
         },
         "x-kubernetes-group-version-kind": [
-            { "group": resource.group, "version": resource.version, "kind": format!("{}List", resource.kind) },
+            { "group": resource.group, "version": resource.version, "kind": resource.list_kind() },
         ],
     })
 }

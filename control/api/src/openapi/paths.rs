@@ -49,7 +49,10 @@ pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
         ] {
             if sub.verbs.iter().any(|one| one == verb) {
                 let connect = matches!(sub.name.as_str(), "exec" | "attach" | "portforward" | "proxy");
-                let schema = schema_name(&sub.group, &sub.version, &sub.kind);
+                let schema = match &resource.custom {
+                    Some(_) if sub.kind == resource.kind => super::name_of(resource),
+                    _ => schema_name(&sub.group, &sub.version, &sub.kind),
+                };
                 let action = if connect { "connect" } else { action };
                 let kind = json!({ "group": sub.group, "version": sub.version, "kind": sub.kind });
                 let id = format!("{action}{}{}{}", title(&resource.version), resource.kind, title(&sub.name));
@@ -91,7 +94,7 @@ fn insert(
 
 fn operations(resource: &Resource, all: &[Operation], every_namespace: bool) -> Map<String, Value> {
     let kind = json!({ "group": resource.group, "version": resource.version, "kind": resource.kind });
-    let name = schema_name(&resource.group, &resource.version, &resource.kind);
+    let name = super::name_of(resource);
     let mut entry = Map::new();
     for one in all.iter().filter(|one| resource.has_verb(one.verb)) {
         let schema = match one.verb {

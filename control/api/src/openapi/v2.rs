@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{collect, definitions, list_schema, paths};
+use super::{OBJECT_META, collect, definitions, list_schema, name_of, paths};
+use crate::custom;
 use crate::registry::{Registry, schema_name};
 
 /// `/openapi/v2`.
@@ -11,7 +12,11 @@ pub fn v2(registry: &Registry) -> Value {
     let mut schemas = Map::new();
     let mut entries = Map::new();
     for resource in registry.resources() {
-        let name = schema_name(&resource.group, &resource.version, &resource.kind);
+        let name = name_of(resource);
+        if let Some(custom) = &resource.custom {
+            schemas.insert(name.clone(), custom::openapi::v2(resource, custom));
+            collect(&all, OBJECT_META, &mut schemas);
+        }
         if resource.has_verb("list") {
             schemas.insert(format!("{name}List"), list_schema(resource, &name));
         }

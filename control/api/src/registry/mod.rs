@@ -2,17 +2,20 @@
 //!
 //! One entry per (group, version, resource). The built-in entries are read from `data/discovery.json`, which says what
 //! upstream serves; [`served`] says which of them this server does not serve yet. Custom resources add entries of their
-//! own to a [`Registry`], which is plain data.
+//! own: a [`Registry`] is plain data, and one with other custom resources is another registry that shares the entries of
+//! those that stayed.
 
+mod order;
 mod served;
 mod storage;
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::custom::Custom;
 use crate::schema::{Schema, Types};
 
 pub use storage::StoragePath;
@@ -81,9 +84,25 @@ pub struct Resource {
     pub schema: Schema,
     /// Whether this server answers it.
     pub served: bool,
+    /// What a custom resource has beyond built-in ones.
+    pub custom: Option<Arc<Custom>>,
 }
 
 impl Resource {
+    /// The kind of a list of its objects.
+    pub fn list_kind(&self) -> String {
+        match &self.custom {
+            Some(custom) => custom.list_kind.clone(),
+            None => format!("{}List", self.kind),
+        }
+    }
+
+    /// Whether stored objects are served as they lie in the store. Those of a custom resource are brought into the form
+    /// of its present schema first.
+    pub fn is_served_as_stored(&self) -> bool {
+        self.custom.is_none() && !self.needs_conversion()
+    }
+
     /// `v1` or `apps/v1`: what objects carry as `apiVersion`.
     pub fn group_version(&self) -> String {
         join_group_version(&self.group, &self.version)
@@ -157,17 +176,44 @@ pub struct Group {
 }
 
 /// All kinds that a server knows.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Registry {
     groups: Vec<Group>,
-    resources: Vec<Resource>,
+    resources: Vec<Arc<Resource>>,
     by_plural: HashMap<(String, String, String), usize>,
     by_kind: HashMap<(String, String, String), usize>,
 }
 
 impl Registry {
+    /// This registry with other custom resources: those given instead of those it had. A group version that is built in
+    /// stays as it is.
+    pub fn with_custom(&self, custom: impl IntoIterator<Item = Arc<Resource>>) -> Self {
+        let builtin = registry();
+        let mut with = builtin.clone();
+        for resource in custom {
+            let group = builtin.groups.iter().find(|group| group.name == resource.group);
+            if group.is_none_or(|group| !group.versions.contains(&resource.version)) {
+                with.insert(resource);
+            }
+        }
+        for group in &mut with.groups {
+            if !builtin.groups.iter().any(|one| one.name == group.name) {
+                group.versions.sort_by(|a, b| order::versions(a, b));
+            }
+        }
+        let names = builtin.groups.len();
+        with.groups[names..].sort_by(|a, b| a.name.cmp(&b.name));
+        with
+    }
+
+    /// The entries of custom resources.
+    pub fn custom(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.resources.iter().filter(|resource| resource.custom.is_some())
+    }
+
     /// Adds an entry; the last one of a name wins.
-    pub fn insert(&mut self, resource: Resource) {
+    pub fn insert(&mut self, resource: impl Into<Arc<Resource>>) {
+        let resource = resource.into();
         let at = self.resources.len();
         let (group, version) = (resource.group.clone(), resource.version.clone());
         match self.groups.iter_mut().find(|one| one.name == group) {
@@ -181,20 +227,20 @@ impl Registry {
     }
 
     /// A served resource by its name in paths.
-    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Resource> {
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
         let at = self.by_plural.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))?;
         Some(&self.resources[*at]).filter(|resource| resource.served)
     }
 
     /// A resource by its kind, whether served or not.
-    pub fn find_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Resource> {
+    pub fn find_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Resource>> {
         let at = self.by_kind.get(&(group.to_owned(), version.to_owned(), kind.to_owned()))?;
         Some(&self.resources[*at])
     }
 
     /// All resources that are served, core first, in the order of discovery.
     pub fn resources(&self) -> impl Iterator<Item = &Resource> {
-        self.resources.iter().filter(|resource| resource.served)
+        self.resources.iter().map(|resource| &**resource).filter(|resource| resource.served)
     }
 
     /// The resources that are stored: served, not a review, and of the storage version, so that each place comes once.
@@ -282,6 +328,7 @@ fn builtin() -> Registry {
             short_names: main.short_names,
             categories: main.categories,
             subresources,
+            custom: None,
             group,
             version,
         });
@@ -356,8 +403,8 @@ mod tests {
 
     #[test]
     fn unserved_resources_are_not_found() {
-        assert!(registry().find("apiextensions.k8s.io", "v1", "customresourcedefinitions").is_none());
-        assert!(registry().find_kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition").is_some());
-        assert!(registry().groups().all(|group| group.name != "apiextensions.k8s.io"));
+        assert!(registry().find("apiregistration.k8s.io", "v1", "apiservices").is_none());
+        assert!(registry().find_kind("apiregistration.k8s.io", "v1", "APIService").is_some());
+        assert!(registry().groups().all(|group| group.name != "apiregistration.k8s.io"));
     }
 }

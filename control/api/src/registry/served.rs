@@ -1,10 +1,9 @@
 //! What upstream serves and this server does not, yet. To serve more, take the line out.
 
 /// Resources that have behaviour beyond create, read, update and delete which is not there.
-const RESOURCES: [(&str, &str); 12] = [
+const RESOURCES: [(&str, &str); 11] = [
     ("", "bindings"),
     ("", "componentstatuses"),
-    ("apiextensions.k8s.io", "customresourcedefinitions"),
     ("apiregistration.k8s.io", "apiservices"),
     ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
     ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),

@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use crate::object::at;
 use crate::registry::Resource;
 use crate::status::Status;
 
@@ -90,10 +89,25 @@ const NAMESPACE: Supported = field("metadata.namespace", &["metadata", "namespac
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Term {
-    path: &'static [&'static str],
+    path: Vec<String>,
     absent: &'static str,
     equal: bool,
     value: String,
+}
+
+/// The path of a field that the resource can be selected by, and its value when it is not set.
+fn find(resource: &Resource, label: &str) -> Option<(Vec<String>, &'static str)> {
+    let names = |path: &[&str]| path.iter().map(|name| (*name).to_owned()).collect();
+    match (label, &resource.custom) {
+        ("metadata.name", _) => Some((names(NAME.path), "")),
+        ("metadata.namespace", _) if resource.namespaced => Some((names(NAMESPACE.path), "")),
+        (_, Some(custom)) => {
+            custom.selectable.iter().find(|path| path.join(".") == label).map(|path| (path.clone(), ""))
+        }
+        _ => {
+            supported(resource).iter().find(|one| one.label == label).map(|one| (names(one.path), one.absent))
+        }
+    }
 }
 
 /// Conditions on fields that all must hold; none holds for everything.
@@ -117,14 +131,8 @@ impl FieldSelector {
                 Status::bad_request(format!("invalid selector: '{text}'; can't understand '{part}'"))
             })?;
             let value = unescape(value).map_err(Status::bad_request)?;
-            let own = supported(resource).iter().find(|one| one.label == label);
-            let found = match label {
-                "metadata.name" => Some(&NAME),
-                "metadata.namespace" if resource.namespaced => Some(&NAMESPACE),
-                _ => own,
-            };
-            let found = found.ok_or_else(|| {
-                let message = if supported(resource).is_empty() {
+            let found = find(resource, label).ok_or_else(|| {
+                let message = if supported(resource).is_empty() && resource.custom.is_none() {
                     format!(
                         "{label:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
                     )
@@ -133,7 +141,8 @@ impl FieldSelector {
                 };
                 Status::bad_request(message)
             })?;
-            terms.push(Term { path: found.path, absent: found.absent, equal, value });
+            let (path, absent) = found;
+            terms.push(Term { path, absent, equal, value });
         }
         Ok(Self { terms })
     }
@@ -141,7 +150,8 @@ impl FieldSelector {
     /// Whether an object meets all conditions.
     pub fn matches(&self, object: &Value) -> bool {
         self.terms.iter().all(|term| {
-            let equal = match at(object, term.path) {
+            let found = term.path.iter().try_fold(object, |value, name| value.get(name));
+            let equal = match found.filter(|value| !value.is_null()) {
                 None => term.value == term.absent,
                 Some(Value::String(text)) if text.is_empty() => term.value == term.absent,
                 Some(Value::String(text)) => *text == term.value,
@@ -166,7 +176,7 @@ impl FieldSelector {
 
     /// The one value that the field at this path must have, if it must.
     pub fn required(&self, path: &[&str]) -> Option<&str> {
-        self.terms.iter().find(|term| term.path == path && term.equal).map(|term| term.value.as_str())
+        self.terms.iter().find(|term| term.equal && term.path.iter().eq(path)).map(|term| term.value.as_str())
     }
 }
 

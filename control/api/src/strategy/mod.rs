@@ -18,6 +18,9 @@ pub use pod::qos_class;
 
 /// What counts as the wish of the owner, and so moves `metadata.generation`.
 fn counts_generation(resource: &Resource) -> bool {
+    if resource.custom.is_some() {
+        return true;
+    }
     matches!(
         (resource.group.as_str(), resource.plural.as_str()),
         ("apps", "daemonsets" | "deployments" | "replicasets" | "statefulsets")
@@ -48,6 +51,12 @@ pub fn prepare_create(resource: &Resource, object: &mut Value) {
     if counts_generation(resource) {
         set(&mut object["metadata"], "generation", 1);
     }
+    if resource.custom.is_some() {
+        if resource.has_status() {
+            remove(object, "status");
+        }
+        return;
+    }
     if resource.has_status() {
         set(object, "status", json!({}));
     }
@@ -65,6 +74,7 @@ pub fn prepare_create(resource: &Resource, object: &mut Value) {
             set(object, "status", json!({ "phase": "Pending" }))
         }
         ("batch", "jobs") => job::create(object),
+        ("apiextensions.k8s.io", _) => crate::definition::record_storage_version(object),
         _ => {}
     }
 }
@@ -76,6 +86,8 @@ pub fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) {
         carry(new, old, "status");
     }
     match (resource.group.as_str(), resource.plural.as_str()) {
+        _ if resource.custom.is_some() => {}
+        ("apiextensions.k8s.io", _) => crate::definition::record_storage_version(new),
         ("", "pods") => pod::update(new, old),
         ("", "services") => service::update(new, old),
         ("", "namespaces") => {
@@ -103,9 +115,18 @@ pub fn prepare_status(resource: &Resource, new: &mut Value, old: &Value) {
     }
     match status {
         Some(status) => set(new, "status", status),
+        None if resource.custom.is_some() => drop(remove(new, "status")),
         None => set(new, "status", json!({})),
     }
     keep_metadata(new, old);
+    if resource.custom.is_some() {
+        // Nothing but the status, and who owns it.
+        let mut metadata = old["metadata"].clone();
+        carry(&mut metadata, &new["metadata"], "managedFields");
+        carry(&mut metadata, &new["metadata"], "resourceVersion");
+        set(new, "metadata", metadata);
+        return;
+    }
     let (mut new_meta, old_meta) = (new["metadata"].take(), &old["metadata"]);
     for name in ["ownerReferences", "finalizers", "generation"] {
         carry(&mut new_meta, old_meta, name);
@@ -158,7 +179,8 @@ fn count_generation(resource: &Resource, new: &mut Value, old: &Value) {
     }
     let wish = |object: &Value| -> Value {
         let mut object = object.clone();
-        for name in ["metadata", "status", "apiVersion", "kind"] {
+        let status = (resource.custom.is_none() || resource.has_status()).then_some("status");
+        for name in ["metadata", "apiVersion", "kind"].into_iter().chain(status) {
             remove(&mut object, name);
         }
         object

@@ -26,7 +26,7 @@ pub fn human_duration(seconds: i64) -> String {
 }
 
 /// The time since a moment in RFC 3339, `<unknown>` when there is none.
-pub(super) fn since(moment: &str, now: Timestamp) -> String {
+pub(crate) fn since(moment: &str, now: Timestamp) -> String {
     match moment.parse::<Timestamp>() {
         Ok(then) => human_duration(now.as_second() - then.as_second()),
         Err(_) => "<unknown>".to_owned(),

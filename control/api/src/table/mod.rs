@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::registry::{Column, Resource};
 
 pub use age::human_duration;
+pub(crate) use age::since;
 
 /// What each row carries of its object (`includeObject` of a request).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,19 +91,25 @@ pub fn partial_metadata(object: &Value) -> Value {
 }
 
 fn columns(resource: &Resource) -> Vec<Column> {
+    if let Some(custom) = &resource.custom {
+        let own = custom.columns.iter().map(|column| column.column.clone());
+        return std::iter::once(column("Name", "name")).chain(own).collect();
+    }
     if !resource.columns.is_empty() {
         return resource.columns.clone();
     }
-    let column = |name: &str, format: &str| Column {
-        name: name.to_owned(),
-        kind: "string".to_owned(),
-        format: format.to_owned(),
-        priority: 0,
-    };
     vec![column("Name", "name"), column("Age", "")]
 }
 
+fn column(name: &str, format: &str) -> Column {
+    Column { name: name.to_owned(), kind: "string".to_owned(), format: format.to_owned(), priority: 0 }
+}
+
 fn description(resource: &Resource, column: &Column) -> String {
+    let written = resource.custom.iter().flat_map(|custom| &custom.columns).find(|one| one.column == *column);
+    if let Some(written) = written.filter(|written| !written.description.is_empty()) {
+        return written.description.clone();
+    }
     match column.name.as_str() {
         "Name" => "Name of the object, unique within its namespace and kind.".to_owned(),
         "Age" => "Time since the object was created.".to_owned(),
@@ -123,6 +130,9 @@ fn row(resource: &Resource, object: &Value, include: IncludeObject, now: Timesta
 
 /// The cells of an object, one for each column.
 fn cells(resource: &Resource, object: &Value, now: Timestamp) -> Vec<Value> {
+    if let Some(custom) = &resource.custom {
+        return crate::custom::cells(custom, object, now);
+    }
     let special = match resource.group.as_str() {
         "" => core::cells(resource, object, now),
         "apps" | "batch" => apps::cells(resource, object, now),

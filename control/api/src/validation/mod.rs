@@ -31,6 +31,10 @@ pub use narrow::narrow_update;
 /// The rules that a new object breaks.
 pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     let mut errors = meta::create(resource, object);
+    if let Some(custom) = &resource.custom {
+        errors.extend(custom.check(object, None));
+        return errors;
+    }
     content(resource, object, &mut errors);
     errors
 }
@@ -38,7 +42,14 @@ pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
 /// The rules that an object breaks as the successor of another.
 pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = meta::update(new, old);
+    if let Some(custom) = &resource.custom {
+        errors.extend(custom.check(new, Some(old)));
+        return errors;
+    }
     immutable::check(resource, new, old, &mut errors);
+    if resource.group == "apiextensions.k8s.io" {
+        crate::definition::check_change(new, old, &mut errors);
+    }
     // An object on its way out must be able to lose its finalizers, whatever rules came after it.
     let leaving = old["metadata"].get("deletionTimestamp").is_some_and(|at| !at.is_null());
     if !(leaving && new.get("spec") == old.get("spec")) {
@@ -48,8 +59,12 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
 }
 
 /// The rules that a status update breaks.
-pub fn status_update(_resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
-    meta::update(new, old)
+pub fn status_update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = meta::update(new, old);
+    if let Some(custom) = &resource.custom {
+        errors.extend(custom.check(new, Some(old)));
+    }
+    errors
 }
 
 fn content(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
@@ -58,6 +73,7 @@ fn content(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
         "" => core::check(resource, object, errors),
         "apps" => apps::check(resource, object, errors),
         "batch" => batch::check(resource, object, errors),
+        "apiextensions.k8s.io" => crate::definition::check(object, errors),
         _ => groups::check(resource, object, errors),
     }
     // Layers may agree on what is wrong.

@@ -57,7 +57,7 @@ struct State {
 pub(crate) struct Services {
     cache: Arc<Cache>,
     collection: Arc<Collection>,
-    resource: &'static Resource,
+    resource: Arc<Resource>,
     ranges: Ranges,
     ids: Ids,
     state: Arc<Mutex<State>>,
@@ -86,19 +86,14 @@ impl Drop for Reservation {
 }
 
 impl Services {
-    pub(crate) fn new(
-        cache: Arc<Cache>,
-        resource: &'static Resource,
-        ranges: Ranges,
-        ids: Ids,
-    ) -> Option<Self> {
-        let collection = cache.collection(resource)?.clone();
+    pub(crate) fn new(cache: Arc<Cache>, resource: Arc<Resource>, ranges: Ranges, ids: Ids) -> Option<Self> {
+        let collection = cache.collection(&resource)?;
         Some(Self { cache, collection, resource, ranges, ids, state: Arc::default() })
     }
 
     /// Whether objects of this kind have addresses to allocate.
     pub(crate) fn concern(&self, resource: &Resource) -> bool {
-        std::ptr::eq(resource, self.resource)
+        std::ptr::eq(resource, &*self.resource)
     }
 
     /// Fills in the addresses and ports of a service, and holds them until it is written. Of other kinds, does nothing.
@@ -131,7 +126,7 @@ impl Services {
         let filled = fields::fill(&mut book, service, old);
         let new = book.new;
         if let Err(errors) = filled {
-            return Err(Status::invalid(self.resource, &name, errors));
+            return Err(Status::invalid(&self.resource, &name, errors));
         }
         state.pending_addresses.extend(&new.addresses);
         state.pending_ports.extend(&new.ports);

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use imbl::OrdMap;
 use parking_lot::RwLock;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::object::{EventType, Object};
 
@@ -91,6 +92,8 @@ pub struct Collection {
     state: RwLock<State>,
     generation: AtomicU64,
     signal: watch::Sender<u64>,
+    /// Cancelled when watches are to end.
+    ending: RwLock<CancellationToken>,
 }
 
 impl Collection {
@@ -100,6 +103,7 @@ impl Collection {
             state: RwLock::default(),
             generation: AtomicU64::new(0),
             signal: watch::Sender::new(0),
+            ending: RwLock::default(),
         }
     }
 
@@ -172,12 +176,29 @@ impl Collection {
         self.signal.subscribe()
     }
 
+    /// Cancelled when the watches that began before have to end: what they watch is gone, or looks different now.
+    pub fn ending(&self) -> CancellationToken {
+        self.ending.read().clone()
+    }
+
+    /// Ends the watches; later ones are not affected.
+    pub(super) fn restart_watches(&self) {
+        std::mem::take(&mut *self.ending.write()).cancel();
+    }
+
+    /// Ends the watches for good.
+    pub(super) fn close(&self) {
+        self.ending.read().cancel();
+    }
+
     /// Takes changes in; all those of one revision must come together, and revisions must grow.
     pub(super) fn apply(&self, events: &[skep_store::Event]) {
         let mut last = 0;
         {
             let mut state = self.state.write();
-            for event in events {
+            // What the collection began with may be newer than the feed.
+            let fresh = events.partition_point(|event| event.revision.0 <= state.floor);
+            for event in &events[fresh..] {
                 state.apply(event);
             }
             state.shrink();

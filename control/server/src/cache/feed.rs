@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use skep_store::{Event, KeyValue, ListRequest, Revision, StoreError, WatchItem};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Cache;
+use super::{Cache, Collection, Wanted};
 
 /// Everything lies under this.
 const ROOT: &str = "/registry/";
@@ -23,16 +24,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Reads everything.
 pub(super) async fn load(cache: &Cache) -> Result<(), StoreError> {
+    let contents = cache.contents();
     let mut fresh: BTreeMap<&str, Vec<KeyValue>> =
-        cache.by_prefix.keys().map(|prefix| (prefix.as_str(), Vec::new())).collect();
+        contents.all().map(|one| (one.prefix(), Vec::new())).collect();
     let mut request = ListRequest { prefix: ROOT.into(), limit: PAGE, ..ListRequest::default() };
     let revision = loop {
         let page = cache.store.list(request.clone()).await?;
         request.start_after = page.items.last().map(|item| item.key.clone());
         request.revision = Some(page.revision);
         for item in page.items {
-            if let Some(objects) = cache.collection_of(&item.key).and_then(|one| fresh.get_mut(one.prefix()))
-            {
+            if let Some(objects) = contents.of_key(&item.key).and_then(|one| fresh.get_mut(one.prefix())) {
                 objects.push(item);
             }
         }
@@ -40,21 +41,25 @@ pub(super) async fn load(cache: &Cache) -> Result<(), StoreError> {
             break page.revision;
         }
     };
-    for (prefix, objects) in fresh {
-        cache.by_prefix[prefix].replace(objects, revision.0);
+    for collection in contents.all() {
+        collection.replace(fresh.remove(collection.prefix()).unwrap_or_default(), revision.0);
     }
     cache.applied.send_replace(revision.0);
     Ok(())
 }
 
 /// Follows the store until `stop`.
-pub(super) async fn follow(cache: Arc<Cache>, stop: CancellationToken) {
+pub(super) async fn follow(
+    cache: Arc<Cache>,
+    mut requests: mpsc::UnboundedReceiver<Wanted>,
+    stop: CancellationToken,
+) {
     let mut pause = SHORTEST_PAUSE;
     loop {
         let before = cache.applied();
         let ended = tokio::select! {
             () = stop.cancelled() => return,
-            ended = once(&cache) => ended,
+            ended = once(&cache, &mut requests) => ended,
         };
         match ended {
             StoreError::Closed => {
@@ -80,32 +85,57 @@ pub(super) async fn follow(cache: Arc<Cache>, stop: CancellationToken) {
 }
 
 /// One watch, until it ends.
-async fn once(cache: &Cache) -> StoreError {
+async fn once(cache: &Cache, requests: &mut mpsc::UnboundedReceiver<Wanted>) -> StoreError {
     let mut stream = match cache.store.watch(ROOT, Revision(cache.applied())).await {
         Ok(stream) => stream,
         Err(error) => return error,
     };
-    while let Some(item) = stream.next().await {
+    loop {
+        let item = tokio::select! {
+            biased;
+            Some(wanted) = requests.recv() => {
+                let outcome = add(cache, wanted.prefix).await;
+                let _ = wanted.done.send(outcome);
+                continue;
+            }
+            item = stream.next() => item,
+        };
+        let Some(item) = item else { return StoreError::Closed };
         match item {
             Ok(WatchItem::Events(events)) => apply(cache, events),
             Ok(WatchItem::Progress(revision)) => advance(cache, revision.0),
             Err(error) => return error,
         }
     }
-    StoreError::Closed
+}
+
+/// Reads one more collection. Nothing is applied meanwhile, so that what comes after the read cannot be missed; what was
+/// read and comes again is passed over by the collection.
+async fn add(cache: &Cache, prefix: String) -> Result<(), StoreError> {
+    if cache.contents().get(&prefix).is_some() {
+        return Ok(());
+    }
+    let listing = cache.store.list(ListRequest { prefix: prefix.clone(), ..ListRequest::default() }).await?;
+    let collection = Collection::new(prefix);
+    collection.replace(listing.items, listing.revision.0);
+    cache.change(|contents| contents.insert(collection));
+    Ok(())
 }
 
 /// Applies a batch, one collection after the other, and only then says that it is there.
 fn apply(cache: &Cache, events: Vec<Event>) {
     let Some(last) = events.last().map(|event| event.revision.0) else { return };
+    let contents = cache.contents();
     let mut per_collection: BTreeMap<&str, Vec<Event>> = BTreeMap::new();
     for event in events {
-        if let Some(collection) = cache.collection_of(&event.key) {
+        if let Some(collection) = contents.of_key(&event.key) {
             per_collection.entry(collection.prefix()).or_default().push(event);
         }
     }
     for (prefix, events) in per_collection {
-        cache.by_prefix[prefix].apply(&events);
+        if let Some(collection) = contents.get(prefix) {
+            collection.apply(&events);
+        }
     }
     advance(cache, last);
 }

@@ -6,6 +6,7 @@
 //! - The cache decides nothing about requests, selectors or formats.
 
 mod collection;
+mod contents;
 mod feed;
 mod object;
 mod reader;
@@ -13,14 +14,16 @@ pub(crate) mod scan;
 mod watcher;
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use skep_api::registry::{Registry, Resource};
 use skep_store::{Store, StoreError};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+
+use contents::Contents;
 
 pub use collection::{Change, Collection, Gone, Objects, Snapshot};
 pub(crate) use object::event_line;
@@ -46,11 +49,19 @@ pub enum ReadError {
     },
 }
 
+/// A place in the store that is to become a collection, and who waits for it.
+struct Wanted {
+    prefix: String,
+    done: oneshot::Sender<Result<(), StoreError>>,
+}
+
 /// All collections.
 pub struct Cache {
     store: Arc<dyn Store>,
-    by_prefix: BTreeMap<String, Arc<Collection>>,
-    /// The same by group and plural name, of whatever version.
+    contents: RwLock<Arc<Contents>>,
+    /// Collections that the feed is to take in.
+    wanted: mpsc::UnboundedSender<Wanted>,
+    /// The built-in ones by group and plural name, of whatever version.
     by_name: BTreeMap<&'static str, BTreeMap<&'static str, (&'static Resource, Arc<Collection>)>>,
     applied: watch::Sender<u64>,
 }
@@ -66,39 +77,68 @@ impl Cache {
         registry: &'static Registry,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, StoreError> {
-        let by_prefix: BTreeMap<_, _> = registry
-            .stored()
-            .map(|resource| resource.store_prefix(None))
-            .map(|prefix| (prefix.clone(), Arc::new(Collection::new(prefix))))
-            .collect();
+        let contents: Contents = registry.stored().map(|resource| resource.store_prefix(None)).collect();
         let mut by_name: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for resource in registry.resources() {
-            if let Some(collection) = by_prefix.get(&resource.store_prefix(None)) {
+            if let Some(collection) = contents.get(&resource.store_prefix(None)) {
                 let names = by_name.entry(resource.group.as_str()).or_default();
                 names.insert(resource.plural.as_str(), (resource, collection.clone()));
             }
         }
-        let cache = Arc::new(Self { store, by_prefix, by_name, applied: watch::Sender::new(0) });
+        let (wanted, requests) = mpsc::unbounded_channel();
+        let contents = RwLock::new(Arc::new(contents));
+        let cache = Arc::new(Self { store, contents, wanted, by_name, applied: watch::Sender::new(0) });
         feed::load(&cache).await?;
-        tokio::spawn(feed::follow(cache.clone(), stop));
+        tokio::spawn(feed::follow(cache.clone(), requests, stop));
         Ok(cache)
     }
 
     /// The collection in which the objects of `resource` lie, in the form of the version that is stored.
-    pub fn collection(&self, resource: &Resource) -> Option<&Arc<Collection>> {
-        self.by_prefix.get(&resource.store_prefix(None))
+    pub fn collection(&self, resource: &Resource) -> Option<Arc<Collection>> {
+        self.contents.read().get(&resource.store_prefix(None)).cloned()
     }
 
-    /// The collection to which a key belongs. Prefixes do not lie within each other, so that it is the nearest before it.
-    fn collection_of(&self, key: &str) -> Option<&Arc<Collection>> {
-        let (prefix, found) =
-            self.by_prefix.range::<str, _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
-        key.starts_with(prefix).then_some(found)
+    /// Takes in the objects of one more resource, those of a custom one; returns when they are there. A second call for
+    /// the same changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub async fn add(&self, resource: &Resource) -> Result<(), StoreError> {
+        let (done, outcome) = oneshot::channel();
+        let wanted = Wanted { prefix: resource.store_prefix(None), done };
+        self.wanted.send(wanted).map_err(|_| StoreError::Closed)?;
+        outcome.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Forgets the objects under a prefix and ends their watches, after what happened until now has been told.
+    pub fn remove(&self, prefix: &str) {
+        let removed = self.change(|contents| contents.remove(prefix));
+        if let Some(removed) = removed {
+            removed.close();
+        }
+    }
+
+    /// Ends the watches of a resource, so that its watchers come again and find it as it has become.
+    pub fn restart_watches(&self, resource: &Resource) {
+        if let Some(collection) = self.collection(resource) {
+            collection.restart_watches();
+        }
+    }
+
+    /// Puts another set of collections in the place of the present one; readers keep what they have.
+    fn change<T>(&self, how: impl FnOnce(&mut Contents) -> T) -> T {
+        let mut contents = self.contents.write();
+        how(Arc::make_mut(&mut contents))
+    }
+
+    fn contents(&self) -> Arc<Contents> {
+        self.contents.read().clone()
     }
 
     /// All collections.
-    pub fn collections(&self) -> impl Iterator<Item = &Arc<Collection>> {
-        self.by_prefix.values()
+    pub fn collections(&self) -> Vec<Arc<Collection>> {
+        self.contents().all().cloned().collect()
     }
 
     /// All changes up to this revision are in the collections.

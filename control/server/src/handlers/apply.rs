@@ -30,7 +30,7 @@ pub(super) async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Sta
     let options = ApplyOptions::parse(&call.query)?;
     let bytes = content::read(body).await?;
     let (mut applied, warnings) =
-        decode::object(call.resource, &bytes, Encoding::Yaml, options.write.validation)?;
+        decode::object(&call.resource, &bytes, Encoding::Yaml, options.write.validation)?;
     check(call, &mut applied)?;
     let scope = Scope { ownership: Ownership::Decided, ..call.scope(options.write.dry_run) };
     let now = call.server.ids().now_text();
@@ -38,7 +38,7 @@ pub(super) async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Sta
     let propose = |current: &Value| {
         let mut object = machine::apply(&writer, current, &applied, options.force)?;
         // What is merged is in canonical form; the warnings about it were given for the applied object.
-        decode::check(call.resource, &mut object, FieldValidation::Ignore)?;
+        decode::check(&call.resource, &mut object, FieldValidation::Ignore)?;
         Ok(object)
     };
     let storage = call.server.storage();
@@ -89,6 +89,7 @@ fn check(call: &Call, applied: &mut Value) -> Result<(), Status> {
 
 /// The object that apply makes where there is none.
 fn fresh(call: &Call, writer: &machine::Writer<'_>, applied: &Value, force: bool) -> Result<Value, Status> {
+    call.may_create()?;
     let create = RequestInfo { verb: "create".into(), ..call.info.clone() };
     call.server.gate().authorize(&call.user, &create)?;
     let uid = applied["metadata"]["uid"].as_str().unwrap_or_default();
@@ -96,7 +97,7 @@ fn fresh(call: &Call, writer: &machine::Writer<'_>, applied: &Value, force: bool
         let why = format!(
             "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
         );
-        return Err(Status::conflict(call.resource, &call.info.name, &why));
+        return Err(Status::conflict(&call.resource, &call.info.name, &why));
     }
     machine::apply(writer, &json!({}), applied, force)
 }

@@ -17,7 +17,7 @@ pub(super) async fn bind(call: &Call, body: Body) -> Result<Response<Body>, Stat
     let (binding, warnings) = call.sub_body(body, options.validation).await?;
     check(call, &binding)?;
     let now = call.server.ids().now_text();
-    let propose = |pod: &Value| bound(call.resource, &call.info.name, pod, &binding, &now);
+    let propose = |pod: &Value| bound(&call.resource, &call.info.name, pod, &binding, &now);
     call.server.storage().update(&call.scope(options.dry_run), &call.info.name, Part::Own, &propose).await?;
     let done =
         json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
@@ -43,7 +43,7 @@ fn check(call: &Call, binding: &Value) -> Result<(), Status> {
     if binding["target"]["name"].as_str().unwrap_or_default().is_empty() {
         errors.push(FieldError::required("target.name", ""));
     }
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(call.resource, &call.info.name, errors)) }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&call.resource, &call.info.name, errors)) }
 }
 
 /// The pod on its node: pure.

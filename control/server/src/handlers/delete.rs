@@ -23,6 +23,10 @@ const RETURNED: [&str; 8] = [
     "storageclasses",
 ];
 
+fn returns(call: &Call) -> bool {
+    call.resource.custom.is_none() && RETURNED.contains(&call.resource.plural.as_str())
+}
+
 async fn options(call: &Call, body: Body) -> Result<DeleteOptions, Status> {
     let bytes = content::read(body).await?;
     if bytes.is_empty() {
@@ -37,9 +41,9 @@ pub(super) async fn delete(call: &Call, body: Body) -> Result<Response<Body>, St
     let options = options(call, body).await?;
     let name = &call.info.name;
     match call.server.storage().delete(&call.scope(false), name, &options).await? {
-        Deleted::Gone(object) if !RETURNED.contains(&call.resource.plural.as_str()) => {
+        Deleted::Gone(object) if !returns(call) => {
             let uid = object.value()["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-            Ok(manner.value(StatusCode::OK, &status::deleted(call.resource, name, &uid)))
+            Ok(manner.value(StatusCode::OK, &status::deleted(&call.resource, name, &uid)))
         }
         Deleted::Gone(object) => Ok(call.object(&manner, StatusCode::OK, &object)),
         Deleted::Going(object) => {
@@ -51,10 +55,10 @@ pub(super) async fn delete(call: &Call, body: Body) -> Result<Response<Body>, St
 
 pub(super) async fn collection(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     let manner = call.manner()?;
-    let list = ListOptions::parse(call.resource, &call.query)?;
+    let list = ListOptions::parse(&call.resource, &call.query)?;
     let options = options(call, body).await?;
     let (objects, revision) =
         call.server.storage().delete_collection(&call.scope(false), &options, &list).await?;
-    let answer = ListAnswer { resource: call.resource, objects, revision, rest: None };
+    let answer = ListAnswer { resource: call.resource.clone(), objects, revision, rest: None };
     Ok(answer.respond(&manner, call.server.ids().now()))
 }

@@ -51,7 +51,7 @@ async fn once(call: &Call, scope: &Scope<'_>, deletion: &DeleteOptions) -> Resul
     let name = &call.info.name;
     let storage = call.server.storage();
     let pod = storage.get(scope, name).await?;
-    deletion.check(call.resource, name, &crate::respond::view(call.resource, &pod))?;
+    deletion.check(&call.resource, name, &crate::respond::view(&call.resource, &pod))?;
     let ended = is_over(pod.value());
     let spent = !disruption::is_free(pod.value()) && spend(call, scope, &pod).await?;
     let mut deletion = deletion.clone();
@@ -62,7 +62,7 @@ async fn once(call: &Call, scope: &Scope<'_>, deletion: &DeleteOptions) -> Resul
         let same = |found: &Value| spent || found["metadata"]["resourceVersion"].as_str() == Some(&seen);
         let propose = |found: &Value| match same(found) {
             true => Ok(disruption::condemn(found, &now)),
-            false => Err(Status::modified(call.resource, name)),
+            false => Err(Status::modified(&call.resource, name)),
         };
         revision = storage.update(scope, name, Part::Own, &propose).await?.revision();
     }

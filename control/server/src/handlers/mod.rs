@@ -21,7 +21,7 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 use skep_api::decode::{self, FieldValidation};
 use skep_api::protobuf;
-use skep_api::registry::Resource;
+use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 
 use crate::body::Body;
@@ -41,7 +41,9 @@ pub(crate) const LONGEST_MANAGER: usize = 128;
 /// A request for a resource, let in.
 pub(crate) struct Call {
     pub(crate) server: Arc<Inner>,
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: Arc<Resource>,
+    /// All kinds, as they were when the request came.
+    pub(crate) kinds: Arc<Registry>,
     pub(crate) info: RequestInfo,
     pub(crate) user: UserInfo,
     pub(crate) query: Query,
@@ -51,7 +53,8 @@ pub(crate) struct Call {
 impl Call {
     fn scope(&self, dry_run: bool) -> Scope<'_> {
         Scope {
-            resource: self.resource,
+            resource: &self.resource,
+            kinds: &self.kinds,
             // The namespace of a Namespace is itself for authorization, and none for storage.
             namespace: if self.resource.namespaced { &self.info.namespace } else { "" },
             subresource: &self.info.subresource,
@@ -78,7 +81,7 @@ impl Call {
     }
 
     fn renderer(&self, manner: &Manner) -> Renderer {
-        Renderer::new(self.resource, manner, self.server.ids().now())
+        Renderer::new(self.resource.clone(), manner, self.server.ids().now())
     }
 
     fn object(&self, manner: &Manner, code: StatusCode, object: &Object) -> Response<Body> {
@@ -91,7 +94,7 @@ impl Call {
         let bytes = content::read(body).await?;
         let subresource =
             self.resource.subresource(&self.info.subresource).ok_or_else(Status::no_such_path)?;
-        decode::subresource(self.resource, subresource, &bytes, encoding, mode)
+        decode::subresource(&self.resource, subresource, &bytes, encoding, mode)
     }
 
     /// Reads a body that is checked by who takes it.
@@ -104,6 +107,28 @@ impl Call {
 
 /// Handles a request for a resource.
 pub(crate) async fn handle(call: Call, body: Body) -> Result<Response<Body>, Status> {
+    let deprecation = call.resource.custom.as_ref().and_then(|custom| custom.deprecation.clone());
+    let mut response = route(call, body).await?;
+    if let Some(deprecation) = deprecation {
+        crate::respond::warn(&mut response, &[deprecation]);
+    }
+    Ok(response)
+}
+
+impl Call {
+    /// Refuses new objects of a kind that is on its way out.
+    fn may_create(&self) -> Result<(), Status> {
+        if !self.resource.custom.as_ref().is_some_and(|custom| custom.terminating) {
+            return Ok(());
+        }
+        let resource = &self.resource;
+        let mut status = Status::method_not_allowed(&resource.group, &resource.plural, "create");
+        status.message = "create not allowed while custom resource definition is terminating".into();
+        Err(status)
+    }
+}
+
+async fn route(call: Call, body: Body) -> Result<Response<Body>, Status> {
     let subresource = call.info.subresource.as_str();
     let named = !call.info.name.is_empty();
     let unknown = || Status::method_not_allowed(&call.resource.group, &call.resource.plural, &call.info.verb);

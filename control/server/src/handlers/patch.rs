@@ -15,13 +15,12 @@ use crate::negotiate;
 use crate::options::WriteOptions;
 use crate::respond;
 
+/// What custom resources do not take: it needs merge keys.
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+
 /// The media types, in the words of the 415 answer.
-const TAKEN: [&str; 4] = [
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    apply::APPLY,
-];
+const TAKEN: [&str; 4] =
+    ["application/json-patch+json", "application/merge-patch+json", STRATEGIC, apply::APPLY];
 
 /// A patch in one of the formats.
 #[derive(Clone, Debug)]
@@ -37,7 +36,11 @@ impl Patch {
         let make = match kind.as_str() {
             "application/json-patch+json" => Self::Json,
             "application/merge-patch+json" => Self::Merge,
-            "application/strategic-merge-patch+json" => Self::Strategic,
+            STRATEGIC if call.resource.custom.is_none() => Self::Strategic,
+            _ if call.resource.custom.is_some() => {
+                let others: Vec<&str> = TAKEN.into_iter().filter(|kind| *kind != STRATEGIC).collect();
+                return Err(Status::unsupported_media_type(&others));
+            }
             _ => return Err(Status::unsupported_media_type(&TAKEN)),
         };
         Ok(make(content::read(body).await?))
@@ -64,8 +67,8 @@ pub(super) async fn patch(call: &Call, body: Body) -> Result<Response<Body>, Sta
     let patch = Patch::read(call, body).await?;
     let warnings = Mutex::new(Vec::new());
     let propose = |current: &Value| {
-        let mut object = patch.apply(Some(call.resource), current)?;
-        *warnings.lock() = decode::check(call.resource, &mut object, options.validation)?;
+        let mut object = patch.apply(Some(&*call.resource), current)?;
+        *warnings.lock() = decode::check(&call.resource, &mut object, options.validation)?;
         Ok(object)
     };
     let scope = call.scope(options.dry_run);

@@ -31,7 +31,7 @@ pub(super) async fn get(call: &Call) -> Result<Response<Body>, Status> {
 
 pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
     let manner = call.manner()?;
-    let options = ListOptions::parse(call.resource, &call.query)?;
+    let options = ListOptions::parse(&call.resource, &call.query)?;
     let snapshot = snapshot(call, &options).await?;
     let prefix = call.resource.store_prefix(Some(call.scope(false).namespace));
     let after = options.token.as_ref().map(|token| format!("{prefix}{}", token.after));
@@ -40,7 +40,7 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
     let mut rest = None;
     let mut objects = snapshot.range(&prefix, after.as_deref());
     for object in objects.by_ref() {
-        if !everything && !options.selection.matches(&view(call.resource, object)) {
+        if !everything && !options.selection.matches(&view(&call.resource, object)) {
             continue;
         }
         if options.limit > 0 && selected.len() == options.limit {
@@ -54,14 +54,14 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
         (Token { revision: Some(snapshot.revision), after }.encode(), remaining)
     });
     let revision = snapshot.revision;
-    let answer = ListAnswer { resource: call.resource, objects: selected, revision, rest };
+    let answer = ListAnswer { resource: call.resource.clone(), objects: selected, revision, rest };
     Ok(answer.respond(&manner, call.server.ids().now()))
 }
 
 /// The collection at the revision that the options ask for.
 async fn snapshot(call: &Call, options: &ListOptions) -> Result<Snapshot, Status> {
     let cache = &call.server.storage().cache;
-    let collection = cache.collection(call.resource).ok_or_else(Status::no_such_path)?;
+    let collection = cache.collection(&call.resource).ok_or_else(Status::no_such_path)?;
     let exact = match &options.token {
         Some(Token { revision, .. }) => *revision,
         None => match options.at {
@@ -71,9 +71,9 @@ async fn snapshot(call: &Call, options: &ListOptions) -> Result<Snapshot, Status
     };
     if let Some(revision) = exact {
         reach(call, revision).await?;
-        return past(call, collection, revision).await.map_err(|status| expired(status, options));
+        return past(call, &collection, revision).await.map_err(|status| expired(status, options));
     }
-    state(call, collection, options.at).await
+    state(call, &collection, options.at).await
 }
 
 /// The collection now, at least as new as asked for.

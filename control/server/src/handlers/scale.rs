@@ -2,7 +2,9 @@
 
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
+use skep_api::custom::ScalePaths;
 use skep_api::decode::{self, Encoding};
+use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::validation::FieldError;
 
@@ -15,29 +17,66 @@ use crate::options::{ApplyOptions, WriteOptions};
 use crate::respond::{Manner, view, warn};
 use crate::storage::{Ownership, Part, Scope};
 
-/// The scale of an object.
-fn of(object: &Value) -> Value {
-    let meta = &object["metadata"];
-    let mut scale = json!({
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": {},
-        "spec": {},
-        "status": { "replicas": object["status"]["replicas"].as_i64().unwrap_or_default() },
-    });
-    for member in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
-        if let Some(value) = meta.get(member) {
-            scale["metadata"][member] = value.clone();
+/// Where the numbers of a scale are.
+struct Places(ScalePaths);
+
+impl Places {
+    /// Those of a resource: its own, or where all built-in kinds have them.
+    fn of(resource: &Resource) -> Self {
+        let own = resource.custom.as_ref().and_then(|custom| custom.scale.clone());
+        let path = |part: &str| vec![part.to_owned(), "replicas".to_owned()];
+        Self(own.unwrap_or_else(|| ScalePaths { spec: path("spec"), status: path("status"), selector: None }))
+    }
+
+    /// The scale of an object.
+    fn scale(&self, resource: &Resource, object: &Value) -> Value {
+        let meta = &object["metadata"];
+        let number = |path: &[String]| follow(object, path).and_then(Value::as_i64);
+        let mut scale = json!({
+            "kind": "Scale",
+            "apiVersion": "autoscaling/v1",
+            "metadata": {},
+            "spec": {},
+            "status": { "replicas": number(&self.0.status).unwrap_or_default() },
+        });
+        for member in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+            if let Some(value) = meta.get(member) {
+                scale["metadata"][member] = value.clone();
+            }
         }
+        if let Some(replicas) = number(&self.0.spec) {
+            scale["spec"]["replicas"] = json!(replicas);
+        }
+        let selector = match &self.0.selector {
+            Some(path) => follow(object, path).and_then(Value::as_str).unwrap_or_default().to_owned(),
+            None if resource.custom.is_some() => String::new(),
+            None => selector(&object["spec"]["selector"]),
+        };
+        if !selector.is_empty() {
+            scale["status"]["selector"] = json!(selector);
+        }
+        scale
     }
-    if let Some(replicas) = object["spec"].get("replicas") {
-        scale["spec"]["replicas"] = replicas.clone();
+
+    /// Sets the number that is wanted.
+    fn set(&self, object: &mut Value, replicas: i64) {
+        let mut at = object;
+        for name in &self.0.spec {
+            if !at.is_object() {
+                *at = json!({});
+            }
+            at = &mut at[name.as_str()];
+        }
+        *at = json!(replicas);
     }
-    let selector = selector(&object["spec"]["selector"]);
-    if !selector.is_empty() {
-        scale["status"]["selector"] = json!(selector);
-    }
-    scale
+}
+
+fn follow<'a>(object: &'a Value, path: &[String]) -> Option<&'a Value> {
+    path.iter().try_fold(object, |value, name| value.get(name))
+}
+
+fn of(call: &Call, object: &Value) -> Value {
+    Places::of(&call.resource).scale(&call.resource, object)
 }
 
 /// A label selector as text: what `matchLabels` (or the plain map of a replication controller) and `matchExpressions`
@@ -69,7 +108,7 @@ fn selector(selector: &Value) -> String {
 pub(super) async fn get(call: &Call) -> Result<Response<Body>, Status> {
     let manner = Manner::plain(&call.parts, &call.query);
     let object = call.server.storage().get(&call.scope(false), &call.info.name).await?;
-    Ok(manner.value(StatusCode::OK, &of(&view(call.resource, &object))))
+    Ok(manner.value(StatusCode::OK, &of(call, &view(&call.resource, &object))))
 }
 
 /// What a client sent: a whole scale, or a patch of one.
@@ -85,7 +124,7 @@ async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     let bytes = content::read(body).await?;
     let subresource = call.resource.subresource("scale").ok_or_else(Status::no_such_path)?;
     let mode = options.write.validation;
-    let (scale, warnings) = decode::subresource(call.resource, subresource, &bytes, Encoding::Yaml, mode)?;
+    let (scale, warnings) = decode::subresource(&call.resource, subresource, &bytes, Encoding::Yaml, mode)?;
     let mut wanted = json!({
         "apiVersion": call.resource.group_version(),
         "kind": call.resource.kind,
@@ -93,14 +132,14 @@ async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Status> {
         "spec": {},
     });
     if scale["spec"].get("replicas").is_some() {
-        wanted["spec"]["replicas"] = json!(replicas(call, &scale)?);
+        Places::of(&call.resource).set(&mut wanted, replicas(call, &scale)?);
     }
     let scope = Scope { ownership: Ownership::Decided, ..call.scope(options.write.dry_run) };
     let now = call.server.ids().now_text();
     let writer = scope.writer(&options.manager, &now);
     let propose = |object: &Value| skep_api::apply::apply(&writer, object, &wanted, options.force);
     let object = call.server.storage().update(&scope, &call.info.name, Part::Whole, &propose).await?;
-    let mut response = manner.value(StatusCode::OK, &of(&view(call.resource, &object)));
+    let mut response = manner.value(StatusCode::OK, &of(call, &view(&call.resource, &object)));
     warn(&mut response, &warnings);
     Ok(response)
 }
@@ -118,11 +157,11 @@ pub(super) async fn set(call: &Call, body: Body) -> Result<Response<Body>, Statu
     let propose = |object: &Value| {
         let scale = match &sent {
             Sent::Whole(scale) => scale.clone(),
-            Sent::Patch(patch) => patch.apply(None, &of(object))?,
+            Sent::Patch(patch) => patch.apply(None, &of(call, object))?,
         };
         let replicas = replicas(call, &scale)?;
         let mut object = object.clone();
-        object["spec"]["replicas"] = json!(replicas);
+        Places::of(&call.resource).set(&mut object, replicas);
         for member in ["resourceVersion", "uid"] {
             if let Some(value) = scale["metadata"].get(member) {
                 object["metadata"][member] = value.clone();
@@ -132,7 +171,7 @@ pub(super) async fn set(call: &Call, body: Body) -> Result<Response<Body>, Statu
     };
     let scope = call.scope(options.dry_run);
     let object = call.server.storage().update(&scope, &call.info.name, Part::Whole, &propose).await?;
-    Ok(manner.value(StatusCode::OK, &of(&view(call.resource, &object))))
+    Ok(manner.value(StatusCode::OK, &of(call, &view(&call.resource, &object))))
 }
 
 /// The number in a scale. None means none, as for upstream's types.
@@ -153,7 +192,7 @@ fn replicas(call: &Call, scale: &Value) -> Result<i64, Status> {
     };
     if replicas < 0 {
         let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
-        return Err(Status::invalid(call.resource, &call.info.name, vec![error]));
+        return Err(Status::invalid(&call.resource, &call.info.name, vec![error]));
     }
     Ok(replicas)
 }

@@ -31,15 +31,15 @@ const SHORTEST: u64 = 1800;
 
 pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
     let manner = call.manner()?;
-    let options = WatchOptions::parse(call.resource, &call.query)?;
+    let options = WatchOptions::parse(&call.resource, &call.query)?;
     let cache = &call.server.storage().cache;
-    let collection = cache.collection(call.resource).ok_or_else(Status::no_such_path)?;
+    let collection = cache.collection(&call.resource).ok_or_else(Status::no_such_path)?;
     let prefix = call.resource.store_prefix(Some(call.scope(false).namespace));
     let (initial, position, marked) = match options.at {
         WatchFrom::After(revision) => (VecDeque::new(), revision, false),
         WatchFrom::Now => (VecDeque::new(), cache.catch_up().await.map_err(failure::read)?, false),
         WatchFrom::State { at, marked } => {
-            let snapshot = state(call, collection, at).await?;
+            let snapshot = state(call, &collection, at).await?;
             let objects = snapshot.range(&prefix, None).cloned().collect();
             (objects, snapshot.revision, marked)
         }
@@ -49,7 +49,8 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
     let session = Session {
         initial,
         mark: marked.then_some(position),
-        watcher: cache.watch(collection, prefix, position),
+        ending: collection.ending(),
+        watcher: cache.watch(&collection, prefix, position),
         renderer: call.renderer(&manner),
         selection: options.selection,
         bookmarks: options.bookmarks,
@@ -57,8 +58,8 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         deadline: now + Duration::from_secs(seconds.min(u64::from(u32::MAX))),
         stop: call.server.stopping(),
         ended: false,
-        gauge: Counted::new(call.server.metrics().watchers(call.resource)),
-        events: call.server.metrics().watch_events(call.resource),
+        gauge: Counted::new(call.server.metrics().watchers(&call.resource)),
+        events: call.server.metrics().watch_events(&call.resource),
     };
     let kind = session.renderer.stream_type();
     let pieces = stream::unfold(session, |mut session| async move {
@@ -74,6 +75,8 @@ struct Session {
     /// The end of it is to be marked, at this revision.
     mark: Option<u64>,
     watcher: Watcher,
+    /// The collection goes, or changes its looks.
+    ending: CancellationToken,
     renderer: Renderer,
     selection: Selection,
     bookmarks: bool,
@@ -108,6 +111,8 @@ impl Session {
                 biased;
                 () = self.stop.cancelled() => Woken::Stopped,
                 changes = self.watcher.next() => Woken::Changes(changes),
+                // Behind the changes: the last of them are deletions, as a rule.
+                () = self.ending.cancelled() => Woken::Stopped,
                 () = tokio::time::sleep_until(self.deadline) => Woken::Deadline,
                 () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => Woken::Bookmark,
             };

@@ -36,7 +36,7 @@ impl Call {
     ) -> Result<(Value, Vec<String>), Status> {
         let encoding = negotiate::encoding(&self.parts.headers)?;
         let bytes = content::read(body).await?;
-        decode::object(self.resource, &bytes, encoding, mode)
+        decode::object(&self.resource, &bytes, encoding, mode)
     }
 
     pub(super) fn part(&self) -> Part {
@@ -56,6 +56,7 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, St
             call.server.gate().reviews.create(&call.user, &call.info, call.other_body(body).await?).await?;
         return Ok(manner.value(StatusCode::CREATED, &answer));
     }
+    call.may_create()?;
     let (object, warnings) = call.own_body(body, options.validation).await?;
     let object = call.server.storage().create(&call.scope(options.dry_run), object).await?;
     let mut response = call.object(&manner, StatusCode::CREATED, &object);
@@ -86,6 +87,7 @@ pub(super) async fn update(call: &Call, body: Body) -> Result<Response<Body>, St
 /// Whether an update of something that is not there creates it: of these kinds, unless it was meant for a certain one.
 fn may_create(call: &Call, object: &Value) -> bool {
     call.info.subresource.is_empty()
+        && call.resource.custom.is_none()
         && CREATED_ON_UPDATE.contains(&call.resource.plural.as_str())
         && object["metadata"]["uid"].as_str().unwrap_or_default().is_empty()
         && matches!(object["metadata"]["resourceVersion"].as_str().unwrap_or_default(), "" | "0")

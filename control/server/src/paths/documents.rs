@@ -1,5 +1,5 @@
-//! Discovery and OpenAPI documents: made once, when first asked for, and told apart by their hash, so that a client need
-//! not fetch what it has.
+//! Discovery and OpenAPI documents: made when first asked for and again when kinds came or went, and told apart by their
+//! hash, so that a client need not fetch what it has.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use skep_api::registry::registry;
+use skep_api::registry::{Registry, registry};
 use skep_api::{discovery, openapi};
 
 const JSON: &str = "application/json";
@@ -22,11 +22,31 @@ pub(crate) struct Document {
     pub(super) content_type: &'static str,
 }
 
+/// Documents, and the kinds that they tell of.
+#[derive(Default)]
+struct Made {
+    of: Option<Arc<Registry>>,
+    documents: HashMap<String, Arc<Document>>,
+}
+
+impl Made {
+    /// Forgets what does not hold for these kinds. Documents of single versions of built-in groups always do.
+    fn renew(&mut self, kinds: &Arc<Registry>) {
+        if self.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, kinds)) {
+            return;
+        }
+        self.documents.retain(|path, _| {
+            path.strip_prefix("/openapi/v3/").is_some_and(|path| openapi::is_builtin(registry(), path))
+        });
+        self.of = Some(kinds.clone());
+    }
+}
+
 /// The documents that somebody has asked for.
 pub(crate) struct Documents {
     /// Host and port, as clients reach the server.
     address: String,
-    made: Mutex<HashMap<String, Arc<Document>>>,
+    made: Mutex<Made>,
 }
 
 impl Documents {
@@ -35,35 +55,41 @@ impl Documents {
     }
 
     /// The document at a path; `aggregated` is the form that a client of discovery prefers.
-    pub(super) fn find(&self, path: &str, aggregated: bool) -> Option<Arc<Document>> {
+    pub(super) fn find(&self, kinds: &Arc<Registry>, path: &str, aggregated: bool) -> Option<Arc<Document>> {
         let aggregated = aggregated && matches!(path, "/api" | "/apis");
         let key = if aggregated { format!("{path}?aggregated") } else { path.to_owned() };
-        if let Some(found) = self.made.lock().get(&key) {
-            return Some(found.clone());
+        {
+            let mut made = self.made.lock();
+            made.renew(kinds);
+            if let Some(found) = made.documents.get(&key) {
+                return Some(found.clone());
+            }
         }
         let value =
-            if aggregated { discovery::aggregated(registry(), path == "/api") } else { self.make(path)? };
+            if aggregated { discovery::aggregated(kinds, path == "/api") } else { self.make(kinds, path)? };
         let json = Bytes::from(value.to_string());
         let etag = format!("\"{}\"", hex(&Sha256::digest(&json)));
         let content_type = if aggregated { AGGREGATED } else { JSON };
         let document = Arc::new(Document { json, etag, content_type });
-        self.made.lock().insert(key, document.clone());
+        let mut made = self.made.lock();
+        // Kinds may have changed while the document was made.
+        if made.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, kinds)) {
+            made.documents.insert(key, document.clone());
+        }
         Some(document)
     }
 
-    fn make(&self, path: &str) -> Option<Value> {
+    fn make(&self, kinds: &Registry, path: &str) -> Option<Value> {
         let mut parts = path.split('/').skip(1);
         match (parts.next()?, parts.next(), parts.next(), parts.next()) {
             ("api", None, ..) => Some(discovery::api_versions(&self.address)),
-            ("api", Some(version), None, _) => discovery::api_resource_list(registry(), "", version),
-            ("apis", None, ..) => Some(discovery::api_group_list(registry())),
-            ("apis", Some(group), None, _) => discovery::api_group(registry(), group),
-            ("apis", Some(group), Some(version), None) => {
-                discovery::api_resource_list(registry(), group, version)
-            }
-            ("openapi", Some("v2"), None, _) => Some(openapi::v2(registry())),
-            ("openapi", Some("v3"), None, _) => Some(openapi::v3_index(registry())),
-            ("openapi", Some("v3"), ..) => openapi::v3(registry(), path.strip_prefix("/openapi/v3/")?),
+            ("api", Some(version), None, _) => discovery::api_resource_list(kinds, "", version),
+            ("apis", None, ..) => Some(discovery::api_group_list(kinds)),
+            ("apis", Some(group), None, _) => discovery::api_group(kinds, group),
+            ("apis", Some(group), Some(version), None) => discovery::api_resource_list(kinds, group, version),
+            ("openapi", Some("v2"), None, _) => Some(openapi::v2(kinds)),
+            ("openapi", Some("v3"), None, _) => Some(openapi::v3_index(kinds)),
+            ("openapi", Some("v3"), ..) => openapi::v3(kinds, path.strip_prefix("/openapi/v3/")?),
             _ => None,
         }
     }
@@ -74,10 +100,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The paths that the root names.
-pub(super) fn roots() -> Vec<String> {
+pub(super) fn roots(kinds: &Registry) -> Vec<String> {
     let mut paths: Vec<String> =
         ["/.well-known/openid-configuration", "/api", "/apis"].map(str::to_owned).into();
-    for group in registry().groups() {
+    for group in kinds.groups() {
         if group.name.is_empty() {
             paths.extend(group.versions.iter().map(|version| format!("/api/{version}")));
         } else {

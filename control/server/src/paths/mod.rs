@@ -41,7 +41,10 @@ pub(crate) fn handle(
     }
     let manner = Manner::plain(parts, query);
     match path {
-        "" => return Ok(manner.value(StatusCode::OK, &json!({ "paths": documents::roots() }))),
+        "" => {
+            return Ok(manner
+                .value(StatusCode::OK, &json!({ "paths": documents::roots(&server.kinds().current()) })));
+        }
         "/version" => return Ok(manner.value(StatusCode::OK, &version())),
         "/metrics" => return Ok(text(StatusCode::OK, server.metrics().text(&server.storage().cache))),
         "/.well-known/openid-configuration" => {
@@ -50,7 +53,11 @@ pub(crate) fn handle(
         "/openid/v1/jwks" => return Ok(manner.value(StatusCode::OK, &server.gate().tokens.jwks())),
         _ => {}
     }
-    let document = server.documents().find(path, negotiate::aggregated_discovery(&parts.headers));
+    let document = server.documents().find(
+        &server.kinds().current(),
+        path,
+        negotiate::aggregated_discovery(&parts.headers),
+    );
     let document = document.ok_or_else(Status::no_such_path)?;
     negotiate::json(&parts.headers)?;
     Ok(served(&document, parts, &manner))

@@ -20,7 +20,7 @@ use crate::negotiate::{Form, Wire};
 
 /// What a list holds.
 pub(crate) struct ListAnswer {
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: Arc<Resource>,
     pub(crate) objects: Vec<Arc<Object>>,
     pub(crate) revision: u64,
     /// Where the client can go on, and how many objects are left, if that is known.
@@ -41,11 +41,11 @@ impl ListAnswer {
 
     /// The answer, as this client wants it.
     pub(crate) fn respond(self, manner: &Manner, now: jiff::Timestamp) -> Response<Body> {
-        let renderer = Renderer::new(self.resource, manner, now);
+        let renderer = Renderer::new(self.resource.clone(), manner, now);
         if manner.form == Form::Table {
             let values: Vec<_> = self.objects.iter().map(|object| renderer.value(object)).collect();
             let values: Vec<&Value> = values.iter().map(|value| &**value).collect();
-            let table = table::render(self.resource, &values, Some(&self.meta()), manner.include, now);
+            let table = table::render(&self.resource, &values, Some(&self.meta()), manner.include, now);
             return manner.value(StatusCode::OK, &table);
         }
         if manner.wire == Wire::Protobuf {
@@ -53,7 +53,7 @@ impl ListAnswer {
         }
         let (kind, api_version) = match manner.form {
             Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
-            _ => (format!("{}List", self.resource.kind), self.resource.group_version()),
+            _ => (self.resource.list_kind(), self.resource.group_version()),
         };
         let head = json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta() }).to_string();
         let head = format!("{},\"items\":[", &head[..head.len() - 1]);

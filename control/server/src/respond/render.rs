@@ -17,16 +17,16 @@ use crate::failure;
 use crate::negotiate::{Form, Wire};
 
 /// Turns stored objects into the version and form of a request.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Renderer {
-    resource: &'static Resource,
+    resource: Arc<Resource>,
     manner: Manner,
     now: jiff::Timestamp,
 }
 
 /// An object in the version of `resource`, whatever version it is stored in.
 pub(crate) fn view(resource: &Resource, object: &Object) -> Arc<Value> {
-    if resource.needs_conversion() {
+    if !resource.is_served_as_stored() {
         let mut value = Value::clone(object.value());
         convert::from_storage(resource, &mut value);
         Arc::new(value)
@@ -36,20 +36,20 @@ pub(crate) fn view(resource: &Resource, object: &Object) -> Arc<Value> {
 }
 
 impl Renderer {
-    pub(crate) fn new(resource: &'static Resource, manner: &Manner, now: jiff::Timestamp) -> Self {
+    pub(crate) fn new(resource: Arc<Resource>, manner: &Manner, now: jiff::Timestamp) -> Self {
         Self { resource, manner: *manner, now }
     }
 
     /// The object in the version of the request.
     pub(crate) fn value(&self, object: &Object) -> Arc<Value> {
-        view(self.resource, object)
+        view(&self.resource, object)
     }
 
     /// Whether the bytes of the cache are the answer.
     pub(crate) fn is_plain(&self) -> bool {
         self.manner.form == Form::Object
             && self.manner.wire == Wire::Json
-            && !self.resource.needs_conversion()
+            && self.resource.is_served_as_stored()
     }
 
     /// The media type of a watch in this form.
@@ -105,7 +105,7 @@ impl Renderer {
     /// The object as an answer, an item of a list (not of a table) or the object of an event.
     pub(crate) fn json(&self, object: &Object) -> Bytes {
         match self.manner.form {
-            Form::Object if self.resource.needs_conversion() => self.value(object).to_string().into(),
+            Form::Object if !self.resource.is_served_as_stored() => self.value(object).to_string().into(),
             Form::Object => object.json().clone(),
             Form::Metadata => {
                 let head =
@@ -116,7 +116,7 @@ impl Renderer {
                 let value = self.value(object);
                 let meta = json!({ "resourceVersion": object.revision().to_string() });
                 let table =
-                    table::render(self.resource, &[&value], Some(&meta), self.manner.include, self.now);
+                    table::render(&self.resource, &[&value], Some(&meta), self.manner.include, self.now);
                 table.to_string().into()
             }
         }
@@ -134,7 +134,8 @@ impl Renderer {
             Form::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".into()),
             Form::Table => {
                 let list = json!({ "resourceVersion": revision.to_string() });
-                let mut table = table::render(self.resource, &[], Some(&list), self.manner.include, self.now);
+                let mut table =
+                    table::render(&self.resource, &[], Some(&list), self.manner.include, self.now);
                 let partial = json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta });
                 table["rows"] = json!([{ "cells": [], "object": partial }]);
                 return table;

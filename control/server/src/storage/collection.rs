@@ -30,7 +30,7 @@ impl Storage {
         self.cache.catch_up().await.map_err(failure::read)?;
         let resource = scope.resource;
         let collection = self.cache.collection(resource).ok_or_else(Status::no_such_path)?;
-        let snapshot = self.cache.snapshot(collection);
+        let snapshot = self.cache.snapshot(&collection);
         let prefix = resource.store_prefix(Some(scope.namespace));
         let selected: Vec<Arc<Object>> = snapshot
             .range(&prefix, None)

@@ -6,13 +6,14 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use skep_api::definition::{self, FINALIZER};
 use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::strategy;
 use skep_api::validation::FieldError;
 use skep_store::{Expected, Revision, StoreError};
 
-use super::update::namespace_is_empty;
+use super::update::{is_namespace, namespace_is_empty};
 use super::{ATTEMPTS, Current, Scope, Storage, metadata};
 use crate::admission::{Attributes, Operation};
 use crate::cache::Object;
@@ -160,6 +161,11 @@ fn propagation(policy: Option<&str>, orphan: Option<bool>) -> Result<Option<Prop
     }
 }
 
+/// Whether the resource is that of definitions, which wait for the objects that they define.
+fn is_definition(resource: &Resource) -> bool {
+    resource.group == definition::GROUP && resource.plural == definition::PLURAL
+}
+
 /// What is to be done with an object.
 enum Step {
     /// Nothing, it is on its way.
@@ -224,8 +230,14 @@ impl Storage {
         if let Some(finalizers) = options.finalizers(resource, old) {
             metadata::set(&mut object, "finalizers", finalizers);
         }
+        if is_definition(resource) && !metadata::finalizers(&object).contains(&FINALIZER) {
+            let mut finalizers: Vec<_> =
+                metadata::finalizers(&object).into_iter().map(str::to_owned).collect();
+            finalizers.push(FINALIZER.to_owned());
+            metadata::set(&mut object, "finalizers", finalizers);
+        }
         let waits = !metadata::finalizers(&object).is_empty();
-        let namespace = resource.kind == "Namespace" && resource.group.is_empty();
+        let namespace = is_namespace(resource);
         if grace == 0 && !waits && (!namespace || namespace_is_empty(old)) {
             return Step::Remove;
         }
@@ -247,7 +259,7 @@ impl Storage {
     fn again(&self, resource: &Resource, options: &DeleteOptions, mut object: Value, grace: i64) -> Step {
         let pending = metadata::grace(&object).unwrap_or_default();
         let waits = !metadata::finalizers(&object).is_empty();
-        if resource.kind == "Namespace" && !namespace_is_empty(&object) {
+        if is_namespace(resource) && !namespace_is_empty(&object) {
             return Step::Wait;
         }
         let shorter = options.grace.is_some() && grace < pending;

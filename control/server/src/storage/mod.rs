@@ -9,7 +9,7 @@
 mod collection;
 mod create;
 mod delete;
-mod metadata;
+pub(crate) mod metadata;
 mod update;
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
-use skep_api::registry::{Resource, registry};
+use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 use skep_api::{apply, convert};
 use skep_store::{Expected, KeyValue, Revision, Store, StoreError};
@@ -43,7 +43,9 @@ const ATTEMPTS: usize = 64;
 /// What a write is about.
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
-    pub(crate) resource: &'static Resource,
+    pub(crate) resource: &'a Resource,
+    /// All kinds.
+    pub(crate) kinds: &'a Registry,
     /// The namespace of the path, empty for cluster scope.
     pub(crate) namespace: &'a str,
     pub(crate) subresource: &'a str,
@@ -73,7 +75,7 @@ impl Scope<'_> {
     /// The writer of that name at the endpoint of this request.
     pub(crate) fn writer<'b>(&'b self, name: &'b str, now: &'b str) -> apply::Writer<'b> {
         let (resource, subresource) = (self.resource, self.subresource);
-        apply::Writer { resource, registry: registry(), name, subresource, now }
+        apply::Writer { resource, registry: self.kinds, name, subresource, now }
     }
 }
 
@@ -86,6 +88,7 @@ pub(crate) struct Current {
 }
 
 /// The writing side of the API.
+#[derive(Clone)]
 pub(crate) struct Storage {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) cache: Arc<Cache>,
@@ -140,7 +143,8 @@ impl Storage {
                 Expected::Revision(revision) => revision.0,
             }
         } else {
-            let life = (scope.resource.plural == "events").then_some(EVENT_LIFE);
+            let life =
+                (scope.resource.custom.is_none() && scope.resource.plural == "events").then_some(EVENT_LIFE);
             let revision = self.store.put(&key, stored.clone(), expected, life).await?.0;
             self.visible(revision).await;
             revision

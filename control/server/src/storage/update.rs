@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::strategy::Narrow;
 use skep_api::{defaults, strategy, validation};
@@ -141,7 +142,12 @@ fn is_done(scope: &Scope<'_>, object: &Value) -> bool {
     metadata::is_deleting(object)
         && metadata::finalizers(object).is_empty()
         && metadata::grace(object).unwrap_or_default() == 0
-        && (scope.resource.kind != "Namespace" || namespace_is_empty(object))
+        && (!is_namespace(scope.resource) || namespace_is_empty(object))
+}
+
+/// Whether the resource is that of namespaces.
+pub(super) fn is_namespace(resource: &Resource) -> bool {
+    resource.kind == "Namespace" && resource.group.is_empty()
 }
 
 /// Whether nobody is left who has to clear the namespace.

@@ -5,6 +5,8 @@
 mod allocation;
 mod apply;
 mod bad_input;
+mod custom;
+mod definitions;
 mod deletion;
 mod harness;
 mod paths;

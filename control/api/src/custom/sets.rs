@@ -1,0 +1,66 @@
+//! Lists whose items are told apart by value or by key: nothing twice, and which item follows which.
+
+use serde_json::{Map, Value};
+
+use super::Node;
+use super::prune::is_of_object;
+use crate::schema::ListType;
+use crate::validation::FieldError;
+
+/// Reports items that are there twice. What is the same in the predecessor is not looked at.
+pub(super) fn check(node: &Node, value: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    walk(node, "", value, old, errors);
+}
+
+fn walk(node: &Node, path: &str, value: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
+    if old == Some(value) {
+        return;
+    }
+    match value {
+        Value::Object(members) => {
+            for (name, inner) in members {
+                let skipped = node.embedded && is_of_object(name);
+                if let Some(node) = node.member(name).filter(|_| !skipped) {
+                    let at = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    walk(node, &at, inner, old.and_then(|old| old.get(name)), errors);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let identities: Vec<Option<Value>> = items.iter().map(|item| identity(node, item)).collect();
+            for (index, one) in identities.iter().enumerate() {
+                if let Some(one) = one.as_ref().filter(|_| identities[..index].contains(one)) {
+                    errors.push(FieldError::duplicate(format!("{path}[{index}]"), one.clone()));
+                }
+            }
+            let Some(inner) = &node.items else { return };
+            for (index, item) in items.iter().enumerate() {
+                let old = old.and_then(|old| counterpart(node, old, item));
+                walk(inner, &format!("{path}[{index}]"), item, old, errors);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What tells an item apart from the others, if anything does.
+pub(super) fn identity(node: &Node, item: &Value) -> Option<Value> {
+    match node.list_type? {
+        ListType::Atomic => None,
+        ListType::Set => Some(item.clone()),
+        ListType::Map => {
+            let inner = node.items.as_ref();
+            let keys = node.list_keys.iter().filter_map(|key| {
+                let default = || inner?.properties.get(key)?.default.as_ref();
+                Some((key.clone(), item.get(key).or_else(default)?.clone()))
+            });
+            Some(Value::Object(keys.collect::<Map<_, _>>()))
+        }
+    }
+}
+
+/// The item of the old list that this one follows. In a list without keys an item follows none.
+pub(super) fn counterpart<'a>(node: &Node, old: &'a Value, item: &Value) -> Option<&'a Value> {
+    let identity_here = identity(node, item)?;
+    old.as_array()?.iter().find(|other| identity(node, other).as_ref() == Some(&identity_here))
+}

@@ -1,0 +1,194 @@
+//! Definitions of custom resources: what they may say, and how the kinds that they define come and go.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Cluster, cluster};
+
+pub(crate) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+pub(crate) const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
+
+/// A definition of widgets with this schema of `spec`.
+pub(crate) fn definition(spec: Value) -> Value {
+    json!({
+        "metadata": { "name": "widgets.example.com" },
+        "spec": {
+            "group": "example.com",
+            "scope": "Namespaced",
+            "names": { "plural": "widgets", "kind": "Widget", "shortNames": ["wd"], "categories": ["all"] },
+            "versions": [{
+                "name": "v1",
+                "served": true,
+                "storage": true,
+                "schema": { "openAPIV3Schema": {
+                    "type": "object",
+                    "properties": { "spec": spec, "status": {
+                        "type": "object", "x-kubernetes-preserve-unknown-fields": true
+                    } },
+                } },
+            }],
+        },
+    })
+}
+
+pub(crate) async fn post(cluster: &Cluster, definition: Value) -> Answer {
+    cluster.post(DEFINITIONS, "CustomResourceDefinition", definition).await
+}
+
+/// Waits for what the server does by itself.
+pub(crate) async fn until<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
+    for _ in 0..400 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("this took too long");
+}
+
+/// Creates a definition and waits until it is served.
+pub(crate) async fn define(cluster: &Cluster, definition: Value) {
+    let made = post(cluster, definition).await.expect(201);
+    let spec = &made["spec"];
+    let version = spec["versions"][0]["name"].as_str().unwrap();
+    let path = format!(
+        "/apis/{}/{version}/{}",
+        spec["group"].as_str().unwrap(),
+        spec["names"]["plural"].as_str().unwrap()
+    );
+    until(async || cluster.get(&path).await.code == 200).await;
+}
+
+fn any() -> Value {
+    json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
+}
+
+fn condition<'a>(definition: &'a Value, kind: &str) -> (&'a str, &'a str) {
+    let conditions = definition["status"]["conditions"].as_array().unwrap();
+    let one = conditions.iter().find(|one| one["type"] == kind).unwrap();
+    (one["status"].as_str().unwrap(), one["reason"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn definition_is_established_and_discovered() {
+    let cluster = cluster().await;
+    define(&cluster, definition(any())).await;
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    let found = cluster.get(&path).await.expect(200);
+    assert_eq!(condition(&found, "NamesAccepted"), ("True", "NoConflicts"));
+    assert_eq!(condition(&found, "Established"), ("True", "InitialNamesAccepted"));
+    let names = &found["status"]["acceptedNames"];
+    assert_eq!((&names["listKind"], &names["singular"]), (&json!("WidgetList"), &json!("widget")));
+    assert_eq!(found["status"]["storedVersions"], json!(["v1"]));
+    assert_eq!(found["spec"]["conversion"]["strategy"], "None");
+    let listed = cluster.get("/apis/example.com/v1").await.expect(200);
+    let one = &listed["resources"][0];
+    assert_eq!((&one["name"], &one["shortNames"]), (&json!("widgets"), &json!(["wd"])));
+    let groups = cluster.get("/apis").await.expect(200);
+    assert!(groups["groups"].as_array().unwrap().iter().any(|group| group["name"] == "example.com"));
+    let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let groups = cluster.accepting("/apis", aggregated).await.expect(200);
+    let groups = groups["items"].as_array().unwrap();
+    assert!(groups.iter().any(|group| group["metadata"]["name"] == "example.com"));
+}
+
+#[tokio::test]
+async fn definition_that_goes_takes_its_objects_and_watches_along() {
+    let cluster = cluster().await;
+    define(&cluster, definition(any())).await;
+    for (name, finalizers) in [("a", json!([])), ("b", json!(["example.com/hold"]))] {
+        let object = json!({ "metadata": { "name": name, "finalizers": finalizers } });
+        cluster.post(WIDGETS, "Widget", object).await.expect(201);
+    }
+    let mut watch = cluster.watch(&format!("{WIDGETS}?watch=1")).await;
+    assert_eq!((watch.name().await, watch.name().await), ("ADDED a".into(), "ADDED b".into()));
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    cluster.delete(&path, Value::Null).await.expect(200);
+    assert_eq!(watch.name().await, "DELETED a");
+    assert_eq!(watch.name().await, "MODIFIED b");
+    let held = cluster.get(&path).await.expect(200);
+    assert_eq!(held["metadata"]["finalizers"], json!(["customresourcecleanup.apiextensions.k8s.io"]));
+    until(async || {
+        let answer = cluster.post(WIDGETS, "Widget", json!({ "metadata": { "name": "c" } })).await;
+        answer.code == 405
+    })
+    .await;
+    let patch = json!({ "metadata": { "finalizers": null } });
+    cluster.patch(&format!("{WIDGETS}/b"), "merge", patch).await.expect(200);
+    assert_eq!(watch.name().await, "DELETED b");
+    assert_eq!(watch.name().await, "end");
+    until(async || cluster.get(WIDGETS).await.code == 404).await;
+    cluster.get(&path).await.failure(404, "NotFound");
+    // The same definition again begins with nothing.
+    define(&cluster, definition(any())).await;
+    assert_eq!(cluster.get(WIDGETS).await.expect(200)["items"], json!([]));
+}
+
+#[tokio::test]
+async fn restart_serves_what_was_defined_before_it_answers() {
+    let cluster = cluster().await;
+    define(&cluster, definition(any())).await;
+    cluster.post(WIDGETS, "Widget", json!({ "metadata": { "name": "a" } })).await.expect(201);
+    let again = cluster.restarted().await;
+    let list = again.get(WIDGETS).await.expect(200);
+    assert_eq!((&list["kind"], &list["items"][0]["metadata"]["name"]), (&json!("WidgetList"), &json!("a")));
+}
+
+#[tokio::test]
+async fn name_that_is_taken_is_not_accepted_until_it_is_free() {
+    let cluster = cluster().await;
+    define(&cluster, definition(any())).await;
+    let mut other = definition(any());
+    other["metadata"]["name"] = json!("gadgets.example.com");
+    other["spec"]["names"] = json!({ "plural": "gadgets", "kind": "Widget" });
+    post(&cluster, other).await.expect(201);
+    let path = format!("{DEFINITIONS}/gadgets.example.com");
+    until(async || cluster.get(&path).await.json()["status"]["conditions"].is_array()).await;
+    let found = cluster.get(&path).await.expect(200);
+    assert_eq!(condition(&found, "NamesAccepted"), ("False", "ListKindConflict"));
+    assert_eq!(condition(&found, "Established"), ("False", "NotAccepted"));
+    assert_eq!(cluster.get("/apis/example.com/v1/gadgets").await.code, 404);
+    cluster.delete(&format!("{DEFINITIONS}/widgets.example.com"), Value::Null).await.expect(200);
+    until(async || cluster.get("/apis/example.com/v1/gadgets").await.code == 200).await;
+}
+
+#[tokio::test]
+async fn wrong_definition_is_refused_in_upstreams_words() {
+    let cluster = cluster().await;
+    let at = "spec.versions[0].schema.openAPIV3Schema";
+    let cases = [
+        (json!({ "/spec/names/plural": "gadgets" }), "metadata.name: Invalid value: \"widgets.example.com\": must be spec.names.plural+\".\"+spec.group".to_owned()),
+        (json!({ "/spec/scope": "Galaxy" }), "spec.scope: Unsupported value: \"Galaxy\": supported values: \"Cluster\", \"Namespaced\"".into()),
+        (json!({ "/spec/versions/0/storage": false }), "spec.versions: Invalid value: [\"v1\"]: must have exactly one version marked as storage version".into()),
+        (json!({ "/spec/versions/0/schema": {} }), format!("{at}: Required value: schemas are required")),
+        (json!({ "/spec/versions/0/schema/openAPIV3Schema/properties/spec": { "properties": {} } }), format!("{at}.properties[spec].type: Required value: must not be empty for specified object fields")),
+        (json!({ "/spec/versions/0/schema/openAPIV3Schema/type": "string" }), format!("{at}.type: Invalid value: \"string\": must be object at the root")),
+        (json!({ "/spec/versions/0/schema/openAPIV3Schema/properties/spec": { "type": "array" } }), format!("{at}.properties[spec].items: Required value: must be specified")),
+        (json!({ "/spec/versions/0/schema/openAPIV3Schema/properties/spec": { "type": "string", "pattern": "(" } }), format!("{at}.properties[spec].pattern: Invalid value: \"(\": must be a valid regular expression, but isn't: error: unclosed group")),
+        (json!({ "/spec/versions/0/schema/openAPIV3Schema/properties/spec": { "type": "string", "default": 1 } }), format!("{at}.properties[spec].default: Invalid value: \"integer\":  in body must be of type string: \"integer\"")),
+        (json!({ "/spec/versions/0/schema/openAPIV3Schema/properties/spec": { "type": "string", "anyOf": [{ "type": "string" }] } }), format!("{at}.properties[spec].anyOf[0].type: Forbidden: must be empty to be structural")),
+        (json!({ "/spec/preserveUnknownFields": true }), "spec.preserveUnknownFields: Invalid value: true: cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead".into()),
+    ];
+    for (changes, expected) in cases {
+        let mut wrong = definition(any());
+        for (pointer, value) in changes.as_object().unwrap() {
+            let (holder, member) = pointer.rsplit_once('/').unwrap();
+            wrong.pointer_mut(holder).unwrap()[member] = value.clone();
+        }
+        let message = post(&cluster, wrong).await.failure(422, "Invalid");
+        assert!(message.contains(&expected), "{message}\n{expected}");
+    }
+    assert_eq!(cluster.get(DEFINITIONS).await.expect(200)["items"], json!([]));
+}
+
+#[tokio::test]
+async fn namespace_and_kind_of_an_established_definition_stay() {
+    let cluster = cluster().await;
+    define(&cluster, definition(any())).await;
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    let patch = json!({ "spec": { "scope": "Cluster", "names": { "kind": "Gadget" } } });
+    let message = cluster.patch(&path, "merge", patch).await.failure(422, "Invalid");
+    assert!(message.contains("spec.scope: Invalid value: \"Cluster\": field is immutable"), "{message}");
+    assert!(message.contains("spec.names.kind: Invalid value: \"Gadget\": field is immutable"), "{message}");
+}
