@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -107,6 +108,7 @@ fn service(v4: bool, endpoint: bool) -> DesiredPort {
         pools: vec![DesiredPool::each(
             endpoint.then_some(Endpoint { address: pod, port: 8080, local: true }).into_iter().collect(),
         )],
+        source_ranges: BTreeSet::new(),
         draining: vec![(pod, 8080)],
         frontends: vec![
             frontend(node, 30080, Scope::External, KIND_NODE_PORT),
