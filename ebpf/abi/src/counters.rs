@@ -105,7 +105,7 @@ pub enum Class {
 reasons! {
     /// The packet ends within its headers, or a header's length field is impossible.
     Malformed = 0, "malformed", Pass;
-    /// A fragment: left to the stack, which reassembles what is addressed to the node.
+    /// A fragment: left by XDP to TC, and by TC to the stack where it is of no flow that is known.
     Fragment = 1, "fragment", Pass;
     /// IPv6 extension headers beyond what is walked.
     ExtensionHeaders = 2, "extension_headers", Pass;
@@ -149,6 +149,14 @@ reasons! {
     SocketNoEndpoints = 21, "socket_no_endpoints", Event;
     /// A slot named by a service value is beyond the backend table, or its backend is gone.
     BadSlot = 22, "bad_slot", Drop;
+    /// A new connection to a load balancer's address from outside the service's source ranges.
+    SourceNotAllowed = 23, "source_not_allowed", Drop;
+    /// An ICMP error about a flow was translated.
+    ErrorTranslated = 24, "icmp_error_translated", Event;
+    /// A later fragment to an address of services whose first one has not been seen, see [`crate::fragment`].
+    FragmentBeforeFirst = 25, "fragment_before_first", Drop;
+    /// A first fragment that ends within its transport header, or a later one that reaches into it.
+    FragmentCut = 26, "fragment_cut_header", Drop;
 }
 
 impl Reason {

@@ -2,7 +2,8 @@
 //!
 //! An array of 64-bit words, mapped into memory by user space, seen as 2^20 bits. A frontend with
 //! [`crate::service::SCOPE_EXTERNAL`] has its bit (see [`bit_v4`], [`bit_v6`]) set. Writer: the agent, before it writes
-//! the frontend's entry. Readers: the uplink programs. A bit that is set without a frontend costs time, never
+//! the frontend's entry. So has every address that only services have, under port and protocol 0: all but NodePorts'.
+//! It is set Readers: the uplink programs. A bit that is set without a frontend costs time, never
 //! correctness, so bits need not be cleared. It cannot become full, only less useful: with 100,000 frontends one packet in
 //! ten that is not for a service is looked up in vain.
 
@@ -35,6 +36,18 @@ pub const fn bit_v4(address: V4, port: Be16, protocol: u8) -> Bit {
 pub const fn bit_v6(address: V6, port: Be16, protocol: u8) -> Bit {
     let [a, b, c, d] = address.0;
     bit(a ^ b.rotate_left(7) ^ c.rotate_left(15) ^ d.rotate_left(23), port, protocol)
+}
+
+/// The bit of an IPv4 address that services alone have, whatever the port: fragments go by it ([`crate::fragment`]).
+#[inline(always)]
+pub const fn address_bit_v4(address: V4) -> Bit {
+    bit_v4(address, Be16::new(0), 0)
+}
+
+/// As [`address_bit_v4`], for IPv6.
+#[inline(always)]
+pub const fn address_bit_v6(address: V6) -> Bit {
+    bit_v6(address, Be16::new(0), 0)
 }
 
 /// The bit of a frontend whose address is folded to one word.

@@ -31,6 +31,8 @@
 //! - **Session affinity**: set [`service::FLAG_AFFINITY`] and the time-out; clients are then remembered in
 //!   [`affinity::AFFINITY`]. **Maglev**: set [`service::FLAG_HASHED`] and write the look-up table as the slice.
 //!   **Weights**: repeat a backend in its slice.
+//! - **Source ranges**: set [`service::FLAG_SOURCE_RANGES`] on the load balancer's frontends, both scopes, and write the
+//!   prefixes into [`ranges`].
 //!
 //! An update of a service port is ordered so that a packet at any moment sees a complete old or a complete new state:
 //!
@@ -39,7 +41,8 @@
 //! 2. A fresh slice in [`backend::BACKENDS`], in slots that no service value names (and none has named for at least
 //!    [`backend::QUARANTINE_MILLIS`]).
 //! 3. Bits in [`fronts::FRONTS`] for new external frontends.
-//! 4. The service values (each write of a hash entry is atomic).
+//! 4. Source ranges that are new ([`ranges`]), then the service values (each write of a hash entry is atomic), then the
+//!    removal of source ranges that are no more: a client in between is held against the old list, the new one or both.
 //! 5. States of backends that left: [`backend::STATE_DRAINING`] while the endpoint still exists (terminating, or its
 //!    service was deleted), [`backend::STATE_GONE`] once it does not.
 //! 6. The old slice's slots go back to the allocator after the quarantine; ids of gone backends too, and are best
@@ -54,9 +57,11 @@ pub mod backend;
 pub mod config;
 pub mod counters;
 pub mod flow;
+pub mod fragment;
 pub mod fronts;
 pub mod local;
 pub mod program;
+pub mod ranges;
 pub mod service;
 pub mod socket;
 
@@ -64,7 +69,7 @@ pub use address::{Be16, V4, V6};
 
 /// Raised with every change of any layout or meaning here. Pinned maps written by another version are migrated or
 /// refused, never reinterpreted; [`config::Config::version`] carries it.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// IANA protocol number of TCP.
 pub const TCP: u8 = 6;

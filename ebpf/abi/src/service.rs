@@ -29,6 +29,10 @@ pub const FLAG_DROP_WHEN_EMPTY: u16 = 1 << 2;
 /// Translate the source to this node's address even when the backend is on this node.
 pub const FLAG_ALWAYS_SNAT: u16 = 1 << 3;
 
+/// Only clients in [`crate::ranges`] may open connections; others are dropped. The socket hooks leave such a frontend to
+/// TC, which sees the client's address.
+pub const FLAG_SOURCE_RANGES: u16 = 1 << 4;
+
 /// What kind of frontend it is. For display and metrics; the programs do not read it.
 pub const KIND_CLUSTER_IP: u8 = 0;
 /// See [`KIND_CLUSTER_IP`].

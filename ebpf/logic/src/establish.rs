@@ -9,7 +9,9 @@ use skep_abi::affinity::{AffinityKey, CLIENT_ADDRESS};
 use skep_abi::backend::{BACKEND_LOCAL, Backend, BackendState, STATE_GONE};
 use skep_abi::counters::Reason;
 use skep_abi::flow::{FLOW_INTERNAL, FLOW_SNAT, Flow, FlowKey, STATE_CLOSED, STATE_CLOSING};
-use skep_abi::service::{FLAG_ALWAYS_SNAT, FLAG_DROP_WHEN_EMPTY, SCOPE_INTERNAL, ServiceKey, ServiceValue};
+use skep_abi::service::{
+    FLAG_ALWAYS_SNAT, FLAG_DROP_WHEN_EMPTY, FLAG_SOURCE_RANGES, SCOPE_INTERNAL, ServiceKey, ServiceValue,
+};
 use skep_abi::{Be16, TCP};
 
 use crate::affinity;
@@ -78,6 +80,10 @@ pub fn establish<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F:
         scope,
     };
     let Some(service) = tables.service(&service_key) else { return Established::NOT_A_SERVICE };
+    // Before anything is answered: who may not ask learns nothing.
+    if service.flags & FLAG_SOURCE_RANGES != 0 && !tables.in_source_ranges(service.id, &network.source) {
+        return Established::dropped(Reason::SourceNotAllowed);
+    }
     if service.count == 0 {
         tables.count_service(service.id, ServiceEvent::Refused);
         return if service.flags & FLAG_DROP_WHEN_EMPTY != 0 {

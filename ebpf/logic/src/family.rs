@@ -5,6 +5,7 @@ use skep_abi::fronts::{Bit, bit_v4, bit_v6};
 use skep_abi::{Be16, Plain, V4, V6};
 
 use crate::bytes::Bytes;
+use crate::fragment::Part;
 use crate::parse::{Network, Skip};
 
 /// An address family.
@@ -20,12 +21,16 @@ pub trait Family: 'static {
     /// Whether this is IPv4.
     const IS_V4: bool;
 
+    /// Whether this is the type of an ICMP error (not a message that asks or informs).
+    fn is_error(kind: u8) -> bool;
     /// Reads the network header at `offset`.
     ///
     /// # Errors
     ///
     /// Why the packet is not for us to look at.
     fn network<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Result<Network<Self::Address>, Skip>;
+    /// Reads the network header at `offset` of a fragment; nothing when it is none or is not right.
+    fn part<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Option<Part<Self::Address>>;
     /// [`skep_abi::flow::FlowKey::pair`].
     fn pair(seed: u64, source: &Self::Address, destination: &Self::Address) -> [u32; 2];
     /// Place in the filter of frontends.
@@ -105,6 +110,10 @@ const _: () = {
 const FRAGMENT_V4: u16 = 0x3fff;
 /// More fragments, or a fragment offset (RFC 8200 section 4.5).
 const FRAGMENT_V6: u16 = 0xfff9;
+/// The fragment offset, in units of 8 bytes (RFC 791).
+const OFFSET_V4: u16 = 0x1fff;
+/// The fragment offset, in bytes (RFC 8200 section 4.5).
+const OFFSET_V6: u16 = 0xfff8;
 /// Extension headers walked before giving up.
 const MAX_EXTENSIONS: usize = 4;
 
@@ -120,6 +129,12 @@ impl Family for Ipv4 {
     const ICMP: u8 = 1;
     const HEADER: usize = 20;
     const IS_V4: bool = true;
+
+    #[inline(always)]
+    fn is_error(kind: u8) -> bool {
+        // Destination unreachable (fragmentation needed is one), time exceeded, parameter problem (RFC 792).
+        matches!(kind, 3 | 11 | 12)
+    }
 
     #[inline(always)]
     fn network<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Result<Network<V4>, Skip> {
@@ -140,6 +155,24 @@ impl Family for Ipv4 {
             length: u32::from(total),
             header_length: length as u32,
         })
+    }
+
+    #[inline(always)]
+    fn part<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Option<Part<V4>> {
+        let header: Ipv4Header = bytes.load(offset)?;
+        let header_length = u32::from(header.version_length & 0x0f) * 4;
+        let length = u32::from(header.total_length.get());
+        let fragment = header.fragment.get();
+        if header.version_length >> 4 != 4
+            || header_length < 20
+            || length < header_length
+            || fragment & FRAGMENT_V4 == 0
+        {
+            return None;
+        }
+        let Ipv4Header { source, destination, protocol, ttl, id, .. } = header;
+        let network = Network { source, destination, protocol, hops: ttl, length, header_length };
+        Some(Part { network, id: u32::from(id.raw()), offset: u32::from(fragment & OFFSET_V4) * 8 })
     }
 
     #[inline(always)]
@@ -196,6 +229,12 @@ impl Family for Ipv6 {
     const IS_V4: bool = false;
 
     #[inline(always)]
+    fn is_error(kind: u8) -> bool {
+        // Destination unreachable, packet too big, time exceeded, parameter problem (RFC 4443).
+        matches!(kind, 1..=4)
+    }
+
+    #[inline(always)]
     fn network<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Result<Network<V6>, Skip> {
         let header: Ipv6Header = bytes.load(offset).ok_or(Skip::Malformed)?;
         if header.version >> 4 != 6 {
@@ -216,6 +255,43 @@ impl Family for Ipv6 {
             length,
             header_length,
         })
+    }
+
+    #[inline(always)]
+    fn part<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Option<Part<V6>> {
+        let header: Ipv6Header = bytes.load(offset)?;
+        if header.version >> 4 != 6 {
+            return None;
+        }
+        let mut next = header.next;
+        let mut header_length = 40;
+        for _ in 0..MAX_EXTENSIONS {
+            let extension: Extension = bytes.load(offset + header_length)?;
+            if next == FRAGMENT {
+                let id: u32 = bytes.load(offset + header_length + 4)?;
+                header_length += 8;
+                let length = 40 + u32::from(header.payload_length.get());
+                let fragment = extension.fragment.get();
+                if fragment & FRAGMENT_V6 == 0 || length < header_length as u32 {
+                    return None;
+                }
+                let network = Network {
+                    source: header.source,
+                    destination: header.destination,
+                    protocol: extension.next,
+                    hops: header.hop_limit,
+                    length,
+                    header_length: header_length as u32,
+                };
+                return Some(Part { network, id, offset: u32::from(fragment & OFFSET_V6) });
+            }
+            if !matches!(next, HOP_BY_HOP | ROUTING | DESTINATION) {
+                return None;
+            }
+            header_length += (usize::from(extension.length) + 1) * 8;
+            next = extension.next;
+        }
+        None
     }
 
     #[inline(always)]

@@ -60,6 +60,8 @@ pub struct Packet<A> {
 pub enum Skip {
     /// Another protocol.
     Foreign,
+    /// The family's ICMP: an error may be about a flow ([`crate::quote`]).
+    Icmp,
     /// See [`Reason::Malformed`].
     Malformed,
     /// See [`Reason::Fragment`].
@@ -73,7 +75,7 @@ impl Skip {
     #[inline(always)]
     pub const fn reason(self) -> Option<Reason> {
         match self {
-            Self::Foreign => None,
+            Self::Foreign | Self::Icmp => None,
             Self::Malformed => Some(Reason::Malformed),
             Self::Fragment => Some(Reason::Fragment),
             Self::ExtensionHeaders => Some(Reason::ExtensionHeaders),
@@ -93,20 +95,22 @@ pub struct Link {
 /// The four bytes that every transport here starts with.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Ports {
-    source: Be16,
-    destination: Be16,
+pub struct Ports {
+    /// Source port.
+    pub source: Be16,
+    /// Destination port.
+    pub destination: Be16,
 }
 
 /// TCP header without options (RFC 9293).
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct TcpHeader {
-    ports: Ports,
+pub(crate) struct TcpHeader {
+    pub(crate) ports: Ports,
     sequence: u32,
     acknowledgment: u32,
-    offset: u8,
-    flags: u8,
+    pub(crate) offset: u8,
+    pub(crate) flags: u8,
     window: Be16,
     checksum: Be16,
     urgent: Be16,
@@ -115,17 +119,20 @@ struct TcpHeader {
 /// UDP header (RFC 768).
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct UdpHeader {
-    ports: Ports,
+pub(crate) struct UdpHeader {
+    pub(crate) ports: Ports,
     length: Be16,
     checksum: Be16,
 }
 
 // SAFETY: `repr(C)` over integers, without padding (sizes asserted below).
+unsafe impl Plain for Ports {}
+// SAFETY: as above.
 unsafe impl Plain for TcpHeader {}
 // SAFETY: as above.
 unsafe impl Plain for UdpHeader {}
 const _: () = {
+    assert!(size_of::<Ports>() == 4);
     assert!(size_of::<TcpHeader>() == 20);
     assert!(size_of::<UdpHeader>() == 8);
 };
@@ -168,6 +175,7 @@ pub fn packet<F: Family, B: Bytes + ?Sized>(bytes: &B, l3: usize) -> Result<Pack
             }
             (udp.ports, 0)
         }
+        protocol if protocol == F::ICMP => return Err(Skip::Icmp),
         _ => return Err(Skip::Foreign),
     };
     Ok(Packet { network, source_port: ports.source, destination_port: ports.destination, flags, l3, l4 })

@@ -2,12 +2,13 @@
 //! remembered; the addresses themselves are read and written by the programs.
 //!
 //! A service without endpoints is left alone here: the packets then meet TC, which refuses them as it would anyone's, so
-//! that the program sees "connection refused" and not "operation not permitted".
+//! that the program sees "connection refused" and not "operation not permitted". A frontend with source ranges is left
+//! alone too: a socket has no source address yet, its packets have.
 
 use skep_abi::affinity::{AffinityKey, CLIENT_NAMESPACE};
 use skep_abi::backend::{Backend, BackendState, STATE_ACTIVE, STATE_GONE};
 use skep_abi::counters::Reason;
-use skep_abi::service::{SCOPE_INTERNAL, ServiceKey, ServiceValue};
+use skep_abi::service::{FLAG_SOURCE_RANGES, SCOPE_INTERNAL, ServiceKey, ServiceValue};
 use skep_abi::socket::{Peer, Pick, SocketKey};
 use skep_abi::{Be16, V6};
 
@@ -63,6 +64,9 @@ pub fn outgoing<F: Family, S: Sockets<F>>(
             return Some(Endpoint { address: pick.address, port: pick.port });
         }
         moved = true;
+    }
+    if service.flags & FLAG_SOURCE_RANGES != 0 {
+        return None;
     }
     if service.count == 0 {
         sockets.count(Reason::SocketNoEndpoints, 0);

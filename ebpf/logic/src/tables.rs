@@ -6,6 +6,7 @@ use skep_abi::backend::{Backend, BackendState};
 use skep_abi::config::Config;
 use skep_abi::counters::Reason;
 use skep_abi::flow::{Flow, FlowKey};
+use skep_abi::fragment::{FragmentKey, FragmentPorts};
 use skep_abi::fronts::Bit;
 use skep_abi::local::LocalEndpoint;
 use skep_abi::service::{ServiceKey, ServiceValue};
@@ -86,6 +87,8 @@ pub trait Tables<F: Family> {
     fn front(&self, bit: Bit) -> bool;
     /// A frontend.
     fn service(&self, key: &ServiceKey<F::Address>) -> Option<ServiceValue>;
+    /// Whether the client lies within the service's source ranges.
+    fn in_source_ranges(&self, service: u32, client: &F::Address) -> bool;
     /// A slot of the backend table.
     fn backend(&self, slot: u32) -> Option<Backend>;
     /// The state of a backend id.
@@ -94,6 +97,10 @@ pub trait Tables<F: Family> {
     fn affinity<R>(&self, key: &AffinityKey, work: impl FnOnce(&mut Affinity) -> R) -> Option<R>;
     /// Writes down what a client was given. That may fail: the client then chooses again.
     fn insert_affinity(&self, key: &AffinityKey, affinity: &Affinity);
+    /// The ports of a datagram whose first fragment was seen.
+    fn fragment(&self, key: &FragmentKey<F::Address>) -> Option<FragmentPorts>;
+    /// Notes the ports of a datagram. That may fail: its other fragments are then taken for strays.
+    fn insert_fragment(&self, key: &FragmentKey<F::Address>, ports: &FragmentPorts);
     /// A pod on this node.
     fn local(&self, address: &F::Address) -> Option<LocalEndpoint>;
     /// Works on a flow in place.

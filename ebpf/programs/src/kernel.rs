@@ -14,8 +14,10 @@ use skep_abi::backend::{Backend, BackendState};
 use skep_abi::config::Config;
 use skep_abi::counters::Reason;
 use skep_abi::flow::{Flow, FlowKey, TICK_SHIFT};
+use skep_abi::fragment::{FragmentKey, FragmentPorts};
 use skep_abi::fronts::Bit;
 use skep_abi::local::LocalEndpoint;
+use skep_abi::ranges::RangeKey;
 use skep_abi::service::{ServiceKey, ServiceValue};
 use skep_abi::socket::{Peer, Pick, SocketKey};
 use skep_logic::socket::Sockets;
@@ -134,6 +136,15 @@ impl<F: MapFamily> Tables<F> for Kernel {
     }
 
     #[inline(always)]
+    fn in_source_ranges(&self, service: u32, client: &F::Address) -> bool {
+        let key = RangeKey::whole(service, *client);
+        // SAFETY: the trie's key type is a packed form of this one, without padding in either; made as this one it is
+        // aligned, which the stack asks for.
+        let key = unsafe { &*core::ptr::from_ref(&key).cast() };
+        F::ranges().get(key).is_some()
+    }
+
+    #[inline(always)]
     fn backend(&self, slot: u32) -> Option<Backend> {
         BACKENDS.get(slot).copied()
     }
@@ -156,6 +167,17 @@ impl<F: MapFamily> Tables<F> for Kernel {
     fn insert_affinity(&self, key: &AffinityKey, affinity: &Affinity) {
         // Without the entry the client chooses again: not worth refusing the connection.
         let _ = AFFINITY.insert(key, affinity, u64::from(BPF_ANY));
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey<F::Address>) -> Option<FragmentPorts> {
+        // SAFETY: a value read while it is replaced would be another one of the same datagram's.
+        unsafe { F::fragments().get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn insert_fragment(&self, key: &FragmentKey<F::Address>, ports: &FragmentPorts) {
+        let _ = F::fragments().insert(key, ports, u64::from(BPF_ANY));
     }
 
     #[inline(always)]

@@ -9,7 +9,9 @@
 //! - `sock_*`: services for the sockets of this node's pods and processes, at `connect()` and `sendmsg()`, without a cost
 //!   per packet.
 //!
-//! Fragments and packets whose headers are not whole are never translated. VLAN-tagged packets are translated by XDP
+//! ICMP errors about translated packets are translated back by whichever program meets them.
+//!
+//! Fragments are translated by TC alone. Packets whose headers are not whole are never translated. VLAN-tagged packets are translated by XDP
 //! only when they go to the stack; TC on the VLAN interface carries the rest.
 #![no_std]
 #![no_main]
@@ -17,9 +19,11 @@
 #![feature(asm_experimental_arch)]
 
 mod direct;
+mod fragment;
 mod kernel;
 mod log;
 mod maps;
+mod quote;
 mod sock;
 mod stats;
 mod tc;

@@ -1,7 +1,7 @@
 //! The maps, defined in BTF so that aya and libbpf both load them. What they hold is documented in `skep-abi`.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use skep_abi::affinity::{AFFINITY_CAPACITY, Affinity, AffinityKey};
 use skep_abi::backend::{BACKEND_STATES_CAPACITY, BACKENDS_CAPACITY, Backend};
@@ -10,11 +10,15 @@ use skep_abi::counters::{
     COUNTERS_CAPACITY, Counter, PROGRAM_STATS_CAPACITY, SERVICE_STATS_CAPACITY, ServiceStats,
 };
 use skep_abi::flow::{FLOWS_CAPACITY, Flow, FlowKey};
+use skep_abi::fragment::{FRAGMENTS_CAPACITY, FragmentKey, FragmentPorts};
 use skep_abi::fronts::FRONTS_WORDS;
 use skep_abi::local::{LOCAL_CAPACITY, LocalEndpoint};
+use skep_abi::ranges::SOURCE_RANGES_CAPACITY;
 use skep_abi::service::{SERVICES_CAPACITY, ServiceKey, ServiceValue};
 use skep_abi::socket::{Peer, Pick, SOCKETS_CAPACITY, SocketKey};
 use skep_abi::{V4, V6};
+use skep_logic::fragment::Piece;
+use skep_logic::quote::Quote;
 use skep_logic::reject::Answer;
 use skep_logic::tables::Scratch;
 use skep_logic::{Family, Ipv4, Ipv6};
@@ -26,6 +30,10 @@ const MAPPED: usize = BPF_F_MMAPABLE as usize;
 pub type Services<A> = HashMap<ServiceKey<A>, ServiceValue, { SERVICES_CAPACITY as usize }, GROW>;
 /// Map of flows.
 pub type Flows<A> = LruHashMap<FlowKey, Flow<A>, { FLOWS_CAPACITY as usize }>;
+/// Trie of source ranges. Its keys are `RangeKey<A>`: the prefix length that the crate puts in front, then this.
+pub type Ranges<A> = LpmTrie<RangeData<A>, u32, { SOURCE_RANGES_CAPACITY as usize }>;
+/// Map of fragmented datagrams' ports.
+pub type Fragments<A> = LruHashMap<FragmentKey<A>, FragmentPorts, { FRAGMENTS_CAPACITY as usize }>;
 /// Map of this node's pods.
 pub type Locals<A> = HashMap<A, LocalEndpoint, { LOCAL_CAPACITY as usize }, GROW>;
 /// Map of what sockets' backends stand for.
@@ -33,12 +41,23 @@ pub type Peers<A> = LruHashMap<SocketKey<A>, Peer<A>, { SOCKETS_CAPACITY as usiz
 /// Map of unconnected sockets' backends.
 pub type Picks<A> = LruHashMap<SocketKey<A>, Pick<A>, { SOCKETS_CAPACITY as usize }>;
 
+/// What follows the prefix length in a `RangeKey<A>`.
+#[repr(C)]
+pub struct RangeData<A> {
+    service: u32,
+    address: A,
+}
+
 #[btf_map]
 pub static CONFIG: Array<Config, 1> = Array::new();
 #[btf_map]
 pub static SERVICES_V4: Services<V4> = Services::new();
 #[btf_map]
 pub static SERVICES_V6: Services<V6> = Services::new();
+#[btf_map]
+pub static SOURCE_RANGES_V4: Ranges<V4> = Ranges::new();
+#[btf_map]
+pub static SOURCE_RANGES_V6: Ranges<V6> = Ranges::new();
 #[btf_map]
 pub static BACKENDS: Array<Backend, { BACKENDS_CAPACITY as usize }, MAPPED> = Array::new();
 /// Words of `BackendState`, so that user space and programs agree on one atomic unit.
@@ -81,10 +100,30 @@ pub static SCRATCH_V4: PerCpuArray<Scratch<V4>, 1> = PerCpuArray::new();
 #[btf_map]
 pub static SCRATCH_V6: PerCpuArray<Scratch<V6>, 1> = PerCpuArray::new();
 
+/// Where what an ICMP error quotes is kept while it is dealt with.
+#[btf_map]
+pub static QUOTE_V4: PerCpuArray<Quote<V4>, 1> = PerCpuArray::new();
+/// As [`QUOTE_V4`].
+#[btf_map]
+pub static QUOTE_V6: PerCpuArray<Quote<V6>, 1> = PerCpuArray::new();
+
+/// Where a fragment is kept while it is dealt with.
+#[btf_map]
+pub static PIECE_V4: PerCpuArray<Piece<V4>, 1> = PerCpuArray::new();
+/// As [`PIECE_V4`].
+#[btf_map]
+pub static PIECE_V6: PerCpuArray<Piece<V6>, 1> = PerCpuArray::new();
+#[btf_map]
+pub static FRAGMENTS_V4: Fragments<V4> = Fragments::new();
+#[btf_map]
+pub static FRAGMENTS_V6: Fragments<V6> = Fragments::new();
+
 /// The maps of one address family.
 pub trait MapFamily: Family {
     /// Frontends.
     fn services() -> &'static Services<Self::Address>;
+    /// Source ranges.
+    fn ranges() -> &'static Ranges<Self::Address>;
     /// Flows.
     fn flows() -> &'static Flows<Self::Address>;
     /// This node's pods.
@@ -95,14 +134,24 @@ pub trait MapFamily: Family {
     fn picks() -> &'static Picks<Self::Address>;
     /// Scratch memory.
     fn scratch() -> &'static PerCpuArray<Scratch<Self::Address>, 1>;
+    /// What an ICMP error quotes.
+    fn quote() -> &'static PerCpuArray<Quote<Self::Address>, 1>;
+    /// A fragment.
+    fn piece() -> &'static PerCpuArray<Piece<Self::Address>, 1>;
+    /// Fragmented datagrams' ports.
+    fn fragments() -> &'static Fragments<Self::Address>;
 }
 
 macro_rules! map_family {
-    ($family:ty, $services:ident, $flows:ident, $locals:ident, $peers:ident, $picks:ident, $scratch:ident) => {
+    ($family:ty, $services:ident, $ranges:ident, $flows:ident, $locals:ident, $peers:ident, $picks:ident, $scratch:ident, $quote:ident, $piece:ident, $fragments:ident) => {
         impl MapFamily for $family {
             #[inline(always)]
             fn services() -> &'static Services<Self::Address> {
                 &$services
+            }
+            #[inline(always)]
+            fn ranges() -> &'static Ranges<Self::Address> {
+                &$ranges
             }
             #[inline(always)]
             fn flows() -> &'static Flows<Self::Address> {
@@ -124,9 +173,45 @@ macro_rules! map_family {
             fn scratch() -> &'static PerCpuArray<Scratch<Self::Address>, 1> {
                 &$scratch
             }
+            #[inline(always)]
+            fn quote() -> &'static PerCpuArray<Quote<Self::Address>, 1> {
+                &$quote
+            }
+            #[inline(always)]
+            fn piece() -> &'static PerCpuArray<Piece<Self::Address>, 1> {
+                &$piece
+            }
+            #[inline(always)]
+            fn fragments() -> &'static Fragments<Self::Address> {
+                &$fragments
+            }
         }
     };
 }
 
-map_family!(Ipv4, SERVICES_V4, FLOWS_V4, LOCAL_V4, PEERS_V4, PICKS_V4, SCRATCH_V4);
-map_family!(Ipv6, SERVICES_V6, FLOWS_V6, LOCAL_V6, PEERS_V6, PICKS_V6, SCRATCH_V6);
+map_family!(
+    Ipv4,
+    SERVICES_V4,
+    SOURCE_RANGES_V4,
+    FLOWS_V4,
+    LOCAL_V4,
+    PEERS_V4,
+    PICKS_V4,
+    SCRATCH_V4,
+    QUOTE_V4,
+    PIECE_V4,
+    FRAGMENTS_V4
+);
+map_family!(
+    Ipv6,
+    SERVICES_V6,
+    SOURCE_RANGES_V6,
+    FLOWS_V6,
+    LOCAL_V6,
+    PEERS_V6,
+    PICKS_V6,
+    SCRATCH_V6,
+    QUOTE_V6,
+    PIECE_V6,
+    FRAGMENTS_V6
+);

@@ -2,7 +2,9 @@
 //! hold many segments, so rewriting goes through the kernel's helpers, which know.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::{BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::bindings::{
+    BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT, TC_ACT_UNSPEC,
+};
 use aya_ebpf::helpers::generated::{
     bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_change_tail,
     bpf_skb_store_bytes,
@@ -15,18 +17,19 @@ use skep_abi::program::Program;
 use skep_abi::{Be16, TCP, UDP};
 use skep_logic::checksum::Delta;
 use skep_logic::decide::{Hook, Outcome, decide};
-use skep_logic::parse::{self, ETHERNET, Packet};
+use skep_logic::parse::{self, ETHERNET, Network, Packet, Skip};
 use skep_logic::reject;
 use skep_logic::{Family, Ipv4, Ipv6};
 
 use crate::direct::Direct;
 use crate::kernel::Kernel;
 use crate::maps::{ANSWER, MapFamily};
-use crate::{log, stats};
+use crate::{fragment, log, quote, stats};
 
 /// Leave it to the next program, or to the stack.
-const NEXT: i32 = TC_ACT_UNSPEC;
-const DROP: i32 = TC_ACT_SHOT as i32;
+pub const NEXT: i32 = TC_ACT_UNSPEC;
+/// Drop it.
+pub const DROP: i32 = TC_ACT_SHOT as i32;
 
 /// Bytes that are made linear before parsing: Ethernet, IPv6 with some extension headers, TCP.
 const HEADERS: u32 = 128;
@@ -59,22 +62,38 @@ fn run(context: &TcContext, hook: Hook) -> i32 {
         direct = linear(context);
     }
     let end = match parse::link(&direct) {
-        Some(link) if link.ethertype == Ipv4::ETHERTYPE => carry::<Ipv4>(context, link.offset, hook),
-        Some(link) if link.ethertype == Ipv6::ETHERTYPE => carry::<Ipv6>(context, link.offset, hook),
+        Some(link) if link.ethertype == Ipv4::ETHERTYPE => either::<Ipv4>(context, link.offset, hook),
+        Some(link) if link.ethertype == Ipv6::ETHERTYPE => either::<Ipv6>(context, link.offset, hook),
         _ => End::new(NEXT, Verdict::Pass),
     };
     stats::verdict_number(program(hook), end.verdict());
     end.action()
 }
 
+/// One family's packet. Called from here, each way has the stack to itself.
+#[inline(always)]
+fn either<F: MapFamily>(context: &TcContext, l3: usize, hook: Hook) -> End {
+    match carry::<F>(context, l3, hook) {
+        End::ICMP => quote::tc::<F>(context, l3, hook),
+        End::FRAGMENT => fragment::carry::<F>(context, l3, hook),
+        end => end,
+    }
+}
+
 /// A program's action and how to count it, as one number: a function of the kernel's virtual machine returns one
 /// register.
-#[derive(Clone, Copy)]
-struct End(u32);
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct End(u32);
 
 impl End {
+    /// Not an end: the packet is of the family's ICMP.
+    const ICMP: Self = Self(u32::MAX);
+    /// Not an end: the packet is a fragment.
+    const FRAGMENT: Self = Self(u32::MAX - 1);
+
+    /// `action`, counted as `verdict`.
     #[inline(always)]
-    const fn new(action: i32, verdict: Verdict) -> Self {
+    pub const fn new(action: i32, verdict: Verdict) -> Self {
         Self((action as u8) as u32 | (verdict as u32) << 8)
     }
 
@@ -90,7 +109,7 @@ impl End {
 }
 
 #[inline(always)]
-const fn program(hook: Hook) -> Program {
+pub const fn program(hook: Hook) -> Program {
     match hook {
         Hook::XdpUplink => Program::XdpUplink,
         Hook::TcUplinkIn => Program::TcUplinkIn,
@@ -100,12 +119,12 @@ const fn program(hook: Hook) -> Program {
 }
 
 #[inline(always)]
-fn linear(context: &TcContext) -> Direct {
+pub fn linear(context: &TcContext) -> Direct {
     Direct::skb(context)
 }
 
 #[inline(always)]
-fn ifindex(context: &TcContext) -> u32 {
+pub fn ifindex(context: &TcContext) -> u32 {
     // SAFETY: the context is this program's own.
     unsafe { (*context.skb.skb).ifindex }
 }
@@ -116,6 +135,8 @@ fn carry<F: MapFamily>(context: &TcContext, l3: usize, hook: Hook) -> End {
     let direct = linear(context);
     let packet = match parse::packet::<F, _>(&direct, l3) {
         Ok(packet) => packet,
+        Err(Skip::Icmp) => return End::ICMP,
+        Err(Skip::Fragment) => return End::FRAGMENT,
         Err(skip) => {
             if let Some(reason) = skip.reason() {
                 stats::count(reason, context.len());
@@ -165,21 +186,39 @@ fn send<F: Family>(
     flow: &Flow<F::Address>,
     hook: Hook,
 ) -> End {
+    send_by::<F>(
+        context,
+        &packet.network,
+        flow,
+        hook,
+        #[inline(always)]
+        |forwards| rewrite::<F>(context, packet, flow, forwards).is_ok(),
+    )
+}
+
+/// As [`send`] for whatever `rewrite` writes; it is told whether the packet is forwarded, and says whether it could.
+#[inline(always)]
+pub fn send_by<F: Family>(
+    context: &TcContext,
+    network: &Network<F::Address>,
+    flow: &Flow<F::Address>,
+    hook: Hook,
+    rewrite: impl FnOnce(bool) -> bool,
+) -> End {
     let out = matches!(hook, Hook::TcUplinkOut);
     // A reply that leaves anyway needs no other way; nor does what the stack is to deliver.
-    let stays =
-        if out { flow.new_destination == packet.network.destination } else { flow.egress == EGRESS_STACK };
+    let stays = if out { flow.new_destination == network.destination } else { flow.egress == EGRESS_STACK };
     if out && flow.egress == EGRESS_STACK && !stays {
-        stats::count(Reason::NoRoute, packet.network.length);
+        stats::count(Reason::NoRoute, network.length);
         return End::new(DROP, Verdict::Dropped);
     }
     let forwards = !stays && !out;
-    if forwards && packet.network.hops <= 1 {
-        stats::count(Reason::TtlExpired, packet.network.length);
+    if forwards && network.hops <= 1 {
+        stats::count(Reason::TtlExpired, network.length);
         return End::new(DROP, Verdict::Dropped);
     }
-    if rewrite::<F>(context, packet, flow, forwards).is_err() {
-        stats::count(Reason::RewriteFailed, packet.network.length);
+    if !rewrite(forwards) {
+        stats::count(Reason::RewriteFailed, network.length);
         return End::new(DROP, Verdict::Dropped);
     }
     if stays {
@@ -189,7 +228,7 @@ fn send<F: Family>(
         let destination = context.store(0, &flow.destination_mac, 0);
         let source = context.store(6, &flow.source_mac, 0);
         if destination.is_err() || source.is_err() {
-            stats::count(Reason::RewriteFailed, packet.network.length);
+            stats::count(Reason::RewriteFailed, network.length);
             return End::new(DROP, Verdict::Dropped);
         }
         // SAFETY: the helper takes plain numbers.
@@ -205,7 +244,7 @@ fn send<F: Family>(
 
 /// Writes the new addresses and ports, the checksums that follow from them, and the hop count of what is forwarded.
 #[inline(always)]
-fn rewrite<F: Family>(
+pub fn rewrite<F: Family>(
     context: &TcContext,
     packet: &Packet<F::Address>,
     flow: &Flow<F::Address>,
@@ -224,6 +263,36 @@ fn rewrite<F: Family>(
     port(context, checksum, packet.source_port, flow.new_source_port, udp)?;
     port(context, checksum, packet.destination_port, flow.new_destination_port, udp)?;
     context.store(packet.l4, &[flow.new_source_port.raw(), flow.new_destination_port.raw()], 0)?;
+    rewrite_network::<F>(context, packet, flow, forwards, addresses, 0)
+}
+
+/// As [`rewrite`] for a later fragment, which has no transport header.
+#[inline(always)]
+pub fn rewrite_addresses<F: Family>(
+    context: &TcContext,
+    packet: &Packet<F::Address>,
+    flow: &Flow<F::Address>,
+    forwards: bool,
+) -> Result<(), i64> {
+    let old = F::sum(&packet.network.source) + F::sum(&packet.network.destination);
+    let new = F::sum(&flow.new_source) + F::sum(&flow.new_destination);
+    let addresses = Delta::NONE.words(old, new, if F::IS_V4 { 2 } else { 8 });
+    // Nothing in this packet makes up for a change of IPv6 addresses: the card's sum must follow it.
+    let flags = if F::IS_V4 { 0 } else { u64::from(BPF_F_RECOMPUTE_CSUM) };
+    rewrite_network::<F>(context, packet, flow, forwards, addresses, flags)
+}
+
+/// The network header's part of [`rewrite`].
+#[inline(always)]
+fn rewrite_network<F: Family>(
+    context: &TcContext,
+    packet: &Packet<F::Address>,
+    flow: &Flow<F::Address>,
+    forwards: bool,
+    addresses: Delta,
+    flags: u64,
+) -> Result<(), i64> {
+    let network = &packet.network;
     let (source, hops, step) = if F::IS_V4 { (12, 8, 4) } else { (8, 7, 16) };
     if F::IS_V4 {
         let mut header = addresses;
@@ -239,8 +308,8 @@ fn rewrite<F: Family>(
     if forwards {
         context.store(packet.l3 + hops, &(network.hops - 1), 0)?;
     }
-    context.store(packet.l3 + source, &flow.new_source, 0)?;
-    context.store(packet.l3 + source + step, &flow.new_destination, 0)
+    context.store(packet.l3 + source, &flow.new_source, flags)?;
+    context.store(packet.l3 + source + step, &flow.new_destination, flags)
 }
 
 /// The transport checksum for changed addresses.

@@ -11,22 +11,28 @@ use skep_abi::program::Program;
 use skep_abi::{TCP, UDP};
 use skep_logic::checksum::Delta;
 use skep_logic::decide::{Hook, Outcome, decide};
-use skep_logic::parse::{self, ETHERNET, Packet};
+use skep_logic::parse::{self, ETHERNET, Network, Packet, Skip};
 use skep_logic::reject::{self, Answer};
 use skep_logic::{Family, Ipv4, Ipv6};
 
 use crate::direct::Direct;
 use crate::kernel::Kernel;
 use crate::maps::{ANSWER, MapFamily};
-use crate::{log, stats};
+use crate::{log, quote, stats};
 
 /// NodePort, external and load-balancer addresses on the uplink.
 #[xdp]
 pub fn xdp_uplink(context: XdpContext) -> u32 {
     let direct = Direct::xdp(&context);
     let result = match parse::link(&direct) {
-        Some(link) if link.ethertype == Ipv4::ETHERTYPE => uplink::<Ipv4>(&context, link.offset),
-        Some(link) if link.ethertype == Ipv6::ETHERTYPE => uplink::<Ipv6>(&context, link.offset),
+        Some(link) if link.ethertype == Ipv4::ETHERTYPE => match uplink::<Ipv4>(&context, link.offset) {
+            ICMP => quote::xdp::<Ipv4>(&context, link.offset),
+            end => end,
+        },
+        Some(link) if link.ethertype == Ipv6::ETHERTYPE => match uplink::<Ipv6>(&context, link.offset) {
+            ICMP => quote::xdp::<Ipv6>(&context, link.offset),
+            end => end,
+        },
         _ => end(XDP_PASS, Verdict::Pass),
     };
     stats::verdict_number(Program::XdpUplink, result >> 8);
@@ -39,9 +45,12 @@ pub fn xdp_pass(_context: XdpContext) -> u32 {
     XDP_PASS
 }
 
+/// Not an end: the packet is of the family's ICMP. Called from here what deals with it has the stack to itself.
+const ICMP: u32 = u32::MAX;
+
 /// The action and, above its 8 bits, the verdict: a function of the kernel's virtual machine returns one register.
 #[inline(always)]
-const fn end(action: u32, verdict: Verdict) -> u32 {
+pub const fn end(action: u32, verdict: Verdict) -> u32 {
     action | (verdict as u32) << 8
 }
 
@@ -51,6 +60,7 @@ fn uplink<F: MapFamily>(context: &XdpContext, l3: usize) -> u32 {
     let direct = Direct::xdp(context);
     let packet = match parse::packet::<F, _>(&direct, l3) {
         Ok(packet) => packet,
+        Err(Skip::Icmp) => return ICMP,
         Err(skip) => {
             if let Some(reason) = skip.reason() {
                 stats::count(reason, direct.len() as u32);
@@ -94,23 +104,44 @@ fn send<F: Family>(
     packet: &Packet<F::Address>,
     flow: &Flow<F::Address>,
 ) -> u32 {
+    let (network, l3) = (&packet.network, packet.l3);
+    send_by::<F>(
+        context,
+        network,
+        l3,
+        flow,
+        #[inline(always)]
+        |forwards| {
+            if F::IS_V4 {
+                rewrite::<F>(direct, packet, flow, forwards)
+            } else {
+                rewrite_apart::<F>(context, packet, flow, forwards)
+            }
+        },
+    )
+}
+
+/// As [`send`] for whatever `rewrite` writes; it is told whether the packet is forwarded, and says whether it could.
+#[inline(always)]
+pub fn send_by<F: Family>(
+    context: &XdpContext,
+    network: &Network<F::Address>,
+    l3: usize,
+    flow: &Flow<F::Address>,
+    rewrite: impl FnOnce(bool) -> bool,
+) -> u32 {
     let remote = flow.egress == EGRESS_REMOTE;
     let forwards = remote || flow.egress == EGRESS_POD;
     let elsewhere = remote && flow.ifindex != context.ingress_ifindex() as u32;
-    if flow.egress == EGRESS_NEIGHBOUR || elsewhere || (forwards && packet.l3 != ETHERNET) {
+    if flow.egress == EGRESS_NEIGHBOUR || elsewhere || (forwards && l3 != ETHERNET) {
         return end(XDP_PASS, Verdict::Pass);
     }
-    if forwards && packet.network.hops <= 1 {
-        stats::count(Reason::TtlExpired, packet.network.length);
+    if forwards && network.hops <= 1 {
+        stats::count(Reason::TtlExpired, network.length);
         return end(XDP_DROP, Verdict::Dropped);
     }
-    let written = if F::IS_V4 {
-        rewrite::<F>(direct, packet, flow, forwards)
-    } else {
-        rewrite_apart::<F>(context, packet, flow, forwards)
-    };
-    if !written {
-        stats::count(Reason::RewriteFailed, packet.network.length);
+    if !rewrite(forwards) {
+        stats::count(Reason::RewriteFailed, network.length);
         return end(XDP_DROP, Verdict::Dropped);
     }
     if remote {
@@ -196,7 +227,7 @@ fn rewrite<F: Family>(
 
 /// A MAC address in words, as which it can be copied without going byte by byte.
 #[inline(always)]
-fn mac(address: &[u8; 6]) -> [u16; 3] {
+pub fn mac(address: &[u8; 6]) -> [u16; 3] {
     // SAFETY: the two MAC addresses of a flow lie at even offsets (asserted in `skep-abi` by the flow's size and order).
     unsafe { *core::ptr::from_ref(address).cast() }
 }

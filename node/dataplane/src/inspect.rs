@@ -58,7 +58,8 @@ impl Inspector {
     /// # Errors
     /// [`Error::Map`].
     pub fn services(&self) -> Result<Vec<ServiceRow>, Error> {
-        Ok(rows::services(&self.maps.services().map_err(unreadable)?))
+        let ranges = self.maps.source_ranges().map_err(unreadable)?;
+        Ok(rows::services(&self.maps.services().map_err(unreadable)?, &ranges))
     }
 
     /// The slots that services name.

@@ -18,7 +18,7 @@ use skep_abi::local::{LOCAL_XDP_REDIRECT, LocalEndpoint};
 use skep_abi::service::ServiceValue;
 use skep_abi::{ABI_VERSION, Be16, program as names};
 use skep_maps::extents::Extent;
-use skep_maps::{Dataplane, Difference, Frontend, MapsError, PodLink, Totals};
+use skep_maps::{Dataplane, Difference, Frontend, MapsError, PodLink, Prefix, Totals};
 
 use crate::attach::{self, AttachChoices, XdpState, with_sources};
 use crate::layout;
@@ -302,6 +302,10 @@ impl Dataplane for KernelDataplane {
 
     fn services(&self) -> Result<Vec<(Frontend, ServiceValue)>, MapsError> {
         self.maps.services()
+    }
+
+    fn source_ranges(&self) -> Result<Vec<(u32, Prefix)>, MapsError> {
+        self.maps.source_ranges()
     }
 
     fn slots(&self, extent: Extent) -> Vec<Backend> {

@@ -15,10 +15,12 @@ use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey};
 use skep_abi::fronts::FRONTS;
 use skep_abi::local::{LOCAL_V4, LOCAL_V6, LocalEndpoint};
 use skep_abi::program::PROGRAMS;
+use skep_abi::ranges::{ALLOWED, RangeKey, SOURCE_RANGES_V4, SOURCE_RANGES_V6};
 use skep_abi::service::{SERVICES_V4, SERVICES_V6, ServiceKey, ServiceValue};
 use skep_abi::{Plain, V4, V6};
 use skep_maps::extents::Extent;
-use skep_maps::{Difference, Frontend, FrontendKey, MapsError, Totals};
+use skep_maps::prefix::PrefixKey;
+use skep_maps::{Difference, Frontend, FrontendKey, MapsError, Prefix, Totals};
 
 use crate::Error;
 use crate::layout;
@@ -33,6 +35,8 @@ pub(crate) struct Maps {
     config: RawMap,
     services_v4: RawMap,
     services_v6: RawMap,
+    ranges_v4: RawMap,
+    ranges_v6: RawMap,
     backends: MappedArray,
     states: MappedArray,
     fronts: MappedArray,
@@ -111,6 +115,8 @@ impl Maps {
             config: raw(pins, CONFIG)?,
             services_v4: raw(pins, SERVICES_V4)?,
             services_v6: raw(pins, SERVICES_V6)?,
+            ranges_v4: raw(pins, SOURCE_RANGES_V4)?,
+            ranges_v6: raw(pins, SOURCE_RANGES_V6)?,
             backends: mapped(pins, BACKENDS)?,
             states: mapped(pins, BACKEND_STATES)?,
             fronts: mapped(pins, FRONTS)?,
@@ -164,6 +170,27 @@ impl Maps {
         let mut found = entries::<ServiceKey<V4>, ServiceValue, _>(&self.services_v4, SERVICES_V4)?;
         found.extend(entries::<ServiceKey<V6>, ServiceValue, _>(&self.services_v6, SERVICES_V6)?);
         Ok(found)
+    }
+
+    /// Every service id's source ranges. An entry that no agent writes is left out.
+    pub(crate) fn source_ranges(&self) -> Result<Vec<(u32, Prefix)>, MapsError> {
+        let v4 = self.ranges_v4.entries().map_err(read_error(SOURCE_RANGES_V4))?;
+        let v6 = self.ranges_v6.entries().map_err(read_error(SOURCE_RANGES_V6))?;
+        let v4 =
+            v4.iter().filter_map(|(key, _)| Prefix::from_key(&PrefixKey::V4(read::<RangeKey<V4>>(key)?)));
+        let v6 =
+            v6.iter().filter_map(|(key, _)| Prefix::from_key(&PrefixKey::V6(read::<RangeKey<V6>>(key)?)));
+        Ok(v4.chain(v6).collect())
+    }
+
+    /// Writes one of a service id's source ranges, or removes it.
+    fn set_range(&self, id: u32, range: &Prefix, present: bool) -> Result<(), MapsError> {
+        let (map, name, key) = match range.key(id) {
+            PrefixKey::V4(key) => (&self.ranges_v4, SOURCE_RANGES_V4, owned(&key)),
+            PrefixKey::V6(key) => (&self.ranges_v6, SOURCE_RANGES_V6, owned(&key)),
+        };
+        let done = if present { map.put(&key, bytes(&ALLOWED)) } else { map.remove(&key).map(drop) };
+        done.map_err(write_error(name))
     }
 
     /// Every flow of IPv4, then of IPv6.
@@ -224,7 +251,13 @@ impl Maps {
             self.fronts.set_bits(bit.word as usize, bit.mask).map_err(write_error(FRONTS))?;
         }
         publish();
+        for (id, range) in &difference.ranges_before {
+            self.set_range(*id, range, true)?;
+        }
         self.apply_services(difference)?;
+        for (id, range) in &difference.ranges_after {
+            self.set_range(*id, range, false)?;
+        }
         for (id, state) in &difference.states_after {
             self.states.store(*id as usize, state.word()).map_err(write_error(BACKEND_STATES))?;
         }

@@ -4,14 +4,16 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
+use skep_abi::counters::Reason;
 use skep_abi::service::{KIND_CLUSTER_IP, KIND_NODE_PORT};
 use skep_dataplane::{DataplaneConfig, KernelDataplane, XdpState};
 use skep_maps::suite::owner;
@@ -107,6 +109,7 @@ fn service(v4: bool, endpoint: bool) -> DesiredPort {
         pools: vec![DesiredPool::each(
             endpoint.then_some(Endpoint { address: pod, port: 8080, local: true }).into_iter().collect(),
         )],
+        source_ranges: BTreeSet::new(),
         draining: vec![(pod, 8080)],
         frontends: vec![
             frontend(node, 30080, Scope::External, KIND_NODE_PORT),
@@ -152,31 +155,42 @@ fn connect(client: &Namespace, target: &'static str) -> std::io::Result<TcpStrea
     })
 }
 
+/// The client on the uplink and the pod on its link, with a node between them that forwards.
+fn connected() -> (Namespace, Namespace, PodLink) {
+    for file in ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"] {
+        std::fs::write(file, "1").unwrap();
+    }
+    let (client, pod) = (Namespace::new(), Namespace::new());
+    let pod_mac = mac("pod1");
+    client.take("up1", &["192.0.2.100/24", "2001:db8::100/64"], &[]);
+    // As a network card would by itself, the far end takes what native XDP sends back.
+    let wire = object_path().with_file_name("skep-wire");
+    client.run(move || ip(&format!("link set up1 xdpdrv object {} section xdp", wire.display())));
+    pod.take("pod1", &["10.244.1.2/24", "fd44::2/64"], &["10.244.1.1", "fd44::1"]);
+    ip("address add 192.0.2.1/24 dev up0");
+    ip("address add 2001:db8::1/64 dev up0 nodad");
+    ip("address add 10.244.1.1/24 dev pod0");
+    ip("address add fd44::1/64 dev pod0 nodad");
+    let link = PodLink {
+        interface: "pod0".into(),
+        ifindex: nix::net::if_::if_nametoindex("pod0").unwrap(),
+        host_mac: mac("pod0"),
+        pod_mac,
+        addresses: vec!["10.244.1.2".parse().unwrap(), "fd44::2".parse().unwrap()],
+        xdp_redirect: false,
+    };
+    (client, pod, link)
+}
+
+/// How often a reason was counted.
+fn counted(dataplane: &KernelDataplane, reason: Reason) -> u64 {
+    dataplane.totals().unwrap().reasons[reason.index() as usize].packets
+}
+
 #[test]
 fn connections_through_a_node_port_survive_the_agent_and_the_service() {
     isolated(|place| {
-        for file in ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"] {
-            std::fs::write(file, "1").unwrap();
-        }
-        let (client, pod) = (Namespace::new(), Namespace::new());
-        let pod_mac = mac("pod1");
-        client.take("up1", &["192.0.2.100/24", "2001:db8::100/64"], &[]);
-        // As a network card would by itself, the far end takes what native XDP sends back.
-        let wire = object_path().with_file_name("skep-wire");
-        client.run(move || ip(&format!("link set up1 xdpdrv object {} section xdp", wire.display())));
-        pod.take("pod1", &["10.244.1.2/24", "fd44::2/64"], &["10.244.1.1", "fd44::1"]);
-        ip("address add 192.0.2.1/24 dev up0");
-        ip("address add 2001:db8::1/64 dev up0 nodad");
-        ip("address add 10.244.1.1/24 dev pod0");
-        ip("address add fd44::1/64 dev pod0 nodad");
-        let link = PodLink {
-            interface: "pod0".into(),
-            ifindex: nix::net::if_::if_nametoindex("pod0").unwrap(),
-            host_mac: mac("pod0"),
-            pod_mac,
-            addresses: vec!["10.244.1.2".parse().unwrap(), "fd44::2".parse().unwrap()],
-            xdp_redirect: false,
-        };
+        let (client, pod, link) = connected();
         pod.run(|| {
             serve("10.244.1.2:8080");
             serve("[fd44::2]:8080");
@@ -218,4 +232,115 @@ fn connections_through_a_node_port_survive_the_agent_and_the_service() {
         program(&agent, &mut table, &[]);
         all("after the service was deleted");
     });
+}
+
+/// Sends a datagram to `target` and says what came of waiting for an answer.
+fn ask(client: &Namespace, target: &'static str, length: usize) -> std::io::Result<bool> {
+    client.run(move || {
+        let target: SocketAddr = target.parse().unwrap();
+        let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(target)?;
+        socket.set_read_timeout(Some(Duration::from_secs(3)))?;
+        let sent: Vec<u8> = (0..length).map(|at| (at * 7) as u8).collect();
+        socket.send(&sent)?;
+        let mut answer = vec![0; 65536];
+        let received = socket.recv(&mut answer)?;
+        Ok(answer[..received] == sent)
+    })
+}
+
+#[test]
+fn datagrams_in_fragments_and_refusals_of_them_pass_a_node_port() {
+    isolated(|place| {
+        let (client, pod, link) = connected();
+        let agent = KernelDataplane::open(&config(place)).unwrap();
+        agent.attach_pod(&link).unwrap();
+        let mut table = adopt(&agent).unwrap();
+        let udp = |v4: bool| {
+            let mut port = service(v4, true);
+            port.frontends.iter_mut().for_each(|frontend| frontend.frontend.protocol = 17);
+            port
+        };
+        program(&agent, &mut table, &[udp(true), udp(false)]);
+        for (target, backend) in
+            [("192.0.2.1:30080", "10.244.1.2:8080"), ("[2001:db8::1]:30080", "[fd44::2]:8080")]
+        {
+            let (ready, wait) = mpsc::channel();
+            let echo = pod.run(move || {
+                let socket = UdpSocket::bind(backend).unwrap();
+                ready.send(()).unwrap();
+                thread::spawn(move || {
+                    let mut bytes = vec![0; 65536];
+                    for _ in 0..3 {
+                        let (length, from) = socket.recv_from(&mut bytes).unwrap();
+                        socket.send_to(&bytes[..length], from).unwrap();
+                    }
+                })
+            });
+            wait.recv().unwrap();
+            for length in [100, 5000, 60_000] {
+                assert!(ask(&client, target, length).unwrap_or_else(|e| panic!("{target} {length}: {e}")));
+            }
+            echo.join().unwrap();
+            // Nobody listens any more: the pod's complaint arrives as the service's.
+            let before = counted(&agent, Reason::ErrorTranslated);
+            let refused = ask(&client, target, 100).unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused, "{target}: {refused}");
+            assert!(counted(&agent, Reason::ErrorTranslated) > before);
+        }
+        assert!(counted(&agent, Reason::Fragment) > 0, "XDP left the fragments to TC");
+    });
+}
+
+#[test]
+fn path_mtu_behind_a_service_is_found_by_the_client() {
+    isolated(|place| {
+        let (client, pod, link) = connected();
+        let far = Namespace::new();
+        ip("link add in0 type veth peer name in1");
+        pod.take("in0", &["10.244.9.1/24", "fd44:9::1/64"], &[]);
+        far.take("in1", &["10.244.9.2/24", "fd44:9::2/64"], &[]);
+        // The pod is a router here, and its way on is narrower than the far end says of itself.
+        pod.run(|| {
+            ip("link set in0 mtu 1300");
+            for file in ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"] {
+                std::fs::write(file, "1").unwrap();
+            }
+        });
+        far.run(|| {
+            ip("link set in1 mtu 1300");
+            ip("route add default via 10.244.9.1 advmss 1460");
+            ip("route add default via fd44:9::1 advmss 1440");
+        });
+        ip(&format!("neigh replace 10.244.1.2 lladdr {} dev pod0 nud permanent", text(link.pod_mac)));
+        ip(&format!("neigh replace fd44::2 lladdr {} dev pod0 nud permanent", text(link.pod_mac)));
+        ip("route add 10.244.9.0/24 via 10.244.1.2");
+        ip("route add fd44:9::/64 via fd44::2");
+        far.run(|| {
+            serve("10.244.9.2:8080");
+            serve("[fd44:9::2]:8080");
+        });
+        let agent = KernelDataplane::open(&config(place)).unwrap();
+        agent.attach_pod(&link).unwrap();
+        let mut table = adopt(&agent).unwrap();
+        let behind = |v4: bool| {
+            let mut port = service(v4, true);
+            let address = if v4 { "10.244.9.2" } else { "fd44:9::2" }.parse().unwrap();
+            port.pools = vec![DesiredPool::each(vec![Endpoint { address, port: 8080, local: false }])];
+            port
+        };
+        program(&agent, &mut table, &[behind(true), behind(false)]);
+        for target in ["192.0.2.1:30080", "[2001:db8::1]:30080"] {
+            let before = counted(&agent, Reason::ErrorTranslated);
+            let mut stream = connect(&client, target).unwrap_or_else(|e| panic!("{target}: {e}"));
+            exchange(&mut stream, &"x".repeat(20_000));
+            assert!(counted(&agent, Reason::ErrorTranslated) > before, "{target}");
+        }
+    });
+}
+
+/// A MAC address as `ip` reads it.
+fn text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
 }

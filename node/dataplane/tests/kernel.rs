@@ -56,6 +56,7 @@ fn kernel_dataplane_passes_the_suite() {
     isolated(|place| {
         let dataplane = KernelDataplane::open(&config(place)).unwrap();
         suite::services_follow_the_differences(&dataplane);
+        suite::source_ranges_follow_the_differences(&dataplane);
         suite::pods_come_and_go(&dataplane, &pod_link());
         assert!(!names(&links(place)).contains(&"pod-pod0-ingress"));
     });

@@ -14,8 +14,9 @@ use skep_abi::service::ServiceValue;
 
 use crate::claims::Rank;
 use crate::extents::{Extent, Extents};
-use crate::frontend::{Frontend, from_shared};
+use crate::frontend::{Frontend, address_bit, from_shared};
 use crate::numbers::{BackendIds, ServiceIds};
+use crate::prefix::Prefix;
 use crate::table::{Life, Pool, PortState, Table};
 
 /// The service tables' contents.
@@ -27,6 +28,8 @@ pub struct Contents {
     pub states: Vec<BackendState>,
     /// Every service entry.
     pub services: Vec<(Frontend, ServiceValue)>,
+    /// Every service id's source ranges.
+    pub source_ranges: Vec<(u32, Prefix)>,
 }
 
 /// The slices that the entries name, each reserved in the table unless it is in conflict with another.
@@ -37,7 +40,8 @@ struct Slices {
 
 impl Table {
     /// A table that continues from `contents`. `read` gives the slots of an extent. The pending difference of the
-    /// new table holds the filter bits of all external frontends, in case they were lost.
+    /// new table holds the filter bits of all external frontends, in case they were lost, and removes the source ranges
+    /// that belong to no service.
     pub fn adopt(contents: &Contents, read: impl Fn(Extent) -> Vec<Backend>) -> Self {
         let slices = reserve(contents);
         let mut ports: BTreeMap<u32, PortState> = BTreeMap::new();
@@ -48,6 +52,7 @@ impl Table {
             port.frontends.insert(*frontend, *value);
             table.claims.adopt(*frontend, port.rank.clone(), *value);
             table.pending.bits.extend(frontend.bit());
+            table.pending.bits.extend(address_bit(frontend.address, value.kind));
             let extent = Extent { start: value.slice, length: value.count };
             let known = port.pools.iter().any(|pool| pool.extent == Some(extent));
             if value.count > 0 && !known && slices.sound.contains(&(extent.start, extent.length)) {
@@ -55,6 +60,12 @@ impl Table {
                 adopt_backends(port, &backends, frontend.address.is_ipv4(), &contents.states, &mut used);
                 port.pools.push(Pool { extent: Some(extent), backends });
             }
+        }
+        for (id, range) in &contents.source_ranges {
+            match ports.get_mut(id) {
+                Some(port) => port.source_ranges.insert(*range),
+                None => table.pending.ranges_after.insert((*id, *range)),
+            };
         }
         let capacity = u32::try_from(contents.states.len()).unwrap_or(u32::MAX);
         table.slots = slices.slots;
@@ -74,6 +85,7 @@ fn empty(id: u32) -> PortState {
         backends: BTreeMap::new(),
         pools: Vec::new(),
         frontends: BTreeMap::new(),
+        source_ranges: BTreeSet::new(),
         cramped: false,
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use skep_abi::service::ServiceValue;
 
 use crate::difference::Difference;
-use crate::frontend::Frontend;
+use crate::frontend::{Frontend, address_bit};
 
 /// A service port's standing in a conflict; the smaller one holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +49,7 @@ impl Claims {
                 self.held.insert(frontend, (rank.clone(), value));
                 out.services.insert(frontend, Some(value));
                 out.bits.extend(frontend.bit());
+                out.bits.extend(address_bit(frontend.address, value.kind));
                 true
             }
             Some((holder, held)) if *holder >= *rank => {

@@ -16,6 +16,7 @@ use crate::difference::Difference;
 use crate::error::MapsError;
 use crate::extents::Extent;
 use crate::frontend::Frontend;
+use crate::prefix::Prefix;
 use crate::table::Table;
 
 /// A pod's link, as the network made it.
@@ -54,6 +55,12 @@ pub trait Dataplane: Send + Sync + 'static {
     /// # Errors
     /// [`MapsError::Read`].
     fn services(&self) -> Result<Vec<(Frontend, ServiceValue)>, MapsError>;
+
+    /// Every service id's source ranges, in any order.
+    ///
+    /// # Errors
+    /// [`MapsError::Read`].
+    fn source_ranges(&self) -> Result<Vec<(u32, Prefix)>, MapsError>;
 
     /// The slots of `extent`; shorter when it reaches beyond the table.
     fn slots(&self, extent: Extent) -> Vec<Backend>;
@@ -113,6 +120,7 @@ pub fn adopt(dataplane: &dyn Dataplane) -> Result<Table, MapsError> {
         slots: dataplane.slot_capacity(),
         states: dataplane.backend_states(),
         services: dataplane.services()?,
+        source_ranges: dataplane.source_ranges()?,
     };
     Ok(Table::adopt(&contents, |extent| dataplane.slots(extent)))
 }

@@ -2,10 +2,12 @@
 //!
 //! Plain data in host terms; slots, ids and generations are the table's business.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::frontend::Frontend;
+use crate::prefix::Prefix;
 
 /// The service that a plan is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,4 +81,6 @@ pub struct DesiredPort {
     pub draining: Vec<(IpAddr, u16)>,
     /// Frontends.
     pub frontends: Vec<DesiredFrontend>,
+    /// Clients that may use the frontends with `skep_abi::service::FLAG_SOURCE_RANGES`.
+    pub source_ranges: BTreeSet<Prefix>,
 }

@@ -3,13 +3,14 @@
 //!
 //! Plain data. The table plans it, a dataplane applies it. Differences of several services merge phase by phase.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_abi::backend::{Backend, BackendState};
 use skep_abi::fronts::Bit;
 use skep_abi::service::ServiceValue;
 
 use crate::frontend::Frontend;
+use crate::prefix::Prefix;
 
 /// Writes to the service tables, one field per phase; phases in order, entries within one in any order.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,8 +23,12 @@ pub struct Difference {
     pub slices: Vec<(u32, Vec<Backend>)>,
     /// Bits of the uplink filter to set.
     pub bits: Vec<Bit>,
+    /// Source ranges to write, by service id.
+    pub ranges_before: BTreeSet<(u32, Prefix)>,
     /// Service values to write, or (`None`) to delete.
     pub services: BTreeMap<Frontend, Option<ServiceValue>>,
+    /// Source ranges to delete, by service id; never one that is to be written.
+    pub ranges_after: BTreeSet<(u32, Prefix)>,
     /// States of backends that are no longer in a slice, by backend id.
     pub states_after: BTreeMap<u32, BackendState>,
 }
@@ -35,7 +40,9 @@ impl Difference {
             && self.states_before.is_empty()
             && self.slices.is_empty()
             && self.bits.is_empty()
+            && self.ranges_before.is_empty()
             && self.services.is_empty()
+            && self.ranges_after.is_empty()
             && self.states_after.is_empty()
     }
 
@@ -45,7 +52,9 @@ impl Difference {
             + self.states_before.len()
             + self.slices.iter().map(|(_, slice)| slice.len()).sum::<usize>()
             + self.bits.len()
+            + self.ranges_before.len()
             + self.services.len()
+            + self.ranges_after.len()
             + self.states_after.len()
     }
 }

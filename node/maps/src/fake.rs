@@ -3,7 +3,7 @@
 //! It keeps what the kernel's maps would keep, checks what the kernel would refuse, and can be told to fail. It has no
 //! programs: links are only remembered.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,12 +20,15 @@ use crate::difference::Difference;
 use crate::error::MapsError;
 use crate::extents::Extent;
 use crate::frontend::Frontend;
+use crate::prefix::Prefix;
 
 /// What the fake's maps hold.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
     /// Service entries.
     pub services: BTreeMap<Frontend, ServiceValue>,
+    /// Source ranges, by service id.
+    pub source_ranges: BTreeSet<(u32, Prefix)>,
     /// The backend table.
     pub slots: Vec<Backend>,
     /// Backend states.
@@ -87,6 +90,10 @@ impl Dataplane for FakeDataplane {
         Ok(self.state().services.iter().map(|(frontend, value)| (*frontend, *value)).collect())
     }
 
+    fn source_ranges(&self) -> Result<Vec<(u32, Prefix)>, MapsError> {
+        Ok(self.state().source_ranges.iter().copied().collect())
+    }
+
     fn slots(&self, extent: Extent) -> Vec<Backend> {
         let state = self.state();
         state.slots.iter().skip(extent.start as usize).take(extent.length as usize).copied().collect()
@@ -111,6 +118,7 @@ impl Dataplane for FakeDataplane {
         for Bit { word, mask } in &difference.bits {
             state.bits.push((*word, *mask));
         }
+        state.source_ranges.extend(&difference.ranges_before);
         for (frontend, value) in &difference.services {
             match value {
                 Some(value) => {
@@ -125,6 +133,9 @@ impl Dataplane for FakeDataplane {
                     state.services.remove(frontend);
                 }
             }
+        }
+        for range in &difference.ranges_after {
+            state.source_ranges.remove(range);
         }
         for (id, backend) in &difference.states_after {
             state.states[*id as usize] = *backend;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use skep_abi::fronts::{self, Bit};
-use skep_abi::service::{SCOPE_EXTERNAL, SCOPE_INTERNAL, ServiceKey};
+use skep_abi::service::{KIND_NODE_PORT, SCOPE_EXTERNAL, SCOPE_INTERNAL, ServiceKey};
 use skep_abi::{Be16, SCTP, TCP, UDP, V4, V6};
 
 /// Who a frontend answers.
@@ -83,6 +83,14 @@ impl Frontend {
             IpAddr::V6(address) => fronts::bit_v6(address.into(), Be16::new(self.port), self.protocol),
         })
     }
+}
+
+/// The bit that fragments to `address` look for, where only services have it; none for NodePorts', which the node has too.
+pub fn address_bit(address: IpAddr, kind: u8) -> Option<Bit> {
+    (kind != KIND_NODE_PORT).then(|| match address {
+        IpAddr::V4(address) => fronts::address_bit_v4(address.into()),
+        IpAddr::V6(address) => fronts::address_bit_v6(address.into()),
+    })
 }
 
 impl From<ServiceKey<V4>> for Frontend {

@@ -16,6 +16,7 @@ pub mod fake;
 pub mod frontend;
 pub mod maglev;
 pub mod numbers;
+pub mod prefix;
 pub mod rows;
 pub mod suite;
 pub mod table;
@@ -25,4 +26,5 @@ pub use desired::{DesiredFrontend, DesiredPool, DesiredPort, Endpoint, Owner, Sp
 pub use difference::Difference;
 pub use error::MapsError;
 pub use frontend::{Frontend, FrontendKey, Scope};
+pub use prefix::Prefix;
 pub use table::Table;

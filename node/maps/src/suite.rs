@@ -3,17 +3,18 @@
 //! Panics on the first thing that is not so, as tests do. The dataplane given must be empty and hold at least 64 slots
 //! and 64 backend ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use skep_abi::backend::{Backend, STATE_ACTIVE, STATE_DRAINING, STATE_GONE};
-use skep_abi::service::{FLAG_HASHED, KIND_CLUSTER_IP, KIND_NODE_PORT};
+use skep_abi::service::{FLAG_HASHED, FLAG_SOURCE_RANGES, KIND_CLUSTER_IP, KIND_NODE_PORT};
 
 use crate::dataplane::{Dataplane, PodLink, adopt};
 use crate::desired::{DesiredFrontend, DesiredPool, DesiredPort, Endpoint, Owner};
 use crate::extents::Extent;
 use crate::frontend::{Frontend, Scope, from_shared};
+use crate::prefix::Prefix;
 use crate::table::Table;
 
 /// A service port with a ClusterIP and a NodePort in the family of `cluster_ip`, whose endpoints are `endpoints` and
@@ -35,6 +36,7 @@ pub fn port(cluster_ip: &str, endpoints: &[&str], draining: &[&str]) -> DesiredP
         pools: vec![DesiredPool::each(
             endpoints.iter().map(|e| Endpoint { address: address(e), port: 8080, local: false }).collect(),
         )],
+        source_ranges: BTreeSet::new(),
         draining: draining.iter().map(|e| (address(e), 8080)).collect(),
         frontends: vec![
             frontend(cluster_ip, 80, Scope::Internal, KIND_CLUSTER_IP, 0),
@@ -116,6 +118,50 @@ pub fn services_follow_the_differences(dataplane: &dyn Dataplane) {
 
     step(dataplane, &mut again, |t| drop(t.replace(&web, &[]).expect("removal always fits")));
     assert_eq!(reachable(dataplane), BTreeMap::new());
+}
+
+/// A service's source ranges are there before the flag that asks for them, and go with it; a new agent finds them, and
+/// removes those of no service. The dataplane must be empty.
+pub fn source_ranges_follow_the_differences(dataplane: &dyn Dataplane) {
+    let stored = || {
+        let mut found = dataplane.source_ranges().expect("ranges can be read");
+        found.sort_unstable();
+        found.iter().map(|(id, range)| format!("{id} {range}")).collect::<Vec<_>>()
+    };
+    let with = |cluster_ip: &str, ranges: &[&str]| {
+        let mut plan = port(cluster_ip, &[], &[]);
+        plan.source_ranges = ranges.iter().map(|text| Prefix::parse(text).expect("a range")).collect();
+        plan.frontends[1].flags |= if ranges.is_empty() { 0 } else { FLAG_SOURCE_RANGES };
+        plan
+    };
+    let mut table = adopt(dataplane).expect("an empty dataplane can be adopted");
+    let (web, dns) = (owner("default/web"), owner("default/dns"));
+    let four = with("10.96.0.7", &["10.0.0.0/8", "10.1.0.0/16", "0.0.0.0/0"]);
+    let six = with("fd96::7", &["2001:db8::/32"]);
+    step(dataplane, &mut table, |t| drop(t.replace(&web, &[four, six.clone()]).expect("it fits")));
+    assert_eq!(stored(), ["1 0.0.0.0/0", "1 10.0.0.0/8", "1 10.1.0.0/16", "2 2001:db8::/32"]);
+
+    // One range more, one less: two writes and the service values stay.
+    let four = with("10.96.0.7", &["10.0.0.0/8", "0.0.0.0/0", "192.0.2.1/32"]);
+    let written = step(dataplane, &mut table, |t| {
+        drop(t.replace(&web, &[four.clone(), six.clone()]).expect("it fits"))
+    });
+    assert_eq!(written, 2);
+    assert_eq!(stored(), ["1 0.0.0.0/0", "1 10.0.0.0/8", "1 192.0.2.1/32", "2 2001:db8::/32"]);
+
+    // A new agent changes nothing about what is as it should be, and removes what belongs to nobody.
+    let stray = (77, Prefix::parse("10.9.0.0/16").expect("a range"));
+    let lost = crate::Difference { ranges_before: BTreeSet::from([stray]), ..Default::default() };
+    dataplane.apply(&lost).expect("a range can be written");
+    let mut again = adopt(dataplane).expect("the contents can be adopted");
+    step(dataplane, &mut again, |t| drop(t.replace(&web, &[four, six]).expect("it fits")));
+    assert_eq!(stored(), ["1 0.0.0.0/0", "1 10.0.0.0/8", "1 192.0.2.1/32", "2 2001:db8::/32"]);
+
+    // Turned on and off before it was ever written: nothing is left.
+    drop(again.replace(&dns, &[with("10.96.0.8", &["10.0.0.0/8"])]).expect("it fits"));
+    step(dataplane, &mut again, |t| drop(t.replace(&dns, &[]).expect("removal always fits")));
+    step(dataplane, &mut again, |t| drop(t.replace(&web, &[]).expect("removal always fits")));
+    assert_eq!(stored(), Vec::<String>::new());
 }
 
 /// A pod's link is known after it is attached, again after a repetition, and not after it is detached.

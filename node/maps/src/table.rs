@@ -8,7 +8,7 @@
 //! [`Table::applied`] with the time; [`Table::expire`] from time to time makes quarantined slots and ids free again.
 //! If applying fails, the kernel's contents are unknown: make a new table by adopting them.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use crate::extents::{Extent, Extents};
 use crate::frontend::{Frontend, to_shared};
 use crate::maglev;
 use crate::numbers::{BackendIds, ServiceIds, gone};
+use crate::prefix::Prefix;
 
 /// How long replaced slots and ids stay untouched.
 pub const QUARANTINE: Duration = Duration::from_millis(QUARANTINE_MILLIS);
@@ -54,6 +55,7 @@ pub(crate) struct PortState {
     pub(crate) backends: BTreeMap<(IpAddr, u16), Life>,
     pub(crate) pools: Vec<Pool>,
     pub(crate) frontends: BTreeMap<Frontend, ServiceValue>,
+    pub(crate) source_ranges: BTreeSet<Prefix>,
     // A pool that should be spread has no room for it.
     pub(crate) cramped: bool,
 }
@@ -288,7 +290,8 @@ impl Table {
             })
             .collect();
         let rank = Rank { created: owner.created, owner: owner.name.clone(), port: port.name.clone() };
-        Ok(PortState { id, rank, backends, pools, frontends, cramped })
+        let source_ranges = port.source_ranges.clone();
+        Ok(PortState { id, rank, backends, pools, frontends, source_ranges, cramped })
     }
 
     /// Backend ids for the endpoints that are in a pool, and those of draining endpoints that had one.
@@ -380,11 +383,13 @@ impl Table {
         let Some(before) = before else {
             self.switch_states(&BTreeMap::new(), &after.backends);
             self.write_slices(&[], &after.pools);
+            self.switch_ranges(after.id, &BTreeSet::new(), &after.source_ranges);
             self.claim(after, refused);
             return;
         };
         self.switch_states(&before.backends, &after.backends);
         self.write_slices(&before.pools, &after.pools);
+        self.switch_ranges(after.id, &before.source_ranges, &after.source_ranges);
         // A port whose standing falls lets go first, or it would stand in its own way.
         let falls = before.rank < after.rank;
         if falls {
@@ -429,6 +434,17 @@ impl Table {
         }
     }
 
+    fn switch_ranges(&mut self, id: u32, before: &BTreeSet<Prefix>, after: &BTreeSet<Prefix>) {
+        for range in after.difference(before).map(|range| (id, *range)) {
+            self.pending.ranges_after.remove(&range);
+            self.pending.ranges_before.insert(range);
+        }
+        for range in before.difference(after).map(|range| (id, *range)) {
+            self.pending.ranges_before.remove(&range);
+            self.pending.ranges_after.insert(range);
+        }
+    }
+
     fn claim(&mut self, state: &PortState, refused: &mut Vec<Frontend>) {
         for (frontend, value) in &state.frontends {
             if !self.claims.set(*frontend, &state.rank, *value, &mut self.pending) {
@@ -450,6 +466,7 @@ impl Table {
     /// Plans the removal of a service port. Its backends may drain: nothing says that its endpoints are gone.
     fn delete(&mut self, state: PortState) {
         self.let_go(&state, None);
+        self.switch_ranges(state.id, &state.source_ranges, &BTreeSet::new());
         for life in state.backends.values() {
             if life.active {
                 let draining = BackendState { state: STATE_DRAINING, generation: life.generation };

@@ -37,6 +37,7 @@ fn apply(table: &mut Table, dataplane: &FakeDataplane, now: Duration) -> Differe
 #[test]
 fn fake_passes_the_suite() {
     suite::services_follow_the_differences(&FakeDataplane::new(64, 64));
+    suite::source_ranges_follow_the_differences(&FakeDataplane::new(64, 64));
     let link = PodLink {
         interface: "veth1".into(),
         ifindex: 7,
@@ -71,6 +72,8 @@ fn replace_one_endpoint_changed_writes_that_service_only() {
             states_before: BTreeMap::from([(20, state(STATE_ACTIVE, 1))]),
             slices: vec![(20, vec![backend("10.244.1.2", 8), backend("10.244.3.2", 20)])],
             bits: vec![],
+            ranges_before: BTreeSet::new(),
+            ranges_after: BTreeSet::new(),
             services: BTreeMap::from([(frontend, Some(value))]),
             states_after: BTreeMap::from([(9, state(STATE_DRAINING, 1))]),
         }
@@ -151,6 +154,7 @@ fn replace_conflicting_external_address_older_service_keeps_it() {
             port: 1,
             local: true,
         }])],
+        source_ranges: BTreeSet::new(),
         draining: vec![],
         frontends: vec![DesiredFrontend {
             frontend: Frontend {

@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use kube::ResourceExt;
+use skep_maps::Prefix;
 
 /// A service with this label is somebody else's to proxy (Kubernetes: `service.kubernetes.io/service-proxy-name`).
 pub const LABEL_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
@@ -112,6 +113,8 @@ pub struct Service {
     pub external_ips: Vec<IpAddr>,
     /// Addresses of the load balancer in VIP mode; those in Proxy mode are left to the balancer.
     pub load_balancer_ips: Vec<IpAddr>,
+    /// `spec.loadBalancerSourceRanges`: clients of the load balancer's addresses, of both families.
+    pub source_ranges: Vec<Prefix>,
     /// Ports.
     pub ports: Vec<ServicePort>,
     /// `internalTrafficPolicy: Local`.
@@ -147,6 +150,7 @@ impl Service {
             cluster_ips,
             external_ips: addresses(spec.external_ips.as_deref().unwrap_or_default()),
             load_balancer_ips,
+            source_ranges: source_ranges(spec),
             ports: spec.ports.as_deref().unwrap_or_default().iter().filter_map(port).collect(),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
@@ -169,6 +173,20 @@ fn addresses(list: &[String]) -> Vec<IpAddr> {
     for address in list.iter().filter_map(|text| text.parse().ok()) {
         if !found.contains(&address) {
             found.push(address);
+        }
+    }
+    found
+}
+
+/// Upstream's reading: space around an entry does not count, and what is no range is left out, with a word in the log.
+fn source_ranges(spec: &core::ServiceSpec) -> Vec<Prefix> {
+    let mut found = Vec::new();
+    for text in spec.load_balancer_source_ranges.as_deref().unwrap_or_default() {
+        match Prefix::parse(text.trim()) {
+            Some(range) if !found.contains(&range) => found.push(range),
+            Some(_) => {}
+            None if text.trim().is_empty() => {}
+            None => tracing::warn!(range = text, "a load balancer's source range that is none is left out"),
         }
     }
     found

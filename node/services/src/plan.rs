@@ -13,15 +13,20 @@
 //! Under a Local policy without an endpoint here, traffic is dropped if there are endpoints elsewhere (the balancer in
 //! front is expected to notice), and rejected if there are none at all. Endpoints that exist but are not used are
 //! handed on as draining.
+//!
+//! `loadBalancerSourceRanges` holds for the load balancer's addresses, whoever asks there, and for nothing else. A family
+//! of which no range is listed is open, as with upstream's proxies.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use skep_abi::service::{
-    FLAG_AFFINITY, FLAG_DROP_WHEN_EMPTY, FLAG_HASHED, KIND_CLUSTER_IP, KIND_EXTERNAL_IP, KIND_LOAD_BALANCER,
-    KIND_NODE_PORT,
+    FLAG_AFFINITY, FLAG_DROP_WHEN_EMPTY, FLAG_HASHED, FLAG_SOURCE_RANGES, KIND_CLUSTER_IP, KIND_EXTERNAL_IP,
+    KIND_LOAD_BALANCER, KIND_NODE_PORT,
 };
-use skep_maps::{DesiredFrontend, DesiredPool, DesiredPort, Endpoint, Frontend, Owner, Scope, Spread};
+use skep_maps::{
+    DesiredFrontend, DesiredPool, DesiredPort, Endpoint, Frontend, Owner, Prefix, Scope, Spread,
+};
 
 use crate::endpoints::{Target, Targets, select};
 use crate::model::{Service, ServicePort, Slice};
@@ -90,13 +95,20 @@ fn plan_port<'a>(
         },
         DesiredPool::each(if drawn(LOCAL) { endpoints(&targets.local) } else { Vec::new() }),
     ];
+    let restricted = frontends.iter().any(|frontend| frontend.flags & FLAG_SOURCE_RANGES != 0);
     DesiredPort {
         name: format!("{}/{}/{}", port.name, port.protocol.name(), if v4 { "IPv4" } else { "IPv6" }).into(),
         affinity_seconds: service.affinity_seconds.unwrap_or(0),
         frontends,
         pools,
+        source_ranges: if restricted { source_ranges(service, v4) } else { BTreeSet::new() },
         draining,
     }
+}
+
+/// The source ranges of one family.
+fn source_ranges(service: &Service, v4: bool) -> BTreeSet<Prefix> {
+    service.source_ranges.iter().copied().filter(|range| range.is_ipv4() == v4).collect()
 }
 
 fn endpoints(targets: &[Target]) -> Vec<Endpoint> {
@@ -127,6 +139,7 @@ fn frontends(
     v4: bool,
     any_endpoint: bool,
 ) -> Vec<DesiredFrontend> {
+    let ranges = if source_ranges(service, v4).is_empty() { 0 } else { FLAG_SOURCE_RANGES };
     let affinity = if service.affinity_seconds.is_some() { FLAG_AFFINITY } else { 0 };
     let mut made: Vec<DesiredFrontend> = Vec::new();
     let mut add = |address: &IpAddr, number: u16, scope: Scope, kind: u8, local: bool| {
@@ -139,7 +152,9 @@ fn frontends(
                 (Scope::Internal, true) => (LOCAL, 0),
                 (Scope::Internal, false) => (CLUSTER, 0),
             };
-            made.push(DesiredFrontend { frontend, kind, flags: affinity | drop | hashed, pool });
+            let ranges = if kind == KIND_LOAD_BALANCER { ranges } else { 0 };
+            let flags = affinity | drop | hashed | ranges;
+            made.push(DesiredFrontend { frontend, kind, flags, pool });
         }
     };
     for address in &service.cluster_ips {

@@ -8,7 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::Result;
 use skep_abi::affinity::AFFINITY;
 use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey};
+use skep_abi::fragment::{FRAGMENTS_V4, FRAGMENTS_V6};
 use skep_abi::local::{LOCAL_V4, LOCAL_V6};
+use skep_abi::ranges::{SOURCE_RANGES_V4, SOURCE_RANGES_V6};
 use skep_abi::service::{SERVICES_V4, SERVICES_V6};
 use skep_abi::socket::{PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6};
 use skep_abi::{Plain, V4, V6};
@@ -84,6 +86,10 @@ impl Fixture {
             PICKS_V4,
             PICKS_V6,
             AFFINITY,
+            SOURCE_RANGES_V4,
+            SOURCE_RANGES_V6,
+            FRAGMENTS_V4,
+            FRAGMENTS_V6,
         ] {
             fixture.loaded().clear(map)?;
         }

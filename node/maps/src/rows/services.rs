@@ -1,17 +1,18 @@
 //! Services and backends as rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use skep_abi::backend::{BACKEND_LOCAL, Backend, BackendState, STATE_ACTIVE, STATE_DRAINING, STATE_GONE};
 use skep_abi::service::{
-    FLAG_AFFINITY, FLAG_ALWAYS_SNAT, FLAG_DROP_WHEN_EMPTY, FLAG_HASHED, KIND_CLUSTER_IP, KIND_EXTERNAL_IP,
-    KIND_HOST_PORT, KIND_LOAD_BALANCER, KIND_NODE_PORT, ServiceValue,
+    FLAG_AFFINITY, FLAG_ALWAYS_SNAT, FLAG_DROP_WHEN_EMPTY, FLAG_HASHED, FLAG_SOURCE_RANGES, KIND_CLUSTER_IP,
+    KIND_EXTERNAL_IP, KIND_HOST_PORT, KIND_LOAD_BALANCER, KIND_NODE_PORT, ServiceValue,
 };
 
 use super::{Row, endpoint};
 use crate::extents::Extent;
 use crate::frontend::{Frontend, from_shared, protocol_name};
+use crate::prefix::Prefix;
 
 /// One entry of the service table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,11 +35,13 @@ pub struct ServiceRow {
     pub flags: Vec<&'static str>,
     /// Affinity time-out.
     pub affinity_seconds: u32,
+    /// Clients that may open connections; empty where all may.
+    pub source_ranges: Vec<String>,
 }
 
 impl Row for ServiceRow {
     const TITLES: &'static [&'static str] =
-        &["FRONTEND", "PROTOCOL", "SCOPE", "KIND", "ID", "SLICE", "BACKENDS", "FLAGS"];
+        &["FRONTEND", "PROTOCOL", "SCOPE", "KIND", "ID", "SLICE", "BACKENDS", "FLAGS", "SOURCES"];
     fn cells(&self) -> Vec<String> {
         let slice = if self.backends == 0 { "-".to_owned() } else { self.slice.to_string() };
         vec![
@@ -50,6 +53,7 @@ impl Row for ServiceRow {
             slice,
             self.backends.to_string(),
             if self.flags.is_empty() { "-".to_owned() } else { self.flags.join(",") },
+            if self.source_ranges.is_empty() { "-".to_owned() } else { self.source_ranges.join(",") },
         ]
     }
 }
@@ -71,12 +75,21 @@ fn flag_names(flags: u16) -> Vec<&'static str> {
         (FLAG_HASHED, "hashed"),
         (FLAG_DROP_WHEN_EMPTY, "drop-when-empty"),
         (FLAG_ALWAYS_SNAT, "always-snat"),
+        (FLAG_SOURCE_RANGES, "source-ranges"),
     ];
     names.into_iter().filter(|(flag, _)| flags & flag != 0).map(|(_, name)| name).collect()
 }
 
-/// The entries of the service table, sorted by frontend.
-pub fn services(entries: &[(Frontend, ServiceValue)]) -> Vec<ServiceRow> {
+/// The entries of the service table, sorted by frontend, with the clients that they are for.
+pub fn services(entries: &[(Frontend, ServiceValue)], ranges: &[(u32, Prefix)]) -> Vec<ServiceRow> {
+    let mut clients: BTreeMap<u32, BTreeSet<Prefix>> = BTreeMap::new();
+    for (id, range) in ranges {
+        clients.entry(*id).or_default().insert(*range);
+    }
+    let clients_of = |value: &ServiceValue| {
+        let listed = clients.get(&value.id).filter(|_| value.flags & FLAG_SOURCE_RANGES != 0);
+        listed.into_iter().flatten().map(Prefix::to_string).collect()
+    };
     let sorted: BTreeMap<&Frontend, &ServiceValue> = entries.iter().map(|(f, value)| (f, value)).collect();
     let row = |(frontend, value): (&Frontend, &ServiceValue)| ServiceRow {
         frontend: endpoint(frontend.address, frontend.port),
@@ -88,6 +101,7 @@ pub fn services(entries: &[(Frontend, ServiceValue)]) -> Vec<ServiceRow> {
         backends: value.count,
         flags: flag_names(value.flags),
         affinity_seconds: value.affinity_seconds,
+        source_ranges: clients_of(value),
     };
     sorted.into_iter().map(row).collect()
 }
@@ -187,11 +201,26 @@ mod tests {
 
     #[test]
     fn services_entry_shows_every_field() {
-        let rows = services(&[entry(Scope::Internal), entry(Scope::External)]);
+        let mut balancer = entry(Scope::External);
+        balancer.0.address = "203.0.113.5".parse().unwrap();
+        balancer.1.flags = FLAG_SOURCE_RANGES;
+        let ranges = ["198.51.100.0/24", "10.0.0.0/8"].map(|text| (3, Prefix::parse(text).unwrap()));
+        let mut rows = services(&[entry(Scope::Internal), entry(Scope::External), balancer], &ranges);
+        assert_eq!(rows.pop().unwrap().cells()[7..], ["source-ranges", "10.0.0.0/8,198.51.100.0/24"]);
         assert_eq!(rows.iter().map(|row| row.scope.as_str()).collect::<Vec<_>>(), ["external", "internal"]);
         assert_eq!(
             rows[0].cells(),
-            ["172.30.0.11:30080", "TCP", "external", "NodePort", "3", "7", "2", "hashed,drop-when-empty"]
+            [
+                "172.30.0.11:30080",
+                "TCP",
+                "external",
+                "NodePort",
+                "3",
+                "7",
+                "2",
+                "hashed,drop-when-empty",
+                "-"
+            ]
         );
     }
 

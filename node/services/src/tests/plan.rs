@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use skep_abi::service::{
-    FLAG_AFFINITY, FLAG_DROP_WHEN_EMPTY, FLAG_HASHED, KIND_CLUSTER_IP, KIND_EXTERNAL_IP, KIND_LOAD_BALANCER,
-    KIND_NODE_PORT,
+    FLAG_AFFINITY, FLAG_DROP_WHEN_EMPTY, FLAG_HASHED, FLAG_SOURCE_RANGES, KIND_CLUSTER_IP, KIND_EXTERNAL_IP,
+    KIND_LOAD_BALANCER, KIND_NODE_PORT,
 };
 
 use skep_maps::Spread;
@@ -37,9 +37,12 @@ fn check_object(object: k8s_openapi::api::core::v1::Service, slices: &[(&str, &[
                 _ => "?",
             };
             let mut line = format!("{} {kind}", wanted.frontend);
-            for (flag, name) in
-                [(FLAG_AFFINITY, "affinity"), (FLAG_HASHED, "hashed"), (FLAG_DROP_WHEN_EMPTY, "drop")]
-            {
+            for (flag, name) in [
+                (FLAG_AFFINITY, "affinity"),
+                (FLAG_HASHED, "hashed"),
+                (FLAG_DROP_WHEN_EMPTY, "drop"),
+                (FLAG_SOURCE_RANGES, "ranges"),
+            ] {
                 if wanted.flags & flag != 0 {
                     line.push_str(&format!(" {name}"));
                 }
@@ -123,6 +126,65 @@ fn plan_external_policy_local_without_local_endpoint_drops_outside_and_serves_in
             "127.0.0.1:30080/TCP internal node -> 10.244.2.2:8080",
         ],
     );
+}
+
+/// A load balancer with these ingress addresses and source ranges.
+fn balancer(ingress: &[&str], ranges: &[&str], cluster_ips: &[&str]) -> k8s_openapi::api::core::v1::Service {
+    let fields = json!({
+        "type": "LoadBalancer",
+        "externalIPs": ["198.51.100.9"],
+        "loadBalancerSourceRanges": ranges,
+    });
+    let mut object = service("web", spec(cluster_ips, fields));
+    let ingress: Vec<Value> = ingress.iter().map(|ip| json!({ "ip": ip })).collect();
+    object.status = serde_json::from_value(json!({ "loadBalancer": { "ingress": ingress } })).unwrap();
+    object
+}
+
+#[test]
+fn plan_source_ranges_hold_for_the_balancers_addresses_in_both_scopes_only() {
+    check_object(
+        balancer(&["203.0.113.5"], &["10.0.0.0/8"], &["10.96.0.7"]),
+        &[("a", &["10.244.1.2 n1"])],
+        &[
+            "10.96.0.7:80/TCP internal cluster -> 10.244.1.2:8080*",
+            "203.0.113.5:80/TCP external balancer hashed ranges -> 10.244.1.2:8080*",
+            "203.0.113.5:80/TCP internal balancer ranges -> 10.244.1.2:8080*",
+            "198.51.100.9:80/TCP external external-ip hashed -> 10.244.1.2:8080*",
+            "198.51.100.9:80/TCP internal external-ip -> 10.244.1.2:8080*",
+            "172.30.0.11:30080/TCP external node hashed -> 10.244.1.2:8080*",
+            "172.30.0.11:30080/TCP internal node -> 10.244.1.2:8080*",
+            "127.0.0.1:30080/TCP internal node -> 10.244.1.2:8080*",
+        ],
+    );
+}
+
+#[test]
+fn plan_source_ranges_are_read_as_upstream_reads_them_each_family_for_itself() {
+    let ranges = |ingress: &[&str], ranges: &[&str]| -> Vec<(Vec<String>, usize)> {
+        let object = balancer(ingress, ranges, &["10.96.0.7", "fd96::7"]);
+        let parsed = Service::from_api(&object).unwrap();
+        let ports = plan(&parsed, std::iter::empty(), &node());
+        let flagged = |port: &skep_maps::DesiredPort| {
+            port.frontends.iter().filter(|frontend| frontend.flags & FLAG_SOURCE_RANGES != 0).count()
+        };
+        let listed =
+            |port: &skep_maps::DesiredPort| port.source_ranges.iter().map(|r| r.to_string()).collect();
+        ports.iter().map(|port| (listed(port), flagged(port))).collect()
+    };
+    let both = ["203.0.113.5", "2001:db8::5"];
+    let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    // Space around, host bits, overlaps, repetitions, leading zeroes, nonsense and nothing.
+    let list =
+        [" 10.1.2.3/8\t", "10.1.0.0/16", "010.0.0.0/8", "nonsense", "", "2001:db8::/32 ", "10.0.0.0/40"];
+    let expected = [(texts(&["10.0.0.0/8", "10.1.0.0/16"]), 2), (texts(&["2001:db8::/32"]), 2)];
+    assert_eq!(ranges(&both, &list), expected);
+    // A family without a range of its own is open.
+    assert_eq!(ranges(&both, &["10.0.0.0/8"]), [(texts(&["10.0.0.0/8"]), 2), (vec![], 0)]);
+    assert_eq!(ranges(&both, &["nonsense"]), [(vec![], 0), (vec![], 0)]);
+    assert_eq!(ranges(&both, &[]), [(vec![], 0), (vec![], 0)]);
+    // No address to guard, no entry to keep.
+    assert_eq!(ranges(&[], &list), [(vec![], 0), (vec![], 0)]);
 }
 
 #[test]
