@@ -107,6 +107,7 @@ fn apply(cache: &Cache, events: Vec<Event>) {
     for (prefix, events) in per_collection {
         cache.by_prefix[prefix].apply(&events);
     }
+    cache.make_room();
     advance(cache, last);
 }
 

@@ -7,12 +7,14 @@
 
 mod collection;
 mod feed;
+mod metrics;
 mod object;
 mod reader;
+mod ring;
 pub(crate) mod scan;
 mod watcher;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +24,16 @@ use skep_store::{Store, StoreError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use collection::{Change, Collection, Gone, Objects, Snapshot};
+pub use collection::{Change, Collection, Gone, Objects, Snapshot, Usage};
+pub(crate) use metrics::CacheMetrics;
 pub(crate) use object::event_line;
 pub use object::{EventType, Object};
 pub use watcher::Watcher;
+
+use self::ring::{Bounds, Budget};
+
+/// So many changes a ring gives up at a time when all rings together hold too much.
+const GIVEN_UP: usize = 64;
 
 /// So long a consistent read waits for the feed.
 const CATCH_UP: Duration = Duration::from_secs(10);
@@ -53,6 +61,7 @@ pub struct Cache {
     /// The same by group and plural name, of whatever version.
     by_name: BTreeMap<&'static str, BTreeMap<&'static str, (&'static Resource, Arc<Collection>)>>,
     applied: watch::Sender<u64>,
+    budget: Arc<Budget>,
 }
 
 impl Cache {
@@ -66,10 +75,20 @@ impl Cache {
         registry: &'static Registry,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, StoreError> {
+        Self::start_within(store, registry, stop, Bounds::default()).await
+    }
+
+    async fn start_within(
+        store: Arc<dyn Store>,
+        registry: &'static Registry,
+        stop: CancellationToken,
+        bounds: Bounds,
+    ) -> Result<Arc<Self>, StoreError> {
+        let budget = Arc::new(Budget::new(bounds));
         let by_prefix: BTreeMap<_, _> = registry
             .stored()
             .map(|resource| resource.store_prefix(None))
-            .map(|prefix| (prefix.clone(), Arc::new(Collection::new(prefix))))
+            .map(|prefix| (prefix.clone(), Arc::new(Collection::new(prefix, budget.clone()))))
             .collect();
         let mut by_name: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for resource in registry.resources() {
@@ -78,7 +97,7 @@ impl Cache {
                 names.insert(resource.plural.as_str(), (resource, collection.clone()));
             }
         }
-        let cache = Arc::new(Self { store, by_prefix, by_name, applied: watch::Sender::new(0) });
+        let cache = Arc::new(Self { store, by_prefix, by_name, applied: watch::Sender::new(0), budget });
         feed::load(&cache).await?;
         tokio::spawn(feed::follow(cache.clone(), stop));
         Ok(cache)
@@ -99,6 +118,22 @@ impl Cache {
     /// All collections.
     pub fn collections(&self) -> impl Iterator<Item = &Arc<Collection>> {
         self.by_prefix.values()
+    }
+
+    /// All collections, each with one of the kinds that lie there.
+    fn by_resource(&self) -> impl Iterator<Item = (&'static Resource, &Arc<Collection>)> {
+        let mut seen = BTreeSet::new();
+        let all = self.by_name.values().flat_map(BTreeMap::values);
+        all.filter(move |(_, one)| seen.insert(one.prefix())).map(|(resource, one)| (*resource, one))
+    }
+
+    /// Gives up the oldest changes of all while the rings hold more than they may.
+    fn make_room(&self) {
+        while self.budget.is_exceeded() {
+            let spare = self.collections().filter_map(|one| Some((one.oldest_to_spare()?, one)));
+            let Some((_, oldest)) = spare.min_by_key(|(revision, _)| *revision) else { return };
+            oldest.give_up(GIVEN_UP);
+        }
     }
 
     /// All changes up to this revision are in the collections.

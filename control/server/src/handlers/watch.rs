@@ -59,6 +59,7 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         ended: false,
         gauge: Counted::new(call.server.metrics().watchers(call.resource)),
         events: call.server.metrics().watch_events(call.resource),
+        terminated: call.server.metrics().terminated_watchers(call.resource),
     };
     Ok(streamed(stream::unfold(session, |mut session| async move {
         let piece = session.next().await?;
@@ -82,6 +83,7 @@ struct Session {
     #[expect(dead_code, reason = "counts by living")]
     gauge: Counted,
     events: prometheus::IntCounter,
+    terminated: prometheus::IntCounter,
 }
 
 /// What woke a session.
@@ -137,6 +139,7 @@ impl Session {
     /// The end of a session that cannot be told what happened.
     fn gone(&mut self, gone: Gone) -> Bytes {
         self.ended = true;
+        self.terminated.inc();
         let status = failure::too_old(self.watcher.position(), gone.oldest);
         event_line("ERROR", status.to_value().to_string().as_bytes()).into()
     }
