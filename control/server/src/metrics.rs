@@ -9,7 +9,7 @@ use prometheus::{
 };
 use skep_api::registry::Resource;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, CacheMetrics};
 use crate::request::RequestInfo;
 
 /// Upstream's buckets of request durations, in seconds.
@@ -43,6 +43,8 @@ pub(crate) struct Metrics {
     long_running: IntGaugeVec,
     watch_events: IntCounterVec,
     objects: IntGaugeVec,
+    cache: CacheMetrics,
+    terminated: IntCounterVec,
 }
 
 /// Registers a collector; one that is registered already (several servers in one process) counts for itself only.
@@ -100,6 +102,13 @@ impl Metrics {
                 &["group", "version", "resource"],
             ),
             objects: gauge(&registry, "apiserver_storage_objects", "Objects in the store.", &["resource"]),
+            cache: CacheMetrics::new(&registry),
+            terminated: counter(
+                &registry,
+                "apiserver_terminated_watchers_total",
+                "Watches that ended because they were too slow.",
+                &["group", "resource"],
+            ),
             registry,
         }
     }
@@ -124,6 +133,10 @@ impl Metrics {
             resource.version.as_str(),
             resource.plural.as_str(),
         ])
+    }
+
+    pub(crate) fn terminated_watchers(&self, resource: &Resource) -> IntCounter {
+        self.terminated.with_label_values(&[resource.group.as_str(), resource.plural.as_str()])
     }
 
     /// Counts an answer. Names that are no kinds of ours are not taken into labels.
@@ -159,6 +172,7 @@ impl Metrics {
             let name = collection.prefix().trim_start_matches("/registry/").trim_end_matches('/');
             self.objects.with_label_values(&[name]).set(collection.len() as i64);
         }
+        self.cache.set(cache);
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "cannot write metrics");

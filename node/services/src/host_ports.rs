@@ -131,6 +131,7 @@ pub fn plan(pod: &HostPod, addresses: &BTreeSet<IpAddr>) -> Vec<DesiredPort> {
                 pools: vec![DesiredPool::each(vec![endpoint])],
                 draining: Vec::new(),
                 frontends,
+                source_ranges: BTreeSet::new(),
             };
             // The same port twice in a pod: the first counts.
             planned.entry(name).or_insert(desired);

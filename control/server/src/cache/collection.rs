@@ -3,7 +3,6 @@
 //! Readers take a snapshot, which costs nothing, or read the ring from where they are. Nobody waits for them: a reader
 //! that is slower than the ring is long finds its place gone.
 
-use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,16 +14,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::object::{EventType, Object};
+use super::ring::{Budget, Ring};
 
 /// Objects by key.
 pub type Objects = OrdMap<Arc<str>, Arc<Object>>;
-
-/// The ring keeps at most so many changes,
-const RING_CHANGES: usize = 8192;
-/// and at most so many bytes of objects, but always
-const RING_BYTES: usize = 48 << 20;
-/// so many changes.
-const RING_LEAST: usize = 256;
 
 /// One change of a collection.
 #[derive(Debug)]
@@ -75,15 +68,25 @@ pub struct Gone {
     pub oldest: u64,
 }
 
-#[derive(Default)]
+/// What a collection holds in memory. Parsed forms are not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// How many objects there are.
+    pub objects: usize,
+    /// Bytes of their keys and their JSON.
+    pub object_bytes: usize,
+    /// How many changes the ring holds.
+    pub ring_changes: usize,
+    /// Bytes that these may keep in memory.
+    pub ring_bytes: usize,
+}
+
 struct State {
     objects: Objects,
+    object_bytes: usize,
     /// Revision of the newest change.
     last: u64,
-    ring: VecDeque<Arc<Change>>,
-    ring_bytes: usize,
-    /// Every change after this revision is in the ring.
-    floor: u64,
+    ring: Ring,
 }
 
 /// The cache of one place in the store.
@@ -97,10 +100,12 @@ pub struct Collection {
 }
 
 impl Collection {
-    pub(super) fn new(prefix: String) -> Self {
+    /// An empty collection, whose ring takes its memory from `budget`.
+    pub(super) fn new(prefix: String, budget: Arc<Budget>) -> Self {
+        let state = State { objects: Objects::new(), object_bytes: 0, last: 0, ring: Ring::new(budget, 0) };
         Self {
             prefix,
-            state: RwLock::default(),
+            state: RwLock::new(state),
             generation: AtomicU64::new(0),
             signal: watch::Sender::new(0),
             ending: RwLock::default(),
@@ -132,6 +137,23 @@ impl Collection {
         self.len() == 0
     }
 
+    /// What it holds in memory.
+    pub fn usage(&self) -> Usage {
+        let state = self.state.read();
+        let (ring_changes, ring_bytes) = state.ring.held();
+        Usage { objects: state.objects.len(), object_bytes: state.object_bytes, ring_changes, ring_bytes }
+    }
+
+    /// The revision of the oldest change that the ring may give up.
+    pub(super) fn oldest_to_spare(&self) -> Option<u64> {
+        self.state.read().ring.oldest_to_spare()
+    }
+
+    /// Gives up to `most` of the ring's oldest changes up.
+    pub(super) fn give_up(&self, most: usize) {
+        self.state.write().ring.give_up(most);
+    }
+
     /// The collection now. `applied` is a revision up to which the caller knows all changes to be in.
     pub(super) fn snapshot(&self, applied: u64) -> Snapshot {
         let state = self.state.read();
@@ -142,11 +164,7 @@ impl Collection {
     pub fn snapshot_at(&self, revision: u64) -> Result<Snapshot, Gone> {
         let (mut objects, later) = {
             let state = self.state.read();
-            if revision < state.floor {
-                return Err(Gone { oldest: state.floor });
-            }
-            let from = state.ring.partition_point(|change| change.revision <= revision);
-            (state.objects.clone(), state.ring.range(from..).cloned().collect::<Vec<_>>())
+            (state.objects.clone(), state.ring.all_after(revision)?)
         };
         for change in later.iter().rev() {
             match &change.previous {
@@ -159,16 +177,7 @@ impl Collection {
 
     /// About `limit` changes after `position`, never a part of a revision.
     pub fn changes_after(&self, position: u64, limit: usize) -> Result<Vec<Arc<Change>>, Gone> {
-        let state = self.state.read();
-        if position < state.floor {
-            return Err(Gone { oldest: state.floor });
-        }
-        let from = state.ring.partition_point(|change| change.revision <= position);
-        let mut to = (from + limit).min(state.ring.len());
-        while to > from && to < state.ring.len() && state.ring[to].revision == state.ring[to - 1].revision {
-            to += 1;
-        }
-        Ok(state.ring.range(from..to).cloned().collect())
+        self.state.read().ring.some_after(position, limit)
     }
 
     /// Wakes when something changed.
@@ -201,7 +210,7 @@ impl Collection {
             for event in &events[fresh..] {
                 state.apply(event);
             }
-            state.shrink();
+            state.ring.shrink();
             last = last.max(state.last);
         }
         self.announce(last);
@@ -221,7 +230,10 @@ impl Collection {
                 Some((object.key().clone(), object))
             });
             let objects: Objects = objects.collect();
-            *state = State { objects, last: revision, floor: revision, ..State::default() };
+            state.object_bytes = objects.values().map(|object| object_size(object)).sum();
+            state.objects = objects;
+            state.last = revision;
+            state.ring.restart(revision);
         }
         self.announce(revision);
     }
@@ -230,6 +242,10 @@ impl Collection {
         self.generation.fetch_add(1, Ordering::Release);
         self.signal.send_replace(last);
     }
+}
+
+fn object_size(object: &Object) -> usize {
+    object.key().len() + object.json().len()
 }
 
 fn read(key: &str, value: &[u8], revision: u64) -> Option<Object> {
@@ -275,17 +291,11 @@ impl State {
                 Change { revision, kind, object, previous, line }
             }
         };
-        self.ring_bytes += change.line.len();
-        self.ring.push_back(Arc::new(change));
-    }
-
-    fn shrink(&mut self) {
-        while self.ring.len() > RING_LEAST && (self.ring.len() > RING_CHANGES || self.ring_bytes > RING_BYTES)
-        {
-            let Some(oldest) = self.ring.pop_front() else { break };
-            self.ring_bytes -= oldest.line.len();
-            self.floor = oldest.revision;
+        self.object_bytes -= change.previous.as_deref().map_or(0, object_size);
+        if change.kind != EventType::Deleted {
+            self.object_bytes += object_size(&change.object);
         }
+        self.ring.push(change);
     }
 }
 

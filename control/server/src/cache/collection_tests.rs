@@ -4,6 +4,7 @@ use bytes::Bytes;
 use skep_store::{Event, KeyValue, Revision};
 
 use super::*;
+use crate::cache::ring::Bounds;
 
 fn event(revision: u64, key: &str, value: Option<&str>) -> Event {
     let key = format!("/registry/pods/{key}");
@@ -17,7 +18,7 @@ fn event(revision: u64, key: &str, value: Option<&str>) -> Event {
 }
 
 fn collection() -> Collection {
-    let one = Collection::new("/registry/pods/".into());
+    let one = Collection::new("/registry/pods/".into(), Arc::default());
     one.apply(&[event(1, "a/x", Some("1")), event(2, "b/y", Some("2")), event(4, "a/x", Some("4"))]);
     one.apply(&[event(6, "b/y", None), event(7, "a/z", Some("7"))]);
     one
@@ -61,17 +62,19 @@ fn changes_after_a_place_come_in_order_and_once() {
 
 #[test]
 fn changes_of_one_revision_are_not_taken_apart() {
-    let one = Collection::new("/registry/pods/".into());
+    let one = Collection::new("/registry/pods/".into(), Arc::default());
     one.apply(&[event(3, "a/x", Some("1")), event(3, "a/y", Some("2")), event(4, "a/z", Some("3"))]);
     assert_eq!(one.changes_after(0, 1).unwrap().len(), 2);
 }
 
 #[test]
 fn ring_that_overflows_loses_the_oldest_places() {
-    let one = Collection::new("/registry/pods/".into());
-    for revision in 1..=RING_CHANGES as u64 + 5 {
+    let one = Collection::new("/registry/pods/".into(), Arc::default());
+    let most = Bounds::default().changes;
+    for revision in 1..=most as u64 + 5 {
         one.apply(&[event(revision, "a/x", Some("1"))]);
     }
+    assert_eq!(one.usage().ring_changes, most);
     assert_eq!(one.changes_after(4, 10).unwrap_err(), Gone { oldest: 5 });
     assert_eq!(one.changes_after(5, 10).unwrap()[0].revision, 6);
     assert_eq!(one.snapshot_at(4).unwrap_err(), Gone { oldest: 5 });
@@ -87,4 +90,23 @@ fn replacement_keeps_what_did_not_change_and_ends_every_place() {
     assert!(Arc::ptr_eq(&before, &one.get("/registry/pods/a/z").unwrap()));
     assert_eq!(names(&one.snapshot(0), "/registry/pods/"), ["7", "9"]);
     assert_eq!(one.changes_after(7, 10).unwrap_err(), Gone { oldest: 11 });
+}
+
+#[test]
+fn usage_follows_what_is_there() {
+    let one = collection();
+    let size = |key: &str| {
+        let object = one.get(&format!("/registry/pods/{key}")).unwrap();
+        object.key().len() + object.json().len()
+    };
+    let usage = one.usage();
+    assert_eq!((usage.objects, usage.object_bytes), (2, size("a/x") + size("a/z")));
+    assert_eq!(usage.ring_changes, 5);
+    assert!(usage.ring_bytes > usage.object_bytes);
+    let kept = event(7, "a/z", Some("7")).current.unwrap();
+    one.replace(vec![kept], 11);
+    let after = Usage { objects: 1, object_bytes: size("a/z"), ring_changes: 0, ring_bytes: 0 };
+    assert_eq!(one.usage(), after);
+    one.apply(&[event(12, "a/z", None)]);
+    assert_eq!((one.usage().objects, one.usage().object_bytes), (0, 0));
 }

@@ -5,19 +5,19 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Collection;
+use super::ring::Budget;
 
 /// The collections of a cache. Prefixes do not lie within each other.
 #[derive(Clone, Default)]
 pub(super) struct Contents(BTreeMap<String, Arc<Collection>>);
 
-impl FromIterator<String> for Contents {
-    fn from_iter<I: IntoIterator<Item = String>>(prefixes: I) -> Self {
-        let collections = prefixes.into_iter().map(Collection::new);
+impl Contents {
+    /// Empty collections with these prefixes, whose rings share a budget.
+    pub(super) fn new(prefixes: impl Iterator<Item = String>, budget: &Arc<Budget>) -> Self {
+        let collections = prefixes.map(|prefix| Collection::new(prefix, budget.clone()));
         Self(collections.map(|one| (one.prefix().to_owned(), Arc::new(one))).collect())
     }
-}
 
-impl Contents {
     /// The collection with this prefix.
     pub(super) fn get(&self, prefix: &str) -> Option<&Arc<Collection>> {
         self.0.get(prefix)

@@ -116,7 +116,7 @@ async fn add(cache: &Cache, prefix: String) -> Result<(), StoreError> {
         return Ok(());
     }
     let listing = cache.store.list(ListRequest { prefix: prefix.clone(), ..ListRequest::default() }).await?;
-    let collection = Collection::new(prefix);
+    let collection = Collection::new(prefix, cache.budget.clone());
     collection.replace(listing.items, listing.revision.0);
     cache.change(|contents| contents.insert(collection));
     Ok(())
@@ -137,6 +137,7 @@ fn apply(cache: &Cache, events: Vec<Event>) {
             collection.apply(&events);
         }
     }
+    cache.make_room();
     advance(cache, last);
 }
 

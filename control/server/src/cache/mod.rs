@@ -8,8 +8,10 @@
 mod collection;
 mod contents;
 mod feed;
+mod metrics;
 mod object;
 mod reader;
+mod ring;
 pub(crate) mod scan;
 mod watcher;
 
@@ -25,10 +27,16 @@ use tokio_util::sync::CancellationToken;
 
 use contents::Contents;
 
-pub use collection::{Change, Collection, Gone, Objects, Snapshot};
+pub use collection::{Change, Collection, Gone, Objects, Snapshot, Usage};
+pub(crate) use metrics::CacheMetrics;
 pub(crate) use object::event_line;
 pub use object::{EventType, Object};
 pub use watcher::Watcher;
+
+use self::ring::{Bounds, Budget};
+
+/// So many changes a ring gives up at a time when all rings together hold too much.
+const GIVEN_UP: usize = 64;
 
 /// So long a consistent read waits for the feed.
 const CATCH_UP: Duration = Duration::from_secs(10);
@@ -64,6 +72,7 @@ pub struct Cache {
     /// The built-in ones by group and plural name, of whatever version.
     by_name: BTreeMap<&'static str, BTreeMap<&'static str, (&'static Resource, Arc<Collection>)>>,
     applied: watch::Sender<u64>,
+    budget: Arc<Budget>,
 }
 
 impl Cache {
@@ -77,7 +86,18 @@ impl Cache {
         registry: &'static Registry,
         stop: CancellationToken,
     ) -> Result<Arc<Self>, StoreError> {
-        let contents: Contents = registry.stored().map(|resource| resource.store_prefix(None)).collect();
+        Self::start_within(store, registry, stop, Bounds::default()).await
+    }
+
+    async fn start_within(
+        store: Arc<dyn Store>,
+        registry: &'static Registry,
+        stop: CancellationToken,
+        bounds: Bounds,
+    ) -> Result<Arc<Self>, StoreError> {
+        let budget = Arc::new(Budget::new(bounds));
+        let prefixes = registry.stored().map(|resource| resource.store_prefix(None));
+        let contents = Contents::new(prefixes, &budget);
         let mut by_name: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for resource in registry.resources() {
             if let Some(collection) = contents.get(&resource.store_prefix(None)) {
@@ -87,7 +107,7 @@ impl Cache {
         }
         let (wanted, requests) = mpsc::unbounded_channel();
         let contents = RwLock::new(Arc::new(contents));
-        let cache = Arc::new(Self { store, contents, wanted, by_name, applied: watch::Sender::new(0) });
+        let cache = Arc::new(Self { store, contents, wanted, by_name, applied: watch::Sender::new(0), budget });
         feed::load(&cache).await?;
         tokio::spawn(feed::follow(cache.clone(), requests, stop));
         Ok(cache)
@@ -139,6 +159,27 @@ impl Cache {
     /// All collections.
     pub fn collections(&self) -> Vec<Arc<Collection>> {
         self.contents().all().cloned().collect()
+    }
+
+    /// Group and plural name of what lies there. Custom resources lie where these two say.
+    fn name_of(&self, collection: &Arc<Collection>) -> (String, String) {
+        let all = self.by_name.values().flat_map(BTreeMap::values);
+        let mut names = all.filter(|(_, one)| Arc::ptr_eq(one, collection));
+        if let Some((resource, _)) = names.next() {
+            return (resource.group.clone(), resource.plural.clone());
+        }
+        let mut parts = collection.prefix().trim_end_matches('/').rsplit('/').map(str::to_owned);
+        let plural = parts.next().unwrap_or_default();
+        (parts.next().unwrap_or_default(), plural)
+    }
+
+    /// Gives up the oldest changes of all while the rings hold more than they may.
+    fn make_room(&self) {
+        while self.budget.is_exceeded() {
+            let spare = self.collections().into_iter().filter_map(|one| Some((one.oldest_to_spare()?, one)));
+            let Some((_, oldest)) = spare.min_by_key(|(revision, _)| *revision) else { return };
+            oldest.give_up(GIVEN_UP);
+        }
     }
 
     /// All changes up to this revision are in the collections.

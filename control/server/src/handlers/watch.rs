@@ -60,6 +60,7 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         ended: false,
         gauge: Counted::new(call.server.metrics().watchers(&call.resource)),
         events: call.server.metrics().watch_events(&call.resource),
+        terminated: call.server.metrics().terminated_watchers(&call.resource),
     };
     let kind = session.renderer.stream_type();
     let pieces = stream::unfold(session, |mut session| async move {
@@ -87,6 +88,7 @@ struct Session {
     #[expect(dead_code, reason = "counts by living")]
     gauge: Counted,
     events: prometheus::IntCounter,
+    terminated: prometheus::IntCounter,
 }
 
 /// What woke a session.
@@ -144,6 +146,7 @@ impl Session {
     /// The end of a session that cannot be told what happened.
     fn gone(&mut self, gone: Gone) -> Bytes {
         self.ended = true;
+        self.terminated.inc();
         let status = failure::too_old(self.watcher.position(), gone.oldest);
         self.renderer.notice("ERROR", &status.to_value())
     }

@@ -1,6 +1,7 @@
 //! watch: from where, what, until when.
 
 use serde_json::json;
+use skep_store::{Expected, Store};
 
 use crate::harness::cluster;
 
@@ -142,5 +143,30 @@ async fn watcher_that_does_not_read_holds_nobody_up() {
     }
     for n in 0..200 {
         assert_eq!(slow.name().await, format!("ADDED m{n:03}"));
+    }
+}
+
+#[tokio::test]
+async fn watcher_that_sleeps_too_long_is_told_so_and_counted() {
+    let cluster = cluster().await;
+    cluster.config_map("a", json!({})).await;
+    let mut slow = cluster.watch(&format!("{MAPS}?watch=1")).await;
+    let mut quick = cluster.watch(&format!("{MAPS}?watch=1")).await;
+    assert_eq!([slow.name().await, quick.name().await], ["ADDED a", "ADDED a"]);
+    let key = "/registry/configmaps/default/a";
+    let mut last = cluster.store.get(key).await.unwrap().0.unwrap();
+    for _ in 0..9000 {
+        let expected = Expected::Revision(last.mod_revision);
+        last.mod_revision = cluster.store.put(key, last.value.clone(), expected, None).await.unwrap();
+        assert_eq!(quick.name().await, "MODIFIED a");
+    }
+    assert_eq!([slow.name().await, slow.name().await], ["ERROR 410", "end"]);
+    let metrics = String::from_utf8(cluster.get("/metrics").await.bytes.to_vec()).unwrap();
+    for line in [
+        "apiserver_terminated_watchers_total{group=\"\",resource=\"configmaps\"} 1",
+        "apiserver_resource_objects{group=\"\",resource=\"configmaps\"} 1",
+        "skep_watch_cache_ring_events{group=\"\",resource=\"configmaps\"} 8192",
+    ] {
+        assert!(metrics.lines().any(|there| there == line), "{line} is not in\n{metrics}");
     }
 }

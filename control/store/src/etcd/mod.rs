@@ -18,6 +18,8 @@ mod cluster_tests;
 mod history_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
 
 use std::collections::BTreeMap;
 use std::future::Future;

@@ -19,26 +19,34 @@ pub(super) struct Etcd {
     process: Child,
     folder: TempDir,
     ports: [u16; 2],
+    scheme: &'static str,
+    flags: Vec<String>,
 }
 
 impl Etcd {
     pub(super) fn start() -> Self {
+        Self::start_with("http", &[])
+    }
+
+    /// Starts it with clients that come by `scheme`, and with further flags.
+    pub(super) fn start_with(scheme: &'static str, flags: &[String]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let free = || TcpListener::bind("127.0.0.1:0").unwrap();
         let held = [free(), free()];
         let ports = held.each_ref().map(|listener| listener.local_addr().unwrap().port());
         drop(held);
-        Self { process: spawn(folder.path(), ports), folder, ports }
+        let flags = flags.to_vec();
+        Self { process: spawn(folder.path(), ports, scheme, &flags), folder, ports, scheme, flags }
     }
 
     pub(super) fn restart(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        self.process = spawn(self.folder.path(), self.ports);
+        self.process = spawn(self.folder.path(), self.ports, self.scheme, &self.flags);
     }
 
-    fn endpoints(&self) -> Vec<String> {
-        vec![format!("http://127.0.0.1:{}", self.ports[0])]
+    pub(super) fn endpoints(&self) -> Vec<String> {
+        vec![format!("{}://127.0.0.1:{}", self.scheme, self.ports[0])]
     }
 
     pub(super) async fn store(&self) -> EtcdStore {
@@ -58,14 +66,15 @@ impl Drop for Etcd {
 }
 
 /// Starts etcd and waits until it says that it serves.
-fn spawn(folder: &Path, [client, peer]: [u16; 2]) -> Child {
-    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+fn spawn(folder: &Path, [client, peer]: [u16; 2], scheme: &str, flags: &[String]) -> Child {
+    let (client, peer) = (format!("{scheme}://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
     let mut process = Command::new("etcd")
         .arg("--data-dir")
         .arg(folder.join("data"))
         .args(["--logger=zap", "--listen-client-urls", &client, "--advertise-client-urls", &client])
         .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
         .args(["--initial-cluster", &format!("default={peer}")])
+        .args(flags)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -87,7 +96,7 @@ pub(super) fn tier() -> bool {
     asked
 }
 
-async fn events(watch: &mut WatchStream, count: usize) -> Vec<Event> {
+pub(super) async fn events(watch: &mut WatchStream, count: usize) -> Vec<Event> {
     let mut events = Vec::new();
     while events.len() < count {
         let item = tokio::time::timeout(Duration::from_secs(20), watch.next()).await.unwrap();
@@ -98,11 +107,11 @@ async fn events(watch: &mut WatchStream, count: usize) -> Vec<Event> {
     events
 }
 
-fn keys(events: &[Event]) -> Vec<&str> {
+pub(super) fn keys(events: &[Event]) -> Vec<&str> {
     events.iter().map(|event| event.key.as_str()).collect()
 }
 
-async fn create(store: &EtcdStore, key: &str) -> Revision {
+pub(super) async fn create(store: &EtcdStore, key: &str) -> Revision {
     store.put(key, Bytes::from_static(b"{}"), Expected::Absent, None).await.unwrap()
 }
 
