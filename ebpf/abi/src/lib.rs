@@ -22,7 +22,8 @@
 //!   `SCOPE_EXTERNAL` (packets that arrive on the uplink; `externalTrafficPolicy` decides which backends are in its
 //!   slice) and one with `SCOPE_INTERNAL` (this node's own pods and processes; always all backends). Both may name the
 //!   same slice when the contents are equal. For localhost NodePorts write (127.0.0.1, node port) with
-//!   `SCOPE_INTERNAL`: only the socket hooks will ever match it.
+//!   `SCOPE_INTERNAL`: only the socket hooks will ever match it, and only
+//!   for sockets in [`config::Config::host`].
 //! - **External IP, load-balancer IP**: as NodePort, with that address and the service's port.
 //! - **No endpoints**: the same keys with `count` 0. New connections are then rejected (TCP reset, ICMP port
 //!   unreachable), or dropped silently where [`service::FLAG_DROP_WHEN_EMPTY`] is set, which is meant for a `Local`
@@ -64,7 +65,7 @@ pub use address::{Be16, V4, V6};
 
 /// Raised with every change of any layout or meaning here. Pinned maps written by another version are migrated or
 /// refused, never reinterpreted; [`config::Config::version`] carries it.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// IANA protocol number of TCP.
 pub const TCP: u8 = 6;

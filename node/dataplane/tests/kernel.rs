@@ -191,7 +191,7 @@ fn open_over_maps_of_another_version_is_refused() {
     isolated(|place| {
         drop(KernelDataplane::open(&config(place)).unwrap());
         let pin = place.pins.join("maps").join(CONFIG);
-        let mut value = vec!["0"; 48];
+        let mut value = vec!["0"; size_of::<skep_abi::config::Config>()];
         value[0] = "99";
         let status = Command::new("bpftool")
             .args(["map", "update", "pinned", &pin.to_string_lossy(), "key", "0", "0", "0", "0", "value"])
