@@ -325,14 +325,8 @@ impl RawMap {
         Ok(found)
     }
 
-    /// How many entries there are.
-    pub(crate) fn count(&self) -> io::Result<usize> {
-        let mut count = 0;
-        self.walk(|_, _| count += 1)?;
-        Ok(count)
-    }
-
-    fn walk(&self, mut each: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+    /// Gives `each` every entry's key and value, as [`RawMap::entries`] does, without keeping them.
+    pub(crate) fn walk(&self, mut each: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
         let mut room = BATCH;
         let mut keys = vec![0u8; room * self.key_size];
         let mut values = vec![0u8; room * self.value_size];
