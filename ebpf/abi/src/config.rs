@@ -35,6 +35,9 @@ pub struct Config {
     pub snat_last: Be16,
     /// Which debug messages to send to `AYA_LOGS`: 0 none, else aya-log's levels 1 (error) to 5 (trace).
     pub log_level: u32,
+    /// Cookie of the node's own network namespace: loopback addresses lead to services only from there. 0: not known,
+    /// then they do from everywhere.
+    pub host: u64,
 }
 
 /// First port of the default source translation range: above Linux's default ephemeral ports (32768-60999).
@@ -45,7 +48,7 @@ pub const SNAT_LAST: u16 = 65535;
 plain!(Config);
 
 const _: () = {
-    assert!(size_of::<Config>() == 48 && align_of::<Config>() == 8);
+    assert!(size_of::<Config>() == 56 && align_of::<Config>() == 8);
     assert!(core::mem::offset_of!(Config, node_v6) == 24);
     assert!(core::mem::offset_of!(Config, log_level) == 44);
 };

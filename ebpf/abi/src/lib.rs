@@ -22,7 +22,8 @@
 //!   `SCOPE_EXTERNAL` (packets that arrive on the uplink; `externalTrafficPolicy` decides which backends are in its
 //!   slice) and one with `SCOPE_INTERNAL` (this node's own pods and processes; always all backends). Both may name the
 //!   same slice when the contents are equal. For localhost NodePorts write (127.0.0.1, node port) with
-//!   `SCOPE_INTERNAL`: only the socket hooks will ever match it.
+//!   `SCOPE_INTERNAL`: only the socket hooks will ever match it, and only
+//!   for sockets in [`config::Config::host`].
 //! - **External IP, load-balancer IP**: as NodePort, with that address and the service's port.
 //! - **No endpoints**: the same keys with `count` 0. New connections are then rejected (TCP reset, ICMP port
 //!   unreachable), or dropped silently where [`service::FLAG_DROP_WHEN_EMPTY`] is set, which is meant for a `Local`

@@ -19,6 +19,7 @@ use crate::choose::{self, Inputs};
 use crate::decide::Question;
 use crate::family::Family;
 use crate::maintain::{partner_key, resolve, write_partner};
+use crate::parse::Packet;
 use crate::tables::{Existing, InsertError, Scratch, ServiceEvent, Tables};
 use crate::track;
 
@@ -63,6 +64,10 @@ const SNAT_TRIES: u32 = 8;
 const TAKEOVER_TRIES: u32 = 4;
 /// Slots tried when a slice names backends that are gone, as it may for an instant during an update.
 const CHOICE_TRIES: u32 = 4;
+/// Every node must choose alike, or a connection that a router moves to another node ends at another backend. So this is
+/// not the node's own seed. Who knows it can aim at a backend, as anyone can by trying ports; the flow tables, where
+/// collisions could do harm, are keyed with the node's own.
+const CHOICE_SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Ticks without a packet after which a closing connection's tuple may be taken over: about 30 s.
 const CLOSING_TICKS: u32 = 450;
 const _: () = assert!(STATE_CLOSING + 1 == STATE_CLOSED, "`take_over` adds to the state");
@@ -154,16 +159,24 @@ fn client_backend<F: Family, T: Tables<F>>(
     question: &Question<'_, F::Address>,
 ) -> Option<(Backend, BackendState)> {
     if !affinity::applies(service) {
-        return choose_backend(tables, service, &question.key);
+        return choose_backend(tables, service, question);
     }
     let client = F::shared(&question.packet.network.source);
     let key = AffinityKey { client, service: service.id, kind: CLIENT_ADDRESS };
     if let Some(kept) = affinity::remembered(tables, service, &key, question.now) {
         return Some(kept);
     }
-    let chosen = choose_backend(tables, service, &question.key)?;
+    let chosen = choose_backend(tables, service, question)?;
     affinity::remember(tables, &key, chosen, question.now);
     Some(chosen)
+}
+
+/// What the choice by hash goes by. A function of its own, since its words would not fit on the stack of its caller's.
+#[inline(never)]
+fn tuple<F: Family>(packet: &Packet<F::Address>) -> u32 {
+    let [client, frontend] = F::pair(CHOICE_SEED, &packet.network.source, &packet.network.destination);
+    let ports = u32::from(packet.source_port.raw()) | u32::from(packet.destination_port.raw()) << 16;
+    choose::scramble(client) ^ frontend ^ ports.rotate_left(11) ^ u32::from(packet.network.protocol)
 }
 
 /// A backend of the service that is not gone, with its state.
@@ -171,14 +184,9 @@ fn client_backend<F: Family, T: Tables<F>>(
 fn choose_backend<F: Family, T: Tables<F>>(
     tables: &T,
     service: &ServiceValue,
-    key: &FlowKey,
+    question: &Question<'_, F::Address>,
 ) -> Option<(Backend, BackendState)> {
-    let client = key.pair[0];
-    let ports = u32::from(key.source_port.raw()) | u32::from(key.destination_port.raw()) << 16;
-    let inputs = Inputs {
-        random: tables.random(),
-        tuple: choose::scramble(client) ^ key.pair[1] ^ ports.rotate_left(11) ^ u32::from(key.protocol),
-    };
+    let inputs = Inputs { random: tables.random(), tuple: tuple::<F>(question.packet) };
     let mut position = choose::position(service, inputs)?;
     let mut tries = 0;
     while tries < CHOICE_TRIES {

@@ -45,6 +45,8 @@ pub trait Family: 'static {
     fn sum(address: &Self::Address) -> u64;
     /// Zero if and only if the two addresses are equal, without a branch.
     fn difference(one: &Self::Address, other: &Self::Address) -> u32;
+    /// Whether it is an address that each network namespace has for itself (127.0.0.0/8, ::1).
+    fn is_loopback(address: &Self::Address) -> bool;
     /// Whether the address is all zeroes.
     fn is_unspecified(address: &Self::Address) -> bool;
     /// The address as 16-bit words in packet order; the second half of them is zero for IPv4's two.
@@ -211,6 +213,11 @@ impl Family for Ipv4 {
     }
 
     #[inline(always)]
+    fn is_loopback(address: &V4) -> bool {
+        u32::from_be(address.0) >> 24 == 127
+    }
+
+    #[inline(always)]
     fn is_unspecified(address: &V4) -> bool {
         address.0 == 0
     }
@@ -330,6 +337,12 @@ impl Family for Ipv6 {
         let [a, b, c, d] = one.0;
         let [e, f, g, h] = other.0;
         (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h)
+    }
+
+    #[inline(always)]
+    fn is_loopback(address: &V6) -> bool {
+        let [a, b, c, d] = address.0;
+        a | b | c == 0 && d == 1u32.to_be()
     }
 
     #[inline(always)]

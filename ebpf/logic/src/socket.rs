@@ -51,7 +51,11 @@ pub fn outgoing<F: Family, S: Sockets<F>>(
     protocol: u8,
     datagram: bool,
 ) -> Option<Endpoint<F::Address>> {
-    sockets.config()?;
+    let config = sockets.config()?;
+    // What listens there is the namespace's own: only the node's is reached through services at all.
+    if F::is_loopback(&target.address) && config.host != 0 && sockets.client() != config.host {
+        return None;
+    }
     let frontend = ServiceKey { address: target.address, port: target.port, protocol, scope: SCOPE_INTERNAL };
     let service = sockets.service(&frontend)?;
     let cookie = words(sockets.cookie());

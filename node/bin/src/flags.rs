@@ -154,6 +154,12 @@ pub(crate) struct InspectArguments {
     /// What to show.
     #[arg(value_enum)]
     pub(crate) subject: Subject,
+    /// Only what is about this service: an address (`10.96.0.7`, `10.96.0.7:80`) or `namespace/name`.
+    #[arg(long)]
+    pub(crate) service: Option<String>,
+    /// Credentials for the API server, for a service given by name: its addresses are asked for.
+    #[arg(long, env = "KUBECONFIG")]
+    pub(crate) kubeconfig: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) pins: PinArguments,
     /// `table` or `json`.

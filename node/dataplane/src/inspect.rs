@@ -2,14 +2,17 @@
 //!
 //! Owns the reading; what the rows look like is `skep_maps::rows`. Reads only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use aya::programs::loaded_programs;
+use skep_maps::Frontend;
 use skep_maps::rows::{
-    self, AttachmentRow, BackendRow, FlowRow, ProgramRow, ReasonRow, ServiceRow, ServiceTotalsRow, VerdictRow,
+    self, AffinityRow, AttachmentRow, BackendRow, FlowRow, MapRow, ProgramRow, ReasonRow, ServiceRow,
+    ServiceTotalsRow, VerdictRow,
 };
 
+use crate::fill::{self, Fill};
 use crate::maps::Maps;
 use crate::pins::Pins;
 use crate::sys::LinkTarget;
@@ -62,7 +65,7 @@ impl Inspector {
         Ok(rows::services(&self.maps.services().map_err(unreadable)?, &ranges))
     }
 
-    /// The slots that services name.
+    /// The backends in the slices that services name.
     ///
     /// # Errors
     /// [`Error::Map`].
@@ -83,6 +86,40 @@ impl Inspector {
         found.extend(v6.iter().map(|(key, flow)| rows::flow(key, flow, now)));
         found.sort_by_key(|row| row.idle_millis);
         Ok(found)
+    }
+
+    /// The affinity table.
+    ///
+    /// # Errors
+    /// [`Error::Map`].
+    pub fn affinity(&self) -> Result<Vec<AffinityRow>, Error> {
+        let services = self.maps.services().map_err(unreadable)?;
+        let entries = self.maps.affinity().map_err(unreadable)?;
+        Ok(rows::affinity(&entries, &services, &self.maps.backend_states(), monotonic_nanos()))
+    }
+
+    /// How full each map is.
+    ///
+    /// # Errors
+    /// [`Error::Map`].
+    pub fn maps(&self) -> Result<Vec<MapRow>, Error> {
+        let fills = fill::count(&self.maps).map_err(unreadable)?;
+        let row = |fill: Fill| MapRow {
+            map: fill.map,
+            entries: fill.entries,
+            capacity: fill.capacity,
+            when_full: if fill.evicts { "evicts" } else { "refuses" },
+        };
+        Ok(fills.into_iter().map(row).collect())
+    }
+
+    /// Numbers of the service ports that have a frontend which `wanted` takes.
+    ///
+    /// # Errors
+    /// [`Error::Map`].
+    pub fn service_ids(&self, wanted: impl Fn(&Frontend) -> bool) -> Result<BTreeSet<u32>, Error> {
+        let services = self.maps.services().map_err(unreadable)?;
+        Ok(services.iter().filter(|(frontend, _)| wanted(frontend)).map(|(_, value)| value.id).collect())
     }
 
     /// Counters by reason, by program and verdict, and by service.

@@ -24,7 +24,7 @@ use crate::attach::{self, AttachChoices, XdpState, with_sources};
 use crate::layout;
 use crate::maps::Maps;
 use crate::pins::{Pins, remove_pin};
-use crate::sys::LinkTarget;
+use crate::sys::{LinkTarget, namespace_cookie};
 use crate::{Error, log};
 
 /// What a node's dataplane is made of.
@@ -262,6 +262,10 @@ fn settings(config: &DataplaneConfig, maps: &Maps) -> Result<Config, Error> {
         snat_first: Be16::new(config.snat_ports.0),
         snat_last: Be16::new(config.snat_ports.1),
         log_level: config.log_level,
+        host: namespace_cookie().unwrap_or_else(|error| {
+            tracing::warn!(%error, "localhost NodePorts answer in every namespace");
+            0
+        }),
     })
 }
 

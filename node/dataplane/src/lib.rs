@@ -8,6 +8,7 @@
 pub mod addresses;
 mod attach;
 mod error;
+mod fill;
 mod hops;
 pub mod inspect;
 mod kernel;

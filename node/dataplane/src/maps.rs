@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 use aya::maps::MapInfo;
+use skep_abi::affinity::{AFFINITY, Affinity, AffinityKey};
 use skep_abi::backend::{BACKEND_STATES, BACKENDS, Backend, BackendState};
 use skep_abi::config::{CONFIG, Config};
 use skep_abi::counters::{COUNTERS, Counter, PROGRAM_STATS, SERVICE_STATS, ServiceStats, VERDICTS};
@@ -17,12 +18,14 @@ use skep_abi::local::{LOCAL_V4, LOCAL_V6, LocalEndpoint};
 use skep_abi::program::PROGRAMS;
 use skep_abi::ranges::{ALLOWED, RangeKey, SOURCE_RANGES_V4, SOURCE_RANGES_V6};
 use skep_abi::service::{SERVICES_V4, SERVICES_V6, ServiceKey, ServiceValue};
+use skep_abi::socket::{PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6};
 use skep_abi::{Plain, V4, V6};
 use skep_maps::extents::Extent;
 use skep_maps::prefix::PrefixKey;
 use skep_maps::{Difference, Frontend, FrontendKey, MapsError, Prefix, Totals};
 
 use crate::Error;
+use crate::fill::Counted;
 use crate::layout;
 use crate::memory::{MappedArray, publish};
 use crate::pins::Pins;
@@ -44,6 +47,8 @@ pub(crate) struct Maps {
     local_v6: RawMap,
     flows_v4: RawMap,
     flows_v6: RawMap,
+    affinity: RawMap,
+    counted: Vec<Counted>,
     counters: RawMap,
     program_stats: RawMap,
     service_stats: RawMap,
@@ -99,6 +104,18 @@ fn mapped(pins: &Pins, name: &'static str) -> Result<MappedArray, Error> {
     MappedArray::new(&opened.fd, opened.value, opened.entries).map_err(Error::map(name))
 }
 
+/// The hash maps, whether they evict, for counting.
+fn counted(pins: &Pins) -> Result<Vec<Counted>, Error> {
+    let refusing = [SERVICES_V4, SERVICES_V6, LOCAL_V4, LOCAL_V6].map(|name| (name, false));
+    let evicting =
+        [FLOWS_V4, FLOWS_V6, AFFINITY, PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6].map(|name| (name, true));
+    let one = |(map, evicts)| {
+        let opened = open(pins, map)?;
+        Ok(Counted { map, capacity: opened.entries, raw: opened.raw(), evicts })
+    };
+    refusing.into_iter().chain(evicting).map(one).collect()
+}
+
 fn write_error(map: &'static str) -> impl FnOnce(io::Error) -> MapsError {
     move |source| MapsError::Write { map, source }
 }
@@ -124,6 +141,8 @@ impl Maps {
             local_v6: raw(pins, LOCAL_V6)?,
             flows_v4: raw(pins, FLOWS_V4)?,
             flows_v6: raw(pins, FLOWS_V6)?,
+            affinity: raw(pins, AFFINITY)?,
+            counted: counted(pins)?,
             counters: raw(pins, COUNTERS)?,
             program_stats: raw(pins, PROGRAM_STATS)?,
             service_stats_entries: service_stats.entries,
@@ -200,10 +219,14 @@ impl Maps {
         Ok((v4, entries::<FlowKey, Flow<V6>, FlowKey>(&self.flows_v6, FLOWS_V6)?))
     }
 
-    /// How many flows of IPv4 and of IPv6 there are.
-    pub(crate) fn flow_counts(&self) -> Result<(usize, usize), MapsError> {
-        let v4 = self.flows_v4.count().map_err(read_error(FLOWS_V4))?;
-        Ok((v4, self.flows_v6.count().map_err(read_error(FLOWS_V6))?))
+    /// Every client's backend.
+    pub(crate) fn affinity(&self) -> Result<Vec<(AffinityKey, Affinity)>, MapsError> {
+        entries::<AffinityKey, Affinity, AffinityKey>(&self.affinity, AFFINITY)
+    }
+
+    /// The maps that are counted by walking them.
+    pub(crate) fn counted(&self) -> &[Counted] {
+        &self.counted
     }
 
     /// Every pod's place.

@@ -1,13 +1,16 @@
 //! What the datapath tells Prometheus, read from the kernel when it is asked for.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{CounterVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use skep_abi::flow::{FLOWS_V4, FLOWS_V6};
 use skep_maps::{Dataplane, rows};
 
 use crate::attach::{XdpState, with_sources};
+use crate::fill::{self, Sampled};
 use crate::kernel::KernelDataplane;
 
 /// Registers the datapath's metrics.
@@ -15,12 +18,17 @@ use crate::kernel::KernelDataplane;
 /// # Errors
 /// A metric of one of the names is registered already.
 pub fn register(registry: &Registry, dataplane: Arc<KernelDataplane>) -> prometheus::Result<()> {
-    registry.register(Box::new(Datapath { dataplane, families: Families::new()? }))
+    registry.register(Box::new(Datapath {
+        dataplane,
+        families: Families::new()?,
+        sampled: Sampled::default(),
+    }))
 }
 
 struct Datapath {
     dataplane: Arc<KernelDataplane>,
     families: Families,
+    sampled: Sampled,
 }
 
 struct Families {
@@ -31,6 +39,8 @@ struct Families {
     run_seconds: CounterVec,
     instructions: IntGaugeVec,
     flows: IntGaugeVec,
+    map_entries: IntGaugeVec,
+    map_capacity: IntGaugeVec,
     xdp: IntGaugeVec,
 }
 
@@ -67,6 +77,16 @@ impl Families {
                 "Entries in the flow tables, two per connection.",
                 &["family"],
             )?,
+            map_entries: gauge(
+                "skep_datapath_map_entries",
+                "Entries of each map, counted at most once a minute; what it does when it is full.",
+                &["map", "when_full"],
+            )?,
+            map_capacity: gauge(
+                "skep_datapath_map_capacity",
+                "Entries that each map has room for.",
+                &["map", "when_full"],
+            )?,
             xdp: gauge(
                 "skep_datapath_uplink_xdp",
                 "1 for the way in which XDP runs on an uplink.",
@@ -75,7 +95,7 @@ impl Families {
         })
     }
 
-    fn each(&self) -> [&dyn Collector; 8] {
+    fn each(&self) -> [&dyn Collector; 10] {
         [
             &self.packets,
             &self.bytes,
@@ -84,6 +104,8 @@ impl Families {
             &self.run_seconds,
             &self.instructions,
             &self.flows,
+            &self.map_entries,
+            &self.map_capacity,
             &self.xdp,
         ]
     }
@@ -113,9 +135,17 @@ impl Datapath {
                 families.xdp.with_label_values(&[interface.as_str(), mode]).set(i64::from(*state == known));
             }
         }
-        let (v4, v6) = self.dataplane.maps.flow_counts()?;
-        families.flows.with_label_values(&["IPv4"]).set(i64::try_from(v4).unwrap_or(i64::MAX));
-        families.flows.with_label_values(&["IPv6"]).set(i64::try_from(v6).unwrap_or(i64::MAX));
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        for fill in self.sampled.get(Instant::now(), || fill::count(&self.dataplane.maps))? {
+            let when_full = if fill.evicts { "evicts" } else { "refuses" };
+            families.map_entries.with_label_values(&[fill.map, when_full]).set(number(fill.entries));
+            families.map_capacity.with_label_values(&[fill.map, when_full]).set(number(fill.capacity));
+            if let Some(family) =
+                [(FLOWS_V4, "IPv4"), (FLOWS_V6, "IPv6")].iter().find(|(map, _)| *map == fill.map)
+            {
+                families.flows.with_label_values(&[family.1]).set(number(fill.entries));
+            }
+        }
         Ok(())
     }
 }

@@ -102,6 +102,24 @@ fn fd_number(fd: BorrowedFd<'_>) -> u32 {
     u32::try_from(fd.as_raw_fd()).expect("an open file descriptor is not negative")
 }
 
+/// The cookie of this thread's network namespace, as programs see it (`SO_NETNS_COOKIE`, Linux 5.14).
+pub(crate) fn namespace_cookie() -> io::Result<u64> {
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
+    let mut cookie = 0u64;
+    let mut length = libc::socklen_t::try_from(size_of::<u64>()).expect("8 bytes");
+    // SAFETY: the socket is open, and `cookie` is writable for the `length` bytes that the option has.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            std::ptr::from_mut(&mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
+}
+
 /// What a link is attached to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkTarget {
@@ -307,14 +325,8 @@ impl RawMap {
         Ok(found)
     }
 
-    /// How many entries there are.
-    pub(crate) fn count(&self) -> io::Result<usize> {
-        let mut count = 0;
-        self.walk(|_, _| count += 1)?;
-        Ok(count)
-    }
-
-    fn walk(&self, mut each: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+    /// Gives `each` every entry's key and value, as [`RawMap::entries`] does, without keeping them.
+    pub(crate) fn walk(&self, mut each: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
         let mut room = BATCH;
         let mut keys = vec![0u8; room * self.key_size];
         let mut values = vec![0u8; room * self.value_size];

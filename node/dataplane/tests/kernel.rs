@@ -192,7 +192,7 @@ fn open_over_maps_of_another_version_is_refused() {
     isolated(|place| {
         drop(KernelDataplane::open(&config(place)).unwrap());
         let pin = place.pins.join("maps").join(CONFIG);
-        let mut value = vec!["0"; 48];
+        let mut value = vec!["0"; size_of::<skep_abi::config::Config>()];
         value[0] = "99";
         let status = Command::new("bpftool")
             .args(["map", "update", "pinned", &pin.to_string_lossy(), "key", "0", "0", "0", "0", "value"])
@@ -339,5 +339,42 @@ fn next_hops_changed_raise_the_epoch() {
             stop.send(true).unwrap();
             task.await.unwrap().unwrap();
         });
+    });
+}
+
+#[test]
+fn inspect_and_metrics_say_how_full_the_maps_are() {
+    isolated(|place| {
+        let dataplane = std::sync::Arc::new(KernelDataplane::open(&config(place)).unwrap());
+        let mut table = skep_maps::dataplane::adopt(&*dataplane).unwrap();
+        let ports = [port("10.96.0.7", &["10.244.1.2", "10.244.2.2"], &[])];
+        table.replace(&owner("default/web"), &ports).unwrap();
+        dataplane.apply(&table.take_difference()).unwrap();
+        let inspector = Inspector::open(&place.pins).unwrap();
+        let rows = inspector.maps().unwrap();
+        let fill = |name: &str| {
+            let row = rows.iter().find(|row| row.map == name).unwrap();
+            (row.entries, row.capacity, row.when_full)
+        };
+        assert_eq!(fill(SERVICES_V4), (2, 1 << 18, "refuses"));
+        assert_eq!(fill("SERVICES_V6"), (0, 1 << 18, "refuses"));
+        assert_eq!(fill("BACKENDS"), (2, 1 << 20, "refuses"));
+        assert_eq!(fill("BACKEND_STATES"), (2, 1 << 20, "refuses"));
+        assert_eq!(fill("FLOWS_V4"), (0, 1 << 17, "evicts"));
+        assert_eq!(fill("AFFINITY"), (0, 1 << 16, "evicts"));
+        let ids = inspector.service_ids(|frontend| frontend.port == 80).unwrap();
+        assert_eq!(ids.len(), 1);
+        assert_eq!(inspector.backends().unwrap().len(), 2);
+
+        let registry = prometheus::Registry::new();
+        skep_dataplane::metrics::register(&registry, dataplane).unwrap();
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        for line in [
+            r#"skep_datapath_map_entries{map="SERVICES_V4",when_full="refuses"} 2"#,
+            r#"skep_datapath_map_capacity{map="AFFINITY",when_full="evicts"} 65536"#,
+            r#"skep_datapath_flows{family="IPv6"} 0"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
     });
 }

@@ -16,17 +16,19 @@
 //! | 2 to 5 | 251 | 6 K | 1 us | 6 % |
 //! | 6 to 20 | 1,021 | 24 K | 7 us | 4 % |
 //! | 21 to 64 | 4,093 | 96 K | 40 us | 2.5 % |
-//! | 65 to 256 | 32,749 | 768 K | 1 ms | 0.9 % at 100 |
-//! | 257 to 1,024 | 65,521 | 1.5 M | 2 ms | |
+//! | 65 to 1,024 | 65,521 | 1.5 M | 2 ms | 0.6 % at 100 |
 //! | 1,025 to 6,553 | 131,071 | 3 M | 4 ms | |
+//!
+//! The last column is the middle of many random sets of endpoints. The unluckiest are those where two endpoints have the
+//! same step and so walk one behind the other: 1.1 % at 100 and 65,521 slots, where half of those slots had given 1.4 %
+//! and, once in a thousand sets, more than 2 %.
 //!
 //! Beyond that the endpoints themselves are the slice: with so many, one slot each is balanced well enough.
 
 use std::net::IpAddr;
 
 /// Greatest number of endpoints of each step, and the step's slots.
-const STEPS: [(usize, u32); 7] =
-    [(1, 1), (5, 251), (20, 1021), (64, 4093), (256, 32_749), (1024, 65_521), (6553, 131_071)];
+const STEPS: [(usize, u32); 6] = [(1, 1), (5, 251), (20, 1021), (64, 4093), (1024, 65_521), (6553, 131_071)];
 
 /// Slots of the table for that many endpoints, a prime or 1; `None` when there is no table: for no endpoint, and for
 /// too many.
@@ -144,7 +146,7 @@ mod tests {
         }
         assert_eq!(
             [0, 1, 2, 5, 6, 100].map(slots),
-            [None, Some(1), Some(251), Some(251), Some(1021), Some(32_749)]
+            [None, Some(1), Some(251), Some(251), Some(1021), Some(65_521)]
         );
         assert_eq!((slots(6553), slots(6554)), (Some(131_071), None));
         assert!(fill(&[], 251).is_empty());
@@ -165,9 +167,8 @@ mod tests {
         assert_eq!(fill(&all, 13), [1, 2, 2, 1, 2, 1, 0, 0, 0, 1, 0, 2, 0]);
     }
 
-    // One seed: about one set of addresses in a thousand moves a little more (2.46 % was seen).
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, rng_seed: proptest::test_runner::RngSeed::Fixed(7), ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
         #[test]
         fn fill_hundred_endpoints_share_within_five_percent_and_one_less_moves_under_two(

@@ -144,7 +144,7 @@ impl World {
             node_v6: v6(Family::V6.node()),
             snat_first: Be16::new(61000),
             snat_last: Be16::new(65535),
-            log_level: 0,
+            ..Config::default()
         };
         loaded.set(CONFIG, &0_u32, &config)?;
         self.set_local(loaded, LOCAL_XDP_REDIRECT)?;

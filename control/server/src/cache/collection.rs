@@ -206,7 +206,7 @@ impl Collection {
         {
             let mut state = self.state.write();
             // What the collection began with may be newer than the feed.
-            let fresh = events.partition_point(|event| event.revision.0 <= state.floor);
+            let fresh = events.partition_point(|event| event.revision.0 <= state.ring.floor());
             for event in &events[fresh..] {
                 state.apply(event);
             }

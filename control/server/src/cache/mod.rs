@@ -107,7 +107,8 @@ impl Cache {
         }
         let (wanted, requests) = mpsc::unbounded_channel();
         let contents = RwLock::new(Arc::new(contents));
-        let cache = Arc::new(Self { store, contents, wanted, by_name, applied: watch::Sender::new(0), budget });
+        let cache =
+            Arc::new(Self { store, contents, wanted, by_name, applied: watch::Sender::new(0), budget });
         feed::load(&cache).await?;
         tokio::spawn(feed::follow(cache.clone(), requests, stop));
         Ok(cache)

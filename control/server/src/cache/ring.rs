@@ -101,6 +101,11 @@ impl Ring {
         self.floor = oldest.revision;
     }
 
+    /// Every change after this revision is here.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
+    }
+
     /// Forgets everything and begins after revision `floor`.
     pub(super) fn restart(&mut self, floor: u64) {
         self.account(self.bytes, false);

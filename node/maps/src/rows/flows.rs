@@ -78,6 +78,9 @@ impl Row for FlowRow {
             format!("{}s", self.idle_millis / 1000),
         ]
     }
+    fn service(&self) -> Option<u32> {
+        Some(self.service)
+    }
 }
 
 /// One entry of a flow table; `now` is `CLOCK_MONOTONIC` in nanoseconds.

@@ -3,10 +3,12 @@
 //! Owns the decoding of every map's values and the table form. Reading the maps is the dataplane's part; all here are
 //! pure functions. One module per subject.
 
+mod affinity;
 mod flows;
 mod services;
 mod stats;
 
+pub use affinity::{AffinityRow, MapRow, affinity};
 pub use flows::{FlowRow, flow};
 pub use services::{BackendRow, ServiceRow, backends, services};
 pub use stats::{
@@ -20,6 +22,10 @@ pub trait Row: serde::Serialize {
     const TITLES: &'static [&'static str];
     /// One cell per title.
     fn cells(&self) -> Vec<String>;
+    /// Number of the service port that it is about, if it is about one.
+    fn service(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// `rows` as text in columns, with a title line.

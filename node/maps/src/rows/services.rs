@@ -1,6 +1,6 @@
 //! Services and backends as rows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 use skep_abi::backend::{BACKEND_LOCAL, Backend, BackendState, STATE_ACTIVE, STATE_DRAINING, STATE_GONE};
@@ -56,6 +56,10 @@ impl Row for ServiceRow {
             if self.source_ranges.is_empty() { "-".to_owned() } else { self.source_ranges.join(",") },
         ]
     }
+
+    fn service(&self) -> Option<u32> {
+        Some(self.id)
+    }
 }
 
 fn kind_name(kind: u8) -> &'static str {
@@ -106,13 +110,17 @@ pub fn services(entries: &[(Frontend, ServiceValue)], ranges: &[(u32, Prefix)]) 
     sorted.into_iter().map(row).collect()
 }
 
-/// One slot of a slice.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// One backend of a slice.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BackendRow {
     /// Number of the service port whose slice it is in.
     pub service: u32,
-    /// The slot.
-    pub slot: u32,
+    /// First slot of the slice.
+    pub slice: u32,
+    /// Slots of the slice that are this backend's; in a Maglev table that is many.
+    pub slots: usize,
+    /// The backend's part of the slice, and so of new connections, from 0 to 1.
+    pub share: f64,
     /// Address and port.
     pub backend: String,
     /// Protocol.
@@ -129,11 +137,13 @@ pub struct BackendRow {
 
 impl Row for BackendRow {
     const TITLES: &'static [&'static str] =
-        &["SERVICE", "SLOT", "BACKEND", "PROTOCOL", "ID", "GENERATION", "LOCAL", "STATE"];
+        &["SERVICE", "SLICE", "SLOTS", "SHARE", "BACKEND", "PROTOCOL", "ID", "GENERATION", "LOCAL", "STATE"];
     fn cells(&self) -> Vec<String> {
         vec![
             self.service.to_string(),
-            self.slot.to_string(),
+            self.slice.to_string(),
+            self.slots.to_string(),
+            format!("{:.1}%", 100.0 * self.share),
             self.backend.clone(),
             self.protocol.clone(),
             self.id.to_string(),
@@ -142,9 +152,23 @@ impl Row for BackendRow {
             self.state.to_owned(),
         ]
     }
+
+    fn service(&self) -> Option<u32> {
+        Some(self.service)
+    }
 }
 
-/// The slots of every slice that an entry names, each once.
+/// Name of a backend's state.
+pub(super) fn state_name(state: u32) -> &'static str {
+    match state {
+        STATE_GONE => "gone",
+        STATE_ACTIVE => "active",
+        STATE_DRAINING => "draining",
+        _ => "unknown",
+    }
+}
+
+/// The backends of every slice that an entry names, each once, in the order in which they first appear.
 pub fn backends(
     entries: &[(Frontend, ServiceValue)],
     read: impl Fn(Extent) -> Vec<Backend>,
@@ -157,23 +181,27 @@ pub fn backends(
         .collect();
     let mut rows = Vec::new();
     for ((service, start, length), frontend) in slices {
-        for (slot, backend) in (start..).zip(read(Extent { start, length })) {
+        let slots = read(Extent { start, length });
+        let mut found: HashMap<Backend, (usize, usize)> = HashMap::new();
+        for (at, backend) in slots.iter().enumerate() {
+            found.entry(*backend).or_insert((at, 0)).1 += 1;
+        }
+        let mut found: Vec<_> = found.into_iter().collect();
+        found.sort_by_key(|(_, (first, _))| *first);
+        for (backend, (_, count)) in found {
             let state = states.get(backend.id as usize).copied().unwrap_or_default();
             let address = from_shared(backend.address, frontend.address.is_ipv4());
             rows.push(BackendRow {
                 service,
-                slot,
+                slice: start,
+                slots: count,
+                share: count as f64 / slots.len() as f64,
                 backend: endpoint(address, backend.port.get()),
                 protocol: protocol_name(frontend.protocol),
                 id: backend.id,
                 generation: state.generation,
                 local: backend.flags & BACKEND_LOCAL != 0,
-                state: match state.state {
-                    STATE_GONE => "gone",
-                    STATE_ACTIVE => "active",
-                    STATE_DRAINING => "draining",
-                    _ => "unknown",
-                },
+                state: state_name(state.state),
             });
         }
     }
@@ -191,7 +219,7 @@ mod tests {
         let value = ServiceValue {
             id: 3,
             slice: 7,
-            count: 2,
+            count: 5,
             flags: FLAG_HASHED | FLAG_DROP_WHEN_EMPTY,
             kind: KIND_NODE_PORT,
             ..ServiceValue::default()
@@ -217,7 +245,7 @@ mod tests {
                 "NodePort",
                 "3",
                 "7",
-                "2",
+                "5",
                 "hashed,drop-when-empty",
                 "-"
             ]
@@ -227,7 +255,9 @@ mod tests {
     #[test]
     fn backends_shared_slice_shows_once_with_states() {
         let read = |extent: Extent| -> Vec<Backend> {
+            // As in a Maglev table: one backend has more slots than the other.
             (0..extent.length)
+                .map(|slot| slot % 2)
                 .map(|at| Backend {
                     address: to_shared(format!("10.244.1.{}", at + 1).parse().unwrap()),
                     port: Be16::new(8080),
@@ -242,8 +272,8 @@ mod tests {
         assert_eq!(
             cells,
             [
-                ["3", "7", "10.244.1.1:8080", "TCP", "0", "4", "yes", "active"],
-                ["3", "8", "10.244.1.2:8080", "TCP", "1", "0", "no", "gone"]
+                ["3", "7", "3", "60.0%", "10.244.1.1:8080", "TCP", "0", "4", "yes", "active"],
+                ["3", "7", "2", "40.0%", "10.244.1.2:8080", "TCP", "1", "0", "no", "gone"]
             ]
         );
     }

@@ -104,6 +104,9 @@ impl Row for ServiceTotalsRow {
             self.refused.to_string(),
         ]
     }
+    fn service(&self) -> Option<u32> {
+        Some(self.service)
+    }
 }
 
 /// The row of one service port.

@@ -2,6 +2,7 @@
 
 mod engine;
 mod host_ports;
+mod oracle;
 mod plan;
 mod random;
 
