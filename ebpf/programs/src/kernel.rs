@@ -94,6 +94,7 @@ const AF_INET6: u8 = 10;
 const FIB_SUCCESS: i64 = 0;
 const FIB_PROHIBIT: i64 = 3;
 const FIB_NOT_FORWARDED: i64 = 4;
+const FIB_NO_NEIGHBOUR: i64 = 7;
 
 #[inline(always)]
 fn pack(words: [u16; 8]) -> [u32; 4] {
@@ -257,7 +258,9 @@ impl<F: MapFamily> Tables<F> for Kernel {
             },
             1..=FIB_PROHIBIT => Route::None,
             FIB_NOT_FORWARDED => Route::Local,
-            // No neighbour yet, too long, forwarding disabled, a tunnel: the stack may still find a way.
+            // The helper has said through which interface by then (Linux 5.10).
+            FIB_NO_NEIGHBOUR => Route::Neighbour { ifindex: fib.ifindex },
+            // Too long, forwarding disabled, a tunnel: the stack may still find a way.
             _ => Route::Neighbour { ifindex: 0 },
         }
     }

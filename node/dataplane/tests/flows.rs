@@ -313,8 +313,6 @@ fn path_mtu_behind_a_service_is_found_by_the_client() {
             ip("route add default via 10.244.9.1 advmss 1460");
             ip("route add default via fd44:9::1 advmss 1440");
         });
-        ip(&format!("neigh replace 10.244.1.2 lladdr {} dev pod0 nud permanent", text(link.pod_mac)));
-        ip(&format!("neigh replace fd44::2 lladdr {} dev pod0 nud permanent", text(link.pod_mac)));
         ip("route add 10.244.9.0/24 via 10.244.1.2");
         ip("route add fd44:9::/64 via fd44::2");
         far.run(|| {
@@ -338,9 +336,4 @@ fn path_mtu_behind_a_service_is_found_by_the_client() {
             assert!(counted(&agent, Reason::ErrorTranslated) > before, "{target}");
         }
     });
-}
-
-/// A MAC address as `ip` reads it.
-fn text(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
 }

@@ -222,3 +222,51 @@ fn fragments_of_no_service_pass_untouched() {
         assert_eq!(fixture.flows().unwrap(), []);
     }
 }
+
+#[test]
+fn damaged_fragments_are_passed_dropped_by_name_or_translated_and_never_anything_else() {
+    if !tier_enabled() {
+        return;
+    }
+    for family in Family::ALL {
+        let fixture = Fixture::new().unwrap();
+        mark(&fixture, vip(family).ip());
+        let pod = SocketAddr::new(family.remote_pod(), 8080);
+        Service::external(vip(family), UDP, &[pod]).write(fixture.loaded()).unwrap();
+        let sent = long(family, UDP, vip(family));
+        let parts = PARTS.map(|(from, to)| fragment(&sent, 7, from, to));
+        assert_eq!(fixture.tc_uplink("tc_uplink_in", &parts[0]).unwrap().action, REDIRECT);
+        // A fixed sequence of changes, so that every run is the same.
+        let mut number = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = |below: usize| {
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (number >> 33) as usize % below
+        };
+        let mut seen = [0; 3];
+        for _ in 0..4000 {
+            let mut frame = parts[next(3)].clone();
+            for _ in 0..1 + next(3) {
+                // Where the headers are, mostly.
+                let reach = if next(4) == 0 { frame.len() - 14 } else { 60 };
+                let at = 14 + next(reach);
+                frame[at] = next(256) as u8;
+            }
+            frame.truncate(14 + family.header() + next(frame.len() - 14 - family.header()) + 1);
+            let change = fixture.tc_uplink("tc_uplink_in", &frame).unwrap();
+            assert_eq!(change.frame.len(), frame.len());
+            match change.action {
+                NEXT => {
+                    assert_eq!(change.frame, frame);
+                    seen[0] += 1;
+                }
+                SHOT => {
+                    assert!(!change.counters.is_empty(), "a drop without a name: {frame:02x?}");
+                    seen[1] += 1;
+                }
+                REDIRECT => seen[2] += 1,
+                _ => panic!("{change:?} after {frame:02x?}"),
+            }
+        }
+        assert!(seen.iter().all(|count| *count > 50), "passed, dropped, translated: {seen:?}");
+    }
+}

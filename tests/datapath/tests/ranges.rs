@@ -14,8 +14,9 @@ use skep_datapath_tests::world::{Family, Service, v4, v6};
 const DROP: u32 = 1;
 const TX: u32 = 3;
 const REDIRECT: u32 = 4;
-/// What TC returns for a drop.
+/// What TC returns for a drop, and for a packet that is sent elsewhere.
 const SHOT: u32 = 2;
+const TC_REDIRECT: u32 = 7;
 
 fn vip(family: Family) -> SocketAddr {
     let text = if family == Family::V4 { "203.0.113.5:80" } else { "[2001:db8:5::5]:80" };
@@ -131,7 +132,7 @@ fn established_flow_stays_when_its_client_falls_out_of_the_ranges() {
 }
 
 #[test]
-fn pods_are_held_against_the_ranges_too() {
+fn pods_and_this_nodes_processes_are_held_against_the_ranges_too() {
     if !tier_enabled() {
         return;
     }
@@ -141,11 +142,21 @@ fn pods_are_held_against_the_ranges_too() {
         let service = Service::external(vip(family), TCP, &[backend]);
         let service = Service { flags: FLAG_SOURCE_RANGES, scope: SCOPE_INTERNAL, ..service };
         service.write(fixture.loaded()).unwrap();
-        allow(&fixture, 1, family.client(), 24);
-        let frame = first(TCP, family.local_pod(), vip(family)).build();
-        assert_eq!(fixture.from_pod(&frame).unwrap(), dropped(SHOT, frame.clone()));
-        allow(&fixture, 1, family.local_pod(), 16);
-        let change = fixture.from_pod(&frame).unwrap();
-        assert_eq!(change.counters.get("flow_created"), Some(&1), "{:?}", change.counters);
+        allow(&fixture, 1, family.client(), if family == Family::V4 { 32 } else { 128 });
+        for from in [family.local_pod(), family.node()] {
+            let frame = first(TCP, from, vip(family)).build();
+            let send = || {
+                let pod = from == family.local_pod();
+                if pod { fixture.from_pod(&frame) } else { fixture.tc_uplink("tc_uplink_out", &frame) }
+            };
+            assert_eq!(send().unwrap(), dropped(SHOT, frame.clone()), "{from}");
+            allow(&fixture, 1, from, if family == Family::V4 { 32 } else { 128 });
+            let change = send().unwrap();
+            assert_eq!(
+                (change.action, change.counters.get("flow_created")),
+                (TC_REDIRECT, Some(&1)),
+                "{from}"
+            );
+        }
     }
 }
