@@ -17,9 +17,9 @@ const VAGUE: [&str; 5] = ["utils", "util", "common", "helpers", "manager"];
 /// A crate and the only crates that may depend on it.
 const USERS: [(&str, &[&str]); 4] = [
     ("skep-store", &["skep-server", "skep-control", "skep-bench"]),
-    ("skep-server", &["skep-control"]),
+    ("skep-server", &["skep-control", "skep-bench"]),
     ("aya", &["skep-dataplane"]),
-    ("skep-api", &["skep-server", "skep-control"]),
+    ("skep-api", &["skep-server", "skep-control", "skep-bench"]),
 ];
 /// Folders in which flags, the environment and signals may be read.
 const OUTER: [&str; 5] = ["control/bin", "node/bin", "xtask", "tests", "ebpf"];

@@ -3,6 +3,8 @@
 //! A benchmark measures what it claims and its baseline in the same run, so that a figure is a ratio that holds on
 //! another machine. Each is one file; [`ALL`] lists them.
 
+pub mod churn;
+pub mod cold_start;
 pub mod datapath;
 pub mod services;
 pub mod store;
@@ -14,6 +16,8 @@ use std::path::PathBuf;
 pub struct Context {
     /// The eBPF object.
     pub ebpf_object: PathBuf,
+    /// Fewer updates than the churn benchmark makes by itself.
+    pub updates: Option<u64>,
 }
 
 /// One measured value.
@@ -40,5 +44,10 @@ impl Figure {
 pub type Benchmark = fn(&Context) -> anyhow::Result<Vec<Figure>>;
 
 /// All benchmarks, by name.
-pub const ALL: &[(&str, Benchmark)] =
-    &[("datapath", datapath::run), ("services", services::run), ("store", store::run)];
+pub const ALL: &[(&str, Benchmark)] = &[
+    ("churn", churn::run),
+    ("cold-start", cold_start::run),
+    ("datapath", datapath::run),
+    ("services", services::run),
+    ("store", store::run),
+];

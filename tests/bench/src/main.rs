@@ -16,11 +16,14 @@ struct Arguments {
     /// The eBPF object.
     #[arg(long)]
     ebpf_object: PathBuf,
+    /// So many updates in the churn benchmark, for a quick look.
+    #[arg(long)]
+    updates: Option<u64>,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let context = Context { ebpf_object: arguments.ebpf_object };
+    let context = Context { ebpf_object: arguments.ebpf_object, updates: arguments.updates };
     let wanted = arguments.name.as_deref().unwrap_or_default();
     let chosen: Vec<_> = ALL.iter().filter(|(name, _)| name.contains(wanted)).collect();
     if chosen.is_empty() {

@@ -60,6 +60,22 @@ impl Cluster {
         }
     }
 
+    /// Stops a member without ending it, as a machine that hangs: its connections stay open and nothing is said on them.
+    pub(super) fn freeze(&self, member: usize) {
+        self.signal(member, "-STOP");
+    }
+
+    /// Lets a member go on, which does not know what has happened meanwhile.
+    pub(super) fn thaw(&self, member: usize) {
+        self.signal(member, "-CONT");
+    }
+
+    fn signal(&self, member: usize, signal: &str) {
+        let child = self.members[member].as_ref().expect("the member runs");
+        let status = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
     fn endpoints(&self) -> Vec<String> {
         self.ports.iter().map(|[client, _]| format!("http://127.0.0.1:{client}")).collect()
     }

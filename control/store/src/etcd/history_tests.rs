@@ -72,3 +72,26 @@ async fn recorded_history_over_dying_leaders_is_linearizable() {
     let operations = histories::operations(&recorder.lines());
     histories::judge(&*stores[0], &operations, live, before).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn recorded_history_over_a_leader_that_hangs_is_linearizable() {
+    if !tier() {
+        return;
+    }
+    let cluster = Cluster::start();
+    let store: Arc<dyn Store> = Arc::new(cluster.store().await);
+    let before = store.current_revision().await.unwrap();
+    let live = Watched::start(&*store, before).await;
+    let recorder = Arc::new(Recorder::kept());
+    let load = Load { each: 120, seed: 8, ..LOAD };
+    let work = tokio::spawn(histories::run(store.clone(), recorder.clone(), load));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let leader = cluster.leader().await;
+    cluster.freeze(leader);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    // It believes that it leads, and must not answer from what it knows.
+    cluster.thaw(leader);
+    work.await.unwrap();
+    let operations = histories::operations(&recorder.lines());
+    histories::judge(&*store, &operations, live, before).await;
+}
