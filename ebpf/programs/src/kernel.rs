@@ -92,6 +92,8 @@ const AF_INET6: u8 = 10;
 const FIB_SUCCESS: i64 = 0;
 const FIB_PROHIBIT: i64 = 3;
 const FIB_NOT_FORWARDED: i64 = 4;
+/// The output interface is known, the neighbour on it is not (the interface is told since Linux 5.13).
+const FIB_NO_NEIGHBOUR: i64 = 7;
 
 #[inline(always)]
 fn pack(words: [u16; 8]) -> [u32; 4] {
@@ -235,7 +237,9 @@ impl<F: MapFamily> Tables<F> for Kernel {
             },
             1..=FIB_PROHIBIT => Route::None,
             FIB_NOT_FORWARDED => Route::Local,
-            // No neighbour yet, too long, forwarding disabled, a tunnel: the stack may still find a way.
+            // Which need not be the uplink: a bridge with pods, beside another network.
+            FIB_NO_NEIGHBOUR => Route::Neighbour { ifindex: fib.ifindex },
+            // Too long, forwarding disabled, a tunnel: the stack may still find a way.
             _ => Route::Neighbour { ifindex: 0 },
         }
     }
