@@ -24,6 +24,7 @@
 //!   same slice when the contents are equal. For localhost NodePorts write (127.0.0.1, node port) with
 //!   `SCOPE_INTERNAL`: only the socket hooks will ever match it, and only
 //!   for sockets in [`config::Config::host`].
+//! - **Host port** of a pod on this node: as NodePort, with the pod as the only backend, marked local.
 //! - **External IP, load-balancer IP**: as NodePort, with that address and the service's port.
 //! - **No endpoints**: the same keys with `count` 0. New connections are then rejected (TCP reset, ICMP port
 //!   unreachable), or dropped silently where [`service::FLAG_DROP_WHEN_EMPTY`] is set, which is meant for a `Local`

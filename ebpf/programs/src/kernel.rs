@@ -94,6 +94,7 @@ const AF_INET6: u8 = 10;
 const FIB_SUCCESS: i64 = 0;
 const FIB_PROHIBIT: i64 = 3;
 const FIB_NOT_FORWARDED: i64 = 4;
+/// The output interface is known, the neighbour on it is not (the interface is told since Linux 5.13).
 const FIB_NO_NEIGHBOUR: i64 = 7;
 
 #[inline(always)]
@@ -258,7 +259,7 @@ impl<F: MapFamily> Tables<F> for Kernel {
             },
             1..=FIB_PROHIBIT => Route::None,
             FIB_NOT_FORWARDED => Route::Local,
-            // The helper has said through which interface by then (Linux 5.10).
+            // Which need not be the uplink: a bridge with pods, beside another network.
             FIB_NO_NEIGHBOUR => Route::Neighbour { ifindex: fib.ifindex },
             // Too long, forwarding disabled, a tunnel: the stack may still find a way.
             _ => Route::Neighbour { ifindex: 0 },

@@ -1,8 +1,10 @@
 //! What the control path of the service datapath costs: from observed objects to the kernel's maps.
 //!
-//! Measured are the engine and the kernel's maps, without the API server: cold (every service new), and the change of one
-//! EndpointSlice among them. Needs root; pins in a directory of its own, and removes it.
+//! Measured are the engine and the kernel's maps, without the API server: cold (every service new), the change of one
+//! EndpointSlice among them, and the memory that the engine has taken then, maps not counted. Needs root; pins in a
+//! directory of its own, and removes it.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,33 +20,80 @@ use skep_services::engine::Engine;
 
 use crate::{Context, Figure};
 
-const ENDPOINTS: usize = 10;
 const CHANGES: usize = 400;
 
-/// Measures at two sizes, so that what should not depend on the size can be seen not to.
+/// How much there is.
+#[derive(Clone, Copy)]
+struct Size {
+    services: u32,
+    endpoints: u32,
+}
+
+/// Measures at several sizes, so that what should not depend on the size can be seen not to.
 pub fn run(context: &Context) -> Result<Vec<Figure>> {
     let object = std::fs::read(&context.ebpf_object)
         .with_context(|| format!("{}: cargo xtask build-ebpf", context.ebpf_object.display()))?;
-    let small = measure(&object, 100)?;
-    let large = measure(&object, 10_000)?;
+    let at_start = memory()?;
+    let measured = |services, endpoints| measure(&object, Size { services, endpoints });
+    let hundred = measured(100, 10)?;
+    let with_ten = measured(10_000, 10)?;
+    let small = measured(10_000, 5)?;
+    let large = measured(100_000, 5)?;
     let figure = |name: &str, value, unit, baseline| Figure { name: name.to_owned(), value, unit, baseline };
+    let same = |what: &str, value| Some((what.to_owned(), value));
+    let megabytes = |times: &Times| times.memory.saturating_sub(at_start) as f64 / f64::from(1 << 20);
     Ok(vec![
-        figure("services/cold/10000x10", millis(large.cold), "ms", None),
-        figure("services/cold/100x10", millis(small.cold), "ms", None),
+        figure("services/cold/100x10", millis(hundred.cold), "ms", None),
+        figure("services/cold/10000x10", millis(with_ten.cold), "ms", None),
+        figure("services/cold/10000x5", millis(small.cold), "ms", None),
+        figure(
+            "services/cold/100000x5",
+            millis(large.cold),
+            "ms",
+            same("ten times 10000x5", 10.0 * millis(small.cold)),
+        ),
         figure(
             "services/one-change/10000x10/median",
+            micros(with_ten.median),
+            "us",
+            same("the same among 100 services", micros(hundred.median)),
+        ),
+        figure("services/one-change/10000x10/p99", micros(with_ten.p99), "us", None),
+        figure(
+            "services/one-change/100000x5/median",
             micros(large.median),
             "us",
-            Some(("the same among 100 services".to_owned(), micros(small.median))),
+            same("the same among 10,000 services", micros(small.median)),
         ),
-        figure("services/one-change/10000x10/p99", micros(large.p99), "us", None),
+        figure(
+            "services/one-change/100000x5/p99",
+            micros(large.p99),
+            "us",
+            same("the same among 10,000 services", micros(small.p99)),
+        ),
+        figure("services/memory/10000x10", megabytes(&with_ten), "MiB", None),
+        figure(
+            "services/memory/100000x5",
+            megabytes(&large),
+            "MiB",
+            same("five times 10000x10", 5.0 * megabytes(&with_ten)),
+        ),
     ])
+}
+
+/// Bytes of this process's own memory: neither files nor what is shared with the kernel's maps.
+fn memory() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("RssAnon")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1024)
 }
 
 struct Times {
     cold: Duration,
     median: Duration,
     p99: Duration,
+    memory: u64,
 }
 
 fn millis(duration: Duration) -> f64 {
@@ -55,15 +104,15 @@ fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
-fn measure(object: &[u8], services: usize) -> Result<Times> {
+fn measure(object: &[u8], size: Size) -> Result<Times> {
     let pins = format!("/sys/fs/bpf/skep-bench-{}", std::process::id());
     let pins = Path::new(&pins);
-    let result = measure_with(object, pins, services);
+    let result = measure_with(object, pins, size);
     cleanup(pins)?;
     result
 }
 
-fn measure_with(object: &[u8], pins: &Path, services: usize) -> Result<Times> {
+fn measure_with(object: &[u8], pins: &Path, size: Size) -> Result<Times> {
     let dataplane = Arc::new(KernelDataplane::open(&DataplaneConfig::new(object.to_vec(), pins, 1))?);
     let node = NodeView {
         name: "n1".to_owned(),
@@ -72,19 +121,24 @@ fn measure_with(object: &[u8], pins: &Path, services: usize) -> Result<Times> {
         loopback_addresses: Vec::new(),
     };
     let mut engine = Engine::new(dataplane, node);
+    let Size { services, endpoints } = size;
     for number in 0..services {
         engine.on_service(Event::Apply(service(number)?));
-        engine.on_slice(Event::Apply(slice(number, 0)?));
+        engine.on_slice(Event::Apply(slice(number, endpoints, 0)?));
     }
     engine.on_service(Event::InitDone);
     engine.on_slice(Event::InitDone);
     let start = Instant::now();
     let outcome = engine.sync(Duration::ZERO)?;
     let cold = start.elapsed();
-    ensure!(outcome.planned.len() == services && outcome.refused == 0, "not every service was programmed");
+    let all = outcome.planned.len() == services as usize && outcome.refused == 0;
+    ensure!(all, "not every service was programmed");
+    drop(outcome);
+    let memory = memory()?;
     let mut times = Vec::with_capacity(CHANGES);
     for change in 0..CHANGES {
-        let slice = slice((change * 7919) % services, change + 1)?;
+        let round = u32::try_from(change)? + 1;
+        let slice = slice((round * 7919) % services, endpoints, round)?;
         let start = Instant::now();
         engine.on_slice(Event::Apply(slice));
         let outcome = engine.sync(Duration::from_secs(2 * change as u64 + 2))?;
@@ -92,31 +146,25 @@ fn measure_with(object: &[u8], pins: &Path, services: usize) -> Result<Times> {
         ensure!(outcome.planned.len() == 1, "one change planned {} services", outcome.planned.len());
     }
     times.sort_unstable();
-    Ok(Times { cold, median: times[CHANGES / 2], p99: times[CHANGES * 99 / 100] })
+    Ok(Times { cold, median: times[CHANGES / 2], p99: times[CHANGES * 99 / 100], memory })
 }
 
-fn service(number: usize) -> Result<Service> {
+fn service(number: u32) -> Result<Service> {
     Ok(serde_json::from_value(json!({
         "metadata": { "namespace": "default", "name": format!("s{number}") },
         "spec": {
             "type": "ClusterIP",
-            "clusterIP": format!("10.96.{}.{}", number / 256, number % 256),
+            "clusterIP": Ipv4Addr::from_bits(Ipv4Addr::new(10, 96, 0, 0).to_bits() + number),
             "ports": [{ "name": "http", "port": 80 }],
         },
     }))?)
 }
 
-/// The slice of a service; `round` changes one of its endpoints.
-fn slice(number: usize, round: usize) -> Result<EndpointSlice> {
-    let address = |at: usize| {
-        let last = match (at, round) {
-            (0, 0) => 99,
-            (0, _) => 100 + round % 150,
-            _ => at,
-        };
-        format!("10.{}.{}.{last}", 128 + number / 256, number % 256)
-    };
-    let endpoints: Vec<_> = (0..ENDPOINTS)
+/// The slice of a service of at most 16 addresses; `round` changes one of its endpoints.
+fn slice(number: u32, count: u32, round: u32) -> Result<EndpointSlice> {
+    let first = Ipv4Addr::new(10, 128, 0, 0).to_bits() + 32 * number;
+    let address = |at: u32| Ipv4Addr::from_bits(first + if at == 0 { 16 + round % 13 } else { at });
+    let endpoints: Vec<_> = (0..count)
         .map(|at| json!({ "addresses": [address(at)], "nodeName": format!("n{}", at % 3) }))
         .collect();
     Ok(serde_json::from_value(json!({
