@@ -157,11 +157,13 @@ fn table_names_only_messages_that_it_holds() {
     assert!(count > 1000, "{count}");
 }
 
-/// Every kind that is served can be written in this encoding, but for those that upstream itself has no messages for.
+/// Every kind that is served can be written in this encoding, but for definitions of custom resources: a part of their
+/// schemas is JSON within messages of its own, and who writes them writes JSON.
 #[test]
 fn table_holds_the_kinds_that_are_served() {
     let missing: Vec<Value> = crate::registry::registry()
         .resources()
+        .filter(|resource| resource.group != crate::definition::GROUP)
         .filter(|resource| table().of_kind(&resource.group_version(), &resource.kind).is_none())
         .map(|resource| json!([resource.group_version(), resource.kind]))
         .collect();

@@ -12,5 +12,6 @@ mod harness;
 mod paths;
 mod pods;
 mod reads;
+mod rules;
 mod watches;
 mod writes;
