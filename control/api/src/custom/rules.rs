@@ -90,7 +90,7 @@ impl Walk<'_> {
         let unchanged = old == Some(value);
         for rule in &node.rules {
             // What did not change breaks no rule but one about changes.
-            if !(unchanged && !rule.about_changes) {
+            if !unchanged || rule.about_changes {
                 self.rule(rule, node, path, value, old)?;
             }
         }
