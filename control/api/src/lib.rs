@@ -6,6 +6,7 @@
 mod arbitrary;
 
 pub mod apply;
+mod cel;
 pub mod convert;
 pub mod custom;
 pub mod decode;

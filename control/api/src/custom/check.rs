@@ -136,8 +136,7 @@ fn limits(limits: &Limits, path: &str, value: &Value, errors: &mut Vec<FieldErro
             if let Some(least) = limits.min_length.filter(|least| length < *least) {
                 broken(format!("should be at least {least} chars long"));
             }
-            if let Some(pattern) = limits.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
-                let _ = pattern;
+            if limits.pattern.as_ref().is_some_and(|pattern| !pattern.is_match(text)) {
                 broken(format!("should match '{}'", limits.written_pattern));
             }
             if !format::fits(&limits.format, text) {

@@ -15,6 +15,7 @@ mod number;
 pub(crate) mod openapi;
 mod pattern;
 mod prune;
+mod rules;
 mod sets;
 mod types;
 
@@ -82,6 +83,13 @@ impl Custom {
     pub(crate) fn check(&self, new: &Value, old: Option<&Value>) -> Vec<crate::validation::FieldError> {
         let mut errors = check(&self.node, new, old);
         sets::check(&self.node, new, old, &mut errors);
+        if errors.is_empty() {
+            rules::check(&self.node, new, old, &mut errors);
+        }
+        // What the whole object breaks has no path, which upstream writes like this.
+        for error in errors.iter_mut().filter(|error| error.field.is_empty()) {
+            error.field = "<nil>".to_owned();
+        }
         errors
     }
 }
@@ -104,14 +112,20 @@ pub fn resources(definition: &Value) -> Vec<Arc<Resource>> {
         .collect()
 }
 
+/// The entry of the version that is stored, served or not: where the objects are, whoever may see them.
+pub fn stored(definition: &Value) -> Option<Arc<Resource>> {
+    let version =
+        items(definition, &["spec", "versions"]).iter().find(|version| flag(version, &["storage"]))?;
+    resource(definition, version, text(version, &["name"])).map(Arc::new)
+}
+
 fn resource(definition: &Value, version: &Value, storage: &str) -> Option<Resource> {
     let spec = &definition["spec"];
     let names = at(definition, &["status", "acceptedNames"]).unwrap_or(&spec["names"]);
     let (group, plural, kind) = (text(spec, &["group"]), text(names, &["plural"]), text(names, &["kind"]));
     let written = at(version, &["schema", "openAPIV3Schema"]).cloned().unwrap_or_default();
-    let mut node = Node::read(&written).ok()?;
+    let mut node = Node::of_object(&written).ok()?;
     node.preserve_unknown |= flag(spec, &["preserveUnknownFields"]);
-    node.embedded = true;
     let texts =
         |member| items(names, &[member]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
     let schema = types::of(&format!("{group}.{}.{kind}", text(version, &["name"])), &node)?;

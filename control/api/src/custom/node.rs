@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use regex::Regex;
 use serde_json::Value;
 
-use super::{number::Number, pattern};
+use super::number::Number;
+use super::pattern;
+use super::rules::Rule;
 use crate::object::{at, flag, items, members, text};
 use crate::schema::ListType;
 
@@ -82,6 +84,7 @@ pub(crate) struct Node {
     pub(crate) any_of: Vec<Node>,
     pub(crate) one_of: Vec<Node>,
     pub(crate) not: Option<Box<Node>>,
+    pub(crate) rules: Vec<Rule>,
 }
 
 /// Limits on a single value.
@@ -106,21 +109,43 @@ pub(crate) struct Limits {
 }
 
 impl Node {
-    /// Reads a schema.
+    /// Reads the schema of a value, without its rules.
     ///
     /// # Errors
     /// The pattern that is no regular expression, and why.
     pub(crate) fn read(schema: &Value) -> Result<Self, String> {
+        Self::part(schema, false)
+    }
+
+    /// Reads the schema of an object, with its rules.
+    ///
+    /// # Errors
+    /// As of [`Node::read`]. Rules are kept with what is wrong with them.
+    pub(crate) fn of_object(schema: &Value) -> Result<Self, String> {
+        let mut node = Self::part(schema, true)?;
+        node.embedded = true;
+        node.rules = super::rules::read(schema, &node);
+        Ok(node)
+    }
+
+    fn part(schema: &Value, rules: bool) -> Result<Self, String> {
+        let read = |inner: &Value| -> Result<Self, String> {
+            let mut node = Self::part(inner, rules)?;
+            if rules {
+                node.rules = super::rules::read(inner, &node);
+            }
+            Ok(node)
+        };
         let all = |name: &str| items(schema, &[name]).iter().map(Self::read).collect::<Result<Vec<_>, _>>();
-        let one = |name: &str| at(schema, &[name]).map(|inner| Self::read(inner).map(Box::new)).transpose();
+        let one = |name: &str| at(schema, &[name]).map(|inner| read(inner).map(Box::new)).transpose();
         let properties = members(schema, &["properties"])
-            .map(|(name, inner)| Ok((name.clone(), Self::read(inner)?)))
+            .map(|(name, inner)| Ok((name.clone(), read(inner)?)))
             .collect::<Result<_, String>>()?;
         let more = match at(schema, &["additionalProperties"]) {
             None => More::Unknown,
             Some(Value::Bool(true)) => More::Any,
             Some(Value::Bool(false)) => More::None,
-            Some(inner) => More::Like(Box::new(Self::read(inner)?)),
+            Some(inner) => More::Like(Box::new(read(inner)?)),
         };
         Ok(Self {
             kind: Kind::parse(text(schema, &["type"])),
@@ -146,6 +171,7 @@ impl Node {
             any_of: all("anyOf")?,
             one_of: all("oneOf")?,
             not: one("not")?,
+            rules: Vec::new(),
         })
     }
 

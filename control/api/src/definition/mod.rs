@@ -3,6 +3,7 @@
 
 mod change;
 mod names;
+mod rules;
 mod schema;
 mod spec;
 mod status;

@@ -95,3 +95,47 @@ pub fn accept<'a>(definition: &Value, all: impl IntoIterator<Item = &'a Value>) 
     }
     Accepted { names, conflict: conflicts.into_iter().next_back() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::definition::{is_established, status};
+
+    fn definition(name: &str, names: Value) -> Value {
+        json!({ "metadata": { "name": name }, "spec": { "group": "example.com", "names": names } })
+    }
+
+    #[test]
+    fn names_of_others_are_not_accepted() {
+        let names =
+            json!({ "plural": "as", "singular": "a", "kind": "A", "listKind": "AList", "shortNames": ["x"] });
+        let first = definition("as.example.com", names.clone());
+        let accepted = accept(&first, []);
+        assert_eq!((&accepted.names, &accepted.conflict), (&names, &None));
+        let first = status(&first, &accepted, "2024-01-01T00:00:00Z");
+        assert!(is_established(&first));
+        for (names, reason, message) in [
+            (json!({ "plural": "x", "kind": "B" }), "PluralConflict", "\"x\" is already in use"),
+            (
+                json!({ "plural": "b", "singular": "a", "kind": "B" }),
+                "SingularConflict",
+                "\"a\" is already in use",
+            ),
+            (json!({ "plural": "b", "kind": "AList" }), "KindConflict", "\"AList\" is already in use"),
+            (
+                json!({ "plural": "b", "kind": "B", "shortNames": ["as", "x"] }),
+                "ShortNamesConflict",
+                "[\"as\" is already in use, \"x\" is already in use]",
+            ),
+        ] {
+            let second = definition("bs.example.com", names);
+            let accepted = accept(&second, [&first, &second]);
+            assert_eq!(accepted.conflict, Some((reason, message.to_owned())));
+            assert!(!is_established(&status(&second, &accepted, "2024-01-01T00:00:00Z")));
+        }
+        // Another group is another space.
+        let mut other = definition("as.example.org", json!({ "plural": "as", "kind": "A" }));
+        other["spec"]["group"] = json!("example.org");
+        assert_eq!(accept(&other, [&first]).conflict, None);
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::structural;
+use super::{rules, structural};
 use crate::custom::{self, Node};
 use crate::object::{at, flag, items, members, text};
 use crate::validation::FieldError;
@@ -24,6 +24,9 @@ pub(super) fn check(path: &str, version: &Value, errors: &mut Vec<FieldError>) {
     supported(&path, schema, DEPTH, errors);
     structural::check(&path, schema, errors);
     if errors.len() == before {
+        if let Ok(node) = Node::of_object(schema) {
+            rules::check(&path, schema, &node, errors);
+        }
         defaults(&path, schema, errors);
     }
 }

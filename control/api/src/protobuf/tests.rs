@@ -157,8 +157,8 @@ fn table_names_only_messages_that_it_holds() {
     assert!(count > 1000, "{count}");
 }
 
-/// Every kind that is served can be written in this encoding, but for definitions of custom kinds: their schemas hold
-/// themselves, and who writes those writes JSON.
+/// Every kind that is served can be written in this encoding, but for definitions of custom resources: a part of their
+/// schemas is JSON within messages of its own, and who writes them writes JSON.
 #[test]
 fn table_holds_the_kinds_that_are_served() {
     let missing: Vec<Value> = crate::registry::registry()

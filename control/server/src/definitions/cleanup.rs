@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use skep_api::custom;
 use skep_api::definition::{self, FINALIZER};
-use skep_api::object::{items, name, uid};
+use skep_api::object::{self, items, name, uid};
 use skep_api::registry::Resource;
 use skep_api::status::Status;
 
@@ -41,11 +42,19 @@ impl Definitions {
     }
 
     async fn try_to_empty(&self, name: &str) -> Result<(), Status> {
-        let resource = self.served.lock().get(name).and_then(|served| served.resources.first().cloned());
-        if let Some(resource) = resource {
+        let definition = self.all().into_iter().find(|one| object::name(one.value()) == name);
+        let Some(definition) = definition else { return Ok(()) };
+        // One that was never established never had objects.
+        let established = definition::is_established(definition.value());
+        if let Some(resource) = custom::stored(definition.value()).filter(|_| established) {
             let why = ("InstanceDeletionInProgress", "CustomResource deletion is in progress");
             self.tell(name, true, why).await?;
+            // Of a definition that serves no version, the cache knows nothing.
+            self.storage.cache.add(&resource).await.map_err(failure::store)?;
             self.delete_all(&resource).await?;
+            if !self.served.lock().contains_key(name) {
+                self.storage.cache.remove(&resource.store_prefix(None));
+            }
         }
         let now = self.storage.ids.now_text();
         let propose = |current: &Value| {

@@ -12,9 +12,10 @@ use skep_store::StoreError;
 use super::Definitions;
 
 /// A definition that is served.
+#[derive(Clone)]
 pub(super) struct Served {
     definition: Arc<Value>,
-    pub(super) resources: Vec<Arc<Resource>>,
+    resources: Vec<Arc<Resource>>,
 }
 
 /// How much of a definition another one differs in.
@@ -46,7 +47,7 @@ impl Definitions {
     ///
     /// When the objects of a new kind cannot be read.
     pub(super) async fn serve(&self) -> Result<(), StoreError> {
-        let mut old = std::mem::take(&mut *self.served.lock());
+        let mut old = self.served.lock().clone();
         let mut new = BTreeMap::new();
         let (mut changed, mut restart) = (false, Vec::new());
         for object in self.all() {

@@ -14,5 +14,6 @@ mod pod_operations;
 mod pods;
 mod protobuf;
 mod reads;
+mod rules;
 mod watches;
 mod writes;

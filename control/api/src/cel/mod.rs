@@ -1,0 +1,176 @@
+//! CEL, the language of rules in custom resources (and of whatever else asks an expression about an object).
+//!
+//! The parser and its macros are those of the `cel` crate; evaluation is here, for three reasons: it counts what it does
+//! and ends an expression that costs too much, it reads objects in place with the types of their schema, and it knows the
+//! functions that Kubernetes adds. An expression is checked before it is kept: names, functions, fields of a schema, and
+//! operands whose types are known.
+
+mod compare;
+mod evaluate;
+mod functions;
+mod infer;
+mod lists;
+mod net;
+mod optional;
+mod texts;
+mod time;
+mod value;
+
+use ::cel::common::ast::{EntryExpr, Expr, IdedEntryExpr, IdedExpr};
+use ::cel::parser::Parser;
+
+pub(crate) use infer::Type;
+pub(crate) use value::Value;
+
+/// What one expression may cost: about a value looked at, or a dozen bytes of text.
+pub(crate) const EXPRESSION: u64 = 1_000_000;
+/// What all expressions about one object may cost.
+pub(crate) const OBJECT: u64 = 10_000_000;
+/// The longest expression (bytes).
+const LONGEST: usize = 16 << 10;
+/// The deepest nesting of an expression.
+const DEEPEST: usize = 200;
+/// What the parser has for its recursion (bytes): the depth is only known behind it.
+const STACK: usize = 128 << 20;
+
+/// Why an expression has no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It makes no sense for these values.
+    Error(String),
+    /// It costs too much.
+    Cost,
+}
+
+impl Fault {
+    fn error(why: impl Into<String>) -> Self {
+        Self::Error(why.into())
+    }
+}
+
+type Outcome<T> = Result<T, Fault>;
+
+/// What is left to spend.
+#[derive(Debug)]
+pub(crate) struct Budget(u64);
+
+impl Budget {
+    pub(crate) fn new(limit: u64) -> Self {
+        Self(limit)
+    }
+
+    pub(crate) fn left(&self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn spend(&mut self, cost: u64) -> Outcome<()> {
+        self.0 = self.0.checked_sub(cost).ok_or(Fault::Cost)?;
+        Ok(())
+    }
+}
+
+/// An expression that was checked.
+#[derive(Debug)]
+pub(crate) struct Program {
+    expression: IdedExpr,
+}
+
+impl Program {
+    /// Reads and checks an expression of these variables; it must have the type wanted, as far as that can be told.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub(crate) fn compile(
+        source: &str,
+        variables: &[(&str, Type<'_>)],
+        wanted: &Type<'_>,
+    ) -> Result<Self, String> {
+        let expression = parse(source)?;
+        let found = infer::check(&expression, variables)?;
+        if !found.may_be(wanted) {
+            return Err(format!("must evaluate to {}, not {}", wanted.name(), found.name()));
+        }
+        Ok(Self { expression })
+    }
+
+    /// The value of the expression.
+    ///
+    /// # Errors
+    /// When it makes no sense for these values, or costs too much.
+    pub(crate) fn evaluate<'a>(
+        &'a self,
+        variables: &[(&'a str, Value<'a>)],
+        budget: &mut Budget,
+    ) -> Outcome<Value<'a>> {
+        evaluate::run(&self.expression, variables, budget)
+    }
+
+    /// Whether it mentions a variable.
+    pub(crate) fn mentions(&self, variable: &str) -> bool {
+        mentions(&self.expression, variable)
+    }
+}
+
+/// Parses on a thread of its own, with a stack that the longest expression cannot exhaust.
+fn parse(source: &str) -> Result<IdedExpr, String> {
+    if source.trim().is_empty() {
+        return Err("an expression is required".into());
+    }
+    if source.len() > LONGEST {
+        return Err(format!("the expression is longer than {LONGEST} bytes"));
+    }
+    let source = source.to_owned();
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
+        let parser = Parser::new().enable_optional_syntax(true).enable_ident_escape_syntax(true);
+        let expression = parser.parse(&source).map_err(|errors| {
+            let texts: Vec<String> = errors
+                .errors
+                .iter()
+                .map(|one| format!("ERROR: <input>:{}:{}: {}", one.pos.0, one.pos.1, one.msg))
+                .collect();
+            texts.join("; ")
+        })?;
+        if depth(&expression) > DEEPEST {
+            return Err(format!("the expression is nested deeper than {DEEPEST} levels"));
+        }
+        Ok(expression)
+    });
+    let thread = thread.map_err(|why| format!("the expression cannot be read now: {why}"))?;
+    thread.join().unwrap_or_else(|_| Err("the expression cannot be read".into()))
+}
+
+/// The expressions of the entries of a literal.
+fn entries(entries: &[IdedEntryExpr]) -> Vec<&IdedExpr> {
+    let both = entries.iter().map(|entry| match &entry.expr {
+        EntryExpr::StructField(field) => (None, &field.value),
+        EntryExpr::MapEntry(entry) => (Some(&entry.key), &entry.value),
+    });
+    both.flat_map(|(key, value)| key.into_iter().chain([value])).collect()
+}
+
+/// The expressions directly within an expression.
+fn within(expression: &IdedExpr) -> Vec<&IdedExpr> {
+    match &expression.expr {
+        Expr::Call(call) => call.target.iter().map(|one| &**one).chain(&call.args).collect(),
+        Expr::Comprehension(one) => {
+            vec![&one.iter_range, &one.accu_init, &one.loop_cond, &one.loop_step, &one.result]
+        }
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => entries(&map.entries),
+        Expr::Struct(one) => entries(&one.entries),
+        Expr::Select(select) => vec![&select.operand],
+        Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => Vec::new(),
+    }
+}
+
+fn depth(expression: &IdedExpr) -> usize {
+    1 + within(expression).into_iter().map(depth).max().unwrap_or(0)
+}
+
+fn mentions(expression: &IdedExpr, variable: &str) -> bool {
+    matches!(&expression.expr, Expr::Ident(name) if name == variable)
+        || within(expression).into_iter().any(|one| mentions(one, variable))
+}
+
+#[cfg(test)]
+mod tests;
