@@ -103,13 +103,19 @@ pub(crate) struct EtcdArguments {
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     pub(crate) etcd_endpoints: Vec<String>,
     /// The authority of etcd's certificates.
-    #[arg(long, value_name = "FILE", requires = "etcd_endpoints")]
+    #[arg(long = "etcd-cafile", alias = "etcd-ca", value_name = "FILE", requires = "etcd_endpoints")]
     pub(crate) etcd_ca: Option<PathBuf>,
     /// The certificate that etcd is shown.
-    #[arg(long, value_name = "FILE", requires = "etcd_key", requires = "etcd_ca")]
+    #[arg(
+        long = "etcd-certfile",
+        alias = "etcd-certificate",
+        value_name = "FILE",
+        requires = "etcd_key",
+        requires = "etcd_ca"
+    )]
     pub(crate) etcd_certificate: Option<PathBuf>,
     /// The key of that certificate.
-    #[arg(long, value_name = "FILE", requires = "etcd_certificate")]
+    #[arg(long = "etcd-keyfile", alias = "etcd-key", value_name = "FILE", requires = "etcd_certificate")]
     pub(crate) etcd_key: Option<PathBuf>,
     /// The user that etcd knows.
     #[arg(long, value_name = "NAME", requires = "etcd_password_file", requires = "etcd_endpoints")]
@@ -259,10 +265,12 @@ mod tests {
     fn flags_of_etcd_are_given_together_or_refused() {
         let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
         let refused = [
-            "skep-control apiserver --etcd-ca ca.crt",
+            "skep-control apiserver --etcd-cafile ca.crt",
             "skep-control apiserver --etcd-endpoints http://a:1 --etcd-user root",
             "skep-control apiserver --etcd-endpoints http://a:1 --etcd-password-file p",
-            "skep-control apiserver --etcd-endpoints http://a:1 --etcd-certificate c --etcd-key k",
+            "skep-control apiserver --etcd-endpoints http://a:1 --etcd-certfile c --etcd-keyfile k",
+            "skep-control apiserver --etcd-endpoints http://a:1 --etcd-cafile ca --etcd-certfile c",
+            "skep-control apiserver --etcd-endpoints http://a:1 --etcd-cafile ca --etcd-keyfile k",
         ];
         for line in refused {
             assert!(parse(line).is_err(), "{line}");
@@ -270,6 +278,13 @@ mod tests {
         let both =
             ["--etcd-endpoints", "http://a:1,http://b:1", "--etcd-user", "u", "--etcd-password-file", "p"];
         assert_eq!(server(&both).etcd.etcd_endpoints, ["http://a:1", "http://b:1"]);
+        for [ca, certificate, key] in [["cafile", "certfile", "keyfile"], ["ca", "certificate", "key"]] {
+            let names = [format!("--etcd-{ca}"), format!("--etcd-{certificate}"), format!("--etcd-{key}")];
+            let tls = ["--etcd-endpoints", "https://a:1", &names[0], "a", &names[1], "b", &names[2], "c"];
+            let etcd = server(&tls).etcd;
+            let files = [etcd.etcd_ca, etcd.etcd_certificate, etcd.etcd_key].map(Option::unwrap);
+            assert_eq!(files, ["a", "b", "c"].map(PathBuf::from), "upstream's names, and those of before");
+        }
     }
 
     #[test]
