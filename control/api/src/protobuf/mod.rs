@@ -33,7 +33,7 @@ pub(crate) fn read(body: &[u8]) -> Result<Value, String> {
     let mut object = Map::new();
     object.insert("apiVersion".into(), envelope.api_version.into());
     object.insert("kind".into(), envelope.kind.into());
-    fill(&mut object, message, envelope.raw)?;
+    fill(&mut object, message, envelope.raw, 0)?;
     Ok(Value::Object(object))
 }
 
@@ -71,26 +71,39 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// Reads a message into an object. No message holds its own kind, so that the table bounds the depth.
-fn fill(object: &mut Map<String, Value>, message: &Message, bytes: &[u8]) -> Result<(), String> {
+/// Reads a message into an object. `depth` messages are around it.
+fn fill(
+    object: &mut Map<String, Value>,
+    message: &Message,
+    bytes: &[u8],
+    depth: usize,
+) -> Result<(), String> {
+    if depth > DEEPEST {
+        return Err(format!("messages are nested deeper than {DEEPEST} levels"));
+    }
     let mut reader = Reader::new(bytes);
     while let Some((number, scalar)) = reader.next()? {
         // A newer client may know more than we do.
         let Some(field) = message.field(number) else { continue };
         let within = |why: String| format!("{}: {why}", field.name);
-        put(object, field, &scalar).map_err(within)?;
+        put(object, field, &scalar, depth).map_err(within)?;
     }
     Ok(())
 }
 
-fn put(object: &mut Map<String, Value>, field: &Field, scalar: &Scalar<'_>) -> Result<(), String> {
+fn put(
+    object: &mut Map<String, Value>,
+    field: &Field,
+    scalar: &Scalar<'_>,
+    depth: usize,
+) -> Result<(), String> {
     match &field.kind {
         Kind::Inline(name) => {
             let message = table().message(name);
-            fill(object, message, scalar.bytes()?)?;
+            fill(object, message, scalar.bytes()?, depth + 1)?;
         }
         Kind::One(element) => {
-            let value = element_value(element, scalar)?;
+            let value = element_value(element, scalar, depth)?;
             if field.leaves_out(&value) {
                 object.remove(&field.name);
             } else {
@@ -108,11 +121,11 @@ fn put(object: &mut Map<String, Value>, field: &Field, scalar: &Scalar<'_>) -> R
                         list.push(number.into());
                     }
                 }
-                _ => list.push(element_value(element, scalar)?),
+                _ => list.push(element_value(element, scalar, depth)?),
             }
         }
         Kind::Map(element) => {
-            let (key, value) = entry(element, scalar.bytes()?)?;
+            let (key, value) = entry(element, scalar.bytes()?, depth)?;
             let map = object.entry(field.name.clone()).or_insert_with(|| Value::Object(Map::new()));
             let Value::Object(map) = map else { return Err("is a map and something else".into()) };
             map.insert(key, value);
@@ -121,18 +134,18 @@ fn put(object: &mut Map<String, Value>, field: &Field, scalar: &Scalar<'_>) -> R
     Ok(())
 }
 
-fn entry(element: &Element, bytes: &[u8]) -> Result<(String, Value), String> {
+fn entry(element: &Element, bytes: &[u8], depth: usize) -> Result<(String, Value), String> {
     let (mut key, mut value) = (String::new(), None);
     let mut reader = Reader::new(bytes);
     while let Some((number, scalar)) = reader.next()? {
         match number {
             1 => key = scalar.text()?,
-            2 => value = Some(element_value(element, &scalar)?),
+            2 => value = Some(element_value(element, &scalar, depth)?),
             _ => {}
         }
     }
     // A part that is not there has its zero.
-    let value = value.map_or_else(|| element_value(element, &element.zero()), Ok)?;
+    let value = value.map_or_else(|| element_value(element, &element.zero(), depth), Ok)?;
     Ok((key, value))
 }
 
@@ -148,7 +161,25 @@ enum Element {
     Texts,
     Special(Special),
     Message(String),
+    /// A schema of a custom resource, or what may stand in its place.
+    SchemaOr(Other),
 }
+
+/// What may stand where a schema is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Other {
+    /// Whether anything is allowed.
+    Bool,
+    /// One schema for each item.
+    Schemas,
+    /// Names of fields.
+    Names,
+}
+
+/// The schema of a custom resource, the one message that holds itself.
+const SCHEMA: &str = "apiextensions/v1.JSONSchemaProps";
+/// Messages lie within each other at most so deep.
+const DEEPEST: usize = 100;
 
 impl Element {
     fn zero(&self) -> Scalar<'static> {
@@ -160,7 +191,7 @@ impl Element {
     }
 }
 
-fn element_value(element: &Element, scalar: &Scalar<'_>) -> Result<Value, String> {
+fn element_value(element: &Element, scalar: &Scalar<'_>, depth: usize) -> Result<Value, String> {
     use base64::Engine as _;
     Ok(match element {
         Element::Text => scalar.text()?.into(),
@@ -181,8 +212,26 @@ fn element_value(element: &Element, scalar: &Scalar<'_>) -> Result<Value, String
         Element::Special(special) => special.value(scalar.bytes()?)?,
         Element::Message(name) => {
             let mut object = Map::new();
-            fill(&mut object, table().message(name), scalar.bytes()?)?;
+            fill(&mut object, table().message(name), scalar.bytes()?, depth + 1)?;
             Value::Object(object)
         }
+        Element::SchemaOr(other) => schema_or(*other, scalar.bytes()?, depth)?,
     })
+}
+
+/// `JSONSchemaPropsOrBool` and its like: in JSON one or the other, in a message both.
+fn schema_or(other: Other, bytes: &[u8], depth: usize) -> Result<Value, String> {
+    let schema = |scalar: &Scalar<'_>| element_value(&Element::Message(SCHEMA.to_owned()), scalar, depth);
+    let (mut found, mut allows, mut list) = (None, false, Vec::new());
+    let mut reader = Reader::new(bytes);
+    while let Some((number, scalar)) = reader.next()? {
+        match (other, number) {
+            (Other::Bool, 1) => allows = scalar.number()? != 0,
+            (Other::Bool, 2) | (Other::Schemas | Other::Names, 1) => found = Some(schema(&scalar)?),
+            (Other::Schemas, 2) => list.push(schema(&scalar)?),
+            (Other::Names, 2) => list.push(scalar.text()?.into()),
+            _ => {}
+        }
+    }
+    Ok(found.unwrap_or(if other == Other::Bool { allows.into() } else { list.into() }))
 }

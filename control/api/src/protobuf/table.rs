@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use super::Element;
 use super::special::Special;
+use super::{Element, Other};
 
 /// All messages.
 pub(super) struct Table(HashMap<String, Message>);
@@ -79,6 +79,9 @@ fn element(name: &str) -> Element {
         "intstr" => Element::Special(Special::IntOrString),
         "quantity" => Element::Special(Special::Quantity),
         "raw" => Element::Special(Special::Raw),
+        "schema-or-bool" => Element::SchemaOr(Other::Bool),
+        "schema-or-list" => Element::SchemaOr(Other::Schemas),
+        "schema-or-names" => Element::SchemaOr(Other::Names),
         message => Element::Message(message.to_owned()),
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::table::{Field, Kind, Message, table};
 use super::wire::Writer;
-use super::{Element, MAGIC};
+use super::{Element, MAGIC, Other, SCHEMA};
 
 /// Group and version of the objects that carry metadata alone.
 const META: (&str, &str) = ("meta.k8s.io/v1", "PartialObjectMetadata");
@@ -154,6 +154,27 @@ fn element(out: &mut Writer, number: u64, of: &Element, value: &Value) -> Result
         Element::Message(name) => {
             out.message(number, |out| fields(out, table().message(name), object_of(value)?))?;
         }
+        Element::SchemaOr(other) => out.message(number, |out| schema_or(out, *other, value))?,
+    }
+    Ok(())
+}
+
+/// A schema, or what stands in its place.
+fn schema_or(out: &mut Writer, other: Other, value: &Value) -> Result<(), String> {
+    let schema = Element::Message(SCHEMA.to_owned());
+    match (other, value) {
+        (Other::Bool, Value::Bool(allows)) => out.number(1, (*allows).into()),
+        (Other::Bool, _) => {
+            out.number(1, 1);
+            element(out, 2, &schema, value)?;
+        }
+        (Other::Schemas, Value::Array(list)) => {
+            list.iter().try_for_each(|value| element(out, 2, &schema, value))?;
+        }
+        (Other::Names, Value::Array(list)) => {
+            list.iter().try_for_each(|value| element(out, 2, &Element::Text, value))?;
+        }
+        (Other::Schemas | Other::Names, _) => element(out, 1, &schema, value)?,
     }
     Ok(())
 }

@@ -30,12 +30,17 @@ impl Narrow {
 /// `now` is a time in the API's form.
 pub fn prepare_narrow(narrow: Narrow, resource: &Resource, new: &mut Value, old: &Value, now: &str) {
     let mut object = old.clone();
-    for name in ["resourceVersion", "uid", "managedFields", "name", "namespace"] {
-        carry(&mut object["metadata"], &new["metadata"], name);
-    }
     match narrow {
-        Narrow::EphemeralContainers => carry(&mut object["spec"], &new["spec"], "ephemeralContainers"),
-        Narrow::Approval => approve(&mut object, new, old, now),
+        Narrow::EphemeralContainers => {
+            for name in ["resourceVersion", "uid", "managedFields", "name", "namespace"] {
+                carry(&mut object["metadata"], &new["metadata"], name);
+            }
+            carry(&mut object["spec"], &new["spec"], "ephemeralContainers");
+        }
+        Narrow::Approval => {
+            set(&mut object, "metadata", new["metadata"].clone());
+            approve(&mut object, new, old, now);
+        }
     }
     *new = object;
     keep_metadata(new, old);
