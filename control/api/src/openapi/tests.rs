@@ -27,7 +27,7 @@ fn v2_document_is_closed_and_has_no_v3_words() {
     let document = v2(registry());
     check_references(&document, "#/definitions/", &document["definitions"]);
     let text = document.to_string();
-    for word in ["#/components", "\"oneOf\"", "\"allOf\"", "requestBody"] {
+    for word in ["#/components", "\"oneOf\":[", "\"allOf\":[", "requestBody"] {
         assert!(!text.contains(word), "{word}");
     }
 }
@@ -76,4 +76,13 @@ fn operation_names_are_unique_within_a_document() {
             }
         }
     }
+}
+
+#[test]
+fn v2_keeps_fields_that_are_named_like_words_of_a_schema() {
+    let document = v2(registry());
+    let schema = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+    let fields = document["definitions"][schema]["properties"].as_object().unwrap();
+    assert!(fields.contains_key("oneOf") && fields.contains_key("allOf"));
+    assert!(fields.values().all(serde_json::Value::is_object), "{fields:?}");
 }

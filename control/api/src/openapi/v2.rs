@@ -61,7 +61,14 @@ fn downgrade(value: &mut Value) {
             if members.remove("oneOf").is_some() {
                 members.insert("type".into(), "string".into());
             }
-            members.values_mut().for_each(downgrade);
+            for (key, child) in members {
+                match (key.as_str(), child) {
+                    // Names of fields are no words of the schema, not even `oneOf`.
+                    ("properties", Value::Object(fields)) => fields.values_mut().for_each(downgrade),
+                    ("default" | "enum" | "example", _) => {}
+                    (_, child) => downgrade(child),
+                }
+            }
         }
         Value::Array(items) => items.iter_mut().for_each(downgrade),
         _ => {}
