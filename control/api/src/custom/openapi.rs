@@ -28,8 +28,8 @@ pub(crate) fn v2(resource: &Resource, custom: &Custom) -> Value {
 fn complete(resource: &Resource, schema: &mut Value) {
     let properties = properties(schema);
     for (name, description) in [
-        ("apiVersion", "The version of the schema of this object, with its group."),
-        ("kind", "The kind of this object, which the endpoint implies."),
+        ("apiVersion", "APIVersion defines the version of the schema of this object, with its group."),
+        ("kind", "Kind is the kind of this object, which the endpoint implies."),
     ] {
         properties.insert(name.into(), json!({ "type": "string", "description": description }));
     }
