@@ -5,6 +5,9 @@ use serde_json::{Map, Value, json};
 use super::Custom;
 use crate::registry::Resource;
 
+/// Names the kind that a schema is for.
+const KINDS: &str = "x-kubernetes-group-version-kind";
+
 /// For `/openapi/v3`.
 pub(crate) fn v3(resource: &Resource, custom: &Custom) -> Value {
     let mut schema = if custom.written.is_object() { custom.written.clone() } else { json!({}) };
@@ -19,6 +22,10 @@ pub(crate) fn v3(resource: &Resource, custom: &Custom) -> Value {
 /// For `/openapi/v2`, which cannot say everything: what it does not know is left out, and with it what would then be
 /// taken too narrowly.
 pub(crate) fn v2(resource: &Resource, custom: &Custom) -> Value {
+    if custom.node.preserve_unknown {
+        // With any member named, kubectl would take all others for unknown.
+        return json!({ "type": "object", KINDS: kinds(resource) });
+    }
     let mut schema = v3(resource, custom);
     narrow(&mut schema);
     schema
@@ -34,8 +41,11 @@ fn complete(resource: &Resource, schema: &mut Value) {
         properties.insert(name.into(), json!({ "type": "string", "description": description }));
     }
     properties.insert("metadata".into(), metadata());
-    schema["x-kubernetes-group-version-kind"] =
-        json!([{ "group": resource.group, "version": resource.version, "kind": resource.kind }]);
+    schema[KINDS] = kinds(resource);
+}
+
+fn kinds(resource: &Resource) -> Value {
+    json!([{ "group": resource.group, "version": resource.version, "kind": resource.kind }])
 }
 
 fn metadata() -> Value {

@@ -306,3 +306,18 @@ async fn documents_tell_of_custom_kinds_at_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn old_document_says_no_more_of_an_open_kind_than_that_it_is_an_object() {
+    let cluster = cluster().await;
+    let mut open = definition(json!({}));
+    open["spec"]["versions"][0]["schema"]["openAPIV3Schema"] =
+        json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    define(&cluster, open).await;
+    let document = cluster.get("/openapi/v2").await.expect(200);
+    let kinds = json!([{ "group": "example.com", "version": "v1", "kind": "Widget" }]);
+    assert_eq!(
+        document["definitions"]["com.example.v1.Widget"],
+        json!({ "type": "object", "x-kubernetes-group-version-kind": kinds })
+    );
+}
