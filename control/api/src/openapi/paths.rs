@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 use super::{META, base_path};
 use crate::registry::{Resource, schema_name};
 
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+
 /// What a verb is called in `x-kubernetes-action`, and by which method it is asked for.
 struct Operation {
     verb: &'static str,
@@ -59,6 +61,7 @@ pub(super) fn add(resource: &Resource, paths: &mut Map<String, Value>) {
                 entry.insert(method.into(), operation(&id, verb, action, &kind, &schema, connect));
             }
         }
+        only_taken(resource, &mut entry);
         insert(paths, &format!("{item}/{}", sub.name), entry, resource.namespaced, true);
     }
 }
@@ -112,7 +115,19 @@ fn operations(resource: &Resource, all: &[Operation], every_namespace: bool) -> 
         );
         entry.insert(one.method.into(), operation(&id, one.verb, one.action, &kind, &schema, false));
     }
+    only_taken(resource, &mut entry);
     entry
+}
+
+/// Custom kinds take no strategic patches, and `kubectl apply` sends them wherever they are said to be taken.
+fn only_taken(resource: &Resource, entry: &mut Map<String, Value>) {
+    if resource.custom.is_none() {
+        return;
+    }
+    for operation in entry.values_mut() {
+        let content = operation.pointer_mut("/requestBody/content").and_then(Value::as_object_mut);
+        content.map(|content| content.remove(STRATEGIC));
+    }
 }
 
 fn title(text: &str) -> String {
@@ -151,7 +166,8 @@ fn operation(id: &str, verb: &str, action: &str, kind: &Value, schema: &str, con
             operation["requestBody"] = json!({ "required": true, "content": {
                 "application/json-patch+json": patch,
                 "application/merge-patch+json": patch,
-                "application/strategic-merge-patch+json": patch,
+                STRATEGIC: patch,
+                "application/apply-patch+yaml": patch,
             } });
         }
         _ => {}

@@ -291,6 +291,10 @@ async fn documents_tell_of_custom_kinds_at_once() {
     let schema = &document["components"]["schemas"]["com.example.v1.Widget"];
     assert_eq!(schema["properties"]["spec"]["properties"]["size"]["maximum"], 10);
     assert_eq!(schema["x-kubernetes-group-version-kind"][0]["kind"], "Widget");
+    let one = &document["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"];
+    let patches = one["patch"]["requestBody"]["content"].as_object().unwrap();
+    assert!(patches.contains_key("application/merge-patch+json"));
+    assert!(!patches.contains_key("application/strategic-merge-patch+json"));
     let old = cluster.get("/openapi/v2").await.expect(200);
     assert_eq!(old["definitions"]["com.example.v1.Widget"]["type"], "object");
     let patch = json!([{
