@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use skep_abi::fronts::{self, Bit};
-use skep_abi::service::{KIND_NODE_PORT, SCOPE_EXTERNAL, SCOPE_INTERNAL, ServiceKey};
+use skep_abi::service::{KIND_HOST_PORT, KIND_NODE_PORT, SCOPE_EXTERNAL, SCOPE_INTERNAL, ServiceKey};
 use skep_abi::{Be16, SCTP, TCP, UDP, V4, V6};
 
 /// Who a frontend answers.
@@ -85,9 +85,10 @@ impl Frontend {
     }
 }
 
-/// The bit that fragments to `address` look for, where only services have it; none for NodePorts', which the node has too.
+/// The bit that fragments to `address` look for, where only services have it; none for node ports' and host ports', which
+/// the node has too.
 pub fn address_bit(address: IpAddr, kind: u8) -> Option<Bit> {
-    (kind != KIND_NODE_PORT).then(|| match address {
+    (!matches!(kind, KIND_NODE_PORT | KIND_HOST_PORT)).then(|| match address {
         IpAddr::V4(address) => fronts::address_bit_v4(address.into()),
         IpAddr::V6(address) => fronts::address_bit_v6(address.into()),
     })
@@ -147,6 +148,8 @@ pub fn from_shared(address: V6, v4: bool) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use skep_abi::service::{KIND_CLUSTER_IP, KIND_LOAD_BALANCER};
+
     use super::*;
 
     #[test]
@@ -165,5 +168,13 @@ mod tests {
                 assert_eq!(from_shared(shared, frontend.address.is_ipv4()), frontend.address);
             }
         }
+    }
+
+    #[test]
+    fn addresses_that_the_node_has_too_get_no_bit() {
+        let address = "192.0.2.1".parse().unwrap();
+        let has = |kind| address_bit(address, kind).is_some();
+        assert!(has(KIND_CLUSTER_IP) && has(KIND_LOAD_BALANCER));
+        assert!(!has(KIND_NODE_PORT) && !has(KIND_HOST_PORT));
     }
 }

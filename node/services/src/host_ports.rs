@@ -199,9 +199,9 @@ impl HostPorts {
         self.awaited = false;
         let before = std::mem::replace(&mut self.pods, pods);
         for (name, pod) in before.iter().filter(|(name, pod)| self.pods.get(*name) != Some(*pod)) {
-            self.dirty
-                .entry(name.clone())
-                .or_insert_with(|| Some((pod.owner.clone(), plan(pod, &self.addresses))));
+            let had = self.dirty.entry(name.clone()).or_default();
+            // What it had first is what the tables may still hold.
+            had.get_or_insert_with(|| (pod.owner.clone(), plan(pod, &self.addresses)));
         }
         for name in self.pods.keys().filter(|name| !before.contains_key(*name)) {
             self.dirty.entry(name.clone()).or_default();

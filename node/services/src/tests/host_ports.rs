@@ -205,3 +205,17 @@ fn pod_whose_port_is_taken_gets_it_when_the_other_goes() {
     engine.sync(NOW).unwrap();
     assert!(shown(&dataplane)[0].ends_with("-> 10.0.0.2 80"), "{:?}", shown(&dataplane));
 }
+
+#[test]
+fn pod_that_goes_while_its_ports_are_to_be_planned_again_leaves_nothing() {
+    let dataplane = Arc::new(FakeDataplane::new(64, 64));
+    let mut engine = engine(&dataplane);
+    let pods = [pod("a", &["10.0.0.1"], json!([{ "containerPort": 80, "hostPort": 8080 }]))];
+    engine.set_host_pods(host_pods(pods.iter()));
+    engine.sync(NOW).unwrap();
+    assert!(!shown(&dataplane).is_empty());
+    engine.set_host_addresses(["192.0.2.11".parse().unwrap()].into());
+    engine.set_host_pods(host_pods([].iter()));
+    engine.sync(NOW).unwrap();
+    assert_eq!(shown(&dataplane), Vec::<String>::new());
+}
