@@ -31,6 +31,9 @@ enum Test {
     GreaterOrEqual,
 }
 
+/// Longest path: filters lie within each other, and reading them must not exhaust the stack.
+const LONGEST: usize = 500;
+
 /// A path.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct JsonPath(Vec<Step>);
@@ -42,6 +45,12 @@ impl JsonPath {
     /// Why it is none.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
+        if text.len() > LONGEST {
+            return Err(format!("a path has at most {LONGEST} characters"));
+        }
+        if text.matches("..").count() > 1 {
+            return Err("everything below (..) can be asked for once".to_owned());
+        }
         let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
         steps(inner).map(Self)
     }
@@ -264,6 +273,13 @@ mod tests {
             let found = JsonPath::parse(path).unwrap();
             assert_eq!(json!(found.find(&object)), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn paths_that_cost_too_much_are_refused() {
+        let deep = format!(".a{}x{}", "[?(@".repeat(10_000), ")]".repeat(10_000));
+        assert!(JsonPath::parse(&deep).is_err());
+        assert!(JsonPath::parse("..*..*..*").is_err());
     }
 
     #[test]

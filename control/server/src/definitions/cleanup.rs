@@ -42,7 +42,9 @@ impl Definitions {
     }
 
     async fn try_to_empty(&self, name: &str) -> Result<(), Status> {
-        let definition = self.all().into_iter().find(|one| object::name(one.value()) == name);
+        // One of that name that is not being deleted is another one.
+        let of_name = |one: &Value| object::name(one) == name && holds(one) && metadata::is_deleting(one);
+        let definition = self.all().into_iter().find(|one| of_name(one.value()));
         let Some(definition) = definition else { return Ok(()) };
         // One that was never established never had objects.
         let established = definition::is_established(definition.value());
