@@ -163,7 +163,9 @@ fn service(number: u32) -> Result<Service> {
 /// The slice of a service of at most 16 addresses; `round` changes one of its endpoints.
 fn slice(number: u32, count: u32, round: u32) -> Result<EndpointSlice> {
     let first = Ipv4Addr::new(10, 128, 0, 0).to_bits() + 32 * number;
-    let address = |at: u32| Ipv4Addr::from_bits(first + if at == 0 { 16 + round % 13 } else { at });
+    // Never the same in two rounds that follow each other at one service: those are 100 or more apart.
+    let first_of = |round: u32| if round == 0 { 16 } else { 17 + round % 13 };
+    let address = |at: u32| Ipv4Addr::from_bits(first + if at == 0 { first_of(round) } else { at });
     let endpoints: Vec<_> = (0..count)
         .map(|at| json!({ "addresses": [address(at)], "nodeName": format!("n{}", at % 3) }))
         .collect();
