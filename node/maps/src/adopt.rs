@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use litemap::LiteMap;
 use skep_abi::backend::{Backend, BackendState, STATE_ACTIVE};
 use skep_abi::service::ServiceValue;
 
@@ -17,7 +18,7 @@ use crate::extents::{Extent, Extents};
 use crate::frontend::{Frontend, address_bit, from_shared};
 use crate::numbers::{BackendIds, ServiceIds};
 use crate::prefix::Prefix;
-use crate::table::{Life, Pool, PortState, Table};
+use crate::table::{Life, Lives, Pool, PortState, Table};
 
 /// The service tables' contents.
 #[derive(Clone, Debug, Default)]
@@ -82,9 +83,9 @@ fn empty(id: u32) -> PortState {
     PortState {
         id,
         rank,
-        backends: BTreeMap::new(),
+        backends: Lives::new(),
         pools: Vec::new(),
-        frontends: BTreeMap::new(),
+        frontends: LiteMap::new(),
         source_ranges: BTreeSet::new(),
         cramped: false,
     }

@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use skep_abi::Be16;
 use skep_abi::backend::{
     BACKEND_LOCAL, Backend, BackendState, QUARANTINE_MILLIS, STATE_ACTIVE, STATE_DRAINING,
@@ -47,14 +48,18 @@ pub(crate) struct Pool {
     pub(crate) backends: Vec<Backend>,
 }
 
-/// One service port as it stands in the kernel, or will once the pending difference is applied.
+/// The backends of a service port by address and port.
+pub(crate) type Lives = LiteMap<(IpAddr, u16), Life>;
+
+/// One service port as it stands in the kernel, or will once the pending difference is applied. Most have one or two
+/// frontends and few backends, so sorted vectors take a fraction of the memory of trees.
 #[derive(Clone, Debug)]
 pub(crate) struct PortState {
     pub(crate) id: u32,
     pub(crate) rank: Rank,
-    pub(crate) backends: BTreeMap<(IpAddr, u16), Life>,
+    pub(crate) backends: Lives,
     pub(crate) pools: Vec<Pool>,
-    pub(crate) frontends: BTreeMap<Frontend, ServiceValue>,
+    pub(crate) frontends: LiteMap<Frontend, ServiceValue>,
     pub(crate) source_ranges: BTreeSet<Prefix>,
     // A pool that should be spread has no room for it.
     pub(crate) cramped: bool,
@@ -97,7 +102,7 @@ pub struct Table {
     pub(crate) service_ids: ServiceIds,
     pub(crate) backend_ids: BackendIds,
     pub(crate) claims: Claims,
-    owners: HashMap<Arc<str>, BTreeMap<Arc<str>, PortState>>,
+    owners: HashMap<Arc<str>, LiteMap<Arc<str>, PortState>>,
     // The owners with a port that is cramped.
     cramped: HashSet<Arc<str>>,
     pub(crate) adopted: HashMap<u32, PortState>,
@@ -139,7 +144,7 @@ impl Table {
             }
         }
         let mut taken = Taken::default();
-        let mut after = BTreeMap::new();
+        let mut after: LiteMap<Arc<str>, PortState> = LiteMap::with_capacity(ports.len());
         for port in ports {
             match self.build(owner, before.get(&port.name), port, &mut taken) {
                 Ok(state) => {
@@ -300,7 +305,7 @@ impl Table {
         before: Option<&PortState>,
         port: &DesiredPort,
         taken: &mut Taken,
-    ) -> Result<BTreeMap<(IpAddr, u16), Life>, MapsError> {
+    ) -> Result<Lives, MapsError> {
         let mut lives: BTreeMap<(IpAddr, u16), Life> = BTreeMap::new();
         let known = |key: &(IpAddr, u16)| before.and_then(|state| state.backends.get(key)).copied();
         for key in port.draining.iter() {
@@ -324,7 +329,7 @@ impl Table {
             };
             lives.insert(key, life);
         }
-        Ok(lives)
+        Ok(lives.into_iter().collect())
     }
 
     /// A slice with these contents: one that is there, or a fresh one.
@@ -381,7 +386,7 @@ impl Table {
     /// Plans the writes that lead from `before` to `after`, and retires what `after` no longer has.
     fn switch(&mut self, before: Option<PortState>, after: &PortState, refused: &mut Vec<Frontend>) {
         let Some(before) = before else {
-            self.switch_states(&BTreeMap::new(), &after.backends);
+            self.switch_states(&Lives::new(), &after.backends);
             self.write_slices(&[], &after.pools);
             self.switch_ranges(after.id, &BTreeSet::new(), &after.source_ranges);
             self.claim(after, refused);
@@ -402,11 +407,7 @@ impl Table {
         self.retire_slices(&before.pools, &after.pools);
     }
 
-    fn switch_states(
-        &mut self,
-        before: &BTreeMap<(IpAddr, u16), Life>,
-        after: &BTreeMap<(IpAddr, u16), Life>,
-    ) {
+    fn switch_states(&mut self, before: &Lives, after: &Lives) {
         for (key, life) in after {
             let was_active = before.get(key).is_some_and(|old| old.active);
             if life.active && !was_active {
@@ -506,7 +507,7 @@ fn spread(wanted: &DesiredPool, contents: &[Backend]) -> Option<Vec<Backend>> {
 }
 
 /// The slot of an endpoint whose backend id has been decided.
-fn slot(endpoint: &Endpoint, lives: &BTreeMap<(IpAddr, u16), Life>) -> Backend {
+fn slot(endpoint: &Endpoint, lives: &Lives) -> Backend {
     let life = lives.get(&(endpoint.address, endpoint.port)).expect("every endpoint of a pool has a life");
     Backend {
         address: to_shared(endpoint.address),

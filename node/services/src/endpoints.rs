@@ -55,8 +55,8 @@ impl Near<'_> {
     fn takes(self, endpoint: &Endpoint) -> bool {
         match self {
             Self::Everywhere => true,
-            Self::Node(name) => endpoint.for_nodes.iter().any(|hint| hint == name),
-            Self::Zone(name) => endpoint.for_zones.iter().any(|hint| hint == name),
+            Self::Node(name) => endpoint.for_nodes().iter().any(|hint| hint == name),
+            Self::Zone(name) => endpoint.for_zones().iter().any(|hint| hint == name),
         }
     }
 }
@@ -68,8 +68,8 @@ fn near<'a, 'b>(ready: impl Iterator<Item = &'b Endpoint>, node: &'a NodeView) -
     let (mut all_nodes, mut all_zones) = (true, by_zone.is_some());
     let (mut for_node, mut for_zone) = (false, false);
     for endpoint in ready {
-        all_nodes &= !endpoint.for_nodes.is_empty();
-        all_zones &= !endpoint.for_zones.is_empty();
+        all_nodes &= !endpoint.for_nodes().is_empty();
+        all_zones &= !endpoint.for_zones().is_empty();
         for_node |= by_node.takes(endpoint);
         for_zone |= by_zone.is_some_and(|zone| zone.takes(endpoint));
     }
@@ -133,7 +133,7 @@ fn prefer(first: Vec<Target>, second: &[Target], wanted: impl Fn(&Target) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Protocol, ServiceName, SlicePort};
+    use crate::model::{Hints, Protocol, ServiceName, SlicePort};
 
     fn endpoint(address: &str, state: &str, node: &str) -> Endpoint {
         let (ready, serving, terminating) = match state {
@@ -148,9 +148,8 @@ mod tests {
             ready,
             serving,
             terminating,
-            node: Some(node.to_owned()),
-            for_nodes: Vec::new(),
-            for_zones: Vec::new(),
+            node: Some(node.into()),
+            hints: None,
         }
     }
 
@@ -158,8 +157,8 @@ mod tests {
     fn hinted(address: &str, state: &str, hints: &str) -> Endpoint {
         let mut endpoint = endpoint(address, state, "n2");
         let (node, zone) = hints.split_once(' ').unwrap();
-        endpoint.for_nodes = if node == "-" { vec![] } else { vec![node.to_owned()] };
-        endpoint.for_zones = if zone == "-" { vec![] } else { vec![zone.to_owned()] };
+        let hint = |name: &str| if name == "-" { vec![] } else { vec![name.to_owned()] };
+        endpoint.hints = Some(Box::new(Hints { nodes: hint(node), zones: hint(zone) }));
         endpoint
     }
 

@@ -29,6 +29,10 @@ use crate::model::ServiceName;
 use crate::plan::{NodeView, owner, plan};
 use crate::state::Observed;
 
+/// Services planned before what was planned is written: a start with a hundred thousand of them takes no more memory for
+/// what is on its way than a small one.
+const AT_ONCE: usize = 4096;
+
 /// A service port in the table: its name within the service, and its id.
 pub type PortId = (Arc<str>, u32);
 
@@ -143,26 +147,35 @@ impl Engine {
         let mut outcome = Outcome::default();
         let mut dirty = self.observed.take_dirty();
         dirty.append(&mut self.postponed);
-        for name in dirty {
+        for (count, name) in dirty.into_iter().enumerate() {
+            if count > 0 && count % AT_ONCE == 0 {
+                self.write(&mut table, now, &mut outcome)?;
+            }
             self.plan_one(&mut table, name, &mut outcome);
         }
         let postponed = self.plan_host_ports(&mut table, &mut outcome);
         if adopting {
             table.finish_adoption();
         }
-        let difference = table.take_difference();
-        outcome.written = difference.len();
-        if !difference.is_empty() {
-            self.dataplane.apply(&difference).map_err(|source| {
-                // The table is dropped here: the next call adopts what the kernel holds.
-                ServicesError::Apply { entries: difference.len(), source }
-            })?;
-        }
-        table.applied(now);
+        self.write(&mut table, now, &mut outcome)?;
         let retry = (!self.postponed.is_empty() || postponed).then_some(now + QUARANTINE);
         outcome.again = [quarantine, table.expire(now), retry].into_iter().flatten().min();
         self.table = Some(table);
         Ok(outcome)
+    }
+
+    /// Applies what was planned since the last time.
+    fn write(&self, table: &mut Table, now: Duration, outcome: &mut Outcome) -> Result<(), ServicesError> {
+        let difference = table.take_difference();
+        outcome.written += difference.len();
+        if !difference.is_empty() {
+            self.dataplane.apply(&difference).map_err(|source| {
+                // The caller drops the table: the next call adopts what the kernel holds.
+                ServicesError::Apply { entries: difference.len(), source }
+            })?;
+        }
+        table.applied(now);
+        Ok(())
     }
 
     fn plan_one(&mut self, table: &mut Table, name: ServiceName, outcome: &mut Outcome) {

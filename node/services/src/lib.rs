@@ -13,6 +13,7 @@ pub mod host_ports;
 mod kubeproxy;
 mod metrics;
 pub mod model;
+mod names;
 pub mod node;
 pub mod plan;
 mod run;

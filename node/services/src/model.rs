@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
@@ -24,18 +25,18 @@ pub const LABEL_SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// Session affinity time-out where the Service does not say (Service API: 3 hours).
 const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
 
-/// Namespace and name of a Service.
+/// Namespace and name of a Service; copies share their text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceName {
     /// Namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 impl ServiceName {
     /// A name from its two parts.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
 }
@@ -255,11 +256,30 @@ pub struct Endpoint {
     /// Is shutting down.
     pub terminating: bool,
     /// The node it runs on.
-    pub node: Option<String>,
-    /// Nodes that should use it (`hints.forNodes`).
-    pub for_nodes: Vec<String>,
-    /// Zones that should use it (`hints.forZones`).
-    pub for_zones: Vec<String>,
+    pub node: Option<Arc<str>>,
+    /// Who should use it. Apart, since few have it and there may be a million endpoints.
+    pub hints: Option<Box<Hints>>,
+}
+
+/// Who should use an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Nodes (`hints.forNodes`).
+    pub nodes: Vec<String>,
+    /// Zones (`hints.forZones`).
+    pub zones: Vec<String>,
+}
+
+impl Endpoint {
+    /// Nodes that should use it.
+    pub fn for_nodes(&self) -> &[String] {
+        self.hints.as_deref().map_or(&[], |hints| &hints.nodes)
+    }
+
+    /// Zones that should use it.
+    pub fn for_zones(&self) -> &[String] {
+        self.hints.as_deref().map_or(&[], |hints| &hints.zones)
+    }
 }
 
 /// An EndpointSlice of IP addresses.
@@ -330,8 +350,12 @@ fn endpoint(endpoint: &discovery::Endpoint) -> Option<Endpoint> {
         ready: conditions.and_then(|c| c.ready).unwrap_or(true),
         serving: conditions.and_then(|c| c.serving).unwrap_or(true),
         terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
-        node: endpoint.node_name.clone(),
-        for_nodes: for_nodes.iter().map(|node| node.name.clone()).collect(),
-        for_zones: for_zones.iter().map(|zone| zone.name.clone()).collect(),
+        node: endpoint.node_name.as_deref().map(Arc::from),
+        hints: (!for_nodes.is_empty() || !for_zones.is_empty()).then(|| {
+            Box::new(Hints {
+                nodes: for_nodes.iter().map(|node| node.name.clone()).collect(),
+                zones: for_zones.iter().map(|zone| zone.name.clone()).collect(),
+            })
+        }),
     })
 }

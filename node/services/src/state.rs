@@ -6,17 +6,20 @@
 //! A watch that starts anew lists everything again: [`Relist`] remembers what the list named, and at its end
 //! whatever was not named is gone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
+use litemap::LiteMap;
 
 use crate::model::{Service, ServiceName, Slice};
+use crate::names::Names;
 
 /// Namespace and name of an EndpointSlice.
-type SliceKey = (String, String);
+type SliceKey = (Arc<str>, Arc<str>);
 
 /// What one list names, while it runs.
 #[derive(Debug)]
@@ -35,11 +38,14 @@ impl<K> Default for Relist<K> {
 #[derive(Debug, Default)]
 pub struct Observed {
     services: HashMap<ServiceName, Service>,
-    slices: HashMap<ServiceName, BTreeMap<String, Slice>>,
+    // Sorted by their names; most services have one.
+    slices: HashMap<ServiceName, LiteMap<Arc<str>, Slice>>,
     owners: HashMap<SliceKey, ServiceName>,
     service_list: Relist<ServiceName>,
     slice_list: Relist<SliceKey>,
     dirty: BTreeSet<ServiceName>,
+    // Names of namespaces and nodes, of which there are few while many objects have them.
+    names: Names,
     // Sum over all slices, kept up to date so that a change does not count them all.
     endpoints: usize,
 }
@@ -138,16 +144,21 @@ impl Observed {
                     }
                 }
                 self.slice_list.complete = true;
+                self.names.sweep();
             }
         }
     }
 
-    fn set_service(&mut self, name: ServiceName, service: Option<Service>) {
+    fn set_service(&mut self, mut name: ServiceName, service: Option<Service>) {
         if self.services.get(&name) == service.as_ref() {
             return;
         }
         match service {
-            Some(service) => self.services.insert(name.clone(), service),
+            Some(mut service) => {
+                self.share(&mut name);
+                service.name = name.clone();
+                self.services.insert(name.clone(), service)
+            }
             None => self.services.remove(&name),
         };
         self.dirty.insert(name);
@@ -165,14 +176,29 @@ impl Observed {
                 self.drop_slice(owner, &key);
             }
         }
-        if let Some(slice) = slice {
+        if let Some(mut slice) = slice {
+            self.share(&mut slice.service);
+            for node in slice.endpoints.iter_mut().filter_map(|endpoint| endpoint.node.as_mut()) {
+                self.names.share(node);
+            }
+            slice.endpoints.shrink_to_fit();
             let owner = slice.service.clone();
+            let key = (owner.namespace.clone(), key.1);
             self.owners.insert(key.clone(), owner.clone());
             self.endpoints += slice.endpoints.len();
             if let Some(old) = self.slices.entry(owner.clone()).or_default().insert(key.1, slice) {
                 self.endpoints -= old.endpoints.len();
             }
             self.dirty.insert(owner);
+        }
+    }
+
+    /// Makes `name` a copy of one that is there already, if any is.
+    fn share(&mut self, name: &mut ServiceName) {
+        let known = self.services.get_key_value(name).map(|(known, _)| known);
+        match known.or_else(|| self.slices.get_key_value(name).map(|(known, _)| known)) {
+            Some(known) => *name = known.clone(),
+            None => self.names.share(&mut name.namespace),
         }
     }
 
@@ -195,5 +221,5 @@ fn service_name(object: &core::Service) -> ServiceName {
 }
 
 fn slice_key(object: &discovery::EndpointSlice) -> SliceKey {
-    (object.namespace().unwrap_or_default(), object.name_any())
+    (object.namespace().unwrap_or_default().into(), object.name_any().into())
 }

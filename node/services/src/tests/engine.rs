@@ -7,9 +7,9 @@ use futures::StreamExt;
 use futures::channel::mpsc;
 use kube::runtime::watcher::Event;
 use serde_json::json;
-use skep_maps::Dataplane;
 use skep_maps::fake::FakeDataplane;
 use skep_maps::suite::reachable;
+use skep_maps::{Dataplane, Difference};
 use tokio::sync::watch;
 
 use super::{node, service, slice, spec};
@@ -91,6 +91,26 @@ fn sync_before_both_lists_are_complete_writes_nothing() {
 }
 
 #[test]
+fn sync_many_services_are_written_in_parts() {
+    let dataplane = Arc::new(FakeDataplane::new(64, 64));
+    let mut engine = engine(&dataplane);
+    let name = |number: u32| (format!("s{number}"), format!("10.{}.{}.1", 96 + number / 256, number % 256));
+    let named: Vec<_> = (0..10_000).map(name).collect();
+    let services: Vec<_> = named.iter().map(|(name, address)| (&**name, &**address)).collect();
+    list(&mut engine, &services, &[("s9999", "1", &["10.0.0.1 n1"])]);
+    let outcome = engine.sync(NOW).unwrap();
+    assert_eq!((outcome.planned.len(), outcome.refused), (10_000, 0));
+    // The node port, which all of them name, goes to one.
+    let addresses = |part: &Difference| part.services.keys().filter(|frontend| frontend.port == 80).count();
+    let sizes: Vec<_> = dataplane.state().applied.iter().map(addresses).collect();
+    assert_eq!(sizes, [4096, 4096, 1808]);
+    assert_eq!(outcome.written, dataplane.state().applied.iter().map(Difference::len).sum::<usize>());
+    assert_eq!(leads_to(&dataplane, &named[0].1), Some(vec![]));
+    assert_eq!(leads_to(&dataplane, &named[9999].1).unwrap(), ["10.0.0.1 8080"]);
+    assert_eq!(engine.sync(NOW).unwrap().written, 0);
+}
+
+#[test]
 fn sync_one_slice_changed_plans_its_service_alone() {
     let dataplane = Arc::new(FakeDataplane::new(64, 64));
     let mut engine = engine(&dataplane);
@@ -102,7 +122,7 @@ fn sync_one_slice_changed_plans_its_service_alone() {
     engine.sync(NOW).unwrap();
     engine.on_slice(Event::Apply(slice("b", "1", &["10.0.0.2 n1", "10.0.0.3 n2"])));
     let outcome = engine.sync(NOW).unwrap();
-    assert_eq!(outcome.planned.iter().map(|(name, _)| name.name.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(outcome.planned.iter().map(|(name, _)| &*name.name).collect::<Vec<_>>(), ["b"]);
     assert_eq!(leads_to(&dataplane, "10.96.0.2").unwrap(), ["10.0.0.2 8080", "10.0.0.3 8080"]);
     // An event that changes nothing that matters plans nothing.
     let mut same = slice("b", "1", &["10.0.0.2 n1", "10.0.0.3 n2"]);
