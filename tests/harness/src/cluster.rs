@@ -264,16 +264,17 @@ pub fn in_network<T: Send>(namespace: &str, work: impl FnOnce() -> Result<T> + S
     })
 }
 
-/// One `GET` over a connection of its own; the body.
+/// One `GET` over a connection of its own; the body. By HTTP/1.0, so that the body comes in one piece.
 pub fn http_get(address: SocketAddr, path: &str, patience: Duration) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    if !head.starts_with("HTTP/1.1 200") {
-        bail!("{}", head.lines().next().unwrap_or_default());
+    let status = head.lines().next().unwrap_or_default();
+    if status.split(' ').nth(1) != Some("200") {
+        bail!("{status}");
     }
     Ok(body.to_owned())
 }
