@@ -26,7 +26,7 @@ fn counts_generation(resource: &Resource) -> bool {
         ("apps", "daemonsets" | "deployments" | "replicasets" | "statefulsets")
             | ("", "pods" | "replicationcontrollers")
             | ("batch", "cronjobs" | "jobs")
-            | ("networking.k8s.io", _)
+            | ("networking.k8s.io", "ingresses" | "ingressclasses" | "networkpolicies")
             | ("policy", "poddisruptionbudgets")
             | ("discovery.k8s.io", "endpointslices")
             | ("flowcontrol.apiserver.k8s.io", _)

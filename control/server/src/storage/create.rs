@@ -70,9 +70,9 @@ impl Storage {
             // What others were given must be known before something is chosen.
             self.cache.catch_up().await.map_err(failure::read)?;
         }
-        let reservation = self.services.reserve(scope, &mut object, None)?;
+        let reservation = self.allocate(scope, &mut object, None).await?;
         let written = self.put(scope, &name, object, Expected::Absent).await;
-        drop(reservation);
+        self.settle(scope, &name, reservation, &written).await;
         written.map_err(|error| match error {
             StoreError::Conflict { .. } => Status::already_exists(resource, &name),
             error => failure::store(error),

@@ -74,7 +74,7 @@ impl Storage {
             _ => self.follow_rules(scope, name, part, &mut object, old).await?,
         }
         let reservation = match part {
-            Part::Whole => self.services.reserve(scope, &mut object, Some(old))?,
+            Part::Whole => self.allocate(scope, &mut object, Some(old)).await?,
             _ => crate::allocation::Reservation::default(),
         };
         if is_done(scope, &object) {
@@ -85,7 +85,10 @@ impl Storage {
         }
         let expected = Expected::Revision(Revision(current.object.revision()));
         let written = self.put(scope, name, object, expected).await;
-        drop(reservation);
+        self.settle(scope, name, reservation, &written).await;
+        if let (Ok(new), false) = (&written, scope.dry_run) {
+            self.release(scope.resource, old, Some(new.value())).await;
+        }
         Ok(written)
     }
 
@@ -131,6 +134,7 @@ impl Storage {
         let revision = current.object.revision();
         if !scope.dry_run {
             self.remove(current.object.key(), revision).await?;
+            self.release(scope.resource, &current.value, None).await;
         }
         let as_if = Scope { dry_run: true, ..*scope };
         self.put(&as_if, name, object, Expected::Revision(Revision(revision))).await
