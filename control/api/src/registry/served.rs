@@ -14,7 +14,7 @@ const RESOURCES: [(&str, &str); 9] = [
 ];
 
 /// Subresources that are not there.
-const SUBRESOURCES: [(&str, &str, &str); 1] = [("", "pods", "resize")];
+const SUBRESOURCES: [(&str, &str, &str); 0] = [];
 
 /// Whether the resource is served.
 pub(super) fn resource(group: &str, plural: &str) -> bool {

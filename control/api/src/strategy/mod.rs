@@ -14,7 +14,7 @@ use crate::object::{at, carry, number, remove, set, text};
 use crate::registry::Resource;
 
 pub use narrow::{Narrow, prepare_narrow};
-pub use pod::qos_class;
+pub use pod::{qos_class, total_request};
 
 /// What counts as the wish of the owner, and so moves `metadata.generation`.
 fn counts_generation(resource: &Resource) -> bool {

@@ -98,7 +98,8 @@ impl State {
         let generation = Some(from.cidrs.generation());
         if self.networks_at != generation {
             let snapshot = from.cache.snapshot(&from.cidrs);
-            self.networks = snapshot.objects.values().flat_map(|object| networks::of(object.value())).collect();
+            self.networks =
+                snapshot.objects.values().flat_map(|object| networks::of(object.value())).collect();
             self.networks_at = generation;
         }
     }

@@ -81,7 +81,9 @@ impl Storage {
             *service = filled;
             return Ok(reservation);
         }
-        Err(Status::internal("cannot find an address or port that no other server gives away at the same time"))
+        Err(Status::internal(
+            "cannot find an address or port that no other server gives away at the same time",
+        ))
     }
 
     /// Records all that is held, or nothing. What is refused is added to `refused`.
@@ -174,7 +176,8 @@ impl Storage {
                 Err(_) => return,
             };
             // The record of somebody else is not ours to take away.
-            if parent["resource"] != "services" || parent["namespace"] != namespace || parent["name"] != name {
+            if parent["resource"] != "services" || parent["namespace"] != namespace || parent["name"] != name
+            {
                 return;
             }
             match self.delete(&scope, &address, &DeleteOptions::default()).await {

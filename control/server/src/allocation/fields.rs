@@ -49,11 +49,7 @@ fn port_number(value: &Value) -> Option<u16> {
 }
 
 /// Fills in what is missing and takes what is there.
-pub(super) fn fill(
-    book: &mut Book<'_>,
-    service: &mut Value,
-    old: Option<&Value>,
-) -> Result<(), Refusal> {
+pub(super) fn fill(book: &mut Book<'_>, service: &mut Value, old: Option<&Value>) -> Result<(), Refusal> {
     let spec = &mut service["spec"];
     let kind = spec["type"].as_str().unwrap_or("ClusterIP").to_owned();
     if kind == "ExternalName" {

@@ -53,7 +53,11 @@ impl World for Cached<'_> {
 
     fn in_range(&self, address: IpAddr) -> bool {
         let snapshot = self.0.sources.cache.snapshot(&self.0.sources.cidrs);
-        snapshot.objects.values().flat_map(|one| networks::listed(one.value())).any(|one| one.contains(address))
+        snapshot
+            .objects
+            .values()
+            .flat_map(|one| networks::listed(one.value()))
+            .any(|one| one.contains(address))
     }
 }
 

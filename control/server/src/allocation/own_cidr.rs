@@ -45,11 +45,13 @@ fn plan(found: Option<&Value>, configured: &[String]) -> Step {
         );
         return Step::Report("KubernetesDefaultServiceCIDRInconsistent", note);
     }
-    let ready = found["status"]["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Ready");
+    let ready =
+        found["status"]["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Ready");
     match ready.map(|ready| (ready["status"].as_str().unwrap_or_default(), ready)) {
         Some(("True", _)) => Step::Nothing,
         Some(("False", _)) => {
-            let note = "Configuration matches, but the default ServiceCIDR is said not to be ready".to_owned();
+            let note =
+                "Configuration matches, but the default ServiceCIDR is said not to be ready".to_owned();
             Step::Report("KubernetesDefaultServiceCIDRNotReady", note)
         }
         _ => Step::SayReady,
@@ -154,7 +156,10 @@ mod tests {
         assert_eq!(plan(Some(&one), &both), Step::Widen);
         assert_eq!(plan(Some(&one), &both[..1]), Step::SayReady);
         assert_eq!(plan(Some(&ready("True")), &both), Step::Nothing);
-        assert!(matches!(plan(Some(&ready("False")), &both), Step::Report("KubernetesDefaultServiceCIDRNotReady", _)));
+        assert!(matches!(
+            plan(Some(&ready("False")), &both),
+            Step::Report("KubernetesDefaultServiceCIDRNotReady", _)
+        ));
         let other = plan(Some(&one), &["10.0.0.0/8".to_owned()]);
         let note = "The default ServiceCIDR [10.96.0.0/24] does not match the controller flag configurations [10.0.0.0/8]";
         assert_eq!(other, Step::Report("KubernetesDefaultServiceCIDRInconsistent", note.into()));

@@ -216,8 +216,9 @@ impl NodePorts {
     }
 
     fn learn(&self, found: Option<KeyValue>) {
-        let set =
-            found.as_ref().map_or_else(|| PortSet::none(self.range), |kv| PortSet::decode(self.range, &kv.value));
+        let set = found
+            .as_ref()
+            .map_or_else(|| PortSet::none(self.range), |kv| PortSet::decode(self.range, &kv.value));
         *self.known.lock() = Known { set, revision: found.map(|kv| kv.mod_revision) };
     }
 }

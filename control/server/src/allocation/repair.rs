@@ -103,13 +103,18 @@ fn service_address(service: &Value, given: &str, world: &impl World) -> (Mend, O
     };
     match parent(&record) {
         ("", "services", of_namespace, of_name) if (of_namespace, of_name) == (namespace, name) => {
-            if has_labels(&record, address) { (Mend::Leave, None) } else { (Mend::Replace(address), None) }
+            if has_labels(&record, address) {
+                (Mend::Leave, None)
+            } else {
+                (Mend::Replace(address), None)
+            }
         }
         ("", "services", of_namespace, of_name) => match world.service(of_namespace, of_name) {
             None => wrong(),
             Some(other) if addresses(&other).any(|one| one.parse() == Ok(address)) => {
-                let text =
-                    format!("Cluster IP [{kind}]:{address} was assigned to multiple services; please recreate service");
+                let text = format!(
+                    "Cluster IP [{kind}]:{address} was assigned to multiple services; please recreate service"
+                );
                 (Mend::Leave, note("ClusterIPAlreadyAllocated", allocation, text))
             }
             // The record goes when it is looked at itself; then one is made for this service.
@@ -163,7 +168,8 @@ pub(super) fn record(record: &Value, world: &impl World, now: Timestamp) -> (Men
     if age < REVERTING && made(record) > made(&service) {
         return (Mend::Later(REVERTING), None);
     }
-    let text = format!("IPAddress: {address} for Service {namespace}/{name} has a wrong reference; cleaning up");
+    let text =
+        format!("IPAddress: {address} for Service {namespace}/{name} has a wrong reference; cleaning up");
     (Mend::Delete, note("IPAddressWrongReference", text))
 }
 
@@ -171,7 +177,8 @@ pub(super) fn record(record: &Value, world: &impl World, now: Timestamp) -> (Men
 fn node_ports(service: &Value) -> Vec<u16> {
     let mut seen: HashMap<u16, Vec<&str>> = HashMap::new();
     let mut all = Vec::new();
-    let number = |value: &Value| value.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
+    let number =
+        |value: &Value| value.as_u64().and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
     for port in service["spec"]["ports"].as_array().into_iter().flatten() {
         let Some(number) = number(&port["nodePort"]) else { continue };
         let protocols = seen.entry(number).or_default();

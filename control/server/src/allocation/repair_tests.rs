@@ -99,7 +99,8 @@ fn ports_are_rebuilt_from_services_and_leaks_go_after_three_rounds() {
         { "nodePort": 30001, "protocol": "TCP" }, { "nodePort": 30001, "protocol": "UDP" },
         { "nodePort": 30002, "protocol": "TCP" },
     ]));
-    let twice = service(json!([{ "nodePort": 30002, "protocol": "TCP" }, { "nodePort": 80, "protocol": "TCP" }]));
+    let twice =
+        service(json!([{ "nodePort": 30002, "protocol": "TCP" }, { "nodePort": 80, "protocol": "TCP" }]));
     let mut stored = PortSet::none(range);
     stored.insert(30001);
     stored.insert(30050);

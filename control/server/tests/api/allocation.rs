@@ -72,10 +72,7 @@ async fn service_that_asks_for_what_is_not_to_be_had_is_refused() {
     let cases = [
         (json!({ "clusterIP": "10.96.0.77" }), "provided IP is already allocated"),
         (json!({ "clusterIP": "10.96.0.10" }), "provided IP is already allocated"),
-        (
-            json!({ "clusterIP": "10.97.0.1" }),
-            "the provided network does not match the current range",
-        ),
+        (json!({ "clusterIP": "10.97.0.1" }), "the provided network does not match the current range"),
         (
             json!({ "clusterIP": "10.96.0.255" }),
             "is not in the valid range. The range of valid IPs is 10.96.0.0/24",
@@ -186,7 +183,10 @@ async fn address_of_a_service_is_recorded_while_it_has_it() {
         "clusterIPs": null, "ipFamilies": null, "ipFamilyPolicy": null } });
     cluster.patch(&format!("{SERVICES}/a"), "merge", external).await.expect(200);
     cluster.get(&format!("{RECORDS}/10.96.0.77")).await.failure(404, "NotFound");
-    cluster.patch(&format!("{SERVICES}/a"), "merge", json!({ "spec": { "type": "ClusterIP" } })).await.expect(200);
+    cluster
+        .patch(&format!("{SERVICES}/a"), "merge", json!({ "spec": { "type": "ClusterIP" } }))
+        .await
+        .expect(200);
     let service = cluster.get(&format!("{SERVICES}/a")).await.expect(200);
     let address = service["spec"]["clusterIP"].as_str().unwrap().to_owned();
     cluster.get(&format!("{RECORDS}/{address}")).await.expect(200);
@@ -201,7 +201,10 @@ async fn what_the_record_has_is_given_to_nobody_else() {
     let record = json!({ "metadata": { "name": "10.96.0.99" }, "spec": { "parentRef": parent } });
     cluster.post(RECORDS, "IPAddress", record).await.expect(201);
     let message = cluster.service("a", json!({ "clusterIP": "10.96.0.99" })).await.failure(422, "Invalid");
-    assert!(message.contains("failed to allocate IP 10.96.0.99: provided IP is already allocated"), "{message}");
+    assert!(
+        message.contains("failed to allocate IP 10.96.0.99: provided IP is already allocated"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -212,7 +215,9 @@ async fn two_servers_on_one_store_give_nothing_twice() {
     let tasks: Vec<_> = (0..120)
         .map(|n| {
             let cluster = if n % 2 == 0 { one.clone() } else { two.clone() };
-            tokio::spawn(async move { cluster.service(&format!("s{n}"), json!({ "type": "NodePort" })).await })
+            tokio::spawn(
+                async move { cluster.service(&format!("s{n}"), json!({ "type": "NodePort" })).await },
+            )
         })
         .collect();
     let (mut addresses, mut ports) = (HashSet::new(), HashSet::new());
@@ -221,7 +226,8 @@ async fn two_servers_on_one_store_give_nothing_twice() {
         assert!(addresses.insert(made["spec"]["clusterIP"].to_string()));
         assert!(ports.insert(made["spec"]["ports"][0]["nodePort"].to_string()));
     }
-    let fixed = json!({ "clusterIP": "10.96.0.5", "type": "NodePort", "ports": [{ "port": 80, "nodePort": 31999 }] });
+    let fixed =
+        json!({ "clusterIP": "10.96.0.5", "type": "NodePort", "ports": [{ "port": 80, "nodePort": 31999 }] });
     one.service("fixed", fixed.clone()).await.expect(201);
     two.service("other", fixed.clone()).await.failure(422, "Invalid");
     one.delete(&format!("{SERVICES}/fixed"), json!(null)).await.expect(200);
@@ -244,7 +250,10 @@ async fn addresses_come_from_every_network_that_is_ready() {
     cluster.service("a", wanted).await.expect(201);
     let wider = json!({ "spec": { "cidrs": ["203.0.112.0/23"] } });
     let message = cluster.patch(&format!("{CIDRS}/more"), "merge", wider).await.failure(422, "Invalid");
-    assert!(message.contains("spec.cidrs[0]: Invalid value: \"203.0.112.0/23\": field is immutable"), "{message}");
+    assert!(
+        message.contains("spec.cidrs[0]: Invalid value: \"203.0.112.0/23\": field is immutable"),
+        "{message}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,7 +264,8 @@ async fn records_that_leaked_or_are_missing_are_repaired() {
     let parent = json!({ "resource": "services", "namespace": "default", "name": "gone" });
     let labels = json!({ "ipaddress.kubernetes.io/ip-family": "IPv4",
         "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io" });
-    let leaked = json!({ "metadata": { "name": "10.96.0.88", "labels": labels }, "spec": { "parentRef": parent } });
+    let leaked =
+        json!({ "metadata": { "name": "10.96.0.88", "labels": labels }, "spec": { "parentRef": parent } });
     cluster.post(RECORDS, "IPAddress", leaked).await.expect(201);
     wait(&cluster, 90).await;
     let record = cluster.get(&format!("{RECORDS}/10.96.0.77")).await.expect(200);
