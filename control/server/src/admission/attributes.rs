@@ -150,8 +150,10 @@ pub(crate) struct Attributes<'a> {
     /// The object before the write: there for updates and deletions.
     pub(crate) old: Option<&'a Value>,
     /// The options as an object (`CreateOptions` and the like); null for connections.
+    #[allow(dead_code, reason = "webhooks and policies see it")]
     pub(crate) options: Value,
     /// What is said beside the verdict.
+    #[allow(dead_code, reason = "plug-ins that warn come")]
     pub(crate) notes: &'a Notes,
     pub(crate) again: Again,
 }
@@ -183,6 +185,7 @@ impl<'a> Attributes<'a> {
         self.scope.subresource
     }
 
+    #[allow(dead_code, reason = "plug-ins that count come")]
     pub(crate) fn is_dry_run(&self) -> bool {
         self.scope.dry_run
     }
