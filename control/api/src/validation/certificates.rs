@@ -96,10 +96,8 @@ pub(super) fn signer_name(signer: &Place<'_>, errors: &mut Errors) {
         let why = "should be a domain with at least two segments separated by dots";
         signer.invalid(format!("validating label {domain:?}: {why}"), errors);
     }
-    if path.is_empty() || names::dns_subdomain(path).is_err() {
-        if let Err(why) = names::dns_subdomain(path) {
-            signer.invalid(format!("validating label {path:?}: {why}"), errors);
-        }
+    if let Err(why) = names::dns_subdomain(path) {
+        signer.invalid(format!("validating label {path:?}: {why}"), errors);
     }
     if text.len() > 571 {
         signer.too_long(571, errors);

@@ -158,7 +158,7 @@ pub(super) fn resource_ref(reference: &Place<'_>, in_file: bool, errors: &mut Er
         _ => return,
     };
     let same = |unit: &&str| crate::quantity::Quantity::parse(unit).is_ok_and(|unit| unit == amount);
-    if !UNITS.iter().any(|unit| same(unit)) {
+    if !UNITS.iter().any(same) {
         let units = UNITS.join(", ");
         refuse(format!("only divisor's values {units} are supported with the {what} resource"), errors);
     }

@@ -127,7 +127,8 @@ fn once(errors: &mut Vec<FieldError>) {
         let better = |other: &FieldError| {
             other.rule == Rule::Required && other.field == error.field && !other.detail.is_empty()
         };
-        if !said && !(less && all[at + 1..].iter().any(better)) {
+        let said_better = less && all[at + 1..].iter().any(better);
+        if !(said || said_better) {
             errors.push(error.clone());
         }
     }

@@ -36,6 +36,8 @@ pub(super) fn own_scope<'a>(resource: &'a Resource, namespace: &'a str, user: &'
         namespace,
         subresource: "",
         user,
+        asked: None,
+        admitted: true,
         dry_run: false,
         ownership: Ownership::Changed("kube-apiserver"),
     }

@@ -227,7 +227,7 @@ async fn two_servers_on_one_store_give_nothing_twice() {
         assert!(ports.insert(made["spec"]["ports"][0]["nodePort"].to_string()));
     }
     let fixed =
-        json!({ "clusterIP": "10.96.0.5", "type": "NodePort", "ports": [{ "port": 80, "nodePort": 31999 }] });
+        json!({ "clusterIP": "10.96.0.5", "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30005 }] });
     one.service("fixed", fixed.clone()).await.expect(201);
     two.service("other", fixed.clone()).await.failure(422, "Invalid");
     one.delete(&format!("{SERVICES}/fixed"), json!(null)).await.expect(200);

@@ -94,14 +94,18 @@ async fn resize_changes_the_resources_of_a_pod_and_nothing_else() {
     assert_eq!(made["status"]["qosClass"], "Burstable");
     let path = "/api/v1/namespaces/default/pods/r";
     let resize = format!("{path}/resize");
-    let change = |resources: Value| json!({ "spec": { "containers": [{ "name": "c", "resources": resources }] } });
+    let change =
+        |resources: Value| json!({ "spec": { "containers": [{ "name": "c", "resources": resources }] } });
     let more = change(json!({ "requests": { "cpu": "1500m" } }));
     let resized = cluster.patch(&resize, "strategic-merge", more).await.expect(200);
     assert_eq!(resized["spec"]["containers"][0]["resources"]["requests"]["cpu"], "1500m");
     assert_eq!(resized["metadata"]["generation"], 2);
     for (body, why) in [
-        (change(json!({ "requests": { "cpu": "2" } })), "Pod QOS Class may not change as a result of resizing"),
-        (change(json!({ "requests": { "cpu": null } })), "resource requests cannot be removed"),
+        (
+            change(json!({ "requests": { "cpu": "2" } })),
+            "Pod QOS Class may not change as a result of resizing",
+        ),
+        (change(json!({ "limits": { "cpu": null } })), "resource limits cannot be removed"),
         (change(json!({ "requests": { "cpu": "3" } })), "must be less than or equal to cpu limit of 2"),
         (
             json!({ "spec": { "containers": [{ "name": "c", "image": "other" }] } }),
