@@ -59,6 +59,7 @@ impl Running {
         config.advertise_port = listener.address().context("the listening address is unknown")?.port();
         config.metrics = metrics.clone();
         config.front_proxy = Some(keys.front_proxy.clone());
+        config.admission = arguments.admission.config()?;
         let server =
             ApiServer::new(Arc::clone(&store), config).await.context("cannot start the API server")?;
         let close = CancellationToken::new();

@@ -7,8 +7,8 @@ use skep_api::registry::registry;
 use skep_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Chain;
 use crate::aggregation::FrontProxy;
+use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients};
 use crate::allocation::{Cidr, Ranges, Services};
 use crate::bootstrap;
 use crate::cache::Cache;
@@ -44,6 +44,8 @@ pub struct ServerConfig {
     pub ids: Ids,
     /// Who this server is before aggregated API servers; without it, none of them can be asked.
     pub front_proxy: Option<FrontProxy>,
+    /// Which admission plug-ins run.
+    pub admission: AdmissionConfig,
 }
 
 impl ServerConfig {
@@ -58,6 +60,7 @@ impl ServerConfig {
             metrics: prometheus::Registry::new(),
             ids: Ids::default(),
             front_proxy: None,
+            admission: AdmissionConfig::default(),
         }
     }
 }
@@ -72,6 +75,9 @@ pub enum StartError {
     /// The service networks cannot be used.
     #[error("cannot use the service networks: {0}")]
     ServiceNetworks(&'static str),
+    /// The configuration of admission is not one.
+    #[error("cannot set up admission")]
+    Admission(#[from] ConfigError),
     /// An object that every cluster has cannot be made.
     #[error("cannot create {object}")]
     Bootstrap {
@@ -161,6 +167,7 @@ impl ApiServer {
             metrics,
             ids,
             front_proxy,
+            admission,
         } = config;
         let ranges = ranges(&service_networks, node_ports)?;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
@@ -170,10 +177,17 @@ impl ApiServer {
             .and_then(|resource| Services::new(cache.clone(), resource.clone(), ranges, ids.clone()));
         let services = services.expect("services are a built-in kind that is stored");
         let gate = Gate::new(gate, cache.clone());
-        let admission = Chain::builtin(&cache, &ids, gate.authorizer());
+        let services = Arc::new(services);
         let caller = Arc::new(Caller::new(cache.clone()));
-        let converter = Converter::new(caller, ids.clone());
-        let storage = Storage { store, cache, admission, services: Arc::new(services), converter, ids };
+        let converter = Converter::new(caller.clone(), ids.clone());
+        let bare = Storage { store, cache, admission: Chain::default(), services, converter, ids };
+        let ingredients = Ingredients {
+            cache: bare.cache.clone(),
+            ids: bare.ids.clone(),
+            authorizer: gate.authorizer(),
+            storage: bare.clone(),
+        };
+        let storage = Storage { admission: Chain::new(&admission, &ingredients)?, ..bare };
         let kinds = Kinds::builtin();
         Definitions::start(storage.clone(), kinds.clone(), stopped.clone()).await?;
         let inner = Inner {
