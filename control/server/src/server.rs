@@ -7,8 +7,8 @@ use skep_api::registry::registry;
 use skep_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::aggregation::FrontProxy;
 use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients};
+use crate::aggregation::FrontProxy;
 use crate::allocation::{Cidr, Ranges, Services};
 use crate::bootstrap;
 use crate::cache::Cache;

@@ -13,6 +13,8 @@ use crate::testing::Objects;
 const PATIENCE: Duration = Duration::from_secs(20);
 const LIMIT: usize = 1 << 20;
 
+type Make = fn() -> Reply;
+
 fn caller() -> Caller {
     Caller::new(Arc::new(Objects::default()))
 }
@@ -81,7 +83,7 @@ async fn server_that_does_not_answer_is_given_up_in_time() {
 
 #[tokio::test]
 async fn server_that_fails_is_told_from_one_that_answers() {
-    let cases: [(fn() -> Reply, &str); 4] = [
+    let cases: [(Make, &str); 4] = [
         (|| Reply::Crash, "EOF"),
         (|| Reply::Flood, "larger than 1048576 bytes"),
         (|| Reply::Text(500, "broken".into()), "an error on the server (\"broken\") has prevented"),

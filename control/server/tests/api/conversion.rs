@@ -7,6 +7,8 @@ use crate::definitions::{DEFINITIONS, define};
 use crate::harness::{Cluster, cluster};
 use crate::hooks::{Hook, Reply, Seen};
 
+type Make = fn(&Seen) -> Reply;
+
 const V1: &str = "/apis/shop.example/v1/namespaces/default/routes";
 const V2: &str = "/apis/shop.example/v2/namespaces/default/routes";
 
@@ -143,7 +145,7 @@ async fn list_and_watch_are_in_the_version_asked_for() {
 
 #[tokio::test]
 async fn webhook_that_fails_fails_the_request_and_changes_nothing() {
-    let cases: [(fn(&Seen) -> Reply, &str); 5] = [
+    let cases: [(Make, &str); 5] = [
         (|_| Reply::Crash, "conversion webhook for shop.example/v2, Kind=Route failed: Post \"https://"),
         (
             |_| Reply::Text(200, "nonsense".into()),
