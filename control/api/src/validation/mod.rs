@@ -44,6 +44,7 @@ mod status;
 mod storage;
 mod volume;
 mod volume_source;
+pub(crate) mod webhooks;
 
 use serde_json::Value;
 

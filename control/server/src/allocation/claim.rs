@@ -140,9 +140,9 @@ impl Storage {
         scope: &Scope<'_>,
         name: &str,
         reservation: Reservation,
-        written: &Result<T, StoreError>,
+        written: &Result<Result<T, StoreError>, Status>,
     ) {
-        if !scope.dry_run && matches!(written, Err(StoreError::Conflict { .. })) {
+        if !scope.dry_run && matches!(written, Err(_) | Ok(Err(StoreError::Conflict { .. }))) {
             self.give_back(scope.namespace, name, &reservation.held).await;
         }
     }

@@ -74,6 +74,7 @@ impl Storage {
         let reservation = self.allocate(scope, &mut object, None).await?;
         let written = self.put(scope, &name, object, Expected::Absent).await;
         self.settle(scope, &name, reservation, &written).await;
+        let written = written?;
         written.map_err(|error| match error {
             StoreError::Conflict { .. } => Status::already_exists(resource, &name),
             error => failure::store(error),

@@ -54,7 +54,7 @@ impl Storage {
             match self.attempt(scope, name, part, &current, propose).await? {
                 Ok(object) => return Ok(object),
                 Err(StoreError::Conflict { current: found, .. }) => {
-                    current = self.instead(scope, name, found)?
+                    current = self.instead(scope, name, found).await?
                 }
                 Err(error) => return Err(failure::store(error)),
             }
@@ -84,7 +84,7 @@ impl Storage {
             _ => crate::allocation::Reservation::default(),
         };
         if is_done(scope, &object) {
-            return Ok(self.finish(scope, name, current, object).await);
+            return self.finish(scope, name, current, object).await;
         }
         if object == **old {
             return Ok(Ok(current.object.clone()));
@@ -92,6 +92,7 @@ impl Storage {
         let expected = Expected::Revision(Revision(current.object.revision()));
         let written = self.put(scope, name, object, expected).await;
         self.settle(scope, name, reservation, &written).await;
+        let written = written?;
         if let (Ok(new), false) = (&written, scope.dry_run) {
             self.release(scope.resource, old, Some(new.value())).await;
         }
@@ -167,10 +168,12 @@ impl Storage {
         name: &str,
         current: &Current,
         object: Value,
-    ) -> Result<Arc<Object>, StoreError> {
+    ) -> Result<Result<Arc<Object>, StoreError>, Status> {
         let revision = current.object.revision();
         if !scope.dry_run {
-            self.remove(current.object.key(), revision).await?;
+            if let Err(error) = self.remove(current.object.key(), revision).await {
+                return Ok(Err(error));
+            }
             self.release(scope.resource, &current.value, None).await;
         }
         let as_if = Scope { dry_run: true, ..*scope };
