@@ -13,6 +13,7 @@ mod bootstrap;
 pub mod cache;
 mod content;
 mod definitions;
+mod endpoint;
 pub mod error;
 mod failure;
 pub mod gate;

@@ -4,6 +4,7 @@
 //! so its cost beyond the range itself is what has changed since.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,11 +30,18 @@ pub(super) struct Readers {
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
     feed: Arc<Feed>,
+    // Last: closing it takes the locks of the connections away.
+    _data: Arc<File>,
 }
 
 impl Readers {
     /// A pool of `most` connections. All are opened now, so that reads go on when the disk lets nothing be opened.
-    pub(super) fn open(path: PathBuf, most: usize, feed: Arc<Feed>) -> rusqlite::Result<Self> {
+    pub(super) fn open(
+        path: PathBuf,
+        most: usize,
+        feed: Arc<Feed>,
+        data: Arc<File>,
+    ) -> rusqlite::Result<Self> {
         let most = most.max(1);
         let idle = (0..most).map(|_| schema::open_reader(&path)).collect::<rusqlite::Result<Vec<_>>>()?;
         for connection in &idle {
@@ -41,7 +49,7 @@ impl Readers {
             State::read(connection)?;
         }
         let permits = Arc::new(Semaphore::new(most));
-        Ok(Self { path: Arc::new(path), idle: Arc::new(Mutex::new(idle)), permits, feed })
+        Ok(Self { path: Arc::new(path), idle: Arc::new(Mutex::new(idle)), permits, feed, _data: data })
     }
 
     /// Closes the connections that are idle, so that the writer's is the last, which puts its log into the file.
