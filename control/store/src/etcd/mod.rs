@@ -14,6 +14,8 @@ mod leases;
 mod newest;
 
 #[cfg(test)]
+mod auth_tests;
+#[cfg(test)]
 mod cluster_tests;
 #[cfg(test)]
 mod history_tests;

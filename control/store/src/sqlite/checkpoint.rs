@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -26,15 +26,25 @@ const ROW_COST: usize = 8192;
 const LONG: i64 = 2048;
 
 /// So many frames are quickly copied by the writer.
-const REST: i64 = 128;
+const REST: i64 = 384;
 
 /// Most runs in a row that try to leave no more than that.
 const RUNS: usize = 6;
 
+/// Whose turn it is. While the writer finishes, a run beside it would keep the log from starting over.
+mod turn {
+    /// The thread may run.
+    pub(super) const THREAD: u8 = 0;
+    /// The thread has left the rest to the writer.
+    pub(super) const ASKED: u8 = 1;
+    /// The writer copies the rest, and writes once more.
+    pub(super) const WRITER: u8 = 2;
+}
+
 /// The thread that copies, and what the writer knows of it.
 pub(super) struct Checkpointer {
     wake: Option<SyncSender<()>>,
-    finish: Arc<AtomicBool>,
+    turn: Arc<AtomicU8>,
     thread: Option<JoinHandle<()>>,
     written: usize,
 }
@@ -53,13 +63,17 @@ impl Checkpointer {
     /// the last connection of this process: that would take away the locks of all others.
     pub(super) fn start(path: PathBuf, file: Arc<File>) -> std::io::Result<Self> {
         let (wake, woken) = sync_channel::<()>(1);
-        let finish = Arc::new(AtomicBool::new(false));
-        let done = finish.clone();
+        let turn = Arc::new(AtomicU8::new(turn::THREAD));
+        let whose = turn.clone();
         let work = move || {
             let mut connection = None;
             while woken.recv().is_ok() {
+                if whose.load(Ordering::Acquire) != turn::THREAD {
+                    continue;
+                }
                 match shorten(&path, &mut connection, &file) {
-                    Ok(finish) => done.store(finish, Ordering::Release),
+                    Ok(true) => whose.store(turn::ASKED, Ordering::Release),
+                    Ok(false) => {}
                     Err(error) => {
                         connection = None;
                         tracing::warn!(%error, "could not copy the store's log into its file");
@@ -68,7 +82,7 @@ impl Checkpointer {
             }
         };
         let thread = std::thread::Builder::new().name("store-checkpoint".into()).spawn(work)?;
-        Ok(Self { wake: Some(wake), finish, thread: Some(thread), written: 0 })
+        Ok(Self { wake: Some(wake), turn, thread: Some(thread), written: 0 })
     }
 
     /// Notes what a commit added to the log.
@@ -83,9 +97,15 @@ impl Checkpointer {
         }
     }
 
-    /// Whether the writer should now copy the rest itself.
-    pub(super) fn take_finish(&self) -> bool {
-        self.finish.swap(false, Ordering::Acquire)
+    /// Whether the writer should now copy the rest itself, and write once more before [`Checkpointer::finished`].
+    pub(super) fn is_asked(&self) -> bool {
+        let (asked, writer) = (turn::ASKED, turn::WRITER);
+        self.turn.compare_exchange(asked, writer, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// The writer has had its turn.
+    pub(super) fn finished(&self) {
+        self.turn.store(turn::THREAD, Ordering::Release);
     }
 }
 
@@ -108,14 +128,14 @@ fn shorten(
         Some(connection) => connection,
         None => connection.insert(schema::open_checkpointer(path)?),
     };
-    let mut before = Copied::default();
+    let (mut before, mut fresh) = (Copied::default(), i64::MAX);
     for _ in 0..RUNS {
         let now = run(connection)?;
         file.sync_data()?;
-        match next(before, now) {
+        match next(before, now, fresh) {
             Next::Leave => return Ok(false),
             Next::Finish => return Ok(true),
-            Next::Again => before = now,
+            Next::Again => (before, fresh) = (now, now.copied - before.copied),
         }
     }
     Ok(true)
@@ -131,7 +151,8 @@ enum Next {
     Finish,
 }
 
-fn next(before: Copied, now: Copied) -> Next {
+/// What comes after a run that went from `before` to `now`; the one before it had `fresh` frames to copy.
+fn next(before: Copied, now: Copied, fresh: i64) -> Next {
     if now.log < LONG {
         return Next::Leave;
     }
@@ -140,7 +161,9 @@ fn next(before: Copied, now: Copied) -> Next {
         return Next::Leave;
     }
     // What this run found to do is about what the next one would.
-    if now.copied - before.copied <= REST { Next::Finish } else { Next::Again }
+    let found = now.copied - before.copied;
+    let shrinks = found < fresh / 4 * 3;
+    if found > REST && shrinks { Next::Again } else { Next::Finish }
 }
 
 /// Copies what can be copied without waiting for anyone.
@@ -160,15 +183,17 @@ mod tests {
 
     #[test]
     fn log_is_left_alone_while_it_is_short_or_a_reader_needs_it() {
-        assert_eq!(next(at(0, 0), at(LONG - 1, LONG - 1)), Next::Leave);
-        assert_eq!(next(at(0, 0), at(3 * LONG, LONG)), Next::Leave);
+        assert_eq!(next(at(0, 0), at(LONG - 1, LONG - 1), i64::MAX), Next::Leave);
+        assert_eq!(next(at(0, 0), at(3 * LONG, LONG), i64::MAX), Next::Leave);
     }
 
     #[test]
-    fn writer_is_asked_to_finish_once_little_came_while_the_last_run_copied() {
-        assert_eq!(next(at(0, 0), at(LONG, LONG)), Next::Again);
-        assert_eq!(next(at(LONG, LONG), at(LONG + REST, LONG + REST)), Next::Finish);
-        assert_eq!(next(at(LONG, LONG), at(2 * LONG, 2 * LONG)), Next::Again);
+    fn writer_is_asked_to_finish_once_little_came_while_the_last_run_copied_or_no_less_than_before() {
+        let whole = |frames| at(frames, frames);
+        assert_eq!(next(whole(0), whole(LONG), i64::MAX), Next::Again);
+        assert_eq!(next(whole(LONG), whole(LONG + REST), LONG), Next::Finish);
+        assert_eq!(next(whole(LONG), whole(LONG + LONG / 2), LONG), Next::Again);
+        assert_eq!(next(whole(LONG), whole(2 * LONG), LONG), Next::Finish);
     }
 
     #[test]

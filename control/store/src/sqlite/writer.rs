@@ -86,13 +86,18 @@ impl Writer {
 
     fn serve(&mut self, requests: Vec<Request>) {
         let begun = Instant::now();
-        if self.checkpointer.take_finish() {
+        let finishing = self.checkpointer.is_asked();
+        if finishing {
             if let Err(error) = checkpoint::run(&self.connection) {
                 tracing::warn!(%error, "could not finish copying the store's log");
             }
             self.metrics.note_phase("copy", begun.elapsed());
         }
-        match self.commit(&requests) {
+        let committed = self.commit(&requests);
+        if finishing {
+            self.checkpointer.finished();
+        }
+        match committed {
             Ok(committed) => {
                 self.quiet_until = None;
                 self.measure(begun, requests.len(), &committed);
