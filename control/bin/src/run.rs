@@ -43,6 +43,7 @@ struct Running {
     metrics: Registry,
     authority: String,
     listener: JoinHandle<()>,
+    announced: JoinHandle<()>,
     close: CancellationToken,
     keys: JoinHandle<anyhow::Result<()>>,
 }
@@ -60,15 +61,17 @@ impl Running {
         config.metrics = metrics.clone();
         config.front_proxy = Some(keys.front_proxy.clone());
         config.admission = arguments.admission.config()?;
+        config.shared = !arguments.etcd.etcd_endpoints.is_empty();
         let server =
             ApiServer::new(Arc::clone(&store), config).await.context("cannot start the API server")?;
         let close = CancellationToken::new();
         let listener = tokio::spawn(listener.serve(server.service(), close.clone()));
         let kubeconfig = keys.write_kubeconfig()?;
         tracing::info!(listen = %arguments.listen, kubeconfig = %kubeconfig.display(), "serving the API");
+        let announced = tokio::spawn(server.clone().announce(stop.clone()));
         let authority = keys.authority()?;
         let keys = tokio::spawn(keys.keep_fresh(stop.clone()));
-        Ok(Self { server, store, metrics, authority, listener, close, keys })
+        Ok(Self { server, store, metrics, authority, listener, announced, close, keys })
     }
 
     /// Runs until `stop`, or until a task fails; then ends everything in order.
@@ -84,11 +87,13 @@ impl Running {
         stop.cancel();
         while tasks.join_next().await.is_some() {}
         self.server.shut_down();
+        // Who uses the cluster's own address goes elsewhere before the door closes.
+        let announced = self.announced.await.context("the announcement panicked");
         self.close.cancel();
         let listened = self.listener.await.context("the listener panicked");
         let renewed = self.keys.await.context("the renewal of keys panicked").and_then(|result| result);
         drop(self.server);
         drop(self.store);
-        outcome.and(listened).and(renewed)
+        outcome.and(announced).and(listened).and(renewed)
     }
 }

@@ -16,6 +16,7 @@ mod callout;
 mod content;
 mod conversion;
 mod definitions;
+mod endpoint;
 pub mod error;
 mod failure;
 pub mod gate;

@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients};
 use crate::aggregation::FrontProxy;
 use crate::allocation::{Cidr, Ranges, Services};
-use crate::bootstrap;
+use crate::bootstrap::{self, Own};
 use crate::cache::Cache;
 use crate::callout::Caller;
 use crate::conversion::Converter;
 use crate::definitions::{Definitions, Kinds};
+use crate::endpoint;
 use crate::gate::{Gate, GateConfig};
 use crate::ids::Ids;
 use crate::metrics::Metrics;
@@ -34,6 +35,8 @@ pub struct ServerConfig {
     pub advertise_address: IpAddr,
     /// The port there.
     pub advertise_port: u16,
+    /// Whether other servers use the same store: then [`ApiServer::announce`] keeps this one among the endpoints.
+    pub shared: bool,
     /// The networks of service addresses, the first one for services that do not say which; at most one of each family.
     pub service_networks: Vec<Cidr>,
     /// First and last node port.
@@ -55,6 +58,7 @@ impl ServerConfig {
             gate,
             advertise_address,
             advertise_port: 6443,
+            shared: false,
             service_networks,
             node_ports: (30000, 32767),
             metrics: prometheus::Registry::new(),
@@ -96,6 +100,7 @@ pub(crate) struct Inner {
     gate: Gate,
     metrics: Metrics,
     documents: Documents,
+    own: Own,
     /// No new work is taken on, watches end.
     stopping: CancellationToken,
     /// The cache stands still.
@@ -162,6 +167,7 @@ impl ApiServer {
             gate,
             advertise_address,
             advertise_port,
+            shared,
             service_networks,
             node_ports,
             metrics,
@@ -187,6 +193,8 @@ impl ApiServer {
         };
         let storage = Storage { admission: Chain::new(&admission, &ingredients)?, ..bare };
         let kinds = Kinds::builtin();
+        let (address, port, network) = (advertise_address, advertise_port, service_networks[0]);
+        let own = Own { address, port, network, shared };
         Definitions::start(storage.clone(), kinds.clone(), stopped.clone()).await?;
         let inner = Inner {
             storage,
@@ -194,12 +202,11 @@ impl ApiServer {
             gate,
             metrics: Metrics::new(metrics),
             documents: Documents::new(SocketAddr::new(advertise_address, advertise_port).to_string()),
+            own,
             stopping,
             stopped,
         };
         let server = Self { inner: Arc::new(inner) };
-        let own =
-            bootstrap::Own { address: advertise_address, port: advertise_port, network: service_networks[0] };
         let storage = &server.inner.storage;
         storage.begin_allocation().await.map_err(|source| StartError::Bootstrap {
             object: "the records of service addresses and node ports".into(),
@@ -224,6 +231,15 @@ impl ApiServer {
     /// listener closes.
     pub fn shut_down(&self) {
         self.inner.stopping.cancel();
+    }
+
+    /// Keeps this server among the endpoints of the API, beside others on the same store, until `stop`; then takes it
+    /// away. Does nothing until then where the store is not shared.
+    pub async fn announce(self, stop: CancellationToken) {
+        match self.inner.own.shared {
+            true => endpoint::announce(&self.inner.storage, &self.inner.own, &stop).await,
+            false => stop.cancelled().await,
+        }
     }
 
     /// Whether [`ApiServer::shut_down`] was called.

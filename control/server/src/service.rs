@@ -131,7 +131,7 @@ async fn dispatch(
     let user = inner.gate().identify(&parts).await?;
     inner.gate().authorize(&user, info)?;
     if !info.is_resource {
-        return paths::handle(inner, info, &parts, &query);
+        return paths::handle(inner, info, &parts, &query).await;
     }
     let resource = resource.ok_or_else(Status::no_such_path)?;
     check_path(resource, info)?;

@@ -26,7 +26,7 @@ pub(crate) use documents::Documents;
 const GIT_VERSION: &str = "v1.36.0+skep";
 
 /// Answers a request for a path that is no resource.
-pub(crate) fn handle(
+pub(crate) async fn handle(
     server: &Arc<Inner>,
     info: &RequestInfo,
     parts: &Parts,
@@ -37,7 +37,7 @@ pub(crate) fn handle(
     }
     let path = info.path.trim_end_matches('/');
     if let Some((kind, check)) = health::find(path) {
-        return Ok(health::answer(server, kind, check, query));
+        return Ok(health::answer(server, kind, check, query).await);
     }
     let manner = Manner::plain(parts, query);
     match path {

@@ -59,12 +59,32 @@ impl Answer {
 }
 
 async fn server_over(store: Arc<MemoryStore>, seconds: Arc<AtomicU64>) -> (ApiServer, tempfile::TempDir) {
+    server_at(store, seconds, "172.30.0.1", false).await
+}
+
+/// A server at this address that shares its store with others; with the one given, if any.
+pub(crate) async fn sharing(with: Option<&Cluster>, address: &str) -> Cluster {
+    let (store, seconds) = match with {
+        Some(other) => (other.store.clone(), other.seconds.clone()),
+        None => (Arc::new(MemoryStore::new()), Arc::new(AtomicU64::new(1_800_000_000))),
+    };
+    let (server, directory) = server_at(store.clone(), seconds.clone(), address, true).await;
+    Cluster { server, store, seconds, _directory: directory }
+}
+
+async fn server_at(
+    store: Arc<MemoryStore>,
+    seconds: Arc<AtomicU64>,
+    address: &str,
+    shared: bool,
+) -> (ApiServer, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let pki = Pki::open(directory.path(), ServingNames::default(), SystemTime::now()).unwrap();
     let keys = Keys::from_pem(&pki.token_key_pem().unwrap(), "").unwrap();
     let nodes = NodeClient::new(&pki.ca_pem().unwrap(), &pki.kubelet_client().unwrap()).unwrap();
     let networks = vec!["10.96.0.0/24".parse().unwrap(), "fd96::/120".parse().unwrap()];
-    let mut config = ServerConfig::new(GateConfig::new(keys, nodes), "172.30.0.1".parse().unwrap(), networks);
+    let mut config = ServerConfig::new(GateConfig::new(keys, nodes), address.parse().unwrap(), networks);
+    config.shared = shared;
     config.ids.clock = Arc::new(move || UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst)));
     let (authority, proxy) = (pki.front_proxy_ca_pem().unwrap(), pki.front_proxy_client().unwrap());
     config.front_proxy = Some(FrontProxy::new(authority, proxy, pki.ca_pem().unwrap()));

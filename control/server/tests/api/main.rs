@@ -18,5 +18,6 @@ mod pods;
 mod protobuf;
 mod reads;
 mod rules;
+mod servers;
 mod watches;
 mod writes;
