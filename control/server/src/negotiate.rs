@@ -105,6 +105,12 @@ pub fn json(headers: &HeaderMap) -> Result<(), Status> {
     }
 }
 
+/// Whether the client would rather have one of these media types than JSON.
+pub fn prefers(headers: &HeaderMap, kinds: &[&str]) -> bool {
+    let wanted = accept(headers).map(ranges).unwrap_or_default();
+    wanted.iter().find(|range| is_json(range.kind) || kinds.contains(&range.kind)).is_some_and(|r| !is_json(r.kind))
+}
+
 /// Whether the client prefers the aggregated form of discovery (`apidiscovery.k8s.io/v2`).
 pub fn aggregated_discovery(headers: &HeaderMap) -> bool {
     let wanted = accept(headers).and_then(|accept| {

@@ -5,6 +5,7 @@
 
 mod check;
 mod value;
+mod zero;
 
 use serde_json::Value;
 
@@ -85,6 +86,12 @@ pub fn parse(body: &[u8], encoding: Encoding) -> Result<Parsed, Status> {
 /// 400 with upstream's words: another kind or version than expected, a wrong type, an unknown field under `Strict`.
 pub fn check(resource: &Resource, value: &mut Value, mode: FieldValidation) -> Result<Vec<String>, Status> {
     Expected::of(resource).check(value, Vec::new(), mode)
+}
+
+/// Takes out what upstream's types leave out when they are written: empty lists, maps and texts, zeros and `false` of
+/// fields that are `omitempty`.
+pub fn omit_zeros(resource: &Resource, value: &mut Value) {
+    zero::omit(&resource.schema, value);
 }
 
 /// [`parse`] and [`check`] in one, duplicate fields included: what a handler calls.

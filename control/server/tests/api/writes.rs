@@ -204,8 +204,13 @@ async fn signing_request_is_approved_by_its_subresource_alone() {
     let cluster = cluster().await;
     let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
     let spec = json!({ "request": "eA==", "signerName": "example.com/s", "usages": ["client auth"] });
-    let request = json!({ "metadata": { "name": "r" }, "spec": spec });
-    cluster.post(requests, "CertificateSigningRequest", request).await.expect(201);
+    let mut request = json!({ "metadata": { "name": "r" }, "spec": spec });
+    request["spec"]["username"] = json!("somebody else");
+    request["spec"]["groups"] = json!(["system:nodes"]);
+    let made = cluster.post(requests, "CertificateSigningRequest", request).await.expect(201);
+    // Who asks is who is asking.
+    assert_eq!(made["spec"]["username"], "admin");
+    assert_eq!(made["spec"]["groups"], json!(["system:masters", "system:authenticated"]));
     let approval =
         json!({ "status": { "conditions": [{ "type": "Approved", "status": "True", "reason": "me" }] } });
     let path = format!("{requests}/r/approval");
