@@ -7,6 +7,8 @@ use anyhow::bail;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skep_server::allocation::Cidr;
 
+use crate::admission::AdmissionArguments;
+
 /// The control plane of a Skep cluster.
 #[derive(Debug, Parser)]
 #[command(name = "skep-control", version)]
@@ -89,6 +91,8 @@ pub(crate) struct ServerArguments {
     pub(crate) tls_san: Vec<String>,
     #[command(flatten)]
     pub(crate) etcd: EtcdArguments,
+    #[command(flatten)]
+    pub(crate) admission: AdmissionArguments,
     /// A file of tokens that never expire: `token,user,uid[,"group,..."]` per line.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_auth_file: Option<PathBuf>,

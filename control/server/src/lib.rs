@@ -29,6 +29,7 @@ mod refusal;
 pub mod request;
 mod respond;
 pub mod reviews;
+mod scale;
 pub mod server;
 pub mod service;
 mod storage;
@@ -39,4 +40,5 @@ pub mod tls;
 pub mod tokens;
 pub mod user;
 
+pub use admission::{AdmissionConfig, AuditDetail, ConfigError, Notes};
 pub use server::{ApiServer, ServerConfig, StartError};

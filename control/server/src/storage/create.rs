@@ -57,8 +57,9 @@ impl Storage {
         let name = metadata::text(&object, "name").to_owned();
         defaults::apply(resource, &mut object);
         scope.own(&self.ids.now_text(), &json!({}), &mut object);
-        let attributes = Attributes { operation: Operation::Create, scope, name: &name, old: None };
-        self.admission.mutate(&attributes, &mut object).await?;
+        let attributes =
+            Attributes::new(Operation::Create, scope, &name, None, scope.options("CreateOptions"));
+        self.admission.admit(&attributes, Some(&mut object)).await?;
         strategy::prepare_create(resource, &mut object);
         if resource.kind == "CertificateSigningRequest" && resource.group == "certificates.k8s.io" {
             sign_with_user(&mut object, scope.user);
