@@ -57,7 +57,10 @@ impl Patch {
         let from = why.message.find("strict decoding error: ").unwrap_or_default();
         let error = FieldError::invalid("patch", value, &why.message[from..]);
         let message = format!(" \"\" is invalid: {error}");
-        Status { details: Some(json!({ "causes": [error.to_cause()] })), ..Status::new(422, "Invalid", message) }
+        Status {
+            details: Some(json!({ "causes": [error.to_cause()] })),
+            ..Status::new(422, "Invalid", message)
+        }
     }
 
     /// The patched object. `resource` is what a strategic patch goes by.

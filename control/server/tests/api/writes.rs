@@ -66,7 +66,10 @@ async fn update_of_what_is_not_there_creates_only_some_kinds() {
     let map = json!({ "kind": "ConfigMap", "apiVersion": "v1", "metadata": { "name": "x" } });
     cluster.put(&format!("{MAPS}/x"), &map).await.failure(404, "NotFound");
     let endpoints = json!({ "kind": "Endpoints", "apiVersion": "v1", "metadata": { "name": "x" } });
-    cluster.put("/api/v1/namespaces/default/endpoints/x", &endpoints).await.expect(201);
+    let made = cluster.put("/api/v1/namespaces/default/endpoints/x", &endpoints).await;
+    made.expect(201);
+    let deprecated = "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"";
+    assert_eq!(made.headers["warning"], deprecated);
 }
 
 #[tokio::test]
