@@ -212,7 +212,7 @@ impl ApiServer {
             object: "the records of service addresses and node ports".into(),
             source,
         })?;
-        bootstrap::run(storage, &own, front_proxy.as_ref()).await?;
+        bootstrap::run(storage, &server.inner.own, front_proxy.as_ref()).await?;
         storage.follow_allocation(server.inner.stopped.clone());
         Ok(server)
     }

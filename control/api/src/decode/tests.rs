@@ -224,3 +224,38 @@ proptest::proptest! {
         let _ = object(deployments(), body.as_bytes(), Encoding::Yaml, FieldValidation::Strict);
     }
 }
+
+#[test]
+fn zeros_that_go_leaves_out_are_taken_out_and_nothing_else() {
+    let mut value = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "a", "labels": {}, "annotations": {"a": ""}, "finalizers": [], "generation": 0},
+        "spec": {
+            "replicas": 0, "paused": false, "minReadySeconds": 0, "strategy": {},
+            "selector": {"matchLabels": {"": ""}, "matchExpressions": []},
+            "template": {"metadata": {"labels": {}}, "spec": {
+                "hostNetwork": false, "nodeName": "", "securityContext": {}, "automountServiceAccountToken": false,
+                "containers": [{"name": "c", "args": [""], "env": [{"name": "E", "value": ""}], "resources": {},
+                    "volumeMounts": []}],
+                "volumes": [{"name": "v", "emptyDir": {"medium": ""}}],
+            }},
+        },
+        "status": {"replicas": 0},
+    });
+    omit_zeros(deployments(), &mut value);
+    let expected = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "a", "annotations": {"a": ""}},
+        "spec": {
+            "replicas": 0, "strategy": {},
+            "selector": {"matchLabels": {"": ""}},
+            "template": {"metadata": {}, "spec": {
+                "securityContext": {}, "automountServiceAccountToken": false,
+                "containers": [{"name": "c", "args": [""], "env": [{"name": "E"}], "resources": {}}],
+                "volumes": [{"name": "v", "emptyDir": {}}],
+            }},
+        },
+        "status": {},
+    });
+    assert_eq!(value, expected);
+}

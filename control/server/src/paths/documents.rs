@@ -14,10 +14,16 @@ use skep_api::{discovery, openapi};
 const JSON: &str = "application/json";
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
+/// The form of `/openapi/v2` that kubectl up to 1.26 reads, under the names that it is asked for and answered with.
+pub(super) const OPENAPI_PROTOBUF: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+];
+
 /// One document.
 #[derive(Debug)]
 pub(crate) struct Document {
-    pub(super) json: Bytes,
+    pub(super) bytes: Bytes,
     pub(super) etag: String,
     pub(super) content_type: &'static str,
 }
@@ -58,23 +64,43 @@ impl Documents {
     pub(super) fn find(&self, kinds: &Arc<Registry>, path: &str, aggregated: bool) -> Option<Arc<Document>> {
         let aggregated = aggregated && matches!(path, "/api" | "/apis");
         let key = if aggregated { format!("{path}?aggregated") } else { path.to_owned() };
+        let content_type = if aggregated { AGGREGATED } else { JSON };
+        self.kept(kinds, &key, content_type, || {
+            let value =
+                if aggregated { discovery::aggregated(kinds, path == "/api") } else { self.make(kinds, path)? };
+            Some(value.to_string().into_bytes())
+        })
+    }
+
+    /// `/openapi/v2` in protobuf.
+    pub(super) fn openapi_in_protobuf(&self, kinds: &Arc<Registry>) -> Option<Arc<Document>> {
+        self.kept(kinds, "/openapi/v2?protobuf", OPENAPI_PROTOBUF[1], || {
+            Some(openapi::v2_protobuf(&openapi::v2(kinds)))
+        })
+    }
+
+    /// The document kept under `key`, made if there is none for these kinds.
+    fn kept(
+        &self,
+        kinds: &Arc<Registry>,
+        key: &str,
+        content_type: &'static str,
+        make: impl FnOnce() -> Option<Vec<u8>>,
+    ) -> Option<Arc<Document>> {
         {
             let mut made = self.made.lock();
             made.renew(kinds);
-            if let Some(found) = made.documents.get(&key) {
+            if let Some(found) = made.documents.get(key) {
                 return Some(found.clone());
             }
         }
-        let value =
-            if aggregated { discovery::aggregated(kinds, path == "/api") } else { self.make(kinds, path)? };
-        let json = Bytes::from(value.to_string());
-        let etag = format!("\"{}\"", hex(&Sha256::digest(&json)));
-        let content_type = if aggregated { AGGREGATED } else { JSON };
-        let document = Arc::new(Document { json, etag, content_type });
+        let bytes = Bytes::from(make()?);
+        let etag = format!("\"{}\"", hex(&Sha256::digest(&bytes)));
+        let document = Arc::new(Document { bytes, etag, content_type });
         let mut made = self.made.lock();
         // Kinds may have changed while the document was made.
         if made.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, kinds)) {
-            made.documents.insert(key, document.clone());
+            made.documents.insert(key.to_owned(), document.clone());
         }
         Some(document)
     }

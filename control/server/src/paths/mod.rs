@@ -19,7 +19,7 @@ use crate::request::RequestInfo;
 use crate::respond::Manner;
 use crate::server::Inner;
 
-use documents::Document;
+use documents::{Document, OPENAPI_PROTOBUF};
 pub(crate) use documents::Documents;
 
 /// The version of Kubernetes that the API is that of, and our own mark on it.
@@ -53,6 +53,12 @@ pub(crate) async fn handle(
         "/openid/v1/jwks" => return Ok(manner.value(StatusCode::OK, &server.gate().tokens.jwks())),
         _ => {}
     }
+    if path == "/openapi/v2"
+        && negotiate::prefers(&parts.headers, &OPENAPI_PROTOBUF)
+        && let Some(document) = server.documents().openapi_in_protobuf(&server.kinds().current())
+    {
+        return Ok(served(&document, parts, &manner));
+    }
     let document = server.documents().find(
         &server.kinds().current(),
         path,
@@ -71,7 +77,7 @@ fn served(document: &Document, parts: &Parts, manner: &Manner) -> Response<Body>
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        manner.json(StatusCode::OK, document.json.clone())
+        manner.json(StatusCode::OK, document.bytes.clone())
     };
     let headers = response.headers_mut();
     if let Ok(etag) = HeaderValue::from_str(&document.etag) {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::strategy::Narrow;
-use skep_api::{defaults, strategy, validation};
+use skep_api::{decode, defaults, strategy, validation};
 use skep_store::{Expected, Revision, StoreError};
 
 use super::{ATTEMPTS, Current, Scope, Storage, metadata};
@@ -72,6 +72,7 @@ impl Storage {
     ) -> Result<Result<Arc<Object>, StoreError>, Status> {
         let old = &current.value;
         let mut object = propose(old)?;
+        decode::omit_zeros(scope.resource, &mut object);
         metadata::place(scope, Some(name), &mut object)?;
         metadata::keep(scope.resource, name, &mut object, old)?;
         match part {
