@@ -429,3 +429,39 @@ async fn pod_on_a_node_that_is_gone_is_removed() {
     api.with(|objects| objects.delete("nodes", "", "n1", &Value::Null).unwrap());
     api.until("removed", |api| api.get("pods", "p").is_none()).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn quota_counts_what_is_there_and_what_goes() {
+    let api = FakeApi::default();
+    api.create("namespaces", json!({"metadata": {"name": "default"}, "status": {"phase": "Active"}}));
+    let pod = |name: &str| {
+        json!({
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"nodeName": "n1", "containers": [{"name": "c", "resources": {"requests": {"cpu": "100m"}}}]},
+            "status": {"phase": "Running"},
+        })
+    };
+    add_node(&api);
+    for name in ["a", "b"] {
+        api.create("pods", pod(name));
+    }
+    api.create("deployments", deployment(0, "good"));
+    let hard = json!({"pods": "5", "requests.cpu": "1", "count/deployments.apps": "3", "count/none.example.com": "1"});
+    let quota = json!({"metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": hard}});
+    api.create("resourcequotas", quota);
+    let _running = start(&api);
+    let used = |api: &FakeApi| api.get("resourcequotas", "q").map(|quota| quota["status"]["used"].clone());
+    let both = json!({"pods": "2", "requests.cpu": "200m", "count/deployments.apps": "1"});
+    api.until("the quota counts what is there", |api| used(api).as_ref() == Some(&both)).await;
+    assert_eq!(api.get("resourcequotas", "q").unwrap()["status"]["hard"], hard);
+    // A pod that has ended takes nothing any more.
+    api.edit("pods", "a", |pod| pod["status"]["phase"] = json!("Succeeded"));
+    api.until("a pod that has ended is free", |api| used(api).is_some_and(|used| used["pods"] == "1")).await;
+    api.with(|objects| objects.delete("deployments", "default", "web", &json!({}))).unwrap();
+    let none = |api: &FakeApi| used(api).is_some_and(|used| used["count/deployments.apps"] == "0");
+    api.until("what was deleted is free", none).await;
+    api.edit("resourcequotas", "q", |quota| quota["spec"]["hard"] = json!({"pods": "7"}));
+    let only = json!({"hard": {"pods": "7"}, "used": {"pods": "1"}});
+    let changed = |api: &FakeApi| api.get("resourcequotas", "q").unwrap()["status"] == only;
+    api.until("a new limit is taken over", changed).await;
+}

@@ -19,7 +19,9 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_taint;
 mod order;
+mod pod_security;
 mod priority;
+mod quota;
 mod runtime_class;
 mod service_account;
 mod storage_protection;
@@ -35,7 +37,7 @@ use crate::cache::Cache;
 use crate::ids::Ids;
 use crate::storage::Storage;
 
-pub(crate) use attributes::{Asked, Attributes, Operation};
+pub(crate) use attributes::{Asked, Attributes, Held, Hold, Operation};
 pub use attributes::{AuditDetail, Notes};
 pub use config::{AdmissionConfig, ConfigError};
 
@@ -62,7 +64,6 @@ pub(crate) struct Ingredients {
     pub(crate) ids: Ids,
     pub(crate) authorizer: Arc<Authz>,
     /// Writes without admission, for plug-ins that keep accounts.
-    #[allow(dead_code, reason = "quotas and webhooks come")]
     pub(crate) storage: Storage,
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{ConfigError, Ingredients, Plugin};
 use super::{
     certificates, claim_resize, default_class, default_tolerations, limit_ranger, namespace_lifecycle,
-    node_taint, priority, runtime_class, service_account, storage_protection,
+    node_taint, pod_security, priority, quota, runtime_class, service_account, storage_protection,
 };
 
 /// Makes a plug-in out of its configuration, if it has one.
@@ -48,7 +48,7 @@ pub(crate) const ORDER: &[Entry] = &[
     on("TaintNodesByCondition", node_taint::make),
     absent("AlwaysPullImages"),
     absent("ImagePolicyWebhook"),
-    absent("PodSecurity"),
+    on("PodSecurity", pod_security::make),
     absent("PodNodeSelector"),
     on("Priority", priority::make),
     on("DefaultTolerationSeconds", default_tolerations::make),
@@ -76,6 +76,6 @@ pub(crate) const ORDER: &[Entry] = &[
     absent("MutatingAdmissionWebhook"),
     absent("ValidatingAdmissionPolicy"),
     absent("ValidatingAdmissionWebhook"),
-    absent("ResourceQuota"),
+    on("ResourceQuota", quota::make),
     absent("AlwaysDeny"),
 ];

@@ -10,7 +10,7 @@ use skep_api::{defaults, strategy, validation};
 use skep_store::{Expected, Revision, StoreError};
 
 use super::{ATTEMPTS, Current, Scope, Storage, metadata};
-use crate::admission::{Attributes, Operation};
+use crate::admission::{Attributes, Held, Operation};
 use crate::cache::Object;
 use crate::failure;
 use crate::scale::Places;
@@ -74,10 +74,11 @@ impl Storage {
         let mut object = propose(old)?;
         metadata::place(scope, Some(name), &mut object)?;
         metadata::keep(scope.resource, name, &mut object, old)?;
+        let mut held = Held::default();
         match part {
             Part::Own => metadata::carry(&mut object, old, "managedFields"),
             Part::Finalize => self.follow_finalize(scope, name, &mut object, old).await?,
-            _ => self.follow_rules(scope, name, part, &mut object, old).await?,
+            _ => held = self.follow_rules(scope, name, part, &mut object, old).await?,
         }
         let reservation = match part {
             Part::Whole | Part::Scale => self.services.reserve(scope, &mut object, Some(old))?,
@@ -92,6 +93,9 @@ impl Storage {
         let expected = Expected::Revision(Revision(current.object.revision()));
         let written = self.put(scope, name, object, expected).await;
         drop(reservation);
+        if written.is_ok() {
+            held.landed();
+        }
         Ok(written)
     }
 
@@ -102,7 +106,7 @@ impl Storage {
         part: Part,
         object: &mut Value,
         old: &Value,
-    ) -> Result<(), Status> {
+    ) -> Result<Held, Status> {
         let resource = scope.resource;
         defaults::apply(resource, object);
         scope.own(&self.ids.now_text(), old, object);
@@ -127,7 +131,8 @@ impl Storage {
             return Err(Status::invalid(resource, name, errors));
         }
         let scale = (part == Part::Scale).then(|| Places::of(resource).scale(resource, object));
-        self.admission.validate(&attributes, Some(scale.as_ref().unwrap_or(object))).await
+        self.admission.validate(&attributes, Some(scale.as_ref().unwrap_or(object))).await?;
+        Ok(attributes.into_held())
     }
 
     /// The first phase of admission, for the form of the object that is written.

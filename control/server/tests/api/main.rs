@@ -13,6 +13,7 @@ mod paths;
 mod pod_operations;
 mod pods;
 mod protobuf;
+mod quota;
 mod reads;
 mod rules;
 mod watches;
