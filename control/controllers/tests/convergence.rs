@@ -6,7 +6,7 @@ mod fake_api;
 
 use std::time::Duration;
 
-use fake_api::FakeApi;
+use fake_api::{FakeApi, Objects};
 use serde_json::{Value, json};
 use skep_controllers::ControllersConfig;
 use tokio_util::sync::CancellationToken;
@@ -437,11 +437,10 @@ async fn quota_counts_what_is_there_and_what_goes() {
     let pod = |name: &str| {
         json!({
             "metadata": {"name": name, "namespace": "default"},
-            "spec": {"nodeName": "n1", "containers": [{"name": "c", "resources": {"requests": {"cpu": "100m"}}}]},
+            "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "100m"}}}]},
             "status": {"phase": "Running"},
         })
     };
-    add_node(&api);
     for name in ["a", "b"] {
         api.create("pods", pod(name));
     }
@@ -455,7 +454,9 @@ async fn quota_counts_what_is_there_and_what_goes() {
     api.until("the quota counts what is there", |api| used(api).as_ref() == Some(&both)).await;
     assert_eq!(api.get("resourcequotas", "q").unwrap()["status"]["hard"], hard);
     // A pod that has ended takes nothing any more.
-    api.edit("pods", "a", |pod| pod["status"]["phase"] = json!("Succeeded"));
+    let ended = json!({"status": {"phase": "Succeeded"}});
+    let end = |objects: &mut Objects| objects.patch("pods", ("default", "a"), &ended, false, Some("status"));
+    api.with(end).unwrap();
     api.until("a pod that has ended is free", |api| used(api).is_some_and(|used| used["pods"] == "1")).await;
     api.with(|objects| objects.delete("deployments", "default", "web", &json!({}))).unwrap();
     let none = |api: &FakeApi| used(api).is_some_and(|used| used["count/deployments.apps"] == "0");
@@ -464,4 +465,44 @@ async fn quota_counts_what_is_there_and_what_goes() {
     let only = json!({"hard": {"pods": "7"}, "used": {"pods": "1"}});
     let changed = |api: &FakeApi| api.get("resourcequotas", "q").unwrap()["status"] == only;
     api.until("a new limit is taken over", changed).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn claim_stays_while_a_pod_uses_it() {
+    let api = FakeApi::default();
+    api.create("namespaces", json!({"metadata": {"name": "default"}, "status": {"phase": "Active"}}));
+    api.create(
+        "persistentvolumeclaims",
+        json!({"metadata": {"name": "c", "namespace": "default"}, "spec": {}}),
+    );
+    api.create("persistentvolumes", json!({"metadata": {"name": "v"}, "status": {"phase": "Bound"}}));
+    let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]);
+    let pod = json!({
+        "metadata": {"name": "p", "namespace": "default"},
+        "spec": {"nodeName": "n1", "containers": [], "volumes": volumes},
+        "status": {"phase": "Running"},
+    });
+    api.create("nodes", json!({"metadata": {"name": "n1"}}));
+    api.create("pods", pod);
+    let _running = start(&api);
+    let finalizers = |api: &FakeApi, plural: &str, name: &str| {
+        api.get(plural, name).map(|object| object["metadata"]["finalizers"].clone())
+    };
+    let both = |api: &FakeApi| {
+        finalizers(api, "persistentvolumeclaims", "c") == Some(json!(["kubernetes.io/pvc-protection"]))
+            && finalizers(api, "persistentvolumes", "v") == Some(json!(["kubernetes.io/pv-protection"]))
+    };
+    api.until("claim and volume are protected", both).await;
+    api.with(|objects| objects.delete("persistentvolumeclaims", "default", "c", &json!({}))).unwrap();
+    api.with(|objects| objects.delete("persistentvolumes", "", "v", &json!({}))).unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(api.get("persistentvolumeclaims", "c").is_some() && api.get("persistentvolumes", "v").is_some());
+    api.with(|objects| objects.delete("pods", "default", "p", &json!({"gracePeriodSeconds": 0}))).unwrap();
+    api.until("the claim goes with its pod", |api| api.get("persistentvolumeclaims", "c").is_none()).await;
+    let released = json!({"status": {"phase": "Released"}});
+    let release = |objects: &mut Objects| {
+        objects.patch("persistentvolumes", ("", "v"), &released, false, Some("status"))
+    };
+    api.with(release).unwrap();
+    api.until("a volume goes that nobody has", |api| api.get("persistentvolumes", "v").is_none()).await;
 }

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ResourceQuota;
-use kube::api::{Patch, PatchParams};
+use kube::api::PostParams;
 use kube::{Api, Client};
-use serde_json::{Value, json};
+use serde_json::Value;
 use skep_api::quota::{Evaluator, Selector, measure};
 use skep_api::resources;
 use tokio_util::sync::CancellationToken;
@@ -87,16 +87,11 @@ impl ResourceQuotas {
     }
 
     async fn write(&self, key: &ObjectKey, quota: &ResourceQuota, status: &Status) -> Result<()> {
-        // The version guards against a charge that came in between.
-        let patch = json!({
-            "metadata": { "uid": quota.metadata.uid, "resourceVersion": quota.metadata.resource_version },
-            "status": {
-                "hard": plan::replacing(quota.status.as_ref().and_then(|old| old.hard.as_ref()), &status.hard),
-                "used": plan::replacing(quota.status.as_ref().and_then(|old| old.used.as_ref()), &status.used),
-            },
-        });
+        // The version of the cached object guards against a charge that came in between.
+        let mut new = quota.clone();
+        new.status = Some(status.to_object());
         let api: Api<ResourceQuota> = Api::namespaced(self.client.clone(), &key.namespace);
-        let written = api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        let written = api.replace_status(&key.name, &PostParams::default(), &new).await;
         match written.during("update status of resourcequota", key) {
             Err(error) if error.is_not_found() => Ok(()),
             other => other.map(drop),

@@ -25,7 +25,7 @@ fn covers(toleration: &Value, taint: &str) -> bool {
 #[async_trait]
 impl Plugin for DefaultTolerations {
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
-        attributes.creates_pod()
+        (attributes.creates() || attributes.updates()) && attributes.is("", "pods")
     }
 
     async fn admit(&self, _: &Attributes<'_>, pod: Option<&mut Value>) -> Result<(), Status> {

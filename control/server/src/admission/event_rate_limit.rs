@@ -57,7 +57,10 @@ struct EventRateLimit {
     limits: Vec<Limit>,
 }
 
-pub(super) fn make(from: &Ingredients, configuration: Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError> {
+pub(super) fn make(
+    from: &Ingredients,
+    configuration: Option<&Value>,
+) -> Result<Box<dyn Plugin>, ConfigError> {
     let bad = |reason| ConfigError::Plugin { name: "EventRateLimit", reason };
     let limits = limits(configuration.unwrap_or(&Value::Null)).map_err(bad)?;
     Ok(Box::new(EventRateLimit { clock: from.ids.clock.clone(), limits }))
@@ -169,11 +172,11 @@ mod tests {
 
     #[test]
     fn key_gets_its_burst_and_then_its_rate() {
-        let all = limits(&json!({ "limits": [{ "type": "Namespace", "qps": 2, "burst": 3, "cacheSize": 2 }] }));
+        let all =
+            limits(&json!({ "limits": [{ "type": "Namespace", "qps": 2, "burst": 3, "cacheSize": 2 }] }));
         let limit = &all.unwrap()[0];
-        let takes = |key: &str, milliseconds: u64| {
-            limit.takes(key, UNIX_EPOCH + Duration::from_millis(milliseconds))
-        };
+        let takes =
+            |key: &str, milliseconds: u64| limit.takes(key, UNIX_EPOCH + Duration::from_millis(milliseconds));
         assert!((0..3).all(|_| takes("a", 0)) && !takes("a", 0));
         assert!(takes("b", 0));
         assert!(takes("a", 500) && !takes("a", 600));
@@ -185,7 +188,8 @@ mod tests {
     fn key_of_source_and_object_is_all_of_both() {
         let all = limits(&json!({ "limits": [{ "type": "SourceAndObject", "qps": 1, "burst": 1 }] }));
         let limit = &all.unwrap()[0];
-        let event = json!({ "source": { "component": "c" }, "involvedObject": { "kind": "Pod", "name": "p" } });
+        let event =
+            json!({ "source": { "component": "c" }, "involvedObject": { "kind": "Pod", "name": "p" } });
         assert_eq!(limit.key("n", "u", &event), "cPodp");
     }
 
@@ -195,7 +199,9 @@ mod tests {
         assert!(limits(&Value::Null).is_err());
         assert!(limit(json!({ "type": "X", "qps": 1, "burst": 1 })).contains("Unsupported value: \"X\""));
         assert!(limit(json!({ "type": "User", "qps": 0, "burst": 1 })).contains("qps: Invalid value: 0"));
-        assert!(limit(json!({ "type": "User", "qps": 1, "burst": 1, "cacheSize": -1 })).contains("cacheSize"));
+        assert!(
+            limit(json!({ "type": "User", "qps": 1, "burst": 1, "cacheSize": -1 })).contains("cacheSize")
+        );
         assert_eq!(limit(json!({ "type": "Server", "qps": 1, "burst": 1 })), "");
     }
 }

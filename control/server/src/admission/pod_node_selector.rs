@@ -27,7 +27,10 @@ struct PodNodeSelector {
     selectors: BTreeMap<String, Labels>,
 }
 
-pub(super) fn make(from: &Ingredients, configuration: Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError> {
+pub(super) fn make(
+    from: &Ingredients,
+    configuration: Option<&Value>,
+) -> Result<Box<dyn Plugin>, ConfigError> {
     let bad = |reason| ConfigError::Plugin { name: "PodNodeSelector", reason };
     let selectors = configuration.map(read).transpose().map_err(bad)?.unwrap_or_default();
     Ok(Box::new(PodNodeSelector { cache: from.cache.clone(), selectors }))
@@ -84,7 +87,8 @@ impl Plugin for PodNodeSelector {
             return Err(attributes.forbid(CONFLICT));
         }
         let allowed = self.selectors.get(attributes.namespace()).filter(|allowed| !allowed.is_empty());
-        let fits = allowed.is_none_or(|allowed| own.iter().all(|(key, value)| allowed.get(key) == Some(value)));
+        let fits =
+            allowed.is_none_or(|allowed| own.iter().all(|(key, value)| allowed.get(key) == Some(value)));
         if fits { Ok(()) } else { Err(attributes.forbid(NOT_ALLOWED)) }
     }
 }
