@@ -58,6 +58,7 @@ impl Running {
         let mut config = ServerConfig::new(gate, arguments.advertised()?, arguments.service_cidr.clone());
         config.advertise_port = listener.address().context("the listening address is unknown")?.port();
         config.metrics = metrics.clone();
+        config.front_proxy = Some(keys.front_proxy.clone());
         config.admission = arguments.admission.config()?;
         let server =
             ApiServer::new(Arc::clone(&store), config).await.context("cannot start the API server")?;
