@@ -83,7 +83,8 @@ impl Counted {
         let kinds = self.kinds.lock();
         let names = kinds.get(&(group.to_owned(), plural.to_owned())).filter(|names| names.listed)?;
         let count = names.by_namespace.get(namespace).map_or(0, HashSet::len);
-        Some(vec![Arc::new(Value::Null); count])
+        let any = Arc::new(Value::Null);
+        Some(std::iter::repeat_n(any, count).collect())
     }
 
     async fn follow(self: Arc<Self>, kind: Kind, resource: ApiResource) {

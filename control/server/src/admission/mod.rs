@@ -23,7 +23,9 @@ mod node_restriction;
 mod node_taint;
 mod order;
 mod pod_node_selector;
+mod pod_resize;
 mod pod_security;
+mod pod_topology;
 mod priority;
 mod quota;
 mod runtime_class;
@@ -70,6 +72,8 @@ pub(crate) struct Ingredients {
     pub(crate) authorizer: Arc<Authz>,
     /// Writes without admission, for plug-ins that keep accounts.
     pub(crate) storage: Storage,
+    /// How long pods stay on nodes that are not ready, and on those that do not answer.
+    pub(crate) toleration_seconds: [i64; 2],
 }
 
 struct Step {

@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::{ConfigError, Ingredients, Plugin};
 use super::{
     certificates, claim_resize, default_class, default_tolerations, event_rate_limit, limit_ranger,
-    namespace_lifecycle, node_restriction, node_taint, pod_node_selector, pod_security, priority, quota,
-    runtime_class, service_account, simple, storage_protection,
+    namespace_lifecycle, node_restriction, node_taint, pod_node_selector, pod_resize, pod_security,
+    pod_topology, priority, quota, runtime_class, service_account, simple, storage_protection,
 };
 
 /// Makes a plug-in out of its configuration, if it has one.
@@ -67,11 +67,11 @@ pub(crate) const ORDER: &[Entry] = &[
     on("CertificateSubjectRestriction", certificates::make_restriction),
     on("DefaultIngressClass", default_class::make_ingress),
     off("DenyServiceExternalIPs", simple::make_external),
-    absent("PodTopologyLabels"),
+    on("PodTopologyLabels", pod_topology::make),
     absent("PodGroupWorkloadExists"),
     absent("NodeDeclaredFeatureValidator"),
     absent("JobValidation"),
-    absent("PodResizeValidator"),
+    on("PodResizeValidator", pod_resize::make),
     absent("MutatingAdmissionPolicy"),
     absent("MutatingAdmissionWebhook"),
     absent("ValidatingAdmissionPolicy"),
