@@ -189,6 +189,7 @@ impl ApiServer {
             cache: bare.cache.clone(),
             ids: bare.ids.clone(),
             authorizer: gate.authorizer(),
+            toleration_seconds: admission.toleration_seconds,
             storage: bare.clone(),
         };
         let storage = Storage { admission: Chain::new(&admission, &ingredients)?, ..bare };

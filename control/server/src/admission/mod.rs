@@ -14,14 +14,23 @@ mod claim_resize;
 mod config;
 mod default_class;
 mod default_tolerations;
+mod event_rate_limit;
 mod gate;
 mod limit_ranger;
 mod namespace_lifecycle;
+mod node_labels;
+mod node_restriction;
 mod node_taint;
 mod order;
+mod pod_node_selector;
+mod pod_resize;
+mod pod_security;
+mod pod_topology;
 mod priority;
+mod quota;
 mod runtime_class;
 mod service_account;
+mod simple;
 mod storage_protection;
 
 use std::sync::Arc;
@@ -35,7 +44,7 @@ use crate::cache::Cache;
 use crate::ids::Ids;
 use crate::storage::Storage;
 
-pub(crate) use attributes::{Asked, Attributes, Operation};
+pub(crate) use attributes::{Asked, Attributes, Held, Hold, Operation};
 pub use attributes::{AuditDetail, Notes};
 pub use config::{AdmissionConfig, ConfigError};
 
@@ -62,8 +71,9 @@ pub(crate) struct Ingredients {
     pub(crate) ids: Ids,
     pub(crate) authorizer: Arc<Authz>,
     /// Writes without admission, for plug-ins that keep accounts.
-    #[allow(dead_code, reason = "quotas and webhooks come")]
     pub(crate) storage: Storage,
+    /// How long pods stay on nodes that are not ready, and on those that do not answer.
+    pub(crate) toleration_seconds: [i64; 2],
 }
 
 struct Step {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod admission;
 mod allocation;
 mod apply;
 mod bad_input;
@@ -16,6 +17,7 @@ mod paths;
 mod pod_operations;
 mod pods;
 mod protobuf;
+mod quota;
 mod reads;
 mod rules;
 mod servers;
