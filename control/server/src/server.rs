@@ -7,8 +7,8 @@ use skep_api::registry::registry;
 use skep_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients};
-use crate::aggregation::FrontProxy;
+use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients, TypeChecks};
+use crate::aggregation::{Aggregation, FrontProxy};
 use crate::allocation::{Cidr, Ranges, Services};
 use crate::bootstrap;
 use crate::cache::Cache;
@@ -96,6 +96,7 @@ pub(crate) struct Inner {
     gate: Gate,
     metrics: Metrics,
     documents: Documents,
+    aggregation: Arc<Aggregation>,
     /// No new work is taken on, watches end.
     stopping: CancellationToken,
     /// The cache stands still.
@@ -125,6 +126,10 @@ impl Inner {
 
     pub(crate) fn documents(&self) -> &Documents {
         &self.documents
+    }
+
+    pub(crate) fn aggregation(&self) -> &Aggregation {
+        &self.aggregation
     }
 
     pub(crate) fn stopping(&self) -> CancellationToken {
@@ -185,13 +190,18 @@ impl ApiServer {
             cache: bare.cache.clone(),
             ids: bare.ids.clone(),
             authorizer: gate.authorizer(),
+            caller: caller.clone(),
             storage: bare.clone(),
         };
         let storage = Storage { admission: Chain::new(&admission, &ingredients)?, ..bare };
         let kinds = Kinds::builtin();
         Definitions::start(storage.clone(), kinds.clone(), stopped.clone()).await?;
+        TypeChecks::start(storage.clone(), kinds.clone(), stopped.clone());
+        let aggregation =
+            Aggregation::start(storage.clone(), kinds.clone(), caller, front_proxy.clone(), stopped.clone());
         let inner = Inner {
             storage,
+            aggregation,
             kinds,
             gate,
             metrics: Metrics::new(metrics),

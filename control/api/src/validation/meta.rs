@@ -15,7 +15,7 @@ fn name_rule(resource: &Resource) -> fn(&str) -> names::Verdict {
     match (resource.group.as_str(), resource.plural.as_str()) {
         ("", "namespaces") => names::dns_label,
         ("", "services") => names::dns_1035_label,
-        ("rbac.authorization.k8s.io", _) => names::path_segment,
+        ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _) => names::path_segment,
         _ => names::dns_subdomain,
     }
 }

@@ -17,7 +17,7 @@ mod pod;
 mod pod_update;
 mod probe;
 mod schema;
-mod selector;
+pub(crate) mod selector;
 mod service;
 mod volume;
 pub(crate) mod webhooks;
@@ -36,7 +36,7 @@ pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
         errors.extend(custom.check(object, None));
         return errors;
     }
-    content(resource, object, &mut errors);
+    content(resource, object, None, &mut errors);
     errors
 }
 
@@ -54,7 +54,7 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
     // An object on its way out must be able to lose its finalizers, whatever rules came after it.
     let leaving = old["metadata"].get("deletionTimestamp").is_some_and(|at| !at.is_null());
     if !(leaving && new.get("spec") == old.get("spec")) {
-        content(resource, new, &mut errors);
+        content(resource, new, Some(old), &mut errors);
     }
     errors
 }
@@ -68,13 +68,17 @@ pub fn status_update(resource: &Resource, new: &Value, old: &Value) -> Vec<Field
     errors
 }
 
-fn content(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
+fn content(resource: &Resource, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     schema::check(&resource.schema, object, errors);
     match resource.group.as_str() {
         "" => core::check(resource, object, errors),
         "apps" => apps::check(resource, object, errors),
         "batch" => batch::check(resource, object, errors),
         "apiextensions.k8s.io" => crate::definition::check(object, errors),
+        crate::aggregation::GROUP => crate::aggregation::check(object, errors),
+        crate::admissionregistration::GROUP => {
+            crate::admissionregistration::check(resource, object, old, errors);
+        }
         _ => groups::check(resource, object, errors),
     }
     // Layers may agree on what is wrong.

@@ -8,7 +8,7 @@ use crate::object::{at, items, members, text};
 use crate::select::LabelSelector;
 
 /// Rules for a `LabelSelector`.
-pub(super) fn selector(path: &str, selector: &Value, errors: &mut Vec<FieldError>) {
+pub(crate) fn selector(path: &str, selector: &Value, errors: &mut Vec<FieldError>) {
     meta::labels(&format!("{path}.matchLabels"), selector.get("matchLabels"), errors);
     for (index, expression) in items(selector, &["matchExpressions"]).iter().enumerate() {
         let path = format!("{path}.matchExpressions[{index}]");

@@ -11,6 +11,7 @@
 mod attributes;
 mod certificates;
 mod claim_resize;
+mod compiled;
 mod config;
 mod default_class;
 mod default_tolerations;
@@ -19,10 +20,13 @@ mod limit_ranger;
 mod namespace_lifecycle;
 mod node_taint;
 mod order;
+mod policy;
 mod priority;
 mod runtime_class;
 mod service_account;
+mod shown;
 mod storage_protection;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -32,12 +36,14 @@ use skep_api::status::Status;
 
 use crate::authz::Authz;
 use crate::cache::Cache;
+use crate::callout::Caller;
 use crate::ids::Ids;
 use crate::storage::Storage;
 
 pub(crate) use attributes::{Asked, Attributes, Operation};
 pub use attributes::{AuditDetail, Notes};
 pub use config::{AdmissionConfig, ConfigError};
+pub(crate) use policy::TypeChecks;
 
 /// One plug-in.
 #[async_trait]
@@ -61,6 +67,8 @@ pub(crate) struct Ingredients {
     pub(crate) cache: Arc<Cache>,
     pub(crate) ids: Ids,
     pub(crate) authorizer: Arc<Authz>,
+    /// Calls servers of users.
+    pub(crate) caller: Arc<Caller>,
     /// Writes without admission, for plug-ins that keep accounts.
     #[allow(dead_code, reason = "quotas and webhooks come")]
     pub(crate) storage: Storage,

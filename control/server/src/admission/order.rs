@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{ConfigError, Ingredients, Plugin};
 use super::{
     certificates, claim_resize, default_class, default_tolerations, limit_ranger, namespace_lifecycle,
-    node_taint, priority, runtime_class, service_account, storage_protection,
+    node_taint, policy, priority, runtime_class, service_account, storage_protection, webhook,
 };
 
 /// Makes a plug-in out of its configuration, if it has one.
@@ -72,10 +72,10 @@ pub(crate) const ORDER: &[Entry] = &[
     absent("NodeDeclaredFeatureValidator"),
     absent("JobValidation"),
     absent("PodResizeValidator"),
-    absent("MutatingAdmissionPolicy"),
-    absent("MutatingAdmissionWebhook"),
-    absent("ValidatingAdmissionPolicy"),
-    absent("ValidatingAdmissionWebhook"),
+    on("MutatingAdmissionPolicy", policy::make_mutating),
+    on("MutatingAdmissionWebhook", webhook::make_mutating),
+    on("ValidatingAdmissionPolicy", policy::make_validating),
+    on("ValidatingAdmissionWebhook", webhook::make_validating),
     absent("ResourceQuota"),
     absent("AlwaysDeny"),
 ];

@@ -55,6 +55,7 @@ pub(crate) fn handle(
     }
     let document = server.documents().find(
         &server.kinds().current(),
+        &server.aggregation().remotes(),
         path,
         negotiate::aggregated_discovery(&parts.headers),
     );

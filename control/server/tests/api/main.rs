@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod aggregation;
 mod allocation;
 mod apply;
 mod bad_input;
@@ -15,8 +16,10 @@ mod hooks;
 mod paths;
 mod pod_operations;
 mod pods;
+mod policies;
 mod protobuf;
 mod reads;
 mod rules;
 mod watches;
+mod webhooks;
 mod writes;
