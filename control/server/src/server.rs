@@ -7,8 +7,8 @@ use skep_api::registry::registry;
 use skep_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients};
-use crate::aggregation::FrontProxy;
+use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients, TypeChecks};
+use crate::aggregation::{Aggregation, FrontProxy};
 use crate::allocation::{Cidr, Ranges, Services};
 use crate::bootstrap::{self, Own};
 use crate::cache::Cache;
@@ -101,6 +101,7 @@ pub(crate) struct Inner {
     metrics: Metrics,
     documents: Documents,
     own: Own,
+    aggregation: Arc<Aggregation>,
     /// No new work is taken on, watches end.
     stopping: CancellationToken,
     /// The cache stands still.
@@ -130,6 +131,10 @@ impl Inner {
 
     pub(crate) fn documents(&self) -> &Documents {
         &self.documents
+    }
+
+    pub(crate) fn aggregation(&self) -> &Aggregation {
+        &self.aggregation
     }
 
     pub(crate) fn stopping(&self) -> CancellationToken {
@@ -190,6 +195,7 @@ impl ApiServer {
             ids: bare.ids.clone(),
             authorizer: gate.authorizer(),
             toleration_seconds: admission.toleration_seconds,
+            caller: caller.clone(),
             storage: bare.clone(),
         };
         let storage = Storage { admission: Chain::new(&admission, &ingredients)?, ..bare };
@@ -197,8 +203,12 @@ impl ApiServer {
         let (address, port, network) = (advertise_address, advertise_port, service_networks[0]);
         let own = Own { address, port, network, shared };
         Definitions::start(storage.clone(), kinds.clone(), stopped.clone()).await?;
+        TypeChecks::start(storage.clone(), kinds.clone(), stopped.clone());
+        let aggregation =
+            Aggregation::start(storage.clone(), kinds.clone(), caller, front_proxy.clone(), stopped.clone());
         let inner = Inner {
             storage,
+            aggregation,
             kinds,
             gate,
             metrics: Metrics::new(metrics),

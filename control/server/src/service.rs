@@ -130,6 +130,15 @@ async fn dispatch(
     let (parts, body) = request.into_parts();
     let user = inner.gate().identify(&parts).await?;
     inner.gate().authorize(&user, info)?;
+    if let Some(known) = inner.aggregation().route(kinds, &info.path) {
+        let passing = inner.aggregation().pass_on(&known, &user, Request::from_parts(parts, body));
+        return match info.is_resource && info.is_long_running() {
+            true => passing.await,
+            false => {
+                tokio::time::timeout(PATIENCE, passing).await.unwrap_or_else(|_| Err(too_long(PATIENCE)))
+            }
+        };
+    }
     if !info.is_resource {
         return paths::handle(inner, info, &parts, &query).await;
     }
@@ -162,11 +171,13 @@ async fn dispatch(
             tracing::error!(error = %failed, path = info.path, verb = info.verb, "a handler panicked");
             Err(Status::internal("the server failed while handling the request"))
         }
-        Err(_) => Err(Status::timeout(
-            format!("request did not complete within requested timeout {}s", patience.as_secs()),
-            0,
-        )),
+        Err(_) => Err(too_long(patience)),
     }
+}
+
+fn too_long(patience: Duration) -> Status {
+    let seconds = patience.as_secs();
+    Status::timeout(format!("request did not complete within requested timeout {seconds}s"), 0)
 }
 
 /// Asks admission about a connection. Reading a log is none.

@@ -61,6 +61,7 @@ pub(crate) async fn handle(
     }
     let document = server.documents().find(
         &server.kinds().current(),
+        &server.aggregation().remotes(),
         path,
         negotiate::aggregated_discovery(&parts.headers),
     );

@@ -171,7 +171,7 @@ fn followed(beginning: Vec<u8>, rest: Result<Body, BoxError>) -> Body {
     }
 }
 
-async fn tunnel(client: OnUpgrade, backend: OnUpgrade) {
+pub(crate) async fn tunnel(client: OnUpgrade, backend: OnUpgrade) {
     let (client, backend) = match tokio::try_join!(client, backend) {
         Ok(both) => both,
         Err(error) => {
@@ -186,7 +186,7 @@ async fn tunnel(client: OnUpgrade, backend: OnUpgrade) {
 }
 
 /// Whether the client asks to switch protocols.
-pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
+pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
     let listed = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -219,7 +219,7 @@ fn onward(
 }
 
 /// Removes the headers that are about one connection only (RFC 9110, section 7.6.1), those of an upgrade unless kept.
-fn strip_connection_headers(headers: &mut HeaderMap, keep_upgrade: bool) {
+pub(crate) fn strip_connection_headers(headers: &mut HeaderMap, keep_upgrade: bool) {
     if !keep_upgrade {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
@@ -240,7 +240,7 @@ fn strip_connection_headers(headers: &mut HeaderMap, keep_upgrade: bool) {
 }
 
 /// Removes what was meant for the API server only.
-fn strip_credentials(headers: &mut HeaderMap) {
+pub(crate) fn strip_credentials(headers: &mut HeaderMap) {
     headers.remove(header::AUTHORIZATION);
     let impersonation: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();

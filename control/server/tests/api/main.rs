@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+<<<<<<< HEAD
 mod admission;
+=======
+mod aggregation;
+>>>>>>> w-hook
 mod allocation;
 mod apply;
 mod bad_input;
@@ -16,10 +20,12 @@ mod hooks;
 mod paths;
 mod pod_operations;
 mod pods;
+mod policies;
 mod protobuf;
 mod quota;
 mod reads;
 mod rules;
 mod servers;
 mod watches;
+mod webhooks;
 mod writes;
