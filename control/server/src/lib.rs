@@ -6,13 +6,16 @@
 
 mod admission;
 pub mod allocation;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod body;
 mod bootstrap;
 pub mod cache;
 mod content;
+mod course;
 mod definitions;
+pub mod encryption;
 pub mod error;
 mod failure;
 pub mod gate;

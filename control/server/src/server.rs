@@ -9,9 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Chain;
 use crate::allocation::{Cidr, Ranges, Services};
+use crate::audit::Audit;
 use crate::bootstrap;
 use crate::cache::Cache;
 use crate::definitions::{Definitions, Kinds};
+use crate::encryption::{EncryptedStore, Encryption};
 use crate::gate::{Gate, GateConfig};
 use crate::ids::Ids;
 use crate::metrics::Metrics;
@@ -39,6 +41,10 @@ pub struct ServerConfig {
     pub metrics: prometheus::Registry,
     /// Time and chance.
     pub ids: Ids,
+    /// What is written down about requests.
+    pub audit: Audit,
+    /// What is stored encrypted.
+    pub encryption: Option<Arc<Encryption>>,
 }
 
 impl ServerConfig {
@@ -52,6 +58,8 @@ impl ServerConfig {
             node_ports: (30000, 32767),
             metrics: prometheus::Registry::new(),
             ids: Ids::default(),
+            audit: Audit::default(),
+            encryption: None,
         }
     }
 }
@@ -82,6 +90,8 @@ pub(crate) struct Inner {
     storage: Storage,
     kinds: Arc<Kinds>,
     gate: Gate,
+    audit: Audit,
+    encryption: Option<Arc<Encryption>>,
     metrics: Metrics,
     documents: Documents,
     /// No new work is taken on, watches end.
@@ -101,6 +111,14 @@ impl Inner {
 
     pub(crate) fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    pub(crate) fn encryption(&self) -> Option<&Encryption> {
+        self.encryption.as_deref()
     }
 
     pub(crate) fn ids(&self) -> &Ids {
@@ -154,9 +172,12 @@ impl ApiServer {
             node_ports,
             metrics,
             ids,
+            audit,
+            encryption,
         } = config;
         let ranges = ranges(&service_networks, node_ports)?;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let (store, encrypted) = encrypted(store, encryption.as_ref(), &stopped);
         let cache = Cache::start(store.clone(), registry(), stopped.clone()).await?;
         let services = registry()
             .find("", "v1", "services")
@@ -164,13 +185,15 @@ impl ApiServer {
         let services = services.expect("services are a built-in kind that is stored");
         let gate = Gate::new(gate, cache.clone());
         let admission = Chain::builtin(&cache, &ids, gate.authorizer());
-        let storage = Storage { store, cache, admission, services: Arc::new(services), ids };
+        let storage = Storage { store, encrypted, cache, admission, services: Arc::new(services), ids };
         let kinds = Kinds::builtin();
         Definitions::start(storage.clone(), kinds.clone(), stopped.clone()).await?;
         let inner = Inner {
             storage,
             kinds,
             gate,
+            audit,
+            encryption,
             metrics: Metrics::new(metrics),
             documents: Documents::new(SocketAddr::new(advertise_address, advertise_port).to_string()),
             stopping,
@@ -203,6 +226,19 @@ impl ApiServer {
     pub fn is_stopping(&self) -> bool {
         self.inner.stopping.is_cancelled()
     }
+}
+
+/// The store with encryption before it, tended until `stop`, if there is encryption.
+fn encrypted(
+    store: Arc<dyn Store>,
+    encryption: Option<&Arc<Encryption>>,
+    stop: &CancellationToken,
+) -> (Arc<dyn Store>, Option<EncryptedStore>) {
+    let Some(encryption) = encryption else { return (store, None) };
+    let encrypted = EncryptedStore::new(store, encryption.clone());
+    let (tended, stop) = (encrypted.clone(), stop.clone());
+    tokio::spawn(async move { stop.run_until_cancelled(tended.tend()).await });
+    (Arc::new(encrypted.clone()), Some(encrypted))
 }
 
 fn ranges(networks: &[Cidr], ports: (u16, u16)) -> Result<Ranges, StartError> {

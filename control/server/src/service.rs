@@ -13,20 +13,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use http::header::ACCEPT_ENCODING;
+use http::request::Parts;
 use http::{Request, Response};
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 use tokio::time::Instant;
 use tower::Service;
 
+use crate::audit::{self, Audited};
 use crate::body::{self, Body, BoxError};
-use crate::failure;
+use crate::course::Course;
 use crate::handlers::{self, Call};
 use crate::metrics::Counted;
 use crate::paths;
 use crate::query::Query;
 use crate::request::RequestInfo;
 use crate::server::Inner;
+use crate::user::UserInfo;
 
 /// Requests that are not meant to last are ended after this time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,17 +84,12 @@ async fn answer(inner: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let writes = matches!(info.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
     // A client that goes away drops this future: what counts it must go with it.
     let counted = Counted::new(inner.metrics().inflight(writes));
-    let outcome =
-        AssertUnwindSafe(dispatch(&inner, &info, &kinds, resource, query, request)).catch_unwind().await;
+    let mut course = Course::new(audit::id(request.headers(), inner.ids()));
+    let dispatched = dispatch(&inner, &info, &kinds, resource, query, request, &mut course);
+    let outcome = AssertUnwindSafe(dispatched).catch_unwind().await;
     drop(counted);
-    let response = match outcome {
-        Ok(Ok(response)) => response,
-        Ok(Err(status)) => failure::response(&status),
-        Err(_) => {
-            tracing::error!(path = info.path, verb = info.verb, "a handler panicked");
-            failure::response(&Status::internal("the server failed while handling the request"))
-        }
-    };
+    let outcome = outcome.unwrap_or_else(|_| Err(course.panicked(&info)));
+    let response = course.end(outcome).await;
     inner.metrics().answered(&info, resource.is_some(), response.status().as_u16(), started.elapsed());
     tracing::debug!(
         verb = info.verb,
@@ -109,6 +108,7 @@ async fn dispatch(
     resource: Option<&Arc<Resource>>,
     query: Query,
     request: Request<Body>,
+    course: &mut Course,
 ) -> Result<Response<Body>, Status> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > LONGEST_TARGET {
@@ -118,9 +118,8 @@ async fn dispatch(
     if info.is_resource && info.verb.is_empty() && info.subresource != "proxy" {
         return Err(no_such_method());
     }
-    let (parts, body) = request.into_parts();
-    let user = inner.gate().identify(&parts).await?;
-    inner.gate().authorize(&user, info)?;
+    let (mut parts, body) = request.into_parts();
+    let user = let_in(inner, info, &mut parts, course).await?;
     if !info.is_resource {
         return paths::handle(inner, info, &parts, &query);
     }
@@ -128,10 +127,13 @@ async fn dispatch(
     check_path(resource, info)?;
     if matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
         resource.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
+        parts.extensions.insert(course.record.clone());
         return inner.gate().streams.handle(&user, info, Request::from_parts(parts, body)).await;
     }
     let (resource, kinds) = (resource.clone(), kinds.clone());
-    let call = Call { server: inner.clone(), resource, kinds, info: info.clone(), user, query, parts };
+    let record = course.record.clone();
+    let call =
+        Call { server: inner.clone(), resource, kinds, info: info.clone(), user, record, query, parts };
     if info.is_long_running() {
         return handlers::handle(call, body).await;
     }
@@ -139,15 +141,46 @@ async fn dispatch(
     let handling = tokio::spawn(handlers::handle(call, body));
     match tokio::time::timeout(patience, handling).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(failed)) => {
-            tracing::error!(error = %failed, path = info.path, verb = info.verb, "a handler panicked");
-            Err(Status::internal("the server failed while handling the request"))
-        }
+        Ok(Err(_)) => Err(course.panicked(info)),
         Err(_) => Err(Status::timeout(
             format!("request did not complete within requested timeout {}s", patience.as_secs()),
             0,
         )),
     }
+}
+
+/// Who makes a request, if they may: authenticate, write down, impersonate, authorize, in upstream's order.
+async fn let_in(
+    inner: &Inner,
+    info: &RequestInfo,
+    parts: &mut Parts,
+    course: &mut Course,
+) -> Result<UserInfo, Status> {
+    let user = match inner.gate().authenticate(parts).await {
+        Ok(user) => user,
+        Err(status) => {
+            inner.audit().refused(&course.id, info, parts, &status).await;
+            return Err(status);
+        }
+    };
+    course.record = inner.audit().receive(&course.id, &user, info, parts).await?;
+    if course.record.wants_response() {
+        // The answer is to be read on its way out.
+        parts.headers.remove(ACCEPT_ENCODING);
+        parts.extensions.insert(Audited);
+    }
+    let user = match inner.gate().impersonate(&user, parts)? {
+        Some(other) => {
+            course.record.impersonated(&other);
+            other
+        }
+        None => user,
+    };
+    let decided = inner.gate().authorize(&user, info);
+    let decision = if decided.is_ok() { "allow" } else { "forbid" };
+    course.record.annotate("authorization.k8s.io/decision", decision);
+    course.record.annotate("authorization.k8s.io/reason", "");
+    decided.map(|()| user)
 }
 
 /// Whether the path suits the kind: namespaces where there are namespaces, and nothing behind the end.

@@ -176,6 +176,7 @@ impl Definitions {
             user: &self.user,
             dry_run: false,
             ownership: Ownership::Changed("kube-apiserver"),
+            record: &crate::audit::UNRECORDED,
         }
     }
 }

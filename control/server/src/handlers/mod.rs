@@ -24,6 +24,7 @@ use skep_api::protobuf;
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 
+use crate::audit::Record;
 use crate::body::Body;
 use crate::cache::Object;
 use crate::content;
@@ -46,6 +47,7 @@ pub(crate) struct Call {
     pub(crate) kinds: Arc<Registry>,
     pub(crate) info: RequestInfo,
     pub(crate) user: UserInfo,
+    pub(crate) record: Record,
     pub(crate) query: Query,
     pub(crate) parts: Parts,
 }
@@ -61,6 +63,7 @@ impl Call {
             user: &self.user,
             dry_run,
             ownership: Ownership::Changed(self.manager()),
+            record: &self.record,
         }
     }
 
@@ -94,14 +97,18 @@ impl Call {
         let bytes = content::read(body).await?;
         let subresource =
             self.resource.subresource(&self.info.subresource).ok_or_else(Status::no_such_path)?;
-        decode::subresource(&self.resource, subresource, &bytes, encoding, mode)
+        let read = decode::subresource(&self.resource, subresource, &bytes, encoding, mode)?;
+        self.record.requested(&self.resource, &self.info.subresource, &read.0);
+        Ok(read)
     }
 
     /// Reads a body that is checked by who takes it.
     async fn other_body(&self, body: Body) -> Result<Value, Status> {
         let encoding = negotiate::encoding(&self.parts.headers)?;
         let bytes = content::read(body).await?;
-        Ok(decode::parse(&bytes, encoding)?.value)
+        let value = decode::parse(&bytes, encoding)?.value;
+        self.record.requested(&self.resource, &self.info.subresource, &value);
+        Ok(value)
     }
 }
 

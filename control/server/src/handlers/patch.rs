@@ -43,7 +43,9 @@ impl Patch {
             }
             _ => return Err(Status::unsupported_media_type(&TAKEN)),
         };
-        Ok(make(content::read(body).await?))
+        let patch = content::read(body).await?;
+        call.record.patched(&patch);
+        Ok(make(patch))
     }
 
     /// The patched object. `resource` is what a strategic patch goes by.

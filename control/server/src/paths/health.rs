@@ -40,6 +40,9 @@ pub(super) fn find(path: &str) -> Option<(Kind, &str)> {
 fn checks(server: &Inner, kind: Kind) -> Vec<(&'static str, bool)> {
     let filled = server.storage().cache.applied() > 0;
     let mut checks = vec![("ping", true), ("etcd", filled), ("poststarthook/rbac/bootstrap-roles", filled)];
+    if let Some(encryption) = server.encryption() {
+        checks.push(("kms-providers", encryption.health().is_ok()));
+    }
     if kind == Kind::Readyz {
         checks.push(("informer-sync", filled));
         checks.push(("shutdown", !server.stopping().is_cancelled()));

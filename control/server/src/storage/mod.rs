@@ -24,7 +24,9 @@ use skep_store::{Expected, KeyValue, Revision, Store, StoreError};
 
 use crate::admission::Chain;
 use crate::allocation::Services;
+use crate::audit::Record;
 use crate::cache::{Cache, Object};
+use crate::encryption::EncryptedStore;
 use crate::failure;
 use crate::ids::Ids;
 use crate::respond::view;
@@ -53,6 +55,9 @@ pub(crate) struct Scope<'a> {
     pub(crate) user: &'a UserInfo,
     pub(crate) dry_run: bool,
     pub(crate) ownership: Ownership<'a>,
+    /// Where admission writes what it has to say for the audit log.
+    #[allow(dead_code, reason = "for plug-ins that have something to say")]
+    pub(crate) record: &'a Record,
 }
 
 /// Who gets to own what a write changes (`metadata.managedFields`).
@@ -91,6 +96,8 @@ pub(crate) struct Current {
 #[derive(Clone)]
 pub(crate) struct Storage {
     pub(crate) store: Arc<dyn Store>,
+    /// The same, where values are encrypted.
+    pub(crate) encrypted: Option<EncryptedStore>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) admission: Chain,
     pub(crate) services: Arc<Services>,
@@ -112,6 +119,9 @@ impl Storage {
     pub(crate) fn cached(&self, scope: &Scope<'_>, name: &str) -> Result<Arc<Object>, Status> {
         let collection = self.cache.collection(scope.resource).ok_or_else(Status::no_such_path)?;
         let key = scope.resource.store_key(Some(scope.namespace), name);
+        if let Some(why) = collection.unreadable(&key) {
+            return Err(failure::unreadable(&key, &why));
+        }
         collection.get(&key).ok_or_else(|| Status::not_found(scope.resource, name))
     }
 
@@ -158,6 +168,14 @@ impl Storage {
         let revision = self.store.delete(key, Revision(revision)).await?;
         self.visible(revision.0).await;
         Ok(())
+    }
+
+    /// Whether an object would be stored differently if it were written now, as it is.
+    async fn is_stale(&self, object: &Object) -> Result<bool, StoreError> {
+        match &self.encrypted {
+            Some(encrypted) => encrypted.is_stale(object.key()).await,
+            None => Ok(false),
+        }
     }
 
     async fn visible(&self, revision: u64) {

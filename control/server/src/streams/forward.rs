@@ -9,6 +9,7 @@ use skep_api::status::Status;
 
 use super::Streams;
 use super::client::Endpoint;
+use crate::audit::Record;
 use crate::body::{self, Body};
 use crate::refusal;
 
@@ -25,6 +26,7 @@ impl Streams {
     ) -> Result<Response<Body>, Status> {
         let upgrade = wants_upgrade(request.headers());
         let client = request.extensions_mut().remove::<OnUpgrade>();
+        let record = request.extensions_mut().remove::<Record>();
         if upgrade && client.is_none() {
             return Err(refusal::bad_request("this connection cannot be upgraded: use HTTP/1.1"));
         }
@@ -47,7 +49,7 @@ impl Streams {
             return Err(refusal::internal("the backend switched protocols without being asked"));
         };
         let backend = hyper::upgrade::on(&mut response);
-        tokio::spawn(tunnel(client, backend));
+        tokio::spawn(tunnel(client, backend, record));
         let (parts, _) = response.into_parts();
         Ok(Response::from_parts(parts, body::empty()))
     }
@@ -82,7 +84,8 @@ async fn beginning(mut body: Body) -> String {
     String::from_utf8_lossy(&bytes).trim().to_owned()
 }
 
-async fn tunnel(client: OnUpgrade, backend: OnUpgrade) {
+/// Passes bytes on, both ways. The record of the request is complete when that ends.
+async fn tunnel(client: OnUpgrade, backend: OnUpgrade, _record: Option<Record>) {
     let (client, backend) = match tokio::try_join!(client, backend) {
         Ok(both) => both,
         Err(error) => {

@@ -23,7 +23,7 @@ pub(crate) struct Cluster {
     pub(crate) server: ApiServer,
     pub(crate) store: Arc<MemoryStore>,
     seconds: Arc<AtomicU64>,
-    _directory: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 /// An answer, read to its end.
@@ -57,7 +57,14 @@ impl Answer {
     }
 }
 
-async fn server_over(store: Arc<MemoryStore>, seconds: Arc<AtomicU64>) -> (ApiServer, tempfile::TempDir) {
+/// Changes the configuration of a server before it starts. Files of its own may go to the directory.
+type Configure<'a> = &'a (dyn Fn(&mut ServerConfig, &std::path::Path) + Sync);
+
+async fn server_over(
+    store: Arc<MemoryStore>,
+    seconds: Arc<AtomicU64>,
+    configure: Configure<'_>,
+) -> (ApiServer, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let pki = Pki::open(directory.path(), ServingNames::default(), SystemTime::now()).unwrap();
     let keys = Keys::from_pem(&pki.token_key_pem().unwrap(), "").unwrap();
@@ -65,13 +72,19 @@ async fn server_over(store: Arc<MemoryStore>, seconds: Arc<AtomicU64>) -> (ApiSe
     let networks = vec!["10.96.0.0/24".parse().unwrap(), "fd96::/120".parse().unwrap()];
     let mut config = ServerConfig::new(GateConfig::new(keys, nodes), "172.30.0.1".parse().unwrap(), networks);
     config.ids.clock = Arc::new(move || UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst)));
+    configure(&mut config, directory.path());
     (ApiServer::new(store as Arc<dyn Store>, config).await.unwrap(), directory)
 }
 
 pub(crate) async fn cluster() -> Cluster {
+    cluster_with(&|_, _| {}).await
+}
+
+/// A cluster whose server is configured otherwise.
+pub(crate) async fn cluster_with(configure: Configure<'_>) -> Cluster {
     let (store, seconds) = (Arc::new(MemoryStore::new()), Arc::new(AtomicU64::new(1_800_000_000)));
-    let (server, directory) = server_over(store.clone(), seconds.clone()).await;
-    let cluster = Cluster { server, store, seconds, _directory: directory };
+    let (server, directory) = server_over(store.clone(), seconds.clone(), configure).await;
+    let cluster = Cluster { server, store, seconds, directory };
     let account = json!({ "metadata": { "name": "default" } });
     cluster.post("/api/v1/namespaces/default/serviceaccounts", "ServiceAccount", account).await.expect(201);
     cluster
@@ -80,8 +93,13 @@ pub(crate) async fn cluster() -> Cluster {
 impl Cluster {
     /// Another server over the same store, as after a restart.
     pub(crate) async fn restarted(&self) -> Self {
-        let (server, directory) = server_over(self.store.clone(), self.seconds.clone()).await;
-        Self { server, store: self.store.clone(), seconds: self.seconds.clone(), _directory: directory }
+        self.restarted_with(&|_, _| {}).await
+    }
+
+    /// The same, configured otherwise.
+    pub(crate) async fn restarted_with(&self, configure: Configure<'_>) -> Self {
+        let (server, directory) = server_over(self.store.clone(), self.seconds.clone(), configure).await;
+        Self { server, store: self.store.clone(), seconds: self.seconds.clone(), directory }
     }
 
     pub(crate) fn pass(&self, seconds: u64) {

@@ -4,10 +4,12 @@
 
 mod allocation;
 mod apply;
+mod audit;
 mod bad_input;
 mod custom;
 mod definitions;
 mod deletion;
+mod encryption;
 mod harness;
 mod paths;
 mod pod_operations;
