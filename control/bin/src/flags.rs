@@ -1,7 +1,6 @@
 //! The command line. Flags that belong together are in files of their own below this one.
 
 mod audit;
-mod duration;
 mod encryption;
 
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +9,8 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skep_server::allocation::Cidr;
+
+use crate::admission::AdmissionArguments;
 
 /// The control plane of a Skep cluster.
 #[derive(Debug, Parser)]
@@ -93,6 +94,8 @@ pub(crate) struct ServerArguments {
     pub(crate) tls_san: Vec<String>,
     #[command(flatten)]
     pub(crate) etcd: EtcdArguments,
+    #[command(flatten)]
+    pub(crate) admission: AdmissionArguments,
     /// A file of tokens that never expire: `token,user,uid[,"group,..."]` per line.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_auth_file: Option<PathBuf>,

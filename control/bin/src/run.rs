@@ -66,6 +66,7 @@ impl Running {
         if let Some(options) = arguments.encryption.options()? {
             config.encryption = Some(Encryption::open(options, &metrics).await?);
         }
+        config.admission = arguments.admission.config()?;
         let server =
             ApiServer::new(Arc::clone(&store), config).await.context("cannot start the API server")?;
         let close = CancellationToken::new();

@@ -9,7 +9,6 @@ use skep_api::registry::registry;
 use skep_api::status::Status;
 
 use crate::allocation::Cidr;
-use crate::audit::UNRECORDED;
 use crate::authz::bootstrap::bootstrap_objects;
 use crate::pki::MASTERS;
 use crate::server::{StartError, dns_address};
@@ -59,7 +58,8 @@ impl Bootstrap<'_> {
             user: &self.user,
             dry_run: false,
             ownership: OWNER,
-            record: &UNRECORDED,
+            asked: None,
+            admitted: true,
         })
     }
 

@@ -1,17 +1,24 @@
 //! What belongs to one request from its beginning to the end of its answer, beside the request itself: its id, its record
 //! for the audit log, and how the answer is finished.
 
+use std::sync::Arc;
+
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::BodyExt;
 use skep_api::decode::{self, Encoding};
 use skep_api::status::Status;
+use tokio::time::Instant;
 
-use crate::audit::{ID_HEADER, Record, Returned, Said};
+use crate::admission::{AuditDetail, Notes};
+use crate::audit::{ID_HEADER, Level, Record, Returned, Said};
 use crate::body::{self, Body};
 use crate::failure;
+use crate::fairness::{Classified, Permit};
+use crate::held::Held;
 use crate::negotiate;
 use crate::request::RequestInfo;
+use crate::respond;
 
 /// The course of one request.
 pub(crate) struct Course {
@@ -19,12 +26,28 @@ pub(crate) struct Course {
     pub(crate) id: HeaderValue,
     /// What is written down about it.
     pub(crate) record: Record,
+    /// What is said about it beside the answer.
+    pub(crate) notes: Arc<Notes>,
+    /// Its seats, once it has some.
+    pub(crate) permit: Option<Permit>,
+    /// By what it was given them, or not.
+    pub(crate) classified: Classified,
+    /// When it has to be over, if it is not meant to last.
+    pub(crate) deadline: Option<Instant>,
     panicked: bool,
 }
 
 impl Course {
     pub(crate) fn new(id: HeaderValue) -> Self {
-        Self { id, record: Record::default(), panicked: false }
+        Self {
+            id,
+            record: Record::default(),
+            notes: Arc::default(),
+            permit: None,
+            classified: Classified::default(),
+            deadline: None,
+            panicked: false,
+        }
     }
 
     /// Notes that the handler failed as it never should; the answer to that.
@@ -36,7 +59,7 @@ impl Course {
 
     /// The answer as it goes out, written down as far as it has to be.
     pub(crate) async fn end(self, outcome: Result<Response<Body>, Status>) -> Response<Body> {
-        let Self { id, record, panicked } = self;
+        let Self { id, record, notes, permit, classified, deadline, panicked } = self;
         let mut response = match outcome {
             Ok(response) => response,
             Err(status) => {
@@ -44,6 +67,13 @@ impl Course {
                 failure::response(&status)
             }
         };
+        respond::warn(&mut response, &notes.warnings());
+        classified.tell(response.headers_mut());
+        let detail =
+            if record.level() >= Level::Request { AuditDetail::Request } else { AuditDetail::Metadata };
+        for (key, value) in notes.annotations(detail) {
+            record.annotate(&key, value);
+        }
         response.headers_mut().entry(HeaderName::from_static(ID_HEADER)).or_insert(id);
         if let Some(Said(status)) = response.extensions_mut().remove() {
             record.said(&status);
@@ -66,7 +96,8 @@ impl Course {
             record.complete().await;
             return response;
         }
-        response.map(|body| record.with_body(body))
+        let held = Held { record, permit, deadline };
+        response.map(|body| held.with(body))
     }
 }
 

@@ -2,18 +2,20 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use skep_api::registry::registry;
 use skep_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Chain;
+use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients};
 use crate::allocation::{Cidr, Ranges, Services};
 use crate::audit::Audit;
 use crate::bootstrap;
 use crate::cache::Cache;
 use crate::definitions::{Definitions, Kinds};
 use crate::encryption::{EncryptedStore, Encryption};
+use crate::fairness::{self, Fairness};
 use crate::gate::{Gate, GateConfig};
 use crate::ids::Ids;
 use crate::metrics::Metrics;
@@ -45,6 +47,27 @@ pub struct ServerConfig {
     pub audit: Audit,
     /// What is stored encrypted.
     pub encryption: Option<Arc<Encryption>>,
+    /// Seats that all requests share, but for those that are exempt.
+    pub seats: u32,
+    /// How long requests may last.
+    pub lasting: Lasting,
+    /// Which admission plug-ins run.
+    pub admission: AdmissionConfig,
+}
+
+/// How long requests may last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lasting {
+    /// Those that are not meant to.
+    pub request: Duration,
+    /// Watches that do not say, at least; at most twice as long.
+    pub watch: Duration,
+}
+
+impl Default for Lasting {
+    fn default() -> Self {
+        Self { request: Duration::from_secs(60), watch: Duration::from_secs(1800) }
+    }
 }
 
 impl ServerConfig {
@@ -60,6 +83,9 @@ impl ServerConfig {
             ids: Ids::default(),
             audit: Audit::default(),
             encryption: None,
+            seats: 600,
+            lasting: Lasting::default(),
+            admission: AdmissionConfig::default(),
         }
     }
 }
@@ -74,6 +100,9 @@ pub enum StartError {
     /// The service networks cannot be used.
     #[error("cannot use the service networks: {0}")]
     ServiceNetworks(&'static str),
+    /// The configuration of admission is not one.
+    #[error("cannot set up admission")]
+    Admission(#[from] ConfigError),
     /// An object that every cluster has cannot be made.
     #[error("cannot create {object}")]
     Bootstrap {
@@ -92,6 +121,8 @@ pub(crate) struct Inner {
     gate: Gate,
     audit: Audit,
     encryption: Option<Arc<Encryption>>,
+    fairness: Fairness,
+    lasting: Lasting,
     metrics: Metrics,
     documents: Documents,
     /// No new work is taken on, watches end.
@@ -115,6 +146,14 @@ impl Inner {
 
     pub(crate) fn audit(&self) -> &Audit {
         &self.audit
+    }
+
+    pub(crate) fn fairness(&self) -> &Fairness {
+        &self.fairness
+    }
+
+    pub(crate) fn lasting(&self) -> Lasting {
+        self.lasting
     }
 
     pub(crate) fn encryption(&self) -> Option<&Encryption> {
@@ -174,6 +213,9 @@ impl ApiServer {
             ids,
             audit,
             encryption,
+            seats,
+            lasting,
+            admission,
         } = config;
         let ranges = ranges(&service_networks, node_ports)?;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
@@ -184,8 +226,15 @@ impl ApiServer {
             .and_then(|resource| Services::new(cache.clone(), resource.clone(), ranges, ids.clone()));
         let services = services.expect("services are a built-in kind that is stored");
         let gate = Gate::new(gate, cache.clone());
-        let admission = Chain::builtin(&cache, &ids, gate.authorizer());
-        let storage = Storage { store, encrypted, cache, admission, services: Arc::new(services), ids };
+        let services = Arc::new(services);
+        let bare = Storage { store, encrypted, cache, admission: Chain::default(), services, ids };
+        let ingredients = Ingredients {
+            cache: bare.cache.clone(),
+            ids: bare.ids.clone(),
+            authorizer: gate.authorizer(),
+            storage: bare.clone(),
+        };
+        let storage = Storage { admission: Chain::new(&admission, &ingredients)?, ..bare };
         let kinds = Kinds::builtin();
         Definitions::start(storage.clone(), kinds.clone(), stopped.clone()).await?;
         let inner = Inner {
@@ -194,6 +243,8 @@ impl ApiServer {
             gate,
             audit,
             encryption,
+            fairness: Fairness::new(seats, &metrics),
+            lasting,
             metrics: Metrics::new(metrics),
             documents: Documents::new(SocketAddr::new(advertise_address, advertise_port).to_string()),
             stopping,
@@ -203,6 +254,9 @@ impl ApiServer {
         let own =
             bootstrap::Own { address: advertise_address, port: advertise_port, network: service_networks[0] };
         bootstrap::run(&server.inner.storage, &own).await?;
+        let keep = fairness::keep(server.inner.fairness.clone(), server.inner.storage.clone());
+        let stopped = server.inner.stopped.clone();
+        tokio::spawn(async move { stopped.run_until_cancelled(keep).await });
         Ok(server)
     }
 

@@ -16,24 +16,30 @@ use futures::FutureExt;
 use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::{Request, Response};
+use serde_json::Value;
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 use tokio::time::Instant;
 use tower::Service;
 
+use crate::admission::{Asked, Attributes, Notes, Operation};
 use crate::audit::{self, Audited};
 use crate::body::{self, Body, BoxError};
 use crate::course::Course;
+use crate::duration;
+use crate::fairness::Facts;
 use crate::handlers::{self, Call};
 use crate::metrics::Counted;
 use crate::paths;
 use crate::query::Query;
 use crate::request::RequestInfo;
 use crate::server::Inner;
+use crate::storage::{Ownership, Scope};
+use crate::streams;
 use crate::user::UserInfo;
 
-/// Requests that are not meant to last are ended after this time.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Nobody waits longer for a seat.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Longer paths and queries are refused.
 const LONGEST_TARGET: usize = 64 * 1024;
 
@@ -119,7 +125,10 @@ async fn dispatch(
         return Err(no_such_method());
     }
     let (mut parts, body) = request.into_parts();
-    let user = let_in(inner, info, &mut parts, course).await?;
+    if !info.is_long_running() {
+        course.deadline = Some(Instant::now() + patience(&query, inner.lasting().request)?);
+    }
+    let user = let_in(inner, info, resource, &query, &mut parts, course).await?;
     if !info.is_resource {
         return paths::handle(inner, info, &parts, &query);
     }
@@ -127,23 +136,33 @@ async fn dispatch(
     check_path(resource, info)?;
     if matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
         resource.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
+        connect(inner, info, kinds, resource, &user, &query, &course.notes).await?;
         parts.extensions.insert(course.record.clone());
         return inner.gate().streams.handle(&user, info, Request::from_parts(parts, body)).await;
     }
     let (resource, kinds) = (resource.clone(), kinds.clone());
-    let record = course.record.clone();
-    let call =
-        Call { server: inner.clone(), resource, kinds, info: info.clone(), user, record, query, parts };
+    let call = Call {
+        server: inner.clone(),
+        resource,
+        kinds,
+        info: info.clone(),
+        user,
+        record: course.record.clone(),
+        query,
+        parts,
+        notes: course.notes.clone(),
+        permit: parking_lot::Mutex::new(if info.is_long_running() { course.permit.take() } else { None }),
+    };
     if info.is_long_running() {
         return handlers::handle(call, body).await;
     }
-    let patience = patience(&call.query);
+    let deadline = course.deadline.unwrap_or_else(Instant::now);
     let handling = tokio::spawn(handlers::handle(call, body));
-    match tokio::time::timeout(patience, handling).await {
+    match tokio::time::timeout_at(deadline, handling).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(course.panicked(info)),
         Err(_) => Err(Status::timeout(
-            format!("request did not complete within requested timeout {}s", patience.as_secs()),
+            "request did not complete within requested timeout - context deadline exceeded",
             0,
         )),
     }
@@ -153,6 +172,8 @@ async fn dispatch(
 async fn let_in(
     inner: &Inner,
     info: &RequestInfo,
+    resource: Option<&Arc<Resource>>,
+    query: &Query,
     parts: &mut Parts,
     course: &mut Course,
 ) -> Result<UserInfo, Status> {
@@ -176,11 +197,71 @@ async fn let_in(
         }
         None => user,
     };
+    seat(inner, info, resource, query, &user, course).await?;
     let decided = inner.gate().authorize(&user, info);
     let decision = if decided.is_ok() { "allow" } else { "forbid" };
     course.record.annotate("authorization.k8s.io/decision", decision);
     course.record.annotate("authorization.k8s.io/reason", "");
     decided.map(|()| user)
+}
+
+/// Waits for a seat. What lasts needs none, but for watches while they begin.
+async fn seat(
+    inner: &Inner,
+    info: &RequestInfo,
+    resource: Option<&Arc<Resource>>,
+    query: &Query,
+    user: &UserInfo,
+    course: &mut Course,
+) -> Result<(), Status> {
+    if info.is_long_running() && info.verb != "watch" {
+        return Ok(());
+    }
+    let facts = || resource.map(|resource| facts(inner, resource)).unwrap_or_default();
+    let limit = inner.lasting().request;
+    let left = course.deadline.map_or(limit, |deadline| deadline.saturating_duration_since(Instant::now()));
+    let patience = (left / 4).min(LONGEST_WAIT);
+    let (classified, permit) = inner.fairness().enter(user, info, query, facts, patience).await;
+    course.classified = classified;
+    course.permit = Some(permit?);
+    Ok(())
+}
+
+/// What a request for a resource may cost.
+fn facts(inner: &Inner, resource: &Resource) -> Facts {
+    let usage = inner.storage().cache.collection(resource).map(|collection| collection.usage());
+    let watchers = usize::try_from(inner.metrics().watchers(resource).get()).unwrap_or_default();
+    let (objects, bytes) = usage.map_or((0, 0), |usage| (usage.objects, usage.object_bytes));
+    Facts { objects, bytes, watchers }
+}
+
+/// Asks admission about a connection. Reading a log is none.
+async fn connect(
+    inner: &Inner,
+    info: &RequestInfo,
+    kinds: &Registry,
+    resource: &Resource,
+    user: &UserInfo,
+    query: &Query,
+    notes: &Notes,
+) -> Result<(), Status> {
+    if info.subresource == "log" {
+        return Ok(());
+    }
+    let scope = Scope {
+        resource,
+        kinds,
+        namespace: if resource.namespaced { &info.namespace } else { "" },
+        subresource: &info.subresource,
+        user,
+        dry_run: false,
+        ownership: Ownership::Decided,
+        asked: Some(Asked { verb: &info.verb, query, notes }),
+        admitted: false,
+    };
+    let attributes = Attributes::new(Operation::Connect, &scope, &info.name, None, Value::Null);
+    let mut options = streams::options_object(info, query);
+    inner.storage().admission.pass(&attributes, Some(&mut options)).await
 }
 
 /// Whether the path suits the kind: namespaces where there are namespaces, and nothing behind the end.
@@ -208,11 +289,13 @@ fn no_such_method() -> Status {
 }
 
 /// How long the client is ready to wait (`timeout=10s`), within what the server is.
-fn patience(query: &Query) -> Duration {
-    let text = query.get("timeout").unwrap_or_default();
-    let seconds = text.strip_suffix('s').unwrap_or(text).parse::<f64>().ok();
-    let asked = seconds.filter(|seconds| *seconds > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
-    asked.map_or(PATIENCE, |asked| asked.min(PATIENCE))
+fn patience(query: &Query, limit: Duration) -> Result<Duration, Status> {
+    let Some(text) = query.get("timeout") else { return Ok(limit) };
+    match duration::parse(text) {
+        Ok(Duration::ZERO) => Ok(limit),
+        Ok(asked) => Ok(asked.min(limit)),
+        Err(why) => Err(Status::bad_request(format!("invalid timeout specified in the request URL - {why}"))),
+    }
 }
 
 #[cfg(test)]
@@ -221,17 +304,20 @@ mod tests {
 
     #[test]
     fn patience_is_the_clients_within_the_servers() {
+        let limit = Duration::from_secs(60);
         let cases = [
-            ("", 60),
-            ("timeout=10s", 10),
-            ("timeout=5", 5),
-            ("timeout=3600s", 60),
-            ("timeout=-1s", 60),
-            ("timeout=x", 60),
-            ("timeout=1e300", 60),
+            ("", Some(60_000)),
+            ("timeout=10s", Some(10_000)),
+            ("timeout=1m30s", Some(60_000)),
+            ("timeout=0", Some(60_000)),
+            ("timeout=250ms", Some(250)),
+            ("timeout=5", None),
+            ("timeout=-1s", None),
+            ("timeout=x", None),
         ];
-        for (query, seconds) in cases {
-            assert_eq!(patience(&Query::parse(query)), Duration::from_secs(seconds), "{query}");
+        for (query, milliseconds) in cases {
+            let found = patience(&Query::parse(query), limit);
+            assert_eq!(found.ok(), milliseconds.map(Duration::from_millis), "{query}");
         }
     }
 }

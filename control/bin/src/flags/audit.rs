@@ -8,8 +8,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use skep_server::audit::{
     AuditOptions, BatchOptions, Format, LogOptions, Mode, OutputOptions, Rotation, TruncateOptions,
 };
-
-use super::duration;
+use skep_server::duration;
 
 const MEGABYTE: u64 = 1024 * 1024;
 

@@ -30,7 +30,7 @@ pub use self::metrics::AuditMetrics;
 pub use self::output::{BatchOptions, Mode, OutputOptions, TruncateOptions};
 pub use self::policy::{Level, Policy, Stage};
 pub use self::record::Record;
-pub(crate) use self::record::{Audited, Returned, Said, UNRECORDED};
+pub(crate) use self::record::{Audited, Returned, Said};
 pub use self::rotate::Rotation;
 
 use self::event::{ObjectReference, User};

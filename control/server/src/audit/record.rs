@@ -3,13 +3,9 @@
 //! A record goes through: received -> (answer begun, of requests that last) -> complete. It is complete when the server
 //! says so, or when nobody holds it any more: a client that went away, a stream that ended. Clones are the same record.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
@@ -19,15 +15,11 @@ use skep_api::status::Status;
 use super::Inner;
 use super::event::{Event, User};
 use super::policy::{Level, Stage, Verdict};
-use crate::body::{self, Body, BoxError};
 use crate::user::UserInfo;
 
 /// The record of a request; the default one writes nothing.
 #[derive(Clone, Default)]
 pub struct Record(Option<Arc<Writing>>);
-
-/// A record that writes nothing, for what is no request of a client.
-pub(crate) static UNRECORDED: Record = Record(None);
 
 /// What an answer says about itself, for records: the `Status` that is its body. An extension of the response.
 #[derive(Clone, Debug)]
@@ -210,14 +202,6 @@ impl Record {
             writing.complete.store(true, Ordering::SeqCst);
         }
     }
-
-    /// The body, which holds this record until its end.
-    pub(crate) fn with_body(self, body: Body) -> Body {
-        match self.0 {
-            None => body,
-            Some(_) => body::boxed(Recorded { body, record: Some(self) }),
-        }
-    }
 }
 
 impl Writing {
@@ -293,34 +277,4 @@ fn without_managed_fields(object: &Value) -> Value {
     let rows = object.get_mut("rows").and_then(Value::as_array_mut).into_iter().flatten();
     rows.filter_map(|row| row.get_mut("object")).for_each(strip);
     object
-}
-
-/// A body that lets go of a record at its end.
-struct Recorded {
-    body: Body,
-    record: Option<Record>,
-}
-
-impl http_body::Body for Recorded {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
-            self.record = None;
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

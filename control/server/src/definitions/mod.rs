@@ -176,7 +176,8 @@ impl Definitions {
             user: &self.user,
             dry_run: false,
             ownership: Ownership::Changed("kube-apiserver"),
-            record: &crate::audit::UNRECORDED,
+            asked: None,
+            admitted: true,
         }
     }
 }

@@ -9,6 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use skep_api::decode::{self, Encoding};
 
+use crate::duration;
+
 const AES_SIZES: &[usize] = &[16, 24, 32];
 const BOX_SIZES: &[usize] = &[32];
 const KMS_TIMEOUT: Duration = Duration::from_secs(3);
@@ -287,7 +289,7 @@ impl Faults {
         self.services.push(name.to_owned());
         let timeout = match &value["timeout"] {
             Value::Null => Some(KMS_TIMEOUT),
-            text => seconds(text_of(text)).filter(|timeout| !timeout.is_zero()),
+            text => duration::parse(text_of(text)).ok().filter(|timeout| !timeout.is_zero()),
         };
         if timeout.is_none() {
             self.add(format!(
@@ -323,19 +325,6 @@ impl Faults {
         }
         Some(KmsConfig { name: name.to_owned(), socket: socket?.to_owned(), timeout: timeout? })
     }
-}
-
-/// A time as upstream writes it, in one unit.
-fn seconds(text: &str) -> Option<Duration> {
-    let at = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
-    let unit = match &text[at..] {
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return None,
-    };
-    Duration::try_from_secs_f64(text[..at].parse::<f64>().ok()? * unit).ok()
 }
 
 fn name_fault(name: &str) -> Option<&'static str> {

@@ -18,16 +18,19 @@ use std::sync::Arc;
 use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{Response, StatusCode};
+use parking_lot::Mutex;
 use serde_json::Value;
 use skep_api::decode::{self, FieldValidation};
 use skep_api::protobuf;
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 
+use crate::admission::{Asked, Attributes, Notes, Operation};
 use crate::audit::Record;
 use crate::body::Body;
 use crate::cache::Object;
 use crate::content;
+use crate::fairness::Permit;
 use crate::negotiate;
 use crate::query::Query;
 use crate::request::RequestInfo;
@@ -50,6 +53,10 @@ pub(crate) struct Call {
     pub(crate) record: Record,
     pub(crate) query: Query,
     pub(crate) parts: Parts,
+    /// What is said about the request beside its answer.
+    pub(crate) notes: Arc<Notes>,
+    /// The seats of a watch, until it has begun.
+    pub(crate) permit: Mutex<Option<Permit>>,
 }
 
 impl Call {
@@ -63,8 +70,17 @@ impl Call {
             user: &self.user,
             dry_run,
             ownership: Ownership::Changed(self.manager()),
-            record: &self.record,
+            asked: Some(Asked { verb: &self.info.verb, query: &self.query, notes: &self.notes }),
+            admitted: false,
         }
+    }
+
+    /// Asks admission about an operation that is no write of an object of the resource: the creation of this body.
+    async fn admit(&self, dry_run: bool, body: &mut Value) -> Result<(), Status> {
+        let scope = self.scope(dry_run);
+        let options = scope.options("CreateOptions");
+        let attributes = Attributes::new(Operation::Create, &scope, &self.info.name, None, options);
+        self.server.storage().admission.pass(&attributes, Some(body)).await
     }
 
     /// Who owns what the request changes: the field manager, or the first word of the user agent.

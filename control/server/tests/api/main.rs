@@ -10,6 +10,7 @@ mod custom;
 mod definitions;
 mod deletion;
 mod encryption;
+mod fairness;
 mod harness;
 mod paths;
 mod pod_operations;
