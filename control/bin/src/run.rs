@@ -61,6 +61,7 @@ impl Running {
         let mut config = ServerConfig::new(gate, arguments.advertised()?, arguments.service_cidr.clone());
         config.advertise_port = listener.address().context("the listening address is unknown")?.port();
         config.metrics = metrics.clone();
+        config.front_proxy = Some(keys.front_proxy.clone());
         let audit = Audit::open(arguments.audit.options()?, config.ids.clock.clone(), &metrics)?;
         config.audit = audit.clone();
         if let Some(options) = arguments.encryption.options()? {

@@ -5,6 +5,7 @@
 //! in the form that the client asked for.
 
 mod admission;
+pub mod aggregation;
 pub mod allocation;
 pub mod audit;
 pub mod authn;
@@ -12,7 +13,9 @@ pub mod authz;
 pub mod body;
 mod bootstrap;
 pub mod cache;
+mod callout;
 mod content;
+mod conversion;
 mod course;
 mod definitions;
 pub mod duration;

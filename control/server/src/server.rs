@@ -9,10 +9,13 @@ use skep_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients};
+use crate::aggregation::FrontProxy;
 use crate::allocation::{Cidr, Ranges, Services};
 use crate::audit::Audit;
 use crate::bootstrap;
 use crate::cache::Cache;
+use crate::callout::Caller;
+use crate::conversion::Converter;
 use crate::definitions::{Definitions, Kinds};
 use crate::encryption::{EncryptedStore, Encryption};
 use crate::fairness::{self, Fairness};
@@ -51,6 +54,8 @@ pub struct ServerConfig {
     pub seats: u32,
     /// How long requests may last.
     pub lasting: Lasting,
+    /// Who this server is before aggregated API servers; without it, none of them can be asked.
+    pub front_proxy: Option<FrontProxy>,
     /// Which admission plug-ins run.
     pub admission: AdmissionConfig,
 }
@@ -85,6 +90,7 @@ impl ServerConfig {
             encryption: None,
             seats: 600,
             lasting: Lasting::default(),
+            front_proxy: None,
             admission: AdmissionConfig::default(),
         }
     }
@@ -215,6 +221,7 @@ impl ApiServer {
             encryption,
             seats,
             lasting,
+            front_proxy,
             admission,
         } = config;
         let ranges = ranges(&service_networks, node_ports)?;
@@ -227,7 +234,9 @@ impl ApiServer {
         let services = services.expect("services are a built-in kind that is stored");
         let gate = Gate::new(gate, cache.clone());
         let services = Arc::new(services);
-        let bare = Storage { store, encrypted, cache, admission: Chain::default(), services, ids };
+        let caller = Arc::new(Caller::new(cache.clone()));
+        let converter = Converter::new(caller.clone(), ids.clone());
+        let bare = Storage { store, encrypted, cache, admission: Chain::default(), services, converter, ids };
         let ingredients = Ingredients {
             cache: bare.cache.clone(),
             ids: bare.ids.clone(),
@@ -253,7 +262,7 @@ impl ApiServer {
         let server = Self { inner: Arc::new(inner) };
         let own =
             bootstrap::Own { address: advertise_address, port: advertise_port, network: service_networks[0] };
-        bootstrap::run(&server.inner.storage, &own).await?;
+        bootstrap::run(&server.inner.storage, &own, front_proxy.as_ref()).await?;
         let keep = fairness::keep(server.inner.fairness.clone(), server.inner.storage.clone());
         let stopped = server.inner.stopped.clone();
         tokio::spawn(async move { stopped.run_until_cancelled(keep).await });

@@ -27,7 +27,7 @@ use crate::audit::{self, Audited};
 use crate::body::{self, Body, BoxError};
 use crate::course::Course;
 use crate::duration;
-use crate::fairness::Facts;
+use crate::fairness::{Facts, Line, Permit};
 use crate::handlers::{self, Call};
 use crate::metrics::Counted;
 use crate::paths;
@@ -129,8 +129,9 @@ async fn dispatch(
         course.deadline = Some(Instant::now() + patience(&query, inner.lasting().request)?);
     }
     let user = let_in(inner, info, resource, &query, &mut parts, course).await?;
+    let line = course.permit.as_ref().and_then(Permit::line);
     if !info.is_resource {
-        return paths::handle(inner, info, &parts, &query);
+        return Line::run(line, async { paths::handle(inner, info, &parts, &query) }).await;
     }
     let resource = resource.ok_or_else(Status::no_such_path)?;
     check_path(resource, info)?;
@@ -154,10 +155,10 @@ async fn dispatch(
         permit: parking_lot::Mutex::new(if info.is_long_running() { course.permit.take() } else { None }),
     };
     if info.is_long_running() {
-        return handlers::handle(call, body).await;
+        return Line::run(line, handlers::handle(call, body)).await;
     }
     let deadline = course.deadline.unwrap_or_else(Instant::now);
-    let handling = tokio::spawn(handlers::handle(call, body));
+    let handling = tokio::spawn(Line::run(line, handlers::handle(call, body)));
     match tokio::time::timeout_at(deadline, handling).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(course.panicked(info)),

@@ -144,7 +144,8 @@ mod tests {
             (account("default", "default"), "GET /api/v1/pods", "service-accounts"),
             (UserInfo::new("ann", &[]), "GET /api/v1/pods", "global-default"),
             (UserInfo::new("ann", &[]), "GET /healthz", "probes"),
-            (UserInfo::new("ann", &[]), "GET /healthz/etcd", "global-default"),
+            (UserInfo::new("ann", &[]), "GET /healthz/etcd", "probes"),
+            (UserInfo::new("ann", &[]), "GET /healthzzz", "global-default"),
             (UserInfo::anonymous(), "GET /livez", "probes"),
             (UserInfo::anonymous(), "GET /version", "global-default"),
             (UserInfo { name: "nobody".into(), ..UserInfo::default() }, "GET /version", "catch-all"),
@@ -176,6 +177,7 @@ mod tests {
             ("*", "/x", true),
             ("/healthz", "/healthz", true),
             ("/healthz", "/healthzzz", false),
+            ("/healthz", "/healthz/etcd", true),
             ("/healthz/*", "/healthz/etcd", true),
             ("/healthz/*", "/healthz", false),
         ] {

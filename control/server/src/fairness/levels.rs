@@ -153,7 +153,8 @@ impl Levels {
         let mut calls = Vec::new();
         for (name, active) in &self.levels {
             let Some((seats, target)) = given.get(name) else { continue };
-            let current = seats.round().max(0.0) as u32;
+            // A level that lends everything still finds out by one request that it is wanted.
+            let current = seats.round().max(1.0) as u32;
             let called = {
                 let mut queues = active.state.queues.lock();
                 let called = queues.configure(now, active.level.response, current);

@@ -18,6 +18,7 @@ mod queues;
 mod shuffle;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod work;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use self::config::{Response, Schema};
 use self::levels::{Active, Caller, Calls, Levels};
 use self::metrics::FairnessMetrics;
 use self::queues::{Arrived, Called, Place, Refused, Running, Seconds};
+use self::turns::{InTurn, Turns};
 use crate::query::Query;
 use crate::request::RequestInfo;
 use crate::user::UserInfo;
@@ -57,6 +59,7 @@ struct Inner {
     seats: u32,
     began: Instant,
     levels: RwLock<Arc<Levels>>,
+    turns: Arc<Turns>,
     metrics: FairnessMetrics,
 }
 
@@ -67,6 +70,33 @@ pub(crate) struct Permit {
     running: Option<Running>,
     started: Instant,
     watch: bool,
+    /// Where it waits for turns; requests that are exempt do not.
+    line: Option<Line>,
+}
+
+/// Where a request waits for its turn at the processors.
+#[derive(Clone)]
+pub(crate) struct Line {
+    turns: Arc<Turns>,
+    flow: u64,
+}
+
+impl Line {
+    /// Runs a future whose beginning waits for its turn, if it has to.
+    pub(crate) async fn run<F: Future>(line: Option<Self>, future: F) -> F::Output {
+        let turn = match &line {
+            Some(line) => Some(line.turns.take(line.flow).await),
+            None => None,
+        };
+        InTurn::new(future, turn).await
+    }
+}
+
+impl Permit {
+    /// Where the request waits for its turn, if it has to.
+    pub(crate) fn line(&self) -> Option<Line> {
+        self.line.clone()
+    }
 }
 
 /// By what a request was judged: goes into the headers of its answer, whatever becomes of it.
@@ -94,12 +124,9 @@ impl Fairness {
     pub(crate) fn new(seats: u32, registry: &Registry) -> Self {
         let began = Instant::now();
         let levels = Levels::new(&[], &[], None, seats, 0.0);
-        let inner = Inner {
-            seats,
-            began,
-            levels: RwLock::new(Arc::new(levels)),
-            metrics: FairnessMetrics::new(registry),
-        };
+        let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+        let (turns, metrics) = (Turns::new(processors), FairnessMetrics::new(registry));
+        let inner = Inner { seats, began, levels: RwLock::new(Arc::new(levels)), turns, metrics };
         let this = Self { inner: Arc::new(inner) };
         this.adjust();
         this
@@ -143,16 +170,15 @@ impl Fairness {
         let work = work::estimate(info, query, facts, active.most_for_one);
         let (level, name) = (&*active.level.name, &*schema.name);
         self.inner.metrics.estimated(level, name, work.width());
-        let flow = match active.level.response {
-            Response::Queue { .. } => classify::flow(schema, user, info),
-            _ => 0,
-        };
+        let flow = classify::flow(schema, user, info);
+        let exempt = active.level.response == Response::Exempt;
+        let line = (!exempt).then(|| Line { turns: self.inner.turns.clone(), flow });
         let (caller, called) = oneshot::channel();
         let (arrived, calls) =
             active.state.queues.lock().arrive(self.inner.now(), work, flow, schema, caller);
         let watch = info.verb == "watch";
         let outcome = match arrived {
-            Arrived::Runs(running) => Ok(self.inner.permit(&active, running, watch)),
+            Arrived::Runs(running) => Ok(self.inner.permit(&active, running, watch, line)),
             Arrived::Refused(why) => {
                 let reason = match why {
                     Refused::ConcurrencyLimit => "concurrency-limit",
@@ -173,7 +199,7 @@ impl Fairness {
                     called: Some(called),
                 };
                 self.inner.call(&active, calls);
-                return (classified, waiting.until(patience, watch).await);
+                return (classified, waiting.until(patience, watch, line).await);
             }
         };
         (classified, outcome)
@@ -193,10 +219,16 @@ impl Inner {
         self.began.elapsed().as_secs_f64()
     }
 
-    fn permit(self: &Arc<Self>, active: &Arc<Active>, running: Running, watch: bool) -> Permit {
+    fn permit(
+        self: &Arc<Self>,
+        active: &Arc<Active>,
+        running: Running,
+        watch: bool,
+        line: Option<Line>,
+    ) -> Permit {
         self.metrics.started(&active.level.name, &running);
         let (inner, active) = (self.clone(), active.clone());
-        Permit { inner, active, running: Some(running), started: Instant::now(), watch }
+        Permit { inner, active, running: Some(running), started: Instant::now(), watch, line }
     }
 
     fn call_all(&self, calls: Calls) {
@@ -245,7 +277,7 @@ struct Wait {
 }
 
 impl Wait {
-    async fn until(mut self, patience: Duration, watch: bool) -> Result<Permit, Status> {
+    async fn until(mut self, patience: Duration, watch: bool, line: Option<Line>) -> Result<Permit, Status> {
         let called = self.called.as_mut().expect("it is there until it was called");
         match tokio::time::timeout(patience, called).await {
             Ok(Ok(running)) => {
@@ -256,6 +288,7 @@ impl Wait {
                     running: Some(running),
                     started: Instant::now(),
                     watch,
+                    line,
                 })
             }
             _ => Err(self.inner.too_many(&self.active)),

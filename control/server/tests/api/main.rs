@@ -6,12 +6,15 @@ mod allocation;
 mod apply;
 mod audit;
 mod bad_input;
+mod conversion;
 mod custom;
 mod definitions;
 mod deletion;
 mod encryption;
 mod fairness;
 mod harness;
+#[path = "../hooks/mod.rs"]
+mod hooks;
 mod paths;
 mod pod_operations;
 mod pods;
