@@ -89,7 +89,12 @@ impl Storage {
             return self.finish(scope, name, current, object).await;
         }
         if object == **old {
-            return Ok(Ok(current.object.clone()));
+            // A value under an old key is written again by whoever writes it unchanged.
+            match self.is_stale(&current.object).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(Ok(current.object.clone())),
+                Err(error) => return Ok(Err(error)),
+            }
         }
         let expected = Expected::Revision(Revision(current.object.revision()));
         let written = self.put(scope, name, object, expected).await;

@@ -13,6 +13,7 @@ use skep_api::status::Status;
 use super::Streams;
 use super::client::Endpoint;
 use super::links::{self, Origin};
+use crate::audit::Record;
 use crate::body::{self, Body, BoxError};
 use crate::refusal;
 
@@ -63,6 +64,7 @@ impl Streams {
     ) -> Result<Response<Body>, Failure> {
         let upgrade = wants_upgrade(request.headers());
         let client = request.extensions_mut().remove::<OnUpgrade>();
+        let record = request.extensions_mut().remove::<Record>();
         if upgrade && client.is_none() {
             let why = "this connection cannot be upgraded: use HTTP/1.1";
             return Err(Failure::Refused(refusal::bad_request(why)));
@@ -81,7 +83,7 @@ impl Streams {
             return Err(Failure::Refused(refusal::internal(why)));
         };
         let backend = hyper::upgrade::on(&mut response);
-        tokio::spawn(tunnel(client, backend));
+        tokio::spawn(tunnel(client, backend, record));
         let (parts, _) = response.into_parts();
         Ok(Response::from_parts(parts, body::empty()))
     }
@@ -171,7 +173,8 @@ fn followed(beginning: Vec<u8>, rest: Result<Body, BoxError>) -> Body {
     }
 }
 
-pub(crate) async fn tunnel(client: OnUpgrade, backend: OnUpgrade) {
+/// Passes bytes on, both ways. The record of the request is complete when that ends.
+pub(crate) async fn tunnel(client: OnUpgrade, backend: OnUpgrade, _record: Option<Record>) {
     let (client, backend) = match tokio::try_join!(client, backend) {
         Ok(both) => both,
         Err(error) => {

@@ -9,11 +9,14 @@ mod aggregation;
 >>>>>>> w-hook
 mod allocation;
 mod apply;
+mod audit;
 mod bad_input;
 mod conversion;
 mod custom;
 mod definitions;
 mod deletion;
+mod encryption;
+mod fairness;
 mod harness;
 #[path = "../hooks/mod.rs"]
 mod hooks;
