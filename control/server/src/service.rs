@@ -131,10 +131,13 @@ async fn dispatch(
     let user = let_in(inner, info, resource, &query, &mut parts, course).await?;
     let line = course.permit.as_ref().and_then(Permit::line);
     if let Some(known) = inner.aggregation().route(kinds, &info.path) {
+        parts.extensions.insert(course.record.clone());
         let passing = inner.aggregation().pass_on(&known, &user, Request::from_parts(parts, body));
         return match course.deadline.filter(|_| !info.is_long_running()) {
             None => passing.await,
-            Some(deadline) => tokio::time::timeout_at(deadline, passing).await.unwrap_or_else(|_| Err(too_long())),
+            Some(deadline) => {
+                tokio::time::timeout_at(deadline, passing).await.unwrap_or_else(|_| Err(too_long()))
+            }
         };
     }
     if !info.is_resource {

@@ -1,10 +1,7 @@
 //! What upstream serves and this server does not, yet. To serve more, take the line out.
 
 /// Resources that have behaviour beyond create, read, update and delete which is not there.
-const RESOURCES: [(&str, &str); 2] = [
-    ("", "bindings"),
-    ("", "componentstatuses"),
-];
+const RESOURCES: [(&str, &str); 2] = [("", "bindings"), ("", "componentstatuses")];
 
 /// Subresources that are not there.
 const SUBRESOURCES: [(&str, &str, &str); 0] = [];

@@ -7,7 +7,8 @@ use super::{ConfigError, Ingredients, Plugin};
 use super::{
     certificates, claim_resize, default_class, default_tolerations, event_rate_limit, limit_ranger,
     namespace_lifecycle, node_restriction, node_taint, pod_node_selector, pod_resize, pod_security,
-    pod_topology, policy, priority, quota, runtime_class, service_account, simple, storage_protection, webhook,
+    pod_topology, policy, priority, quota, runtime_class, service_account, simple, storage_protection,
+    webhook,
 };
 
 /// Makes a plug-in out of its configuration, if it has one.

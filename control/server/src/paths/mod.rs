@@ -19,8 +19,8 @@ use crate::request::RequestInfo;
 use crate::respond::Manner;
 use crate::server::Inner;
 
-use documents::{Document, OPENAPI_PROTOBUF};
 pub(crate) use documents::Documents;
+use documents::{Document, OPENAPI_PROTOBUF};
 
 /// The version of Kubernetes that the API is that of, and our own mark on it.
 const GIT_VERSION: &str = "v1.36.0+skep";
@@ -55,7 +55,8 @@ pub(crate) async fn handle(
     }
     if path == "/openapi/v2"
         && negotiate::prefers(&parts.headers, &OPENAPI_PROTOBUF)
-        && let Some(document) = server.documents().openapi_in_protobuf(&server.kinds().current())
+        && let Some(document) =
+            server.documents().openapi_in_protobuf(&server.kinds().current(), &server.aggregation().remotes())
     {
         return Ok(served(&document, parts, &manner));
     }

@@ -121,13 +121,11 @@ pub(crate) async fn cluster_with(configure: Configure<'_>) -> Cluster {
 impl Cluster {
     /// Another server over the same store, with other admission plug-ins.
     pub(crate) async fn with_admission(&self, admission: AdmissionConfig) -> Result<Self, StartError> {
-        let (server, directory) = try_server(self.store.clone(), self.seconds.clone(), &|config, _| config.admission = admission.clone()).await;
-        Ok(Self {
-            server: server?,
-            store: self.store.clone(),
-            seconds: self.seconds.clone(),
-            directory,
+        let (server, directory) = try_server(self.store.clone(), self.seconds.clone(), &|config, _| {
+            config.admission = admission.clone()
         })
+        .await;
+        Ok(Self { server: server?, store: self.store.clone(), seconds: self.seconds.clone(), directory })
     }
 
     /// Sends a request as somebody else.

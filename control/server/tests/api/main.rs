@@ -2,11 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-<<<<<<< HEAD
 mod admission;
-=======
 mod aggregation;
->>>>>>> w-hook
 mod allocation;
 mod apply;
 mod audit;
