@@ -115,7 +115,7 @@ fn duplicate_fields_are_reported_and_the_last_one_wins() {
     let body = b"spec:\n  replicas: 1\n  replicas: 2\n";
     let (value, warnings) = object(deployments(), body, Encoding::Yaml, FieldValidation::Warn).unwrap();
     assert_eq!(value["spec"]["replicas"], 2);
-    assert_eq!(warnings, ["yaml: unmarshal errors: key \"replicas\" already set in map"]);
+    assert_eq!(warnings, ["yaml: unmarshal errors:\n  line 3: key \"replicas\" already set in map"]);
 }
 
 #[test]
