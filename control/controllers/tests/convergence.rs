@@ -107,7 +107,9 @@ async fn replication_controller_makes_replaces_and_scales_its_pods() {
     api.create("replicationcontrollers", controller);
     let ready = |api: &FakeApi, count: i64| {
         let found = api.get("replicationcontrollers", "web");
-        found.is_some_and(|found| ["replicas", "readyReplicas"].iter().all(|n| found["status"][n] == json!(count)))
+        found.is_some_and(|found| {
+            ["replicas", "readyReplicas"].iter().all(|n| found["status"][n] == json!(count))
+        })
     };
     api.until("two ready pods", |api| ready(api, 2)).await;
     assert_eq!(api.with(|objects| objects.created("pods")), 2);
