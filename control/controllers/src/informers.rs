@@ -9,6 +9,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -44,6 +45,10 @@ pub struct Informers {
     pub namespaces: Informer<Namespace>,
     /// core/v1 ServiceAccount
     pub service_accounts: Informer<ServiceAccount>,
+    /// networking.k8s.io/v1 ServiceCIDR
+    pub service_cidrs: Informer<ServiceCIDR>,
+    /// networking.k8s.io/v1 IPAddress
+    pub ip_addresses: Informer<IPAddress>,
     /// core/v1 ConfigMap, only those named `kube-root-ca.crt`
     pub root_cas: Informer<ConfigMap>,
 }
@@ -62,6 +67,8 @@ impl Informers {
         start(&self.replica_sets, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.namespaces, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.service_accounts, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.service_cidrs, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.ip_addresses, Api::all(client.clone()), any(), tasks, shutdown);
         let roots = any().fields(&format!("metadata.name={CONFIG_MAP}"));
         start(&self.root_cas, Api::all(client.clone()), roots, tasks, shutdown);
     }
@@ -79,6 +86,8 @@ impl Informers {
             self.replica_sets.synced(),
             self.namespaces.synced(),
             self.service_accounts.synced(),
+            self.service_cidrs.synced(),
+            self.ip_addresses.synced(),
             self.root_cas.synced(),
         );
     }

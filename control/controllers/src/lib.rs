@@ -22,6 +22,7 @@ mod replicaset;
 mod root_ca;
 pub mod runtime;
 mod service_account;
+mod service_cidr;
 mod taint_eviction;
 
 use kube::Client;
@@ -118,6 +119,7 @@ pub async fn run(
     let mirrored = endpointslice_mirroring::MirroredSlices::new(&mut context);
     let namespaces = namespace::Namespaces::new(&mut context);
     let service_accounts = service_account::ServiceAccounts::new(&mut context);
+    let service_cidrs = service_cidr::ServiceCidrs::new(&mut context);
     let root_cas = root_ca::RootCas::new(&mut context, config.root_ca.clone());
     let node_ranges = node_ipam::NodeRanges::new(&mut context, &config)?;
     let node_lifecycle = node_lifecycle::NodeLifecycle::new(&mut context);
@@ -138,6 +140,7 @@ pub async fn run(
     start(mirrored, &metrics, &mut tasks, &shutdown);
     start(namespaces, &metrics, &mut tasks, &shutdown);
     start(service_accounts, &metrics, &mut tasks, &shutdown);
+    start(service_cidrs, &metrics, &mut tasks, &shutdown);
     start(root_cas, &metrics, &mut tasks, &shutdown);
     start(node_ranges, &metrics, &mut tasks, &shutdown);
     start(node_lifecycle, &metrics, &mut tasks, &shutdown);
