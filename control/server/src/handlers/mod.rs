@@ -23,6 +23,8 @@ use skep_api::decode::{self, FieldValidation};
 use skep_api::protobuf;
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
+use skep_api::validation;
+use tokio::sync::OwnedRwLockReadGuard;
 
 use crate::admission::{Asked, Attributes, Notes, Operation};
 use crate::body::Body;
@@ -88,6 +90,15 @@ impl Call {
         self.query.get("fieldManager").filter(|name| !name.is_empty()).unwrap_or_else(agent)
     }
 
+    /// Whether the kind still is what it was when the request came.
+    fn is_current(&self) -> bool {
+        let resource = &self.resource;
+        let kinds = self.server.kinds().current();
+        kinds
+            .find(&resource.group, &resource.version, &resource.plural)
+            .is_some_and(|one| Arc::ptr_eq(one, resource))
+    }
+
     fn manner(&self) -> Result<Manner, Status> {
         let protobuf = protobuf::has_kind(&self.resource.group_version(), &self.resource.kind);
         Manner::of(&self.parts, &self.query, protobuf)
@@ -120,7 +131,10 @@ impl Call {
 
 /// Handles a request for a resource.
 pub(crate) async fn handle(call: Call, body: Body) -> Result<Response<Body>, Status> {
-    let deprecation = call.resource.custom.as_ref().and_then(|custom| custom.deprecation.clone());
+    let deprecation = match &call.resource.custom {
+        Some(custom) => custom.deprecation.clone(),
+        None => validation::deprecation(&call.resource).map(str::to_owned),
+    };
     let mut response = route(call, body).await?;
     if let Some(deprecation) = deprecation {
         crate::respond::warn(&mut response, &[deprecation]);
@@ -129,12 +143,17 @@ pub(crate) async fn handle(call: Call, body: Body) -> Result<Response<Body>, Sta
 }
 
 impl Call {
-    /// Refuses new objects of a kind that is on its way out.
-    fn may_create(&self) -> Result<(), Status> {
-        if !self.resource.custom.as_ref().is_some_and(|custom| custom.terminating) {
-            return Ok(());
-        }
+    /// Refuses new objects of a kind that is on its way out; who is let in is waited for before the kind goes.
+    async fn enter(&self) -> Result<Option<OwnedRwLockReadGuard<()>>, Status> {
         let resource = &self.resource;
+        let Some(custom) = &resource.custom else { return Ok(None) };
+        let inside = self.server.kinds().enter(&custom.definition).await;
+        let kinds = self.server.kinds().current();
+        let now = kinds.find(&resource.group, &resource.version, &resource.plural);
+        let now = now.and_then(|now| now.custom.as_ref()).ok_or_else(Status::no_such_path)?;
+        if !now.terminating {
+            return Ok(Some(inside));
+        }
         let mut status = Status::method_not_allowed(&resource.group, &resource.plural, "create");
         status.message = "create not allowed while custom resource definition is terminating".into();
         Err(status)
