@@ -12,6 +12,7 @@ mod deletion;
 mod harness;
 #[path = "../hooks/mod.rs"]
 mod hooks;
+mod machinery;
 mod paths;
 mod pod_operations;
 mod pods;
