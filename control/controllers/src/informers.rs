@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -58,6 +59,10 @@ pub struct Informers {
     pub attribute_classes: Informer<VolumeAttributesClass>,
     /// core/v1 ResourceQuota
     pub resource_quotas: Informer<ResourceQuota>,
+    /// networking.k8s.io/v1 ServiceCIDR
+    pub service_cidrs: Informer<ServiceCIDR>,
+    /// networking.k8s.io/v1 IPAddress
+    pub ip_addresses: Informer<IPAddress>,
     /// core/v1 ConfigMap, only those named `kube-root-ca.crt`
     pub root_cas: Informer<ConfigMap>,
 }
@@ -81,6 +86,8 @@ impl Informers {
         start(&self.volumes, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.attribute_classes, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.resource_quotas, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.service_cidrs, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.ip_addresses, Api::all(client.clone()), any(), tasks, shutdown);
         let roots = any().fields(&format!("metadata.name={CONFIG_MAP}"));
         start(&self.root_cas, Api::all(client.clone()), roots, tasks, shutdown);
     }
@@ -103,6 +110,8 @@ impl Informers {
             self.volumes.synced(),
             self.attribute_classes.synced(),
             self.resource_quotas.synced(),
+            self.service_cidrs.synced(),
+            self.ip_addresses.synced(),
             self.root_cas.synced(),
         );
     }

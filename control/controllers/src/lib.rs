@@ -24,6 +24,7 @@ mod root_ca;
 pub mod runtime;
 mod service_account;
 mod storage_protection;
+mod service_cidr;
 mod taint_eviction;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
@@ -123,6 +124,7 @@ pub async fn run(
     let mirrored = endpointslice_mirroring::MirroredSlices::new(&mut context);
     let namespaces = namespace::Namespaces::new(&mut context);
     let service_accounts = service_account::ServiceAccounts::new(&mut context);
+    let service_cidrs = service_cidr::ServiceCidrs::new(&mut context);
     let root_cas = root_ca::RootCas::new(&mut context, config.root_ca.clone());
     let node_ranges = node_ipam::NodeRanges::new(&mut context, &config)?;
     let node_lifecycle = node_lifecycle::NodeLifecycle::new(&mut context);
@@ -149,6 +151,7 @@ pub async fn run(
     start(mirrored, &metrics, &mut tasks, &shutdown);
     start(namespaces, &metrics, &mut tasks, &shutdown);
     start(service_accounts, &metrics, &mut tasks, &shutdown);
+    start(service_cidrs, &metrics, &mut tasks, &shutdown);
     start(root_cas, &metrics, &mut tasks, &shutdown);
     start(node_ranges, &metrics, &mut tasks, &shutdown);
     start(node_lifecycle, &metrics, &mut tasks, &shutdown);

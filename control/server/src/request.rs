@@ -234,4 +234,25 @@ mod tests {
             assert_eq!(info.verb, "get");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_request_is_read(
+            method in "GET|PUT|POST|PATCH|DELETE|OPTIONS|MELT",
+            path in "(/(api|apis|v1|apps|namespaces|pods|status|proxy|watch|%2[Ff0]|%[0-9a-z]{0,2}|[ -~]{0,6})){0,9}/?",
+            query in "((limit|continue|resourceVersion|resourceVersionMatch|watch|labelSelector|fieldSelector|dryRun|\
+                sendInitialEvents|timeoutSeconds|fieldValidation|fieldManager|force)=(1|0|true|Exact|All|%[0-9a-f]{2}|\
+                [ -~]{0,8})&){0,5}",
+        ) {
+            let (method, query) = (Method::from_bytes(method.as_bytes())?, Query::parse(&query));
+            let info = RequestInfo::parse(&method, &path, &query);
+            proptest::prop_assert_eq!(&info.path, &path);
+            proptest::prop_assert!(!info.is_resource || !(info.resource.is_empty() || info.version.is_empty()));
+            let pods = skep_api::registry::registry().find("", "v1", "pods").expect("is served");
+            let _ = crate::options::ListOptions::parse(pods, &query);
+            let _ = crate::options::WatchOptions::parse(pods, &query);
+            let _ = crate::options::WriteOptions::parse("UpdateOptions", &query);
+            let _ = crate::options::ApplyOptions::parse(&query);
+        }
+    }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::Node;
 use super::prune::is_of_object;
-use super::sets::counterpart;
+use super::sets::Former;
 use crate::cel::{Budget, EXPRESSION, Fault, OBJECT, Program, Type, Value as Cel};
 use crate::object::{flag, items, text};
 use crate::validation::FieldError;
@@ -108,8 +108,9 @@ impl Walk<'_> {
                 let Some(inner) = node.items.as_deref().filter(|inner| are_there(inner)) else {
                     return Ok(());
                 };
+                let before = Former::of(node, old);
                 for (index, item) in items.iter().enumerate() {
-                    let old = old.and_then(|old| counterpart(node, old, item));
+                    let old = before.counterpart(node, item);
                     self.value(inner, &format!("{path}[{index}]"), item, old)?;
                 }
             }

@@ -49,6 +49,7 @@ pub(super) async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Sta
         tries += 1;
         match storage.update(&scope, &call.info.name, call.part(), &propose).await {
             Err(status) if status.code == 404 && call.info.subresource.is_empty() => {
+                let _inside = call.enter().await?;
                 let object = fresh(call, &writer, &applied, options.force)?;
                 match storage.create(&scope, object).await {
                     Err(status) if status.reason == "AlreadyExists" && tries < 5 => {}
@@ -127,7 +128,6 @@ fn check(call: &Call, applied: &mut Value) -> Result<(), Status> {
 
 /// The object that apply makes where there is none.
 fn fresh(call: &Call, writer: &machine::Writer<'_>, applied: &Value, force: bool) -> Result<Value, Status> {
-    call.may_create()?;
     let create = RequestInfo { verb: "create".into(), ..call.info.clone() };
     call.server.gate().authorize(&call.user, &create)?;
     let uid = applied["metadata"]["uid"].as_str().unwrap_or_default();

@@ -60,7 +60,7 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, St
         let answer = call.server.gate().reviews.create(&call.user, &call.info, review).await?;
         return Ok(manner.value(StatusCode::CREATED, &answer));
     }
-    call.may_create()?;
+    let _inside = call.enter().await?;
     let (object, warnings) = call.own_body(body, options.validation).await?;
     let object = call.server.storage().create(&call.scope(options.dry_run), object).await?;
     let mut response = call.object(&manner, StatusCode::CREATED, &object);

@@ -17,6 +17,7 @@ mod fairness;
 mod harness;
 #[path = "../hooks/mod.rs"]
 mod hooks;
+mod machinery;
 mod paths;
 mod pod_operations;
 mod pods;
