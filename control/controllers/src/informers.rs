@@ -8,8 +8,8 @@ use std::fmt::Debug;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota,
-    Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+    ReplicationController, ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
@@ -44,6 +44,8 @@ pub struct Informers {
     pub deployments: Informer<Deployment>,
     /// apps/v1 ReplicaSet
     pub replica_sets: Informer<ReplicaSet>,
+    /// core/v1 ReplicationController
+    pub replication_controllers: Informer<ReplicationController>,
     /// core/v1 Namespace
     pub namespaces: Informer<Namespace>,
     /// core/v1 ServiceAccount
@@ -72,6 +74,7 @@ impl Informers {
         start(&self.endpoint_slices, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.deployments, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.replica_sets, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.replication_controllers, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.namespaces, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.service_accounts, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.claims, Api::all(client.clone()), any(), tasks, shutdown);
@@ -93,6 +96,7 @@ impl Informers {
             self.endpoint_slices.synced(),
             self.deployments.synced(),
             self.replica_sets.synced(),
+            self.replication_controllers.synced(),
             self.namespaces.synced(),
             self.service_accounts.synced(),
             self.claims.synced(),

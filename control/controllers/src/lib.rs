@@ -26,6 +26,8 @@ mod service_account;
 mod storage_protection;
 mod taint_eviction;
 
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -114,7 +116,8 @@ pub async fn run(
         tasks: &mut tasks,
     };
     let deployments = deployment::Deployments::new(&mut context);
-    let replica_sets = replicaset::ReplicaSets::new(&mut context);
+    let replica_sets = replicaset::ReplicaSets::<ReplicaSet>::new(&mut context);
+    let replication_controllers = replicaset::ReplicaSets::<ReplicationController>::new(&mut context);
     let endpoint_slices = endpointslice::EndpointSlices::new(&mut context);
     let endpoints = endpoints::EndpointsObjects::new(&mut context);
     let mirrored = endpointslice_mirroring::MirroredSlices::new(&mut context);
@@ -140,6 +143,7 @@ pub async fn run(
     }
     start(deployments, &metrics, &mut tasks, &shutdown);
     start(replica_sets, &metrics, &mut tasks, &shutdown);
+    start(replication_controllers, &metrics, &mut tasks, &shutdown);
     start(endpoint_slices, &metrics, &mut tasks, &shutdown);
     start(endpoints, &metrics, &mut tasks, &shutdown);
     start(mirrored, &metrics, &mut tasks, &shutdown);

@@ -98,6 +98,28 @@ fn revision_of(api: &FakeApi, image: &str) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
+async fn replication_controller_makes_replaces_and_scales_its_pods() {
+    let api = FakeApi::default();
+    add_node(&api);
+    let _running = start(&api);
+    let spec = json!({"replicas": 2, "selector": {"app": "web"}, "template": template("v1")});
+    let controller = json!({"metadata": {"name": "web", "namespace": "default"}, "spec": spec});
+    api.create("replicationcontrollers", controller);
+    let ready = |api: &FakeApi, count: i64| {
+        let found = api.get("replicationcontrollers", "web");
+        found.is_some_and(|found| {
+            ["replicas", "readyReplicas"].iter().all(|n| found["status"][n] == json!(count))
+        })
+    };
+    api.until("two ready pods", |api| ready(api, 2)).await;
+    assert_eq!(api.with(|objects| objects.created("pods")), 2);
+    let owner = &api.list("pods")[0]["metadata"]["ownerReferences"][0];
+    assert_eq!((&owner["kind"], &owner["apiVersion"]), (&json!("ReplicationController"), &json!("v1")));
+    api.edit("replicationcontrollers", "web", |controller| controller["spec"]["replicas"] = json!(1));
+    api.until("one pod left", |api| ready(api, 1)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn deployment_created_makes_exactly_its_pods_and_completes() {
     let api = FakeApi::default();
     add_node(&api);

@@ -17,6 +17,7 @@ pub const KINDS: &[(&str, &str, &str, bool)] = &[
     ("v1", "persistentvolumeclaims", "PersistentVolumeClaim", true),
     ("v1", "persistentvolumes", "PersistentVolume", false),
     ("v1", "resourcequotas", "ResourceQuota", true),
+    ("v1", "replicationcontrollers", "ReplicationController", true),
     ("apps/v1", "deployments", "Deployment", true),
     ("apps/v1", "replicasets", "ReplicaSet", true),
     ("discovery.k8s.io/v1", "endpointslices", "EndpointSlice", true),

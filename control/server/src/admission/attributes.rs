@@ -1,6 +1,6 @@
 //! What an admission plug-in is told about a write, and what it may say beside its verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
@@ -23,7 +23,6 @@ pub(crate) enum Operation {
 
 impl Operation {
     /// The word in admission reviews and policies.
-    #[allow(dead_code, reason = "webhooks and policies put it on the wire")]
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Create => "CREATE",
@@ -117,17 +116,63 @@ impl Asked<'_> {
 pub(crate) struct Again {
     asked: AtomicBool,
     second: AtomicBool,
+    plugins: Mutex<BTreeMap<&'static str, Round>>,
+}
+
+/// What one plug-in remembers between the rounds.
+#[derive(Debug, Default)]
+struct Round {
+    /// The object as the plug-in left it.
+    left: Option<Value>,
+    /// Those who were asked and want to see later changes.
+    invoked: BTreeSet<String>,
+    /// Those of them after whom something changed.
+    wanted: BTreeSet<String>,
+}
+
+impl Round {
+    fn require(&mut self) {
+        self.wanted.append(&mut self.invoked);
+    }
 }
 
 impl Again {
+    /// A plug-in that asks others begins: what changed since it ended is for those who want to see it.
+    pub(super) fn begin(&self, plugin: &'static str, object: Option<&Value>) {
+        let mut plugins = self.plugins.lock();
+        let round = plugins.entry(plugin).or_default();
+        if self.is_second() && round.left.as_ref() != object {
+            round.require();
+        }
+    }
+
+    /// Somebody whom the plug-in asked changed the object.
+    pub(super) fn require(&self, plugin: &'static str) {
+        self.plugins.lock().entry(plugin).or_default().require();
+        self.ask();
+    }
+
+    /// Somebody was asked who wants to see later changes.
+    pub(super) fn invoked(&self, plugin: &'static str, who: String) {
+        self.plugins.lock().entry(plugin).or_default().invoked.insert(who);
+    }
+
+    /// Whether somebody is to be asked in the second round.
+    pub(super) fn is_wanted(&self, plugin: &'static str, who: &str) -> bool {
+        self.plugins.lock().get(plugin).is_some_and(|round| round.wanted.contains(who))
+    }
+
+    /// The plug-in is done with the object for now.
+    pub(super) fn end(&self, plugin: &'static str, object: Option<&Value>) {
+        self.plugins.lock().entry(plugin).or_default().left = object.cloned();
+    }
+
     /// Asks for a second round of the mutating phase. A second round asks for no third.
-    #[allow(dead_code, reason = "webhooks and policies ask")]
     pub(crate) fn ask(&self) {
         self.asked.store(true, Ordering::Relaxed);
     }
 
     /// Whether this is the second round.
-    #[allow(dead_code, reason = "webhooks and policies behave otherwise then")]
     pub(crate) fn is_second(&self) -> bool {
         self.second.load(Ordering::Relaxed)
     }
@@ -167,7 +212,6 @@ pub(crate) struct Attributes<'a> {
     /// The object before the write: there for updates and deletions.
     pub(crate) old: Option<&'a Value>,
     /// The options as an object (`CreateOptions` and the like); null for connections.
-    #[allow(dead_code, reason = "webhooks and policies see it")]
     pub(crate) options: Value,
     /// What is said beside the verdict.
     #[allow(dead_code, reason = "plug-ins that warn come")]
@@ -218,7 +262,6 @@ impl<'a> Attributes<'a> {
     }
 
     /// Group, version and kind of the object: those of the subresource where it has a kind of its own.
-    #[allow(dead_code, reason = "webhooks and policies match by it")]
     pub(crate) fn kind(&self) -> (&'a str, &'a str, &'a str) {
         let resource = self.scope.resource;
         match resource.subresource(self.scope.subresource) {

@@ -7,7 +7,8 @@ use super::{ConfigError, Ingredients, Plugin};
 use super::{
     certificates, claim_resize, default_class, default_tolerations, event_rate_limit, limit_ranger,
     namespace_lifecycle, node_restriction, node_taint, pod_node_selector, pod_resize, pod_security,
-    pod_topology, priority, quota, runtime_class, service_account, simple, storage_protection,
+    pod_topology, policy, priority, quota, runtime_class, service_account, simple, storage_protection,
+    webhook,
 };
 
 /// Makes a plug-in out of its configuration, if it has one.
@@ -72,10 +73,10 @@ pub(crate) const ORDER: &[Entry] = &[
     absent("NodeDeclaredFeatureValidator"),
     absent("JobValidation"),
     on("PodResizeValidator", pod_resize::make),
-    absent("MutatingAdmissionPolicy"),
-    absent("MutatingAdmissionWebhook"),
-    absent("ValidatingAdmissionPolicy"),
-    absent("ValidatingAdmissionWebhook"),
+    on("MutatingAdmissionPolicy", policy::make_mutating),
+    on("MutatingAdmissionWebhook", webhook::make_mutating),
+    on("ValidatingAdmissionPolicy", policy::make_validating),
+    on("ValidatingAdmissionWebhook", webhook::make_validating),
     on("ResourceQuota", quota::make),
     off("AlwaysDeny", simple::make_deny),
 ];

@@ -6,7 +6,7 @@ use serde_json::Value;
 use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::strategy::Narrow;
-use skep_api::{defaults, strategy, validation};
+use skep_api::{decode, defaults, strategy, validation};
 use skep_store::{Expected, Revision, StoreError};
 
 use super::{ATTEMPTS, Current, Scope, Storage, metadata};
@@ -72,6 +72,7 @@ impl Storage {
     ) -> Result<Result<Arc<Object>, StoreError>, Status> {
         let old = &current.value;
         let mut object = propose(old)?;
+        decode::omit_zeros(scope.resource, &mut object);
         metadata::place(scope, Some(name), &mut object)?;
         metadata::keep(scope.resource, name, &mut object, old)?;
         let mut held = Held::default();
@@ -88,17 +89,22 @@ impl Storage {
             return self.finish(scope, name, current, object).await;
         }
         if object == **old {
-            return Ok(Ok(current.object.clone()));
+            // A value under an old key is written again by whoever writes it unchanged.
+            match self.is_stale(&current.object).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(Ok(current.object.clone())),
+                Err(error) => return Ok(Err(error)),
+            }
         }
         let expected = Expected::Revision(Revision(current.object.revision()));
         let written = self.put(scope, name, object, expected).await;
         self.settle(scope, name, reservation, &written).await;
         let written = written?;
-        if let (Ok(new), false) = (&written, scope.dry_run) {
-            self.release(scope.resource, old, Some(new.value())).await;
-        }
         if written.is_ok() {
             held.landed();
+        }
+        if let (Ok(new), false) = (&written, scope.dry_run) {
+            self.release(scope.resource, old, Some(new.value())).await;
         }
         Ok(written)
     }

@@ -24,7 +24,7 @@ pub(crate) struct Cluster {
     pub(crate) server: ApiServer,
     pub(crate) store: Arc<MemoryStore>,
     seconds: Arc<AtomicU64>,
-    _directory: tempfile::TempDir,
+    pub(crate) directory: tempfile::TempDir,
 }
 
 /// An answer, read to its end.
@@ -58,15 +58,38 @@ impl Answer {
     }
 }
 
-async fn server_over(store: Arc<MemoryStore>, seconds: Arc<AtomicU64>) -> (ApiServer, tempfile::TempDir) {
-    let (server, directory) = try_server(store, seconds, AdmissionConfig::default()).await;
+/// Changes the configuration of a server before it starts. Files of its own may go to the directory.
+type Configure<'a> = &'a (dyn Fn(&mut ServerConfig, &std::path::Path) + Sync);
+
+async fn server_over(
+    store: Arc<MemoryStore>,
+    seconds: Arc<AtomicU64>,
+    configure: Configure<'_>,
+) -> (ApiServer, tempfile::TempDir) {
+    let (server, directory) = try_server(store, seconds, configure).await;
     (server.unwrap(), directory)
 }
 
+/// A server at this address that shares its store with others; with the one given, if any.
+pub(crate) async fn sharing(with: Option<&Cluster>, address: &str) -> Cluster {
+    let (store, seconds) = match with {
+        Some(other) => (other.store.clone(), other.seconds.clone()),
+        None => (Arc::new(MemoryStore::new()), Arc::new(AtomicU64::new(1_800_000_000))),
+    };
+    let address = address.parse().unwrap();
+    let (server, directory) = try_server(store.clone(), seconds.clone(), &|config, _| {
+        config.advertise_address = address;
+        config.shared = true;
+    })
+    .await;
+    Cluster { server: server.unwrap(), store, seconds, directory }
+}
+
+/// A server whose settings are those of most tests, but for what `configure` does to them.
 async fn try_server(
     store: Arc<MemoryStore>,
     seconds: Arc<AtomicU64>,
-    admission: AdmissionConfig,
+    configure: Configure<'_>,
 ) -> (Result<ApiServer, StartError>, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let pki = Pki::open(directory.path(), ServingNames::default(), SystemTime::now()).unwrap();
@@ -77,14 +100,19 @@ async fn try_server(
     config.ids.clock = Arc::new(move || UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst)));
     let (authority, proxy) = (pki.front_proxy_ca_pem().unwrap(), pki.front_proxy_client().unwrap());
     config.front_proxy = Some(FrontProxy::new(authority, proxy, pki.ca_pem().unwrap()));
-    config.admission = admission;
+    configure(&mut config, directory.path());
     (ApiServer::new(store as Arc<dyn Store>, config).await, directory)
 }
 
 pub(crate) async fn cluster() -> Cluster {
+    cluster_with(&|_, _| {}).await
+}
+
+/// A cluster whose server is configured otherwise.
+pub(crate) async fn cluster_with(configure: Configure<'_>) -> Cluster {
     let (store, seconds) = (Arc::new(MemoryStore::new()), Arc::new(AtomicU64::new(1_800_000_000)));
-    let (server, directory) = server_over(store.clone(), seconds.clone()).await;
-    let cluster = Cluster { server, store, seconds, _directory: directory };
+    let (server, directory) = server_over(store.clone(), seconds.clone(), configure).await;
+    let cluster = Cluster { server, store, seconds, directory };
     let account = json!({ "metadata": { "name": "default" } });
     cluster.post("/api/v1/namespaces/default/serviceaccounts", "ServiceAccount", account).await.expect(201);
     cluster
@@ -93,13 +121,11 @@ pub(crate) async fn cluster() -> Cluster {
 impl Cluster {
     /// Another server over the same store, with other admission plug-ins.
     pub(crate) async fn with_admission(&self, admission: AdmissionConfig) -> Result<Self, StartError> {
-        let (server, directory) = try_server(self.store.clone(), self.seconds.clone(), admission).await;
-        Ok(Self {
-            server: server?,
-            store: self.store.clone(),
-            seconds: self.seconds.clone(),
-            _directory: directory,
+        let (server, directory) = try_server(self.store.clone(), self.seconds.clone(), &|config, _| {
+            config.admission = admission.clone()
         })
+        .await;
+        Ok(Self { server: server?, store: self.store.clone(), seconds: self.seconds.clone(), directory })
     }
 
     /// Sends a request as somebody else.
@@ -121,8 +147,13 @@ impl Cluster {
 
     /// Another server over the same store, as after a restart.
     pub(crate) async fn restarted(&self) -> Self {
-        let (server, directory) = server_over(self.store.clone(), self.seconds.clone()).await;
-        Self { server, store: self.store.clone(), seconds: self.seconds.clone(), _directory: directory }
+        self.restarted_with(&|_, _| {}).await
+    }
+
+    /// The same, configured otherwise.
+    pub(crate) async fn restarted_with(&self, configure: Configure<'_>) -> Self {
+        let (server, directory) = server_over(self.store.clone(), self.seconds.clone(), configure).await;
+        Self { server, store: self.store.clone(), seconds: self.seconds.clone(), directory }
     }
 
     pub(crate) fn pass(&self, seconds: u64) {
