@@ -185,6 +185,23 @@ impl Again {
     }
 }
 
+/// Something that a plug-in did in view of a write, such as a charge. It is told when the write has happened; when it is
+/// dropped before, the write has failed.
+pub(crate) trait Hold: Send {
+    fn landed(&mut self);
+}
+
+/// What the plug-ins hold for one write.
+#[derive(Default)]
+pub(crate) struct Held(Vec<Box<dyn Hold>>);
+
+impl Held {
+    /// The write has happened.
+    pub(crate) fn landed(&mut self) {
+        self.0.iter_mut().for_each(|one| one.landed());
+    }
+}
+
 /// What a plug-in knows about a write. Lives as long as one decision, both phases of it.
 pub(crate) struct Attributes<'a> {
     pub(crate) operation: Operation,
@@ -200,6 +217,7 @@ pub(crate) struct Attributes<'a> {
     #[allow(dead_code, reason = "plug-ins that warn come")]
     pub(crate) notes: &'a Notes,
     pub(crate) again: Again,
+    held: Mutex<Held>,
 }
 
 impl<'a> Attributes<'a> {
@@ -214,7 +232,17 @@ impl<'a> Attributes<'a> {
         static NOBODY: Notes =
             Notes { warnings: Mutex::new(Vec::new()), annotations: Mutex::new(BTreeMap::new()) };
         let notes = scope.asked.map_or(&NOBODY, |asked| asked.notes);
-        Self { operation, scope, name, old, options, notes, again: Again::default() }
+        Self { operation, scope, name, old, options, notes, again: Again::default(), held: Mutex::default() }
+    }
+
+    /// Keeps something until the write has happened or failed.
+    pub(crate) fn hold(&self, one: impl Hold + 'static) {
+        self.held.lock().0.push(Box::new(one));
+    }
+
+    /// What is held for the write: whoever does the write keeps it until then.
+    pub(crate) fn into_held(self) -> Held {
+        self.held.into_inner()
     }
 
     pub(crate) fn user(&self) -> &'a UserInfo {
@@ -229,7 +257,6 @@ impl<'a> Attributes<'a> {
         self.scope.subresource
     }
 
-    #[allow(dead_code, reason = "plug-ins that count come")]
     pub(crate) fn is_dry_run(&self) -> bool {
         self.scope.dry_run
     }

@@ -9,6 +9,7 @@ use skep_api::status::Status;
 
 use super::front_proxy::{EXTRA_PREFIX, GROUP, UID, USER};
 use super::remotes::{Aggregation, Known};
+use crate::audit::Record;
 use crate::body::{self, Body};
 use crate::refusal;
 use crate::streams::{strip_connection_headers, strip_credentials, tunnel, wants_upgrade};
@@ -31,6 +32,7 @@ impl Aggregation {
         };
         let upgrade = wants_upgrade(request.headers());
         let client = request.extensions_mut().remove::<OnUpgrade>();
+        let record = request.extensions_mut().remove::<Record>();
         if upgrade && client.is_none() {
             return Err(refusal::bad_request("this connection cannot be upgraded: use HTTP/1.1"));
         }
@@ -57,7 +59,7 @@ impl Aggregation {
             let Some(client) = client.filter(|_| upgrade) else {
                 return Ok(unavailable("the server switched protocols without being asked"));
             };
-            tokio::spawn(tunnel(client, hyper::upgrade::on(&mut response)));
+            tokio::spawn(tunnel(client, hyper::upgrade::on(&mut response), record));
             let (parts, _) = response.into_parts();
             return Ok(Response::from_parts(parts, body::empty()));
         }

@@ -15,10 +15,16 @@ use skep_api::{discovery, openapi};
 const JSON: &str = "application/json";
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
+/// The form of `/openapi/v2` that kubectl up to 1.26 reads, under the names that it is asked for and answered with.
+pub(super) const OPENAPI_PROTOBUF: [&str; 2] = [
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf",
+];
+
 /// One document.
 #[derive(Debug)]
 pub(crate) struct Document {
-    pub(super) json: Bytes,
+    pub(super) bytes: Bytes,
     pub(super) etag: String,
     pub(super) content_type: &'static str,
 }
@@ -69,26 +75,51 @@ impl Documents {
     ) -> Option<Arc<Document>> {
         let aggregated = aggregated && matches!(path, "/api" | "/apis");
         let key = if aggregated { format!("{path}?aggregated") } else { path.to_owned() };
+        let content_type = if aggregated { AGGREGATED } else { JSON };
+        self.kept(kinds, remotes, &key, content_type, || {
+            let value = match (aggregated, path) {
+                (true, "/api") => discovery::aggregated(kinds, true),
+                (true, _) => aggregation::join_groups(discovery::aggregated(kinds, false), remotes),
+                (false, _) => self.make(kinds, remotes, path)?,
+            };
+            Some(value.to_string().into_bytes())
+        })
+    }
+
+    /// `/openapi/v2` in protobuf.
+    pub(super) fn openapi_in_protobuf(
+        &self,
+        kinds: &Arc<Registry>,
+        remotes: &Arc<Vec<Remote>>,
+    ) -> Option<Arc<Document>> {
+        self.kept(kinds, remotes, "/openapi/v2?protobuf", OPENAPI_PROTOBUF[1], || {
+            Some(openapi::v2_protobuf(&aggregation::join_v2(openapi::v2(kinds), remotes)))
+        })
+    }
+
+    /// The document kept under `key`, made if there is none for these kinds.
+    fn kept(
+        &self,
+        kinds: &Arc<Registry>,
+        remotes: &Arc<Vec<Remote>>,
+        key: &str,
+        content_type: &'static str,
+        make: impl FnOnce() -> Option<Vec<u8>>,
+    ) -> Option<Arc<Document>> {
         {
             let mut made = self.made.lock();
             made.renew(kinds, remotes);
-            if let Some(found) = made.documents.get(&key) {
+            if let Some(found) = made.documents.get(key) {
                 return Some(found.clone());
             }
         }
-        let value = match (aggregated, path) {
-            (true, "/api") => discovery::aggregated(kinds, true),
-            (true, _) => aggregation::join_groups(discovery::aggregated(kinds, false), remotes),
-            (false, _) => self.make(kinds, remotes, path)?,
-        };
-        let json = Bytes::from(value.to_string());
-        let etag = format!("\"{}\"", hex(&Sha256::digest(&json)));
-        let content_type = if aggregated { AGGREGATED } else { JSON };
-        let document = Arc::new(Document { json, etag, content_type });
+        let bytes = Bytes::from(make()?);
+        let etag = format!("\"{}\"", hex(&Sha256::digest(&bytes)));
+        let document = Arc::new(Document { bytes, etag, content_type });
         let mut made = self.made.lock();
         // Kinds may have changed while the document was made.
         if made.are_of(kinds, remotes) {
-            made.documents.insert(key, document.clone());
+            made.documents.insert(key.to_owned(), document.clone());
         }
         Some(document)
     }

@@ -7,6 +7,7 @@
 
 mod client;
 mod forward;
+mod links;
 mod pods;
 mod proxy;
 #[cfg(test)]
