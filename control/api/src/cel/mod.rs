@@ -8,6 +8,7 @@
 mod authz;
 mod binding;
 mod compare;
+pub(crate) mod estimate;
 mod evaluate;
 mod functions;
 mod infer;

@@ -30,6 +30,11 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
+    /// What the rule may cost for one value of the schema beside which it stands.
+    pub(crate) fn estimate(&self, node: &Node) -> u64 {
+        self.program.as_ref().map_or(0, |program| program.estimate(node))
+    }
+
     /// What is wrong with the expressions of the rule: the member, and why.
     pub(crate) fn faults(&self) -> impl Iterator<Item = (&'static str, &String)> {
         let rule = self.program.as_ref().err().map(|why| ("rule", why));
