@@ -124,6 +124,9 @@ async fn dispatch(
     if info.is_resource && info.verb.is_empty() && info.subresource != "proxy" {
         return Err(no_such_method());
     }
+    if inner.sends_away() && !is_looked_at(&info.path) {
+        return Err(Status::too_many_requests("The apiserver is shutting down, please try again later.", 5));
+    }
     let (mut parts, body) = request.into_parts();
     if !info.is_long_running() {
         course.deadline = Some(Instant::now() + patience(&query, inner.lasting().request)?);
@@ -167,6 +170,11 @@ async fn dispatch(
             0,
         )),
     }
+}
+
+/// Whether somebody looks there how this server is.
+fn is_looked_at(path: &str) -> bool {
+    ["/metrics", "/livez", "/readyz", "/healthz"].iter().any(|start| path.starts_with(start))
 }
 
 /// Who makes a request, if they may: authenticate, write down, impersonate, authorize, in upstream's order.
