@@ -48,6 +48,7 @@ struct Running {
     shutdown_delay: Duration,
     authority: String,
     listener: JoinHandle<()>,
+    announced: JoinHandle<()>,
     close: CancellationToken,
     keys: JoinHandle<anyhow::Result<()>>,
 }
@@ -73,16 +74,29 @@ impl Running {
             config.encryption = Some(Encryption::open(options, &metrics).await?);
         }
         config.admission = arguments.admission.config()?;
+        config.shared = !arguments.etcd.etcd_endpoints.is_empty();
         let server =
             ApiServer::new(Arc::clone(&store), config).await.context("cannot start the API server")?;
         let close = CancellationToken::new();
         let listener = tokio::spawn(listener.serve(server.service(), close.clone()));
         let kubeconfig = keys.write_kubeconfig()?;
         tracing::info!(listen = %arguments.listen, kubeconfig = %kubeconfig.display(), "serving the API");
+        let announced = tokio::spawn(server.clone().announce(stop.clone()));
         let authority = keys.authority()?;
         let keys = tokio::spawn(keys.keep_fresh(stop.clone()));
         let shutdown_delay = arguments.serving.shutdown_delay_duration;
-        Ok(Self { server, store, metrics, audit, shutdown_delay, authority, listener, close, keys })
+        Ok(Self {
+            server,
+            store,
+            metrics,
+            audit,
+            shutdown_delay,
+            authority,
+            listener,
+            announced,
+            close,
+            keys,
+        })
     }
 
     /// Runs until `stop`, or until a task fails; then ends everything in order.
@@ -101,12 +115,14 @@ impl Running {
         self.server.announce_shutdown();
         tokio::time::sleep(self.shutdown_delay).await;
         self.server.shut_down();
+        // Who uses the cluster's own address goes elsewhere before the door closes.
+        let announced = self.announced.await.context("the announcement panicked");
         self.close.cancel();
         let listened = self.listener.await.context("the listener panicked");
         let renewed = self.keys.await.context("the renewal of keys panicked").and_then(|result| result);
         drop(self.server);
         self.audit.close().await;
         drop(self.store);
-        outcome.and(listened).and(renewed)
+        outcome.and(announced).and(listened).and(renewed)
     }
 }

@@ -20,6 +20,7 @@ mod course;
 mod definitions;
 pub mod duration;
 pub mod encryption;
+mod endpoint;
 pub mod error;
 mod failure;
 mod fairness;

@@ -8,16 +8,17 @@ use skep_api::registry::registry;
 use skep_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients};
-use crate::aggregation::FrontProxy;
+use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients, TypeChecks};
+use crate::aggregation::{Aggregation, FrontProxy};
 use crate::allocation::{Cidr, Ranges, Services};
 use crate::audit::Audit;
-use crate::bootstrap;
+use crate::bootstrap::{self, Own};
 use crate::cache::Cache;
 use crate::callout::Caller;
 use crate::conversion::Converter;
 use crate::definitions::{Definitions, Kinds};
 use crate::encryption::{EncryptedStore, Encryption};
+use crate::endpoint;
 use crate::fairness::{self, Fairness};
 use crate::gate::{Gate, GateConfig};
 use crate::ids::Ids;
@@ -38,6 +39,8 @@ pub struct ServerConfig {
     pub advertise_address: IpAddr,
     /// The port there.
     pub advertise_port: u16,
+    /// Whether other servers use the same store: then [`ApiServer::announce`] keeps this one among the endpoints.
+    pub shared: bool,
     /// The networks of service addresses, the first one for services that do not say which; at most one of each family.
     pub service_networks: Vec<Cidr>,
     /// First and last node port.
@@ -84,6 +87,7 @@ impl ServerConfig {
             gate,
             advertise_address,
             advertise_port: 6443,
+            shared: false,
             service_networks,
             node_ports: (30000, 32767),
             metrics: prometheus::Registry::new(),
@@ -134,6 +138,8 @@ pub(crate) struct Inner {
     lasting: Lasting,
     metrics: Metrics,
     documents: Documents,
+    own: Own,
+    aggregation: Arc<Aggregation>,
     /// The end is near: `/readyz` says no.
     leaving: CancellationToken,
     /// No new work is taken on, watches end.
@@ -195,6 +201,10 @@ impl Inner {
         self.sends_away && self.stopping.is_cancelled()
     }
 
+    pub(crate) fn aggregation(&self) -> &Aggregation {
+        &self.aggregation
+    }
+
     pub(crate) fn stopping(&self) -> CancellationToken {
         self.stopping.clone()
     }
@@ -230,6 +240,7 @@ impl ApiServer {
             gate,
             advertise_address,
             advertise_port,
+            shared,
             service_networks,
             node_ports,
             metrics,
@@ -257,13 +268,21 @@ impl ApiServer {
             cache: bare.cache.clone(),
             ids: bare.ids.clone(),
             authorizer: gate.authorizer(),
+            toleration_seconds: admission.toleration_seconds,
+            caller: caller.clone(),
             storage: bare.clone(),
         };
         let storage = Storage { admission: Chain::new(&admission, &ingredients)?, ..bare };
         let kinds = Kinds::builtin();
+        let (address, port, network) = (advertise_address, advertise_port, service_networks[0]);
+        let own = Own { address, port, network, shared };
         Definitions::start(storage.clone(), kinds.clone(), stopped.clone()).await?;
+        TypeChecks::start(storage.clone(), kinds.clone(), stopped.clone());
+        let aggregation =
+            Aggregation::start(storage.clone(), kinds.clone(), caller, front_proxy.clone(), stopped.clone());
         let inner = Inner {
             storage,
+            aggregation,
             kinds,
             gate,
             audit,
@@ -272,20 +291,19 @@ impl ApiServer {
             lasting,
             metrics: Metrics::new(metrics),
             documents: Documents::new(SocketAddr::new(advertise_address, advertise_port).to_string()),
+            own,
             leaving: stopping.child_token(),
             stopping,
             sends_away: shutdown_sends_away,
             stopped,
         };
         let server = Self { inner: Arc::new(inner) };
-        let own =
-            bootstrap::Own { address: advertise_address, port: advertise_port, network: service_networks[0] };
         let storage = &server.inner.storage;
         storage.begin_allocation().await.map_err(|source| StartError::Bootstrap {
             object: "the records of service addresses and node ports".into(),
             source,
         })?;
-        bootstrap::run(storage, &own, front_proxy.as_ref()).await?;
+        bootstrap::run(storage, &server.inner.own, front_proxy.as_ref()).await?;
         storage.follow_allocation(server.inner.stopped.clone());
         let keep = fairness::keep(server.inner.fairness.clone(), server.inner.storage.clone());
         let stopped = server.inner.stopped.clone();
@@ -312,6 +330,15 @@ impl ApiServer {
     /// listener closes.
     pub fn shut_down(&self) {
         self.inner.stopping.cancel();
+    }
+
+    /// Keeps this server among the endpoints of the API, beside others on the same store, until `stop`; then takes it
+    /// away. Does nothing until then where the store is not shared.
+    pub async fn announce(self, stop: CancellationToken) {
+        match self.inner.own.shared {
+            true => endpoint::announce(&self.inner.storage, &self.inner.own, &stop).await,
+            false => stop.cancelled().await,
+        }
     }
 
     /// Whether [`ApiServer::shut_down`] was called.

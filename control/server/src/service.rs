@@ -133,8 +133,22 @@ async fn dispatch(
     }
     let user = let_in(inner, info, resource, &query, &mut parts, course).await?;
     let line = course.permit.as_ref().and_then(Permit::line);
+    if let Some(known) = inner.aggregation().route(kinds, &info.path) {
+        parts.extensions.insert(course.record.clone());
+        if info.is_long_running() {
+            // How long it takes to begin is the other server's affair.
+            course.permit = None;
+        }
+        let passing = inner.aggregation().pass_on(&known, &user, Request::from_parts(parts, body));
+        return match course.deadline.filter(|_| !info.is_long_running()) {
+            None => passing.await,
+            Some(deadline) => {
+                tokio::time::timeout_at(deadline, passing).await.unwrap_or_else(|_| Err(too_long()))
+            }
+        };
+    }
     if !info.is_resource {
-        return Line::run(line, async { paths::handle(inner, info, &parts, &query) }).await;
+        return Line::run(line, paths::handle(inner, info, &parts, &query)).await;
     }
     let resource = resource.ok_or_else(Status::no_such_path)?;
     check_path(resource, info)?;
@@ -165,16 +179,17 @@ async fn dispatch(
     match tokio::time::timeout_at(deadline, handling).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(course.panicked(info)),
-        Err(_) => Err(Status::timeout(
-            "request did not complete within requested timeout - context deadline exceeded",
-            0,
-        )),
+        Err(_) => Err(too_long()),
     }
 }
 
 /// Whether somebody looks there how this server is.
 fn is_looked_at(path: &str) -> bool {
     ["/metrics", "/livez", "/readyz", "/healthz"].iter().any(|start| path.starts_with(start))
+}
+
+fn too_long() -> Status {
+    Status::timeout("request did not complete within requested timeout - context deadline exceeded", 0)
 }
 
 /// Who makes a request, if they may: authenticate, write down, impersonate, authorize, in upstream's order.

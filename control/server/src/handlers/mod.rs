@@ -130,12 +130,20 @@ impl Call {
 
 /// Handles a request for a resource.
 pub(crate) async fn handle(call: Call, body: Body) -> Result<Response<Body>, Status> {
-    let deprecation = call.resource.custom.as_ref().and_then(|custom| custom.deprecation.clone());
-    let mut response = route(call, body).await?;
-    if let Some(deprecation) = deprecation {
-        crate::respond::warn(&mut response, &[deprecation]);
+    if let Some(deprecation) = deprecation(&call.resource) {
+        call.notes.warn(deprecation);
     }
-    Ok(response)
+    route(call, body).await
+}
+
+/// What everybody is told who uses a kind on its way out.
+fn deprecation(resource: &Resource) -> Option<String> {
+    if let Some(custom) = &resource.custom {
+        return custom.deprecation.clone();
+    }
+    let is_endpoints = resource.group.is_empty() && resource.plural == "endpoints";
+    is_endpoints
+        .then(|| "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned())
 }
 
 impl Call {

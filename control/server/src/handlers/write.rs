@@ -54,6 +54,7 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, St
     let manner = call.manner()?;
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
     if matches!(call.resource.group.as_str(), "authentication.k8s.io" | "authorization.k8s.io") {
+        negotiate::plain(&call.parts.headers)?;
         let mut review = call.other_body(body).await?;
         call.admit(options.dry_run, &mut review).await?;
         let answer = call.server.gate().reviews.create(&call.user, &call.info, review).await?;

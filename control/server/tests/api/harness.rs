@@ -15,7 +15,7 @@ use skep_server::pki::{Pki, ServingNames};
 use skep_server::streams::NodeClient;
 use skep_server::tokens::Keys;
 use skep_server::user::UserInfo;
-use skep_server::{ApiServer, ServerConfig, in_process};
+use skep_server::{AdmissionConfig, ApiServer, ServerConfig, StartError, in_process};
 use skep_store::Store;
 use skep_store::memory::MemoryStore;
 use tower::ServiceExt;
@@ -66,6 +66,31 @@ async fn server_over(
     seconds: Arc<AtomicU64>,
     configure: Configure<'_>,
 ) -> (ApiServer, tempfile::TempDir) {
+    let (server, directory) = try_server(store, seconds, configure).await;
+    (server.unwrap(), directory)
+}
+
+/// A server at this address that shares its store with others; with the one given, if any.
+pub(crate) async fn sharing(with: Option<&Cluster>, address: &str) -> Cluster {
+    let (store, seconds) = match with {
+        Some(other) => (other.store.clone(), other.seconds.clone()),
+        None => (Arc::new(MemoryStore::new()), Arc::new(AtomicU64::new(1_800_000_000))),
+    };
+    let address = address.parse().unwrap();
+    let (server, directory) = try_server(store.clone(), seconds.clone(), &|config, _| {
+        config.advertise_address = address;
+        config.shared = true;
+    })
+    .await;
+    Cluster { server: server.unwrap(), store, seconds, directory }
+}
+
+/// A server whose settings are those of most tests, but for what `configure` does to them.
+async fn try_server(
+    store: Arc<MemoryStore>,
+    seconds: Arc<AtomicU64>,
+    configure: Configure<'_>,
+) -> (Result<ApiServer, StartError>, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let pki = Pki::open(directory.path(), ServingNames::default(), SystemTime::now()).unwrap();
     let keys = Keys::from_pem(&pki.token_key_pem().unwrap(), "").unwrap();
@@ -76,7 +101,7 @@ async fn server_over(
     let (authority, proxy) = (pki.front_proxy_ca_pem().unwrap(), pki.front_proxy_client().unwrap());
     config.front_proxy = Some(FrontProxy::new(authority, proxy, pki.ca_pem().unwrap()));
     configure(&mut config, directory.path());
-    (ApiServer::new(store as Arc<dyn Store>, config).await.unwrap(), directory)
+    (ApiServer::new(store as Arc<dyn Store>, config).await, directory)
 }
 
 pub(crate) async fn cluster() -> Cluster {
@@ -94,6 +119,32 @@ pub(crate) async fn cluster_with(configure: Configure<'_>) -> Cluster {
 }
 
 impl Cluster {
+    /// Another server over the same store, with other admission plug-ins.
+    pub(crate) async fn with_admission(&self, admission: AdmissionConfig) -> Result<Self, StartError> {
+        let (server, directory) = try_server(self.store.clone(), self.seconds.clone(), &|config, _| {
+            config.admission = admission.clone()
+        })
+        .await;
+        Ok(Self { server: server?, store: self.store.clone(), seconds: self.seconds.clone(), directory })
+    }
+
+    /// Sends a request as somebody else.
+    pub(crate) async fn call_as(
+        &self,
+        user: UserInfo,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let request = Request::builder().method(method).uri(path).header("content-type", kind);
+        let request = request.body(Full::new(body.into())).unwrap();
+        let (parts, body) =
+            in_process::service(&self.server, user).oneshot(request).await.unwrap().into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Answer { code: parts.status.as_u16(), headers: parts.headers, bytes }
+    }
+
     /// Another server over the same store, as after a restart.
     pub(crate) async fn restarted(&self) -> Self {
         self.restarted_with(&|_, _| {}).await

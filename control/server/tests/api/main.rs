@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod admission;
+mod aggregation;
 mod allocation;
 mod apply;
 mod audit;
@@ -18,8 +20,12 @@ mod hooks;
 mod paths;
 mod pod_operations;
 mod pods;
+mod policies;
 mod protobuf;
+mod quota;
 mod reads;
 mod rules;
+mod servers;
 mod watches;
+mod webhooks;
 mod writes;
