@@ -2,6 +2,7 @@
 
 mod audit;
 mod encryption;
+mod serving;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use skep_server::allocation::Cidr;
 
 use crate::admission::AdmissionArguments;
+pub(crate) use serving::TlsArguments;
 
 /// The control plane of a Skep cluster.
 #[derive(Debug, Parser)]
@@ -106,6 +108,8 @@ pub(crate) struct ServerArguments {
     pub(crate) audit: audit::AuditArguments,
     #[command(flatten)]
     pub(crate) encryption: encryption::EncryptionArguments,
+    #[command(flatten)]
+    pub(crate) serving: serving::ServingArguments,
 }
 
 #[derive(Debug, Args)]

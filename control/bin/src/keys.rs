@@ -12,9 +12,11 @@ use skep_server::tls::TlsKeys;
 use skep_server::tokens::Keys;
 use tokio_util::sync::CancellationToken;
 
-use crate::flags::ServerArguments;
+use crate::flags::{ServerArguments, TlsArguments};
 use crate::shutdown;
 
+/// How often the certificates that somebody else renews are looked at.
+const LOOK: Duration = Duration::from_secs(60);
 /// How often certificates are looked at.
 const CHECK: Duration = Duration::from_secs(12 * 3600);
 
@@ -26,6 +28,7 @@ pub(crate) struct OpenKeys {
     pub(crate) front_proxy: FrontProxy,
     kubeconfig: PathBuf,
     url: String,
+    tls: TlsArguments,
 }
 
 impl OpenKeys {
@@ -47,8 +50,9 @@ impl OpenKeys {
         let pki = Pki::open(&arguments.data_dir.join("pki"), names, SystemTime::now())?;
         let authority = pki.ca_pem()?;
         let port = arguments.listen.port();
+        let tls = arguments.serving.tls.clone();
         let keys = Self {
-            listener: TlsKeys::new(&pki.serving()?, &authority)?,
+            listener: TlsKeys::with(&tls.serving(pki.serving()?)?, &authority, tls.options())?,
             nodes: NodeClient::new(&authority, &pki.kubelet_client()?)?,
             front_proxy: FrontProxy::new(
                 pki.front_proxy_ca_pem()?,
@@ -58,7 +62,9 @@ impl OpenKeys {
             kubeconfig: arguments.data_dir.join("admin.kubeconfig"),
             url: format!("https://{}", std::net::SocketAddr::new(advertised, port)),
             pki,
+            tls,
         };
+        keys.tls.name(&keys.listener)?;
         Ok(keys)
     }
 
@@ -88,10 +94,19 @@ impl OpenKeys {
         let mut hang_ups = shutdown::hang_ups()?;
         let mut checks = tokio::time::interval(CHECK);
         checks.tick().await;
+        let (mut looks, mut contents) = (tokio::time::interval(LOOK), self.tls.contents());
         loop {
             let asked = tokio::select! {
                 _ = checks.tick() => false,
                 _ = hang_ups.recv() => true,
+                _ = looks.tick() => {
+                    let found = self.tls.contents();
+                    if found == contents {
+                        continue;
+                    }
+                    contents = found;
+                    true
+                }
                 () = shutdown.cancelled() => return Ok(()),
             };
             // The former keys work on, so that there is time to find out.
@@ -109,7 +124,8 @@ impl OpenKeys {
             return Ok(false);
         }
         let authority = self.pki.ca_pem()?;
-        self.listener.reload(&self.pki.serving()?, &authority)?;
+        self.listener.reload(&self.tls.serving(self.pki.serving()?)?, &authority)?;
+        self.tls.name(&self.listener)?;
         self.nodes.reload(&authority, &self.pki.kubelet_client()?)?;
         self.front_proxy.reload(self.pki.front_proxy_client()?);
         self.write_kubeconfig()?;

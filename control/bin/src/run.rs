@@ -4,6 +4,7 @@
 //! requests, store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use prometheus::Registry;
@@ -11,7 +12,7 @@ use skep_controllers::ControllersConfig;
 use skep_scheduler::SchedulerConfig;
 use skep_server::audit::Audit;
 use skep_server::encryption::Encryption;
-use skep_server::tls::{Limits, Listener};
+use skep_server::tls::Listener;
 use skep_server::{ApiServer, ServerConfig};
 use skep_store::Store;
 use tokio::task::{JoinHandle, JoinSet};
@@ -44,6 +45,7 @@ struct Running {
     store: Arc<dyn Store>,
     metrics: Registry,
     audit: Audit,
+    shutdown_delay: Duration,
     authority: String,
     listener: JoinHandle<()>,
     announced: JoinHandle<()>,
@@ -54,7 +56,8 @@ struct Running {
 impl Running {
     async fn start(arguments: &ServerArguments, stop: &CancellationToken) -> anyhow::Result<Self> {
         let keys = OpenKeys::open(arguments)?;
-        let listener = Listener::bind(arguments.listen, keys.listener.clone(), Limits::default()).await?;
+        let listener =
+            Listener::bind(arguments.listen, keys.listener.clone(), arguments.serving.limits()).await?;
         let metrics = Registry::new();
         metrics::serve(arguments.metrics_listen, metrics.clone(), stop).await?;
         let store = store::open(arguments, &metrics).await?;
@@ -65,6 +68,8 @@ impl Running {
         config.front_proxy = Some(keys.front_proxy.clone());
         let audit = Audit::open(arguments.audit.options()?, config.ids.clock.clone(), &metrics)?;
         config.audit = audit.clone();
+        (config.seats, config.lasting) = (arguments.serving.seats(), arguments.serving.lasting());
+        config.shutdown_sends_away = arguments.serving.shutdown_send_retry_after;
         if let Some(options) = arguments.encryption.options()? {
             config.encryption = Some(Encryption::open(options, &metrics).await?);
         }
@@ -79,7 +84,19 @@ impl Running {
         let announced = tokio::spawn(server.clone().announce(stop.clone()));
         let authority = keys.authority()?;
         let keys = tokio::spawn(keys.keep_fresh(stop.clone()));
-        Ok(Self { server, store, metrics, audit, authority, listener, announced, close, keys })
+        let shutdown_delay = arguments.serving.shutdown_delay_duration;
+        Ok(Self {
+            server,
+            store,
+            metrics,
+            audit,
+            shutdown_delay,
+            authority,
+            listener,
+            announced,
+            close,
+            keys,
+        })
     }
 
     /// Runs until `stop`, or until a task fails; then ends everything in order.
@@ -94,6 +111,9 @@ impl Running {
         };
         stop.cancel();
         while tasks.join_next().await.is_some() {}
+        // Balancers see that /readyz says no, and send nobody here any more, before anybody is sent away.
+        self.server.announce_shutdown();
+        tokio::time::sleep(self.shutdown_delay).await;
         self.server.shut_down();
         // Who uses the cluster's own address goes elsewhere before the door closes.
         let announced = self.announced.await.context("the announcement panicked");

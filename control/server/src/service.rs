@@ -124,6 +124,9 @@ async fn dispatch(
     if info.is_resource && info.verb.is_empty() && info.subresource != "proxy" {
         return Err(no_such_method());
     }
+    if inner.sends_away() && !is_looked_at(&info.path) {
+        return Err(Status::too_many_requests("The apiserver is shutting down, please try again later.", 5));
+    }
     let (mut parts, body) = request.into_parts();
     if !info.is_long_running() {
         course.deadline = Some(Instant::now() + patience(&query, inner.lasting().request)?);
@@ -132,6 +135,10 @@ async fn dispatch(
     let line = course.permit.as_ref().and_then(Permit::line);
     if let Some(known) = inner.aggregation().route(kinds, &info.path) {
         parts.extensions.insert(course.record.clone());
+        if info.is_long_running() {
+            // How long it takes to begin is the other server's affair.
+            course.permit = None;
+        }
         let passing = inner.aggregation().pass_on(&known, &user, Request::from_parts(parts, body));
         return match course.deadline.filter(|_| !info.is_long_running()) {
             None => passing.await,
@@ -174,6 +181,11 @@ async fn dispatch(
         Ok(Err(_)) => Err(course.panicked(info)),
         Err(_) => Err(too_long()),
     }
+}
+
+/// Whether somebody looks there how this server is.
+fn is_looked_at(path: &str) -> bool {
+    ["/metrics", "/livez", "/readyz", "/healthz"].iter().any(|start| path.starts_with(start))
 }
 
 fn too_long() -> Status {
