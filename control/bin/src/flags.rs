@@ -1,4 +1,7 @@
-//! The command line.
+//! The command line. Flags that belong together are in files of their own below this one.
+
+mod audit;
+mod encryption;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -6,6 +9,8 @@ use std::path::PathBuf;
 use anyhow::bail;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skep_server::allocation::Cidr;
+
+use crate::admission::AdmissionArguments;
 
 /// The control plane of a Skep cluster.
 #[derive(Debug, Parser)]
@@ -89,12 +94,18 @@ pub(crate) struct ServerArguments {
     pub(crate) tls_san: Vec<String>,
     #[command(flatten)]
     pub(crate) etcd: EtcdArguments,
+    #[command(flatten)]
+    pub(crate) admission: AdmissionArguments,
     /// A file of tokens that never expire: `token,user,uid[,"group,..."]` per line.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_auth_file: Option<PathBuf>,
     /// Serve metrics without TLS here, too (`/metrics`, `/healthz`).
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) audit: audit::AuditArguments,
+    #[command(flatten)]
+    pub(crate) encryption: encryption::EncryptionArguments,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use skep_server::aggregation::FrontProxy;
 use skep_server::gate::GateConfig;
 use skep_server::pki::{Pki, ServingNames, create_private_dir, read_text};
 use skep_server::streams::NodeClient;
@@ -22,6 +23,7 @@ pub(crate) struct OpenKeys {
     pki: Pki,
     pub(crate) listener: TlsKeys,
     nodes: NodeClient,
+    pub(crate) front_proxy: FrontProxy,
     kubeconfig: PathBuf,
     url: String,
 }
@@ -48,6 +50,11 @@ impl OpenKeys {
         let keys = Self {
             listener: TlsKeys::new(&pki.serving()?, &authority)?,
             nodes: NodeClient::new(&authority, &pki.kubelet_client()?)?,
+            front_proxy: FrontProxy::new(
+                pki.front_proxy_ca_pem()?,
+                pki.front_proxy_client()?,
+                authority.clone(),
+            ),
             kubeconfig: arguments.data_dir.join("admin.kubeconfig"),
             url: format!("https://{}", std::net::SocketAddr::new(advertised, port)),
             pki,
@@ -104,6 +111,7 @@ impl OpenKeys {
         let authority = self.pki.ca_pem()?;
         self.listener.reload(&self.pki.serving()?, &authority)?;
         self.nodes.reload(&authority, &self.pki.kubelet_client()?)?;
+        self.front_proxy.reload(self.pki.front_proxy_client()?);
         self.write_kubeconfig()?;
         Ok(true)
     }

@@ -9,6 +9,8 @@ use anyhow::Context;
 use prometheus::Registry;
 use skep_controllers::ControllersConfig;
 use skep_scheduler::SchedulerConfig;
+use skep_server::audit::Audit;
+use skep_server::encryption::Encryption;
 use skep_server::tls::{Limits, Listener};
 use skep_server::{ApiServer, ServerConfig};
 use skep_store::Store;
@@ -41,6 +43,7 @@ struct Running {
     server: ApiServer,
     store: Arc<dyn Store>,
     metrics: Registry,
+    audit: Audit,
     authority: String,
     listener: JoinHandle<()>,
     announced: JoinHandle<()>,
@@ -59,6 +62,13 @@ impl Running {
         let mut config = ServerConfig::new(gate, arguments.advertised()?, arguments.service_cidr.clone());
         config.advertise_port = listener.address().context("the listening address is unknown")?.port();
         config.metrics = metrics.clone();
+        config.front_proxy = Some(keys.front_proxy.clone());
+        let audit = Audit::open(arguments.audit.options()?, config.ids.clock.clone(), &metrics)?;
+        config.audit = audit.clone();
+        if let Some(options) = arguments.encryption.options()? {
+            config.encryption = Some(Encryption::open(options, &metrics).await?);
+        }
+        config.admission = arguments.admission.config()?;
         config.shared = !arguments.etcd.etcd_endpoints.is_empty();
         let server =
             ApiServer::new(Arc::clone(&store), config).await.context("cannot start the API server")?;
@@ -69,7 +79,7 @@ impl Running {
         let announced = tokio::spawn(server.clone().announce(stop.clone()));
         let authority = keys.authority()?;
         let keys = tokio::spawn(keys.keep_fresh(stop.clone()));
-        Ok(Self { server, store, metrics, authority, listener, announced, close, keys })
+        Ok(Self { server, store, metrics, audit, authority, listener, announced, close, keys })
     }
 
     /// Runs until `stop`, or until a task fails; then ends everything in order.
@@ -91,6 +101,7 @@ impl Running {
         let listened = self.listener.await.context("the listener panicked");
         let renewed = self.keys.await.context("the renewal of keys panicked").and_then(|result| result);
         drop(self.server);
+        self.audit.close().await;
         drop(self.store);
         outcome.and(announced).and(listened).and(renewed)
     }

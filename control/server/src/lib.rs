@@ -5,19 +5,28 @@
 //! in the form that the client asked for.
 
 mod admission;
+pub mod aggregation;
 pub mod allocation;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod body;
 mod bootstrap;
 pub mod cache;
+mod callout;
 mod content;
+mod conversion;
+mod course;
 mod definitions;
+pub mod duration;
+pub mod encryption;
 mod endpoint;
 pub mod error;
 mod failure;
+mod fairness;
 pub mod gate;
 mod handlers;
+mod held;
 pub mod ids;
 pub mod in_process;
 mod metrics;
@@ -30,6 +39,7 @@ mod refusal;
 pub mod request;
 mod respond;
 pub mod reviews;
+mod scale;
 pub mod server;
 pub mod service;
 mod storage;
@@ -40,4 +50,5 @@ pub mod tls;
 pub mod tokens;
 pub mod user;
 
-pub use server::{ApiServer, ServerConfig, StartError};
+pub use admission::{AdmissionConfig, AuditDetail, ConfigError, Notes};
+pub use server::{ApiServer, Lasting, ServerConfig, StartError};

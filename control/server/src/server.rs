@@ -2,17 +2,24 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use skep_api::registry::registry;
 use skep_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Chain;
+use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients, TypeChecks};
+use crate::aggregation::{Aggregation, FrontProxy};
 use crate::allocation::{Cidr, Ranges, Services};
+use crate::audit::Audit;
 use crate::bootstrap::{self, Own};
 use crate::cache::Cache;
+use crate::callout::Caller;
+use crate::conversion::Converter;
 use crate::definitions::{Definitions, Kinds};
+use crate::encryption::{EncryptedStore, Encryption};
 use crate::endpoint;
+use crate::fairness::{self, Fairness};
 use crate::gate::{Gate, GateConfig};
 use crate::ids::Ids;
 use crate::metrics::Metrics;
@@ -42,6 +49,33 @@ pub struct ServerConfig {
     pub metrics: prometheus::Registry,
     /// Time and chance.
     pub ids: Ids,
+    /// What is written down about requests.
+    pub audit: Audit,
+    /// What is stored encrypted.
+    pub encryption: Option<Arc<Encryption>>,
+    /// Seats that all requests share, but for those that are exempt.
+    pub seats: u32,
+    /// How long requests may last.
+    pub lasting: Lasting,
+    /// Who this server is before aggregated API servers; without it, none of them can be asked.
+    pub front_proxy: Option<FrontProxy>,
+    /// Which admission plug-ins run.
+    pub admission: AdmissionConfig,
+}
+
+/// How long requests may last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lasting {
+    /// Those that are not meant to.
+    pub request: Duration,
+    /// Watches that do not say, at least; at most twice as long.
+    pub watch: Duration,
+}
+
+impl Default for Lasting {
+    fn default() -> Self {
+        Self { request: Duration::from_secs(60), watch: Duration::from_secs(1800) }
+    }
 }
 
 impl ServerConfig {
@@ -56,6 +90,12 @@ impl ServerConfig {
             node_ports: (30000, 32767),
             metrics: prometheus::Registry::new(),
             ids: Ids::default(),
+            audit: Audit::default(),
+            encryption: None,
+            seats: 600,
+            lasting: Lasting::default(),
+            front_proxy: None,
+            admission: AdmissionConfig::default(),
         }
     }
 }
@@ -70,6 +110,9 @@ pub enum StartError {
     /// The service networks cannot be used.
     #[error("cannot use the service networks: {0}")]
     ServiceNetworks(&'static str),
+    /// The configuration of admission is not one.
+    #[error("cannot set up admission")]
+    Admission(#[from] ConfigError),
     /// An object that every cluster has cannot be made.
     #[error("cannot create {object}")]
     Bootstrap {
@@ -86,9 +129,14 @@ pub(crate) struct Inner {
     storage: Storage,
     kinds: Arc<Kinds>,
     gate: Gate,
+    audit: Audit,
+    encryption: Option<Arc<Encryption>>,
+    fairness: Fairness,
+    lasting: Lasting,
     metrics: Metrics,
     documents: Documents,
     own: Own,
+    aggregation: Arc<Aggregation>,
     /// No new work is taken on, watches end.
     stopping: CancellationToken,
     /// The cache stands still.
@@ -108,6 +156,22 @@ impl Inner {
         &self.gate
     }
 
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    pub(crate) fn fairness(&self) -> &Fairness {
+        &self.fairness
+    }
+
+    pub(crate) fn lasting(&self) -> Lasting {
+        self.lasting
+    }
+
+    pub(crate) fn encryption(&self) -> Option<&Encryption> {
+        self.encryption.as_deref()
+    }
+
     pub(crate) fn ids(&self) -> &Ids {
         &self.storage.ids
     }
@@ -118,6 +182,10 @@ impl Inner {
 
     pub(crate) fn documents(&self) -> &Documents {
         &self.documents
+    }
+
+    pub(crate) fn aggregation(&self) -> &Aggregation {
+        &self.aggregation
     }
 
     pub(crate) fn stopping(&self) -> CancellationToken {
@@ -160,25 +228,49 @@ impl ApiServer {
             node_ports,
             metrics,
             ids,
+            audit,
+            encryption,
+            seats,
+            lasting,
+            front_proxy,
+            admission,
         } = config;
         let ranges = ranges(&service_networks, node_ports)?;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let (store, encrypted) = encrypted(store, encryption.as_ref(), &stopped);
         let cache = Cache::start(store.clone(), registry(), stopped.clone()).await?;
-        let services = registry()
-            .find("", "v1", "services")
-            .and_then(|resource| Services::new(cache.clone(), resource.clone(), ranges, ids.clone()));
-        let services = services.expect("services are a built-in kind that is stored");
+        let services = Services::new(store.clone(), cache.clone(), ranges, ids.clone());
+        let services = services.expect("services and their addresses are built-in kinds that are stored");
         let gate = Gate::new(gate, cache.clone());
-        let admission = Chain::builtin(&cache, &ids, gate.authorizer());
-        let storage = Storage { store, cache, admission, services: Arc::new(services), ids };
+        let services = Arc::new(services);
+        let caller = Arc::new(Caller::new(cache.clone()));
+        let converter = Converter::new(caller.clone(), ids.clone());
+        let bare = Storage { store, encrypted, cache, admission: Chain::default(), services, converter, ids };
+        let ingredients = Ingredients {
+            cache: bare.cache.clone(),
+            ids: bare.ids.clone(),
+            authorizer: gate.authorizer(),
+            toleration_seconds: admission.toleration_seconds,
+            caller: caller.clone(),
+            storage: bare.clone(),
+        };
+        let storage = Storage { admission: Chain::new(&admission, &ingredients)?, ..bare };
         let kinds = Kinds::builtin();
         let (address, port, network) = (advertise_address, advertise_port, service_networks[0]);
         let own = Own { address, port, network, shared };
         Definitions::start(storage.clone(), kinds.clone(), stopped.clone()).await?;
+        TypeChecks::start(storage.clone(), kinds.clone(), stopped.clone());
+        let aggregation =
+            Aggregation::start(storage.clone(), kinds.clone(), caller, front_proxy.clone(), stopped.clone());
         let inner = Inner {
             storage,
+            aggregation,
             kinds,
             gate,
+            audit,
+            encryption,
+            fairness: Fairness::new(seats, &metrics),
+            lasting,
             metrics: Metrics::new(metrics),
             documents: Documents::new(SocketAddr::new(advertise_address, advertise_port).to_string()),
             own,
@@ -186,7 +278,16 @@ impl ApiServer {
             stopped,
         };
         let server = Self { inner: Arc::new(inner) };
-        bootstrap::run(&server.inner.storage, &own).await?;
+        let storage = &server.inner.storage;
+        storage.begin_allocation().await.map_err(|source| StartError::Bootstrap {
+            object: "the records of service addresses and node ports".into(),
+            source,
+        })?;
+        bootstrap::run(storage, &server.inner.own, front_proxy.as_ref()).await?;
+        storage.follow_allocation(server.inner.stopped.clone());
+        let keep = fairness::keep(server.inner.fairness.clone(), server.inner.storage.clone());
+        let stopped = server.inner.stopped.clone();
+        tokio::spawn(async move { stopped.run_until_cancelled(keep).await });
         Ok(server)
     }
 
@@ -219,6 +320,19 @@ impl ApiServer {
     pub fn is_stopping(&self) -> bool {
         self.inner.stopping.is_cancelled()
     }
+}
+
+/// The store with encryption before it, tended until `stop`, if there is encryption.
+fn encrypted(
+    store: Arc<dyn Store>,
+    encryption: Option<&Arc<Encryption>>,
+    stop: &CancellationToken,
+) -> (Arc<dyn Store>, Option<EncryptedStore>) {
+    let Some(encryption) = encryption else { return (store, None) };
+    let encrypted = EncryptedStore::new(store, encryption.clone());
+    let (tended, stop) = (encrypted.clone(), stop.clone());
+    tokio::spawn(async move { stop.run_until_cancelled(tended.tend()).await });
+    (Arc::new(encrypted.clone()), Some(encrypted))
 }
 
 fn ranges(networks: &[Cidr], ports: (u16, u16)) -> Result<Ranges, StartError> {

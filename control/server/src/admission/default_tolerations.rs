@@ -1,15 +1,21 @@
-//! DefaultTolerationSeconds: pods stay five minutes on a node that is not ready or does not answer.
+//! DefaultTolerationSeconds: pods stay a while, five minutes unless told otherwise, on a node that is not ready or does not answer.
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use skep_api::status::Status;
 
-use super::{Attributes, Plugin};
+use super::{Attributes, ConfigError, Ingredients, Plugin};
 
-const SECONDS: u64 = 300;
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
-pub(super) struct DefaultTolerations;
+struct DefaultTolerations {
+    /// For each of the taints.
+    seconds: [i64; 2],
+}
+
+pub(super) fn make(from: &Ingredients, _: Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError> {
+    Ok(Box::new(DefaultTolerations { seconds: from.toleration_seconds }))
+}
 
 /// Whether a toleration answers for `NoExecute` of this taint.
 fn covers(toleration: &Value, taint: &str) -> bool {
@@ -20,16 +26,18 @@ fn covers(toleration: &Value, taint: &str) -> bool {
 
 #[async_trait]
 impl Plugin for DefaultTolerations {
-    async fn mutate(&self, attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
-        if !attributes.creates_pod() || !pod["spec"].is_object() {
-            return Ok(());
-        }
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        (attributes.creates() || attributes.updates()) && attributes.is("", "pods")
+    }
+
+    async fn admit(&self, _: &Attributes<'_>, pod: Option<&mut Value>) -> Result<(), Status> {
+        let Some(pod) = pod.filter(|pod| pod["spec"].is_object()) else { return Ok(()) };
         let tolerations = &mut pod["spec"]["tolerations"];
         let mut all = tolerations.as_array_mut().map(std::mem::take).unwrap_or_default();
-        for taint in TAINTS {
+        for (taint, seconds) in TAINTS.into_iter().zip(self.seconds) {
             if !all.iter().any(|toleration| covers(toleration, taint)) {
                 all.push(json!({
-                    "key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS,
+                    "key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds,
                 }));
             }
         }

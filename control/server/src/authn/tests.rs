@@ -11,7 +11,7 @@ use super::{Chain, StaticTokens, credentials, impersonated};
 use crate::authz::Authz;
 use crate::authz::bootstrap::bootstrap_objects;
 use crate::gate::{Authenticator, Credentials};
-use crate::pki::{Authority, Leaf, Subject};
+use crate::pki::{Authority, Leaf, Role, Subject};
 use crate::testing::{Objects, TestClock};
 use crate::tokens::{DEFAULT_ISSUER, Keys, Tokens};
 use crate::user::UserInfo;
@@ -42,7 +42,7 @@ fn fixture() -> Fixture {
 
 fn certificate(subject: &Subject, clock: &TestClock) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::open_or_create(directory.path(), clock.now()).unwrap();
+    let authority = Authority::open_or_create(directory.path(), Role::Cluster, clock.now()).unwrap();
     let leaf: Leaf = authority.issue(subject, clock.now()).unwrap();
     crate::tls::certificates(&leaf.certificate_pem).unwrap()[0].to_vec()
 }

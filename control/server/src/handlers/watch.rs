@@ -19,15 +19,15 @@ use super::Call;
 use super::read::state;
 use crate::body::Body;
 use crate::cache::{Change, EventType, Gone, Object, Watcher};
+use crate::conversion::Converter;
 use crate::failure;
+use crate::fairness::Permit;
 use crate::metrics::Counted;
 use crate::options::{Selection, WatchFrom, WatchOptions};
 use crate::respond::{CHUNK, Renderer, streamed};
 
 /// A bookmark is sent about so often.
 const BOOKMARKS: Duration = Duration::from_secs(60);
-/// A watch without a time-out of its own lasts this long, and up to twice as long, as upstream has it.
-const SHORTEST: u64 = 1800;
 
 pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
     let manner = call.manner()?;
@@ -41,17 +41,21 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         WatchFrom::State { at, marked } => {
             let snapshot = state(call, &collection, at).await?;
             let objects = snapshot.range(&prefix, None).cloned().collect();
-            (objects, snapshot.revision, marked)
+            let objects = call.server.storage().converter.views(&call.resource, objects).await?;
+            (objects.into(), snapshot.revision, marked)
         }
     };
-    let seconds = options.timeout.unwrap_or_else(|| SHORTEST + call.server.ids().below(SHORTEST));
+    let shortest = call.server.lasting().watch.as_secs().max(1);
+    let seconds = options.timeout.unwrap_or_else(|| shortest + call.server.ids().below(shortest));
     let now = Instant::now();
     let session = Session {
         initial,
+        permit: call.permit.lock().take(),
         mark: marked.then_some(position),
         ending: collection.ending(),
         watcher: cache.watch(&collection, prefix, position),
         renderer: call.renderer(&manner),
+        converter: call.server.storage().converter.clone(),
         selection: options.selection,
         bookmarks: options.bookmarks,
         next_bookmark: now + BOOKMARKS,
@@ -73,12 +77,15 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
 struct Session {
     /// What is still to be told of the state at the beginning.
     initial: VecDeque<Arc<Object>>,
+    /// The seats that the beginning takes.
+    permit: Option<Permit>,
     /// The end of it is to be marked, at this revision.
     mark: Option<u64>,
     watcher: Watcher,
     /// The collection goes, or changes its looks.
     ending: CancellationToken,
     renderer: Renderer,
+    converter: Converter,
     selection: Selection,
     bookmarks: bool,
     next_bookmark: Instant,
@@ -121,23 +128,27 @@ impl Session {
             match woken {
                 Woken::Stopped => return None,
                 Woken::Changes(Ok(changes)) => {
+                    let changes = match self.converted(changes).await {
+                        Ok(changes) => changes,
+                        Err(piece) => return Some(piece),
+                    };
                     if let Some(piece) = self.tell(&changes) {
                         return Some(piece);
                     }
                     // Busy with changes that are not for this client: the clock counts all the same.
                     if Instant::now() >= self.deadline {
                         self.ended = true;
-                        return self.bookmarks.then(|| self.bookmark());
+                        return self.last_bookmark().await;
                     }
                 }
                 Woken::Changes(Err(gone)) => return Some(self.gone(gone)),
                 Woken::Deadline => {
                     self.ended = true;
-                    return self.bookmarks.then(|| self.bookmark());
+                    return self.last_bookmark().await;
                 }
                 Woken::Bookmark => {
                     self.next_bookmark = Instant::now() + BOOKMARKS;
-                    return Some(self.bookmark());
+                    return Some(self.bookmark().await);
                 }
             }
         }
@@ -168,14 +179,35 @@ impl Session {
             let bookmark = self.renderer.bookmark(revision, Some(annotations));
             piece.extend_from_slice(&self.renderer.notice("BOOKMARK", &bookmark));
         }
+        if self.initial.is_empty() {
+            self.permit = None;
+        }
         (!piece.is_empty()).then(|| piece.freeze())
     }
 
+    async fn last_bookmark(&mut self) -> Option<Bytes> {
+        if self.bookmarks { Some(self.bookmark().await) } else { None }
+    }
+
+    /// Changes in the version of the request; a webhook that does not convert them ends the session with this piece.
+    async fn converted(&mut self, changes: Vec<Arc<Change>>) -> Result<Vec<Arc<Change>>, Bytes> {
+        let Self { converter, renderer, ended, terminated, .. } = self;
+        converter.changes(renderer.resource(), changes).await.map_err(|status| {
+            *ended = true;
+            terminated.inc();
+            renderer.notice("ERROR", &status.to_value())
+        })
+    }
+
     /// A bookmark at the newest revision, behind whatever happened up to it.
-    fn bookmark(&mut self) -> Bytes {
+    async fn bookmark(&mut self) -> Bytes {
         let changes = match self.watcher.poll() {
             Ok(changes) => changes,
             Err(gone) => return self.gone(gone),
+        };
+        let changes = match self.converted(changes).await {
+            Ok(changes) => changes,
+            Err(piece) => return piece,
         };
         let bookmark = self.renderer.bookmark(self.watcher.position(), None);
         let bookmark = self.renderer.notice("BOOKMARK", &bookmark);

@@ -47,6 +47,9 @@ async fn checks(server: &Inner, kind: Kind) -> Vec<(&'static str, bool)> {
     let stored = tokio::time::timeout(PATIENCE, server.storage().store.current_revision()).await;
     let stored = filled && matches!(stored, Ok(Ok(_)));
     let mut checks = vec![("ping", true), ("etcd", stored), ("poststarthook/rbac/bootstrap-roles", filled)];
+    if let Some(encryption) = server.encryption() {
+        checks.push(("kms-providers", encryption.health().is_ok()));
+    }
     if kind == Kind::Readyz {
         checks.push(("informer-sync", filled));
         checks.push(("shutdown", !server.stopping().is_cancelled()));

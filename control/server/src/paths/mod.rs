@@ -19,8 +19,8 @@ use crate::request::RequestInfo;
 use crate::respond::Manner;
 use crate::server::Inner;
 
-use documents::Document;
 pub(crate) use documents::Documents;
+use documents::{Document, OPENAPI_PROTOBUF};
 
 /// The version of Kubernetes that the API is that of, and our own mark on it.
 const GIT_VERSION: &str = "v1.36.0+skep";
@@ -53,8 +53,16 @@ pub(crate) async fn handle(
         "/openid/v1/jwks" => return Ok(manner.value(StatusCode::OK, &server.gate().tokens.jwks())),
         _ => {}
     }
+    if path == "/openapi/v2"
+        && negotiate::prefers(&parts.headers, &OPENAPI_PROTOBUF)
+        && let Some(document) =
+            server.documents().openapi_in_protobuf(&server.kinds().current(), &server.aggregation().remotes())
+    {
+        return Ok(served(&document, parts, &manner));
+    }
     let document = server.documents().find(
         &server.kinds().current(),
+        &server.aggregation().remotes(),
         path,
         negotiate::aggregated_discovery(&parts.headers),
     );
@@ -71,7 +79,7 @@ fn served(document: &Document, parts: &Parts, manner: &Manner) -> Response<Body>
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        manner.json(StatusCode::OK, document.json.clone())
+        manner.json(StatusCode::OK, document.bytes.clone())
     };
     let headers = response.headers_mut();
     if let Ok(etag) = HeaderValue::from_str(&document.etag) {

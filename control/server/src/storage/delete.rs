@@ -80,6 +80,26 @@ impl DeleteOptions {
         })
     }
 
+    /// The options as an object.
+    fn to_value(&self) -> Value {
+        let mut value = json!({ "kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1" });
+        if let Some(grace) = self.grace {
+            value["gracePeriodSeconds"] = grace.into();
+        }
+        if let Some(propagation) = self.propagation {
+            value["propagationPolicy"] = format!("{propagation:?}").into();
+        }
+        for (member, wanted) in [("uid", &self.uid), ("resourceVersion", &self.resource_version)] {
+            if let Some(wanted) = wanted {
+                value["preconditions"][member] = wanted.clone().into();
+            }
+        }
+        if self.dry_run {
+            value["dryRun"] = json!(["All"]);
+        }
+        value
+    }
+
     /// Deletes the object only in this state.
     pub(crate) fn only_at(&mut self, revision: u64) {
         self.resource_version = Some(revision.to_string());
@@ -193,21 +213,21 @@ impl Storage {
         for _ in 0..ATTEMPTS {
             let old = &current.value;
             options.check(scope.resource, name, old)?;
-            let attributes = Attributes { operation: Operation::Delete, scope, name, old: Some(old) };
-            self.admission.validate(&attributes, None).await?;
+            let attributes = Attributes::new(Operation::Delete, scope, name, Some(old), options.to_value());
+            self.admission.pass(&attributes, None).await?;
             let done = match self.step(scope.resource, options, old) {
                 Step::Wait => return Ok(Deleted::Going(current.object)),
                 Step::Mark(object) => {
                     let expected = Expected::Revision(Revision(current.object.revision()));
-                    self.put(scope, name, object, expected).await.map(Deleted::Going)
+                    self.put(scope, name, object, expected).await?.map(Deleted::Going)
                 }
                 Step::Remove if scope.dry_run => Ok(Deleted::Gone(current.object.clone())),
-                Step::Remove => self.take(&current).await,
+                Step::Remove => self.take(scope, &current).await,
             };
             match done {
                 Ok(deleted) => return Ok(deleted),
                 Err(StoreError::Conflict { current: found, .. }) => {
-                    current = self.instead(scope, name, found)?
+                    current = self.instead(scope, name, found).await?
                 }
                 Err(error) => return Err(failure::store(error)),
             }
@@ -215,8 +235,9 @@ impl Storage {
         Err(Status::modified(scope.resource, name))
     }
 
-    async fn take(&self, current: &Current) -> Result<Deleted, StoreError> {
+    async fn take(&self, scope: &Scope<'_>, current: &Current) -> Result<Deleted, StoreError> {
         self.remove(current.object.key(), current.object.revision()).await?;
+        self.release(scope.resource, &current.value, None).await;
         Ok(Deleted::Gone(current.object.clone()))
     }
 

@@ -16,15 +16,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 use skep_api::{apply, convert};
 use skep_store::{Expected, KeyValue, Revision, Store, StoreError};
 
-use crate::admission::Chain;
+use crate::admission::{Asked, Chain};
 use crate::allocation::Services;
 use crate::cache::{Cache, Object};
+use crate::conversion::Converter;
+use crate::encryption::EncryptedStore;
 use crate::failure;
 use crate::ids::Ids;
 use crate::respond::view;
@@ -53,6 +55,10 @@ pub(crate) struct Scope<'a> {
     pub(crate) user: &'a UserInfo,
     pub(crate) dry_run: bool,
     pub(crate) ownership: Ownership<'a>,
+    /// The request that asks for it; nothing for what this server does by itself.
+    pub(crate) asked: Option<Asked<'a>>,
+    /// Whether admission has had its say already, about the operation that the write is a part of.
+    pub(crate) admitted: bool,
 }
 
 /// Who gets to own what a write changes (`metadata.managedFields`).
@@ -65,6 +71,17 @@ pub(crate) enum Ownership<'a> {
 }
 
 impl Scope<'_> {
+    /// The options of the request, as an object of this kind.
+    pub(crate) fn options(&self, kind: &str) -> Value {
+        let none = || json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1" });
+        self.asked.map_or_else(none, |asked| asked.options(kind))
+    }
+
+    /// Whether the request is a patch.
+    pub(crate) fn is_patch(&self) -> bool {
+        self.asked.is_some_and(|asked| asked.verb == "patch")
+    }
+
     /// Records in a proposed object that it was changed from `old`, which is an empty object for a new one.
     fn own(&self, now: &str, old: &Value, object: &mut Value) {
         if let Ownership::Changed(name) = self.ownership {
@@ -91,9 +108,12 @@ pub(crate) struct Current {
 #[derive(Clone)]
 pub(crate) struct Storage {
     pub(crate) store: Arc<dyn Store>,
+    /// The same, where values are encrypted.
+    pub(crate) encrypted: Option<EncryptedStore>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) admission: Chain,
     pub(crate) services: Arc<Services>,
+    pub(crate) converter: Converter,
     pub(crate) ids: Ids,
 }
 
@@ -105,13 +125,16 @@ impl Storage {
     /// 404 when it is not there.
     pub(crate) async fn get(&self, scope: &Scope<'_>, name: &str) -> Result<Arc<Object>, Status> {
         self.cache.catch_up().await.map_err(failure::read)?;
-        self.cached(scope, name)
+        self.converter.view(scope.resource, self.cached(scope, name)?).await
     }
 
-    /// An object, as the cache has it.
+    /// An object as the cache has it, in whatever version it is stored.
     pub(crate) fn cached(&self, scope: &Scope<'_>, name: &str) -> Result<Arc<Object>, Status> {
         let collection = self.cache.collection(scope.resource).ok_or_else(Status::no_such_path)?;
         let key = scope.resource.store_key(Some(scope.namespace), name);
+        if let Some(why) = collection.unreadable(&key) {
+            return Err(failure::unreadable(&key, &why));
+        }
         collection.get(&key).ok_or_else(|| Status::not_found(scope.resource, name))
     }
 
@@ -120,23 +143,59 @@ impl Storage {
     }
 
     /// What was there instead, when a write did not happen.
-    fn instead(&self, scope: &Scope<'_>, name: &str, found: Option<KeyValue>) -> Result<Current, Status> {
+    async fn instead(
+        &self,
+        scope: &Scope<'_>,
+        name: &str,
+        found: Option<KeyValue>,
+    ) -> Result<Current, Status> {
         let kv = found.ok_or_else(|| Status::not_found(scope.resource, name))?;
         let object = Object::from_stored(kv.key.as_str().into(), &kv.value, kv.mod_revision.0);
         let object = object.ok_or_else(|| Status::internal(format!("{} is not JSON", kv.key)))?;
-        Ok(current(scope.resource, Arc::new(object)))
+        Ok(current(scope.resource, self.converter.view(scope.resource, Arc::new(object)).await?))
     }
 
-    /// Writes an object in the version of the request; on a dry run, does everything but that.
+    /// Writes an object in the version of the request; on a dry run, does everything but that. What is inside is the
+    /// verdict of the store.
     async fn put(
         &self,
         scope: &Scope<'_>,
         name: &str,
         value: Value,
         expected: Expected,
+    ) -> Result<Result<Arc<Object>, StoreError>, Status> {
+        if !Converter::concerns(scope.resource) {
+            let stored = stored(scope.resource, value);
+            return Ok(self.put_stored(scope, name, stored, expected).await);
+        }
+        // Shown as it was written, unless the webhook says what became of it.
+        let shown = stored_as_is(value.clone());
+        let stored = match scope.dry_run {
+            true => shown.clone(),
+            false => stored_as_is(self.converter.to_storage(scope.resource, value).await?),
+        };
+        let written = match self.put_stored(scope, name, stored, expected).await {
+            Ok(written) => written,
+            Err(error) => return Ok(Err(error)),
+        };
+        if scope.dry_run {
+            return Ok(Ok(written));
+        }
+        // The one in the cache, so that what is made of it is kept there.
+        let kept = self.cached(scope, name).ok().filter(|kept| kept.revision() == written.revision());
+        let own = || Object::from_stored(written.key().clone(), &shown, written.revision()).map(Arc::new);
+        let view = self.converter.view(scope.resource, kept.unwrap_or_else(|| written.clone())).await;
+        Ok(Ok(view.ok().or_else(own).unwrap_or(written)))
+    }
+
+    async fn put_stored(
+        &self,
+        scope: &Scope<'_>,
+        name: &str,
+        stored: Bytes,
+        expected: Expected,
     ) -> Result<Arc<Object>, StoreError> {
         let key = scope.resource.store_key(Some(scope.namespace), name);
-        let stored = stored(scope.resource, value);
         let revision = if scope.dry_run {
             match expected {
                 Expected::Absent => 0,
@@ -160,6 +219,14 @@ impl Storage {
         Ok(())
     }
 
+    /// Whether an object would be stored differently if it were written now, as it is.
+    async fn is_stale(&self, object: &Object) -> Result<bool, StoreError> {
+        match &self.encrypted {
+            Some(encrypted) => encrypted.is_stale(object.key()).await,
+            None => Ok(false),
+        }
+    }
+
     async fn visible(&self, revision: u64) {
         if let Err(error) = self.cache.reach(revision, VISIBLE).await {
             tracing::warn!(%error, "answering a write that the cache does not have yet");
@@ -176,6 +243,10 @@ fn stored(resource: &Resource, mut value: Value) -> Bytes {
     if resource.needs_conversion() {
         convert::to_storage(resource, &mut value);
     }
+    stored_as_is(value)
+}
+
+fn stored_as_is(mut value: Value) -> Bytes {
     metadata::remove(&mut value, "resourceVersion");
     value.to_string().into()
 }

@@ -6,13 +6,14 @@ use serde_json::Value;
 use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::strategy::Narrow;
-use skep_api::{defaults, strategy, validation};
+use skep_api::{decode, defaults, strategy, validation};
 use skep_store::{Expected, Revision, StoreError};
 
 use super::{ATTEMPTS, Current, Scope, Storage, metadata};
-use crate::admission::{Attributes, Operation};
+use crate::admission::{Attributes, Held, Operation};
 use crate::cache::Object;
 use crate::failure;
+use crate::scale::Places;
 
 /// Which rules a change follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,11 @@ pub(crate) enum Part {
     Status,
     /// A few fields that have a subresource of their own.
     Narrow(Narrow),
-    /// Fields that only this server changes, by operations of their own (binding, finalizing).
+    /// The number of replicas, which admission sees as a `Scale`.
+    Scale,
+    /// The finalizers of a namespace.
+    Finalize,
+    /// Fields that only this server changes, by operations of their own (binding), about which admission has been asked.
     Own,
 }
 
@@ -49,7 +54,7 @@ impl Storage {
             match self.attempt(scope, name, part, &current, propose).await? {
                 Ok(object) => return Ok(object),
                 Err(StoreError::Conflict { current: found, .. }) => {
-                    current = self.instead(scope, name, found)?
+                    current = self.instead(scope, name, found).await?
                 }
                 Err(error) => return Err(failure::store(error)),
             }
@@ -67,25 +72,40 @@ impl Storage {
     ) -> Result<Result<Arc<Object>, StoreError>, Status> {
         let old = &current.value;
         let mut object = propose(old)?;
+        decode::omit_zeros(scope.resource, &mut object);
         metadata::place(scope, Some(name), &mut object)?;
         metadata::keep(scope.resource, name, &mut object, old)?;
+        let mut held = Held::default();
         match part {
             Part::Own => metadata::carry(&mut object, old, "managedFields"),
-            _ => self.follow_rules(scope, name, part, &mut object, old).await?,
+            Part::Finalize => self.follow_finalize(scope, name, &mut object, old).await?,
+            _ => held = self.follow_rules(scope, name, part, &mut object, old).await?,
         }
         let reservation = match part {
-            Part::Whole => self.services.reserve(scope, &mut object, Some(old))?,
+            Part::Whole | Part::Scale => self.allocate(scope, &mut object, Some(old)).await?,
             _ => crate::allocation::Reservation::default(),
         };
         if is_done(scope, &object) {
-            return Ok(self.finish(scope, name, current, object).await);
+            return self.finish(scope, name, current, object).await;
         }
         if object == **old {
-            return Ok(Ok(current.object.clone()));
+            // A value under an old key is written again by whoever writes it unchanged.
+            match self.is_stale(&current.object).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(Ok(current.object.clone())),
+                Err(error) => return Ok(Err(error)),
+            }
         }
         let expected = Expected::Revision(Revision(current.object.revision()));
         let written = self.put(scope, name, object, expected).await;
-        drop(reservation);
+        self.settle(scope, name, reservation, &written).await;
+        let written = written?;
+        if written.is_ok() {
+            held.landed();
+        }
+        if let (Ok(new), false) = (&written, scope.dry_run) {
+            self.release(scope.resource, old, Some(new.value())).await;
+        }
         Ok(written)
     }
 
@@ -96,12 +116,15 @@ impl Storage {
         part: Part,
         object: &mut Value,
         old: &Value,
-    ) -> Result<(), Status> {
+    ) -> Result<Held, Status> {
         let resource = scope.resource;
         defaults::apply(resource, object);
         scope.own(&self.ids.now_text(), old, object);
-        let attributes = Attributes { operation: Operation::Update, scope, name, old: Some(old) };
-        self.admission.mutate(&attributes, object).await?;
+        let old_scale = (part == Part::Scale).then(|| Places::of(resource).scale(resource, old));
+        let shown_old = old_scale.as_ref().unwrap_or(old);
+        let attributes =
+            Attributes::new(Operation::Update, scope, name, Some(shown_old), update_options(scope));
+        self.admit(&attributes, part, object).await?;
         match part {
             Part::Status => strategy::prepare_status(resource, object, old),
             Part::Narrow(narrow) => {
@@ -117,7 +140,36 @@ impl Storage {
         if !errors.is_empty() {
             return Err(Status::invalid(resource, name, errors));
         }
-        self.admission.validate(&attributes, Some(object)).await
+        let scale = (part == Part::Scale).then(|| Places::of(resource).scale(resource, object));
+        self.admission.validate(&attributes, Some(scale.as_ref().unwrap_or(object))).await?;
+        Ok(attributes.into_held())
+    }
+
+    /// The first phase of admission, for the form of the object that is written.
+    async fn admit(&self, attributes: &Attributes<'_>, part: Part, object: &mut Value) -> Result<(), Status> {
+        if part != Part::Scale {
+            return self.admission.admit(attributes, Some(object)).await;
+        }
+        let resource = attributes.scope.resource;
+        let places = Places::of(resource);
+        let mut scale = places.scale(resource, object);
+        self.admission.admit(attributes, Some(&mut scale)).await?;
+        if let Some(replicas) = scale["spec"]["replicas"].as_i64() {
+            places.set(object, replicas);
+        }
+        Ok(())
+    }
+
+    async fn follow_finalize(
+        &self,
+        scope: &Scope<'_>,
+        name: &str,
+        object: &mut Value,
+        old: &Value,
+    ) -> Result<(), Status> {
+        metadata::carry(object, old, "managedFields");
+        let attributes = Attributes::new(Operation::Update, scope, name, Some(old), update_options(scope));
+        self.admission.pass(&attributes, Some(object)).await
     }
 
     /// The last change of an object that was only waiting for it: it goes.
@@ -127,14 +179,21 @@ impl Storage {
         name: &str,
         current: &Current,
         object: Value,
-    ) -> Result<Arc<Object>, StoreError> {
+    ) -> Result<Result<Arc<Object>, StoreError>, Status> {
         let revision = current.object.revision();
         if !scope.dry_run {
-            self.remove(current.object.key(), revision).await?;
+            if let Err(error) = self.remove(current.object.key(), revision).await {
+                return Ok(Err(error));
+            }
+            self.release(scope.resource, &current.value, None).await;
         }
         let as_if = Scope { dry_run: true, ..*scope };
         self.put(&as_if, name, object, Expected::Revision(Revision(revision))).await
     }
+}
+
+fn update_options(scope: &Scope<'_>) -> Value {
+    scope.options(if scope.is_patch() { "PatchOptions" } else { "UpdateOptions" })
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.

@@ -5,10 +5,16 @@
 //! handshake, on reading a request's head and on the number of connections. Keys can be replaced while it runs.
 //! Does not own what a request means; it adds [`Credentials`](crate::gate::Credentials) to each and nothing else.
 
+mod any_certificate;
 mod keys;
 mod listener;
+mod named;
+mod options;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use any_certificate::AnyCertificate;
 pub use keys::{TlsKeys, certificates, private_key, roots};
 pub use listener::{Limits, Listener};
+pub use named::{Named, NamedFiles};
+pub use options::{TlsOptions, cipher, only_newest};

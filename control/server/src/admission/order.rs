@@ -1,0 +1,82 @@
+//! All of upstream's plug-ins by name, in the order in which they run (`AllOrderedPlugins` of kube-apiserver), which of
+//! them run unless told otherwise, and how those that are here are made.
+
+use serde_json::Value;
+
+use super::{ConfigError, Ingredients, Plugin};
+use super::{
+    certificates, claim_resize, default_class, default_tolerations, event_rate_limit, limit_ranger,
+    namespace_lifecycle, node_restriction, node_taint, pod_node_selector, pod_resize, pod_security,
+    pod_topology, policy, priority, quota, runtime_class, service_account, simple, storage_protection,
+    webhook,
+};
+
+/// Makes a plug-in out of its configuration, if it has one.
+pub(crate) type Make = fn(&Ingredients, Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError>;
+
+/// A plug-in by name.
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    /// Whether it runs unless told otherwise.
+    pub(crate) default: bool,
+    /// Nothing for those of upstream that are not here.
+    pub(crate) make: Option<Make>,
+}
+
+const fn on(name: &'static str, make: Make) -> Entry {
+    Entry { name, default: true, make: Some(make) }
+}
+
+/// Those that run only when they are asked for.
+const fn off(name: &'static str, make: Make) -> Entry {
+    Entry { name, default: false, make: Some(make) }
+}
+
+const fn absent(name: &'static str) -> Entry {
+    Entry { name, default: false, make: None }
+}
+
+/// The order.
+pub(crate) const ORDER: &[Entry] = &[
+    off("AlwaysAdmit", simple::make_admit),
+    absent("NamespaceAutoProvision"),
+    on("NamespaceLifecycle", namespace_lifecycle::make),
+    absent("NamespaceExists"),
+    absent("LimitPodHardAntiAffinityTopology"),
+    on("LimitRanger", limit_ranger::make),
+    on("ServiceAccount", service_account::make),
+    on("NodeRestriction", node_restriction::make),
+    on("TaintNodesByCondition", node_taint::make),
+    off("AlwaysPullImages", simple::make_pull),
+    absent("ImagePolicyWebhook"),
+    on("PodSecurity", pod_security::make),
+    off("PodNodeSelector", pod_node_selector::make),
+    on("Priority", priority::make),
+    on("DefaultTolerationSeconds", default_tolerations::make),
+    absent("PodTolerationRestriction"),
+    off("EventRateLimit", event_rate_limit::make),
+    absent("ExtendedResourceToleration"),
+    on("DefaultStorageClass", default_class::make_storage),
+    on("StorageObjectInUseProtection", storage_protection::make),
+    absent("PodGroupProtection"),
+    absent("OwnerReferencesPermissionEnforcement"),
+    on("PersistentVolumeClaimResize", claim_resize::make),
+    on("RuntimeClass", runtime_class::make),
+    on("CertificateApproval", certificates::make_approval),
+    on("CertificateSigning", certificates::make_signing),
+    on("ClusterTrustBundleAttest", certificates::make_attest),
+    on("CertificateSubjectRestriction", certificates::make_restriction),
+    on("DefaultIngressClass", default_class::make_ingress),
+    off("DenyServiceExternalIPs", simple::make_external),
+    on("PodTopologyLabels", pod_topology::make),
+    absent("PodGroupWorkloadExists"),
+    absent("NodeDeclaredFeatureValidator"),
+    absent("JobValidation"),
+    on("PodResizeValidator", pod_resize::make),
+    on("MutatingAdmissionPolicy", policy::make_mutating),
+    on("MutatingAdmissionWebhook", webhook::make_mutating),
+    on("ValidatingAdmissionPolicy", policy::make_validating),
+    on("ValidatingAdmissionWebhook", webhook::make_validating),
+    on("ResourceQuota", quota::make),
+    off("AlwaysDeny", simple::make_deny),
+];
