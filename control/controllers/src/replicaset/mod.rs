@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::marker::PhantomData;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::Resource;
 
 use crate::Context;
 use crate::error::Result;
