@@ -39,7 +39,8 @@ fn main() {
     let definitions = definitions();
     let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
     let out = Path::new(&out);
-    let tags: Tags = serde_json::from_str(include_str!("data/protobuf.json")).expect("the struct tags are JSON");
+    let tags: Tags =
+        serde_json::from_str(include_str!("data/protobuf.json")).expect("the struct tags are JSON");
     let types = type_table(&definitions, &facts, &tags);
     std::fs::write(out.join("types.json"), types.to_string()).expect("OUT_DIR takes files");
 
@@ -130,9 +131,12 @@ type Tags = BTreeMap<String, Vec<(u64, String, String, String)>>;
 fn omits_zero(tags: &Tags, name: &str, field: &str) -> bool {
     // `io.k8s.api.core.v1.Pod` is `core/v1.Pod` there.
     let mut parts = name.rsplit('.');
-    let (Some(kind), Some(version), Some(group)) = (parts.next(), parts.next(), parts.next()) else { return false };
+    let (Some(kind), Some(version), Some(group)) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
     let fields = tags.get(&format!("{group}/{version}.{kind}"));
-    let letters = fields.and_then(|all| all.iter().find(|(_, name, ..)| name == field)).map(|(.., letters)| letters);
+    let letters =
+        fields.and_then(|all| all.iter().find(|(_, name, ..)| name == field)).map(|(.., letters)| letters);
     letters.is_some_and(|letters| letters.contains('o') && !letters.contains('p'))
 }
 
@@ -154,8 +158,7 @@ fn type_table(
             let fields: Vec<Value> = properties
                 .iter()
                 .map(|(field, property)| {
-                    let mut entry =
-                        field_entry(field, property, schema, own.get(field), definitions, &index);
+                    let mut entry = field_entry(field, property, schema, own.get(field), definitions, &index);
                     if omits_zero(tags, name, field) {
                         entry["omitsZero"] = Value::Bool(true);
                     }

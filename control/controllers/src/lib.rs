@@ -19,9 +19,11 @@ mod node_lifecycle;
 mod pod_gc;
 pub mod pod_state;
 mod replicaset;
+mod resource_quota;
 mod root_ca;
 pub mod runtime;
 mod service_account;
+mod storage_protection;
 mod taint_eviction;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
@@ -126,6 +128,11 @@ pub async fn run(
     let node_lifecycle = node_lifecycle::NodeLifecycle::new(&mut context);
     let taint_eviction = taint_eviction::TaintEviction::new(&mut context);
     let pod_garbage = pod_gc::PodGarbage::new(&mut context);
+    let watching = clients(SHARED_IDENTITY);
+    let quotas = resource_quota::ResourceQuotas::new(&mut context, watching, shutdown.clone());
+    let claims = storage_protection::ClaimProtection::new(&mut context);
+    let volumes = storage_protection::VolumeProtection::new(&mut context);
+    let classes = storage_protection::ClassProtection::new(&mut context);
     let collector = garbage_collector::GarbageCollector::new(&mut context);
     let informers = context.informers.clone();
     tasks.spawn(collector.watch(shutdown.clone()));
@@ -147,6 +154,10 @@ pub async fn run(
     start(node_lifecycle, &metrics, &mut tasks, &shutdown);
     start(taint_eviction, &metrics, &mut tasks, &shutdown);
     start(pod_garbage, &metrics, &mut tasks, &shutdown);
+    start(quotas, &metrics, &mut tasks, &shutdown);
+    start(claims, &metrics, &mut tasks, &shutdown);
+    start(volumes, &metrics, &mut tasks, &shutdown);
+    start(classes, &metrics, &mut tasks, &shutdown);
     start(collector, &metrics, &mut tasks, &shutdown);
     shutdown.cancelled().await;
     // Recorders end when the controllers that hold them have ended and what waits is written.

@@ -245,8 +245,12 @@ fn requirement(out: &mut Writer, value: &Value) {
 }
 
 fn security(out: &mut Writer, value: &Value) {
-    let key: Fields =
-        &[("type", 1, Form::Text), ("name", 2, Form::Text), ("in", 3, Form::Text), ("description", 4, Form::Text)];
+    let key: Fields = &[
+        ("type", 1, Form::Text),
+        ("name", 2, Form::Text),
+        ("in", 3, Form::Text),
+        ("description", 4, Form::Text),
+    ];
     message(out, 2, |out| write(out, key, 5, value));
 }
 
@@ -266,7 +270,8 @@ mod tests {
         let schema = [&types[..], &items[..], &extension[..]].concat();
         let mut entry = vec![0x0a, 1, b'a', 0x12, schema.len() as u8];
         entry.extend(&schema);
-        let mut expected = vec![0x0a, 3, b'2', b'.', b'0', 0x4a, entry.len() as u8 + 2, 0x0a, entry.len() as u8];
+        let mut expected =
+            vec![0x0a, 3, b'2', b'.', b'0', 0x4a, entry.len() as u8 + 2, 0x0a, entry.len() as u8];
         expected.extend(&entry);
         assert_eq!(v2_protobuf(&document), expected);
     }

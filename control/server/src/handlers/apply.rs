@@ -34,6 +34,7 @@ pub(super) async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Sta
     let manner = call.manner()?;
     let options = ApplyOptions::parse(&call.query)?;
     let bytes = content::read(body).await?;
+    call.record.patched(&bytes);
     let decode::Applied { value: mut applied, undeclared, duplicates } =
         decode::applied(&call.resource, &bytes)?;
     check(call, &mut applied)?;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{Response, StatusCode};
+use parking_lot::Mutex;
 use serde_json::Value;
 use skep_api::decode::{self, FieldValidation};
 use skep_api::protobuf;
@@ -25,9 +26,11 @@ use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 
 use crate::admission::{Asked, Attributes, Notes, Operation};
+use crate::audit::Record;
 use crate::body::Body;
 use crate::cache::Object;
 use crate::content;
+use crate::fairness::Permit;
 use crate::negotiate;
 use crate::query::Query;
 use crate::request::RequestInfo;
@@ -47,10 +50,13 @@ pub(crate) struct Call {
     pub(crate) kinds: Arc<Registry>,
     pub(crate) info: RequestInfo,
     pub(crate) user: UserInfo,
+    pub(crate) record: Record,
     pub(crate) query: Query,
     pub(crate) parts: Parts,
     /// What is said about the request beside its answer.
     pub(crate) notes: Arc<Notes>,
+    /// The seats of a watch, until it has begun.
+    pub(crate) permit: Mutex<Option<Permit>>,
 }
 
 impl Call {
@@ -107,14 +113,18 @@ impl Call {
         let bytes = content::read(body).await?;
         let subresource =
             self.resource.subresource(&self.info.subresource).ok_or_else(Status::no_such_path)?;
-        decode::subresource(&self.resource, subresource, &bytes, encoding, mode)
+        let read = decode::subresource(&self.resource, subresource, &bytes, encoding, mode)?;
+        self.record.requested(&self.resource, &self.info.subresource, &read.0);
+        Ok(read)
     }
 
     /// Reads a body that is checked by who takes it.
     async fn other_body(&self, body: Body) -> Result<Value, Status> {
         let encoding = negotiate::encoding(&self.parts.headers)?;
         let bytes = content::read(body).await?;
-        Ok(decode::parse(&bytes, encoding)?.value)
+        let value = decode::parse(&bytes, encoding)?.value;
+        self.record.requested(&self.resource, &self.info.subresource, &value);
+        Ok(value)
     }
 }
 

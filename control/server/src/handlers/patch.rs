@@ -44,7 +44,9 @@ impl Patch {
             }
             _ => return Err(Status::unsupported_media_type(&TAKEN)),
         };
-        Ok(make(content::read(body).await?))
+        let patch = content::read(body).await?;
+        call.record.patched(&patch);
+        Ok(make(patch))
     }
 
     /// 422: the patch applies, but what comes out is no object of the kind.

@@ -36,7 +36,9 @@ impl Call {
     ) -> Result<(Value, Vec<String>), Status> {
         let encoding = negotiate::encoding(&self.parts.headers)?;
         let bytes = content::read(body).await?;
-        decode::object(&self.resource, &bytes, encoding, mode)
+        let read = decode::object(&self.resource, &bytes, encoding, mode)?;
+        self.record.requested(&self.resource, &self.info.subresource, &read.0);
+        Ok(read)
     }
 
     pub(super) fn part(&self) -> Part {

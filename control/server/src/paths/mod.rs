@@ -19,14 +19,14 @@ use crate::request::RequestInfo;
 use crate::respond::Manner;
 use crate::server::Inner;
 
-use documents::{Document, OPENAPI_PROTOBUF};
 pub(crate) use documents::Documents;
+use documents::{Document, OPENAPI_PROTOBUF};
 
 /// The version of Kubernetes that the API is that of, and our own mark on it.
 const GIT_VERSION: &str = "v1.36.0+skep";
 
 /// Answers a request for a path that is no resource.
-pub(crate) fn handle(
+pub(crate) async fn handle(
     server: &Arc<Inner>,
     info: &RequestInfo,
     parts: &Parts,
@@ -37,7 +37,7 @@ pub(crate) fn handle(
     }
     let path = info.path.trim_end_matches('/');
     if let Some((kind, check)) = health::find(path) {
-        return Ok(health::answer(server, kind, check, query));
+        return Ok(health::answer(server, kind, check, query).await);
     }
     let manner = Manner::plain(parts, query);
     match path {
@@ -55,12 +55,14 @@ pub(crate) fn handle(
     }
     if path == "/openapi/v2"
         && negotiate::prefers(&parts.headers, &OPENAPI_PROTOBUF)
-        && let Some(document) = server.documents().openapi_in_protobuf(&server.kinds().current())
+        && let Some(document) =
+            server.documents().openapi_in_protobuf(&server.kinds().current(), &server.aggregation().remotes())
     {
         return Ok(served(&document, parts, &manner));
     }
     let document = server.documents().find(
         &server.kinds().current(),
+        &server.aggregation().remotes(),
         path,
         negotiate::aggregated_discovery(&parts.headers),
     );

@@ -69,6 +69,7 @@ impl Storage {
             return Err(Status::invalid(resource, &name, errors));
         }
         self.admission.validate(&attributes, Some(&object)).await?;
+        let mut held = attributes.into_held();
         if scope.dry_run && self.get(scope, &name).await.is_ok() {
             return Err(Status::already_exists(resource, &name));
         }
@@ -80,6 +81,9 @@ impl Storage {
         let written = self.put(scope, &name, object, Expected::Absent).await;
         self.settle(scope, &name, reservation, &written).await;
         let written = written?;
+        if written.is_ok() {
+            held.landed();
+        }
         written.map_err(|error| match error {
             StoreError::Conflict { .. } => Status::already_exists(resource, &name),
             error => failure::store(error),

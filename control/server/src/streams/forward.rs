@@ -13,6 +13,7 @@ use skep_api::status::Status;
 use super::Streams;
 use super::client::Endpoint;
 use super::links::{self, Origin};
+use crate::audit::Record;
 use crate::body::{self, Body, BoxError};
 use crate::refusal;
 
@@ -63,6 +64,7 @@ impl Streams {
     ) -> Result<Response<Body>, Failure> {
         let upgrade = wants_upgrade(request.headers());
         let client = request.extensions_mut().remove::<OnUpgrade>();
+        let record = request.extensions_mut().remove::<Record>();
         if upgrade && client.is_none() {
             let why = "this connection cannot be upgraded: use HTTP/1.1";
             return Err(Failure::Refused(refusal::bad_request(why)));
@@ -81,7 +83,7 @@ impl Streams {
             return Err(Failure::Refused(refusal::internal(why)));
         };
         let backend = hyper::upgrade::on(&mut response);
-        tokio::spawn(tunnel(client, backend));
+        tokio::spawn(tunnel(client, backend, record));
         let (parts, _) = response.into_parts();
         Ok(Response::from_parts(parts, body::empty()))
     }
@@ -171,7 +173,8 @@ fn followed(beginning: Vec<u8>, rest: Result<Body, BoxError>) -> Body {
     }
 }
 
-async fn tunnel(client: OnUpgrade, backend: OnUpgrade) {
+/// Passes bytes on, both ways. The record of the request is complete when that ends.
+pub(crate) async fn tunnel(client: OnUpgrade, backend: OnUpgrade, _record: Option<Record>) {
     let (client, backend) = match tokio::try_join!(client, backend) {
         Ok(both) => both,
         Err(error) => {
@@ -186,7 +189,7 @@ async fn tunnel(client: OnUpgrade, backend: OnUpgrade) {
 }
 
 /// Whether the client asks to switch protocols.
-pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
+pub(crate) fn wants_upgrade(headers: &HeaderMap) -> bool {
     let listed = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -219,7 +222,7 @@ fn onward(
 }
 
 /// Removes the headers that are about one connection only (RFC 9110, section 7.6.1), those of an upgrade unless kept.
-fn strip_connection_headers(headers: &mut HeaderMap, keep_upgrade: bool) {
+pub(crate) fn strip_connection_headers(headers: &mut HeaderMap, keep_upgrade: bool) {
     if !keep_upgrade {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
@@ -240,7 +243,7 @@ fn strip_connection_headers(headers: &mut HeaderMap, keep_upgrade: bool) {
 }
 
 /// Removes what was meant for the API server only.
-fn strip_credentials(headers: &mut HeaderMap) {
+pub(crate) fn strip_credentials(headers: &mut HeaderMap) {
     headers.remove(header::AUTHORIZATION);
     let impersonation: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();

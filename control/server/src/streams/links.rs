@@ -211,7 +211,10 @@ mod tests {
         ] {
             check(same, same);
         }
-        check("<p>\u{e4}</p><a href='/1'>1</a> <a href='/2'>2</a>!", "<p>\u{e4}</p><a href=\"PREFIX/1\">1</a> <a href=\"PREFIX/2\">2</a>!");
+        check(
+            "<p>\u{e4}</p><a href='/1'>1</a> <a href='/2'>2</a>!",
+            "<p>\u{e4}</p><a href=\"PREFIX/1\">1</a> <a href=\"PREFIX/2\">2</a>!",
+        );
     }
 
     #[test]

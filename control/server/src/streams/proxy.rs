@@ -90,7 +90,13 @@ impl Streams {
 /// The host that the client asked: from the request's target with HTTP/2, from its header otherwise.
 fn asked_host(request: &Request<Body>) -> String {
     let header = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    request.uri().authority().map(|authority| authority.as_str()).or_else(header).unwrap_or_default().to_owned()
+    request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str())
+        .or_else(header)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 struct Target<'a> {
