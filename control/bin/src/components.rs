@@ -11,10 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::election::{self, Candidate};
 
-/// A client that acts as `user` without leaving the process.
+/// A client that acts as `user` without leaving the process, under the name that upstream's program has.
 fn client(server: &ApiServer, user: UserInfo) -> Client {
-    Client::new(in_process::service(server, user), "default")
+    let agent = if user.name == SCHEDULER { "kube-scheduler" } else { SHARED_IDENTITY };
+    Client::new(in_process::service(server, user).named(agent), "default")
 }
+
+/// The scheduler's user.
+const SCHEDULER: &str = "system:kube-scheduler";
 
 /// The identity of a controller: upstream's names, to which the bootstrap roles are bound.
 fn identity(name: &str) -> UserInfo {
@@ -35,7 +39,7 @@ pub(crate) fn start(
     shutdown: &CancellationToken,
 ) -> JoinSet<anyhow::Result<()>> {
     let mut tasks = JoinSet::new();
-    let binding = client(server, UserInfo::new("system:kube-scheduler", &[]));
+    let binding = client(server, UserInfo::new(SCHEDULER, &[]));
     let (candidate, stop) = (binding.clone(), shutdown.clone());
     tasks.spawn(async move {
         let work = |stop| async move {

@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::header::{HeaderValue, USER_AGENT};
 use http::{Request, Response};
 use tower::Service;
 
@@ -19,11 +20,21 @@ use crate::user::UserInfo;
 pub struct InProcess {
     service: ApiService,
     user: UserInfo,
+    /// What requests call themselves that do not say: the field manager of what they write.
+    agent: HeaderValue,
 }
 
 /// The server, as `user`: what a `kube::Client` is made of.
 pub fn service(server: &ApiServer, user: UserInfo) -> InProcess {
-    InProcess { service: server.service(), user }
+    InProcess { service: server.service(), user, agent: HeaderValue::from_static("skep-control") }
+}
+
+impl InProcess {
+    /// The same under the name of a program.
+    #[must_use]
+    pub fn named(self, agent: &'static str) -> Self {
+        Self { agent: HeaderValue::from_static(agent), ..self }
+    }
 }
 
 impl<B> Service<Request<B>> for InProcess
@@ -41,6 +52,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         request.extensions_mut().insert(self.user.clone());
+        request.headers_mut().entry(USER_AGENT).or_insert_with(|| self.agent.clone());
         self.service.call(request)
     }
 }

@@ -153,7 +153,9 @@ impl Walk<'_> {
             Ok(Cel::Bool(true)) => {}
             Ok(Cel::Bool(false)) => {
                 let message = self.message(rule, &variables);
-                self.broken(rule, node, path, message);
+                // Objects and lists would be long.
+                let shown = (!value.is_object() && !value.is_array()).then(|| value.clone());
+                self.report(rule, node, path, shown, message);
             }
             Ok(_) => self.broken(rule, node, path, "rule evaluation error: the result is no bool".to_owned()),
             Err(Fault::Error(why)) => {
@@ -198,7 +200,13 @@ impl Walk<'_> {
         }
     }
 
+    /// Reports a rule that could not be asked.
     fn broken(&mut self, rule: &Rule, node: &Node, path: &str, message: String) {
+        let kind = node.kind.map_or("", super::Kind::as_str);
+        self.report(rule, node, path, Some(kind.into()), message);
+    }
+
+    fn report(&mut self, rule: &Rule, node: &Node, path: &str, shown: Option<Value>, message: String) {
         let field = match (path, rule.field_path.as_str()) {
             (path, "") => path.to_owned(),
             ("", below) => below.trim_start_matches('.').to_owned(),
@@ -209,7 +217,7 @@ impl Walk<'_> {
             "FieldValueForbidden" => FieldError::forbidden(field, message),
             "FieldValueRequired" => FieldError::required(field, message),
             "FieldValueDuplicate" => FieldError { detail: message, ..FieldError::duplicate(field, kind) },
-            _ => FieldError::invalid(field, kind, message),
+            _ => FieldError { value: shown, ..FieldError::invalid(field, kind, message) },
         });
     }
 }

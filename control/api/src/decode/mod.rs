@@ -251,6 +251,9 @@ impl<'a> Expected<'a> {
         if body.len() > 30 {
             summary.push_str(" ...");
         }
+        if body.is_empty() {
+            summary.push_str("<empty>");
+        }
         let kind = self.kind;
         Status::bad_request(format!(
             "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"

@@ -18,9 +18,10 @@ pub(super) fn read(body: &[u8], encoding: Encoding) -> Result<Parsed, String> {
     let value = match encoding {
         Encoding::Json => {
             let mut reader = serde_json::Deserializer::from_slice(body);
-            seed.deserialize(&mut reader)
-                .and_then(|value| reader.end().map(|()| value))
-                .map_err(|why| format!("couldn't get version/kind; json parse error: {why}"))?
+            seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value)).map_err(|why| {
+                let why = if why.is_eof() { "unexpected end of JSON input".into() } else { why.to_string() };
+                format!("couldn't get version/kind; json parse error: {why}")
+            })?
         }
         Encoding::Yaml => read_yaml(body, seed)?,
         Encoding::Protobuf => crate::protobuf::read(body)?,

@@ -128,7 +128,7 @@ fn cron_job(object: &Value, now: Timestamp) -> Vec<Value> {
         name(object).into(),
         text(spec, &["schedule"]).into(),
         if zone.is_empty() { NONE.into() } else { zone.into() },
-        flag(spec, &["suspend"]).into(),
+        if flag(spec, &["suspend"]) { "True" } else { "False" }.into(),
         items(object, &["status", "active"]).len().into(),
         if last.is_empty() { NONE.into() } else { since(last, now).into() },
         age(object, now),

@@ -17,6 +17,11 @@ use crate::request::RequestInfo;
 use crate::respond;
 use crate::storage::{Ownership, Scope};
 
+/// What was applied last by a client that merges itself.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Annotations are at most so long together (bytes).
+const LONGEST_ANNOTATION: usize = 256 * 1024;
+
 /// The media type.
 pub(super) const APPLY: &str = "application/apply-patch+yaml";
 
@@ -39,6 +44,9 @@ pub(super) async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Sta
     let writer = scope.writer(&options.manager, &now);
     let propose = |current: &Value| {
         let mut object = machine::apply(&writer, current, &applied, options.force)?;
+        if options.manager == "kubectl" {
+            remember(&applied, &mut object);
+        }
         // What is merged is in canonical form; the warnings about it were given for the applied object.
         decode::check(&call.resource, &mut object, FieldValidation::Ignore)?;
         Ok(object)
@@ -62,6 +70,21 @@ pub(super) async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Sta
     let mut response = call.object(&manner, code, &object);
     respond::warn(&mut response, &warnings);
     Ok(response)
+}
+
+/// Keeps what `kubectl apply` of the old kind goes by up to date, where it is used: kubectl may go back to it.
+fn remember(applied: &Value, object: &mut Value) {
+    if object["metadata"]["annotations"].get(LAST_APPLIED).is_none() {
+        return;
+    }
+    let mut applied = applied.clone();
+    if let Some(annotations) = applied["metadata"].get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.remove(LAST_APPLIED);
+    }
+    let text = format!("{applied}\n");
+    if text.len() <= LONGEST_ANNOTATION {
+        object["metadata"]["annotations"][LAST_APPLIED] = text.into();
+    }
 }
 
 /// What is wrong with the text of an applied object: warnings, or a refusal.

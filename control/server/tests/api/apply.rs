@@ -180,3 +180,41 @@ async fn apply_that_makes_no_sense_changes_nothing() {
     assert!(forced.ends_with("force: Forbidden: may not be specified for non-apply patch"), "{forced}");
     cluster.get(path).await.failure(404, "NotFound");
 }
+
+/// What kubectl's own merge goes by stays true when it applies on the server: it may go back.
+#[tokio::test]
+async fn applying_with_kubectl_keeps_its_annotation_up_to_date() {
+    const LAST: &str = "kubectl.kubernetes.io/last-applied-configuration";
+    let cluster = cluster().await;
+    let path = format!("{MAPS}/a");
+    let made = apply(&cluster, &path, "fieldManager=kubectl", map(json!({ "k": "1" }))).await.expect(201);
+    assert!(made["metadata"]["annotations"].is_null());
+    let note = json!({ "metadata": { "annotations": { LAST: "old" } } });
+    cluster.patch(&path, "merge", note).await.expect(200);
+    let other = apply(&cluster, &path, "fieldManager=other", map(json!({ "l": "1" }))).await.expect(200);
+    assert_eq!(other["metadata"]["annotations"][LAST], "old");
+    let changed = apply(&cluster, &path, "fieldManager=kubectl", map(json!({ "k": "2" }))).await.expect(200);
+    let text = changed["metadata"]["annotations"][LAST].as_str().unwrap();
+    let kept: Value = serde_json::from_str(text).unwrap();
+    assert_eq!((&kept["data"], &kept["metadata"]["annotations"]), (&json!({ "k": "2" }), &Value::Null));
+}
+
+#[tokio::test]
+async fn applied_field_that_does_not_exist_is_refused_by_its_path() {
+    let cluster = cluster().await;
+    let mut object = map(json!({}));
+    object["colour"] = json!("red");
+    let answer =
+        apply(&cluster, &format!("{MAPS}/a"), "fieldManager=me&fieldValidation=Ignore", object).await;
+    let message = answer.expect(500)["message"].as_str().unwrap().to_owned();
+    let why = "failed to create typed patch object (default/a; v1, Kind=ConfigMap): .colour: field not declared in schema";
+    assert_eq!(message, why);
+    let text = "apiVersion: v1\nkind: ConfigMap\ndata:\n  k: a\n  k: b\n";
+    let path = format!("{MAPS}/a?fieldManager=me&fieldValidation=Strict");
+    let message = cluster.call(Method::PATCH, &path, APPLY, text).await.failure(400, "BadRequest");
+    assert!(
+        message.ends_with("yaml: unmarshal errors:\n  line 5: key \"k\" already set in map"),
+        "{message}"
+    );
+    cluster.get(&format!("{MAPS}/a")).await.failure(404, "NotFound");
+}

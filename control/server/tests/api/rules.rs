@@ -51,21 +51,17 @@ async fn rule_that_is_broken_refuses_the_write() {
     define(&cluster, definition(spec())).await;
     let object = json!({ "metadata": { "name": "a" }, "spec": { "min": 3, "max": 2 } });
     let message = cluster.post(WIDGETS, "Widget", object).await.failure(422, "Invalid");
-    assert_eq!(
-        message,
-        "Widget.example.com \"a\" is invalid: spec: Invalid value: \"object\": min is at most max"
-    );
+    assert_eq!(message, "Widget.example.com \"a\" is invalid: spec: Invalid value: min is at most max");
     let spec = json!({ "min": 1, "max": 2, "name": "x", "parts": [{ "name": "p", "size": 5 }], "once": "o" });
     cluster.post(WIDGETS, "Widget", json!({ "metadata": { "name": "a" }, "spec": spec })).await.expect(201);
-    refused(&cluster, json!({ "min": 9 }), "spec: Invalid value: \"object\": min is at most max").await;
-    refused(&cluster, json!({ "name": "y" }), "spec.name: Invalid value: \"string\": name stays").await;
+    refused(&cluster, json!({ "min": 9 }), "spec: Invalid value: min is at most max").await;
+    refused(&cluster, json!({ "name": "y" }), "spec.name: Invalid value: \"y\": name stays").await;
     let strange = json!({ "hosts": ["a.example.com", "b.example.org"] });
-    let why = "spec.hosts: Invalid value: \"array\": 2 hosts, of which one is strange";
+    let why = "spec.hosts: Invalid value: 2 hosts, of which one is strange";
     refused(&cluster, strange, why).await;
     let smaller = json!({ "parts": [{ "name": "q", "size": 1 }, { "name": "p", "size": 4 }] });
     refused(&cluster, smaller, "spec.parts[1].size: Forbidden: parts do not shrink").await;
-    let why =
-        "spec.once: Invalid value: \"string\": failed rule: !oldSelf.hasValue() || oldSelf.value() == self";
+    let why = "spec.once: Invalid value: \"p\": failed rule: !oldSelf.hasValue() || oldSelf.value() == self";
     refused(&cluster, json!({ "once": "p" }), why).await;
     let fine =
         json!({ "spec": { "max": 4, "hosts": ["a.example.com"], "parts": [{ "name": "p", "size": 6 }] } });
