@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn checksum_of_the_standard_example_is_right() {
         assert_eq!(crc(b"123456789"), 0xe306_9283);
-        let words: Vec<u16> = b"12345678".chunks(2).map(|pair| u16::from_ne_bytes([pair[0], pair[1]])).collect();
+        let words: Vec<u16> =
+            b"12345678".chunks(2).map(|pair| u16::from_ne_bytes([pair[0], pair[1]])).collect();
         assert_eq!(checksum::<4>(&words, 0), crc(b"12345678"));
     }
 

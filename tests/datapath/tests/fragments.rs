@@ -155,7 +155,11 @@ fn fragments_are_translated_at_source_too() {
         for (from, to) in PARTS {
             let change = fixture.tc_uplink("tc_uplink_in", &fragment(&reply, 8, from, to)).unwrap();
             let id = id(family, &change.frame);
-            assert_eq!((change.action, change.frame), (REDIRECT, fragment(&back, id, from, to)), "{family:?}");
+            assert_eq!(
+                (change.action, change.frame),
+                (REDIRECT, fragment(&back, id, from, to)),
+                "{family:?}"
+            );
         }
     }
 }

@@ -75,7 +75,8 @@ fn check<F: Family>(bytes: &[u8]) -> [bool; 3] {
         assert!(sums.is_some(), "what was read can be written");
     }
     let zero = F::Address::default();
-    let network = parse::Network { source: zero, destination: zero, protocol: 0, hops: 0, length: 0, header_length: 0 };
+    let network =
+        parse::Network { source: zero, destination: zero, protocol: 0, hops: 0, length: 0, header_length: 0 };
     let none = skep_abi::Be16::new(0);
     let packet = parse::Packet { network, source_port: none, destination_port: none, flags: 0, l3: 0, l4: 0 };
     let key = skep_abi::fragment::FragmentKey { source: zero, destination: zero, id: 0, protocol: 0 };
