@@ -1,22 +1,10 @@
 //! What upstream serves and this server does not, yet. To serve more, take the line out.
 
 /// Resources that have behaviour beyond create, read, update and delete which is not there.
-const RESOURCES: [(&str, &str); 11] = [
-    ("", "bindings"),
-    ("", "componentstatuses"),
-    ("apiregistration.k8s.io", "apiservices"),
-    ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
-    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),
-    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
-    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
-    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
-    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
-    ("networking.k8s.io", "ipaddresses"),
-    ("networking.k8s.io", "servicecidrs"),
-];
+const RESOURCES: [(&str, &str); 2] = [("", "bindings"), ("", "componentstatuses")];
 
 /// Subresources that are not there.
-const SUBRESOURCES: [(&str, &str, &str); 1] = [("", "pods", "resize")];
+const SUBRESOURCES: [(&str, &str, &str); 0] = [];
 
 /// Whether the resource is served.
 pub(super) fn resource(group: &str, plural: &str) -> bool {

@@ -6,11 +6,11 @@ use serde_json::Value;
 use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::strategy::Narrow;
-use skep_api::{defaults, strategy, validation};
+use skep_api::{decode, defaults, strategy, validation};
 use skep_store::{Expected, Revision, StoreError};
 
 use super::{ATTEMPTS, Current, Scope, Storage, metadata};
-use crate::admission::{Attributes, Operation};
+use crate::admission::{Attributes, Held, Operation};
 use crate::cache::Object;
 use crate::failure;
 use crate::scale::Places;
@@ -72,26 +72,40 @@ impl Storage {
     ) -> Result<Result<Arc<Object>, StoreError>, Status> {
         let old = &current.value;
         let mut object = propose(old)?;
+        decode::omit_zeros(scope.resource, &mut object);
         metadata::place(scope, Some(name), &mut object)?;
         metadata::keep(scope.resource, name, &mut object, old)?;
+        let mut held = Held::default();
         match part {
             Part::Own => metadata::carry(&mut object, old, "managedFields"),
             Part::Finalize => self.follow_finalize(scope, name, &mut object, old).await?,
-            _ => self.follow_rules(scope, name, part, &mut object, old).await?,
+            _ => held = self.follow_rules(scope, name, part, &mut object, old).await?,
         }
         let reservation = match part {
-            Part::Whole | Part::Scale => self.services.reserve(scope, &mut object, Some(old))?,
+            Part::Whole | Part::Scale => self.allocate(scope, &mut object, Some(old)).await?,
             _ => crate::allocation::Reservation::default(),
         };
         if is_done(scope, &object) {
             return self.finish(scope, name, current, object).await;
         }
         if object == **old {
-            return Ok(Ok(current.object.clone()));
+            // A value under an old key is written again by whoever writes it unchanged.
+            match self.is_stale(&current.object).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(Ok(current.object.clone())),
+                Err(error) => return Ok(Err(error)),
+            }
         }
         let expected = Expected::Revision(Revision(current.object.revision()));
-        let written = self.put(scope, name, object, expected).await?;
-        drop(reservation);
+        let written = self.put(scope, name, object, expected).await;
+        self.settle(scope, name, reservation, &written).await;
+        let written = written?;
+        if written.is_ok() {
+            held.landed();
+        }
+        if let (Ok(new), false) = (&written, scope.dry_run) {
+            self.release(scope.resource, old, Some(new.value())).await;
+        }
         Ok(written)
     }
 
@@ -102,7 +116,7 @@ impl Storage {
         part: Part,
         object: &mut Value,
         old: &Value,
-    ) -> Result<(), Status> {
+    ) -> Result<Held, Status> {
         let resource = scope.resource;
         defaults::apply(resource, object);
         scope.own(&self.ids.now_text(), old, object);
@@ -127,7 +141,8 @@ impl Storage {
             return Err(Status::invalid(resource, name, errors));
         }
         let scale = (part == Part::Scale).then(|| Places::of(resource).scale(resource, object));
-        self.admission.validate(&attributes, Some(scale.as_ref().unwrap_or(object))).await
+        self.admission.validate(&attributes, Some(scale.as_ref().unwrap_or(object))).await?;
+        Ok(attributes.into_held())
     }
 
     /// The first phase of admission, for the form of the object that is written.
@@ -166,10 +181,11 @@ impl Storage {
         object: Value,
     ) -> Result<Result<Arc<Object>, StoreError>, Status> {
         let revision = current.object.revision();
-        if !scope.dry_run
-            && let Err(error) = self.remove(current.object.key(), revision).await
-        {
-            return Ok(Err(error));
+        if !scope.dry_run {
+            if let Err(error) = self.remove(current.object.key(), revision).await {
+                return Ok(Err(error));
+            }
+            self.release(scope.resource, &current.value, None).await;
         }
         let as_if = Scope { dry_run: true, ..*scope };
         self.put(&as_if, name, object, Expected::Revision(Revision(revision))).await
