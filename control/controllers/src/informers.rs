@@ -7,19 +7,26 @@ use std::fmt::Debug;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, Pod, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::bootstrap_tokens::CLUSTER_INFO;
 use crate::root_ca::CONFIG_MAP;
 use crate::runtime::informer::Informer;
 
 /// The namespace that holds the nodes' heartbeats.
 pub const NODE_LEASES: &str = "kube-node-lease";
+
+/// The namespace that holds the tokens of nodes that join.
+pub const TOKENS: &str = "kube-system";
 
 /// A handle to every shared watch.
 #[derive(Clone, Default)]
@@ -46,6 +53,12 @@ pub struct Informers {
     pub service_accounts: Informer<ServiceAccount>,
     /// core/v1 ConfigMap, only those named `kube-root-ca.crt`
     pub root_cas: Informer<ConfigMap>,
+    /// rbac.authorization.k8s.io/v1 ClusterRole
+    pub cluster_roles: Informer<ClusterRole>,
+    /// core/v1 Secret, only bootstrap tokens
+    pub bootstrap_tokens: Informer<Secret>,
+    /// core/v1 ConfigMap, only `kube-public/cluster-info`
+    pub cluster_info: Informer<ConfigMap>,
 }
 
 impl Informers {
@@ -64,6 +77,11 @@ impl Informers {
         start(&self.service_accounts, Api::all(client.clone()), any(), tasks, shutdown);
         let roots = any().fields(&format!("metadata.name={CONFIG_MAP}"));
         start(&self.root_cas, Api::all(client.clone()), roots, tasks, shutdown);
+        start(&self.cluster_roles, Api::all(client.clone()), any(), tasks, shutdown);
+        let tokens = any().fields("type=bootstrap.kubernetes.io/token");
+        start(&self.bootstrap_tokens, Api::namespaced(client.clone(), TOKENS), tokens, tasks, shutdown);
+        let info = any().fields(&format!("metadata.name={CLUSTER_INFO}"));
+        start(&self.cluster_info, Api::namespaced(client.clone(), "kube-public"), info, tasks, shutdown);
     }
 
     /// Waits until every cache holds a complete first list.
@@ -80,6 +98,9 @@ impl Informers {
             self.namespaces.synced(),
             self.service_accounts.synced(),
             self.root_cas.synced(),
+            self.cluster_roles.synced(),
+            self.bootstrap_tokens.synced(),
+            self.cluster_info.synced(),
         );
     }
 }

@@ -5,6 +5,8 @@
 //! [`runtime`]; which kinds are watched is in [`informers`].
 
 pub mod backends;
+mod bootstrap_tokens;
+mod clusterrole_aggregation;
 mod deployment;
 mod discovery;
 mod endpoints;
@@ -123,6 +125,9 @@ pub async fn run(
     let node_lifecycle = node_lifecycle::NodeLifecycle::new(&mut context);
     let taint_eviction = taint_eviction::TaintEviction::new(&mut context);
     let pod_garbage = pod_gc::PodGarbage::new(&mut context);
+    let aggregated_roles = clusterrole_aggregation::AggregatedRoles::new(&mut context);
+    let token_cleaner = bootstrap_tokens::TokenCleaner::new(&mut context);
+    let bootstrap_signer = bootstrap_tokens::BootstrapSigner::new(&mut context);
     let collector = garbage_collector::GarbageCollector::new(&mut context);
     let informers = context.informers.clone();
     tasks.spawn(collector.watch(shutdown.clone()));
@@ -143,6 +148,9 @@ pub async fn run(
     start(node_lifecycle, &metrics, &mut tasks, &shutdown);
     start(taint_eviction, &metrics, &mut tasks, &shutdown);
     start(pod_garbage, &metrics, &mut tasks, &shutdown);
+    start(aggregated_roles, &metrics, &mut tasks, &shutdown);
+    start(token_cleaner, &metrics, &mut tasks, &shutdown);
+    start(bootstrap_signer, &metrics, &mut tasks, &shutdown);
     start(collector, &metrics, &mut tasks, &shutdown);
     shutdown.cancelled().await;
     // Recorders end when the controllers that hold them have ended and what waits is written.
