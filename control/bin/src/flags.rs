@@ -7,6 +7,8 @@ use anyhow::bail;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skep_server::allocation::Cidr;
 
+use crate::auth::{AuthenticationArguments, AuthorizationArguments};
+
 /// The control plane of a Skep cluster.
 #[derive(Debug, Parser)]
 #[command(name = "skep-control", version)]
@@ -92,6 +94,10 @@ pub(crate) struct ServerArguments {
     /// A file of tokens that never expire: `token,user,uid[,"group,..."]` per line.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_auth_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) authentication: AuthenticationArguments,
+    #[command(flatten)]
+    pub(crate) authorization: AuthorizationArguments,
     /// Serve metrics without TLS here, too (`/metrics`, `/healthz`).
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics_listen: Option<SocketAddr>,

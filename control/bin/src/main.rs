@@ -4,6 +4,7 @@
 //! (`run`) or one by one.
 
 mod alone;
+mod auth;
 mod components;
 mod copies;
 mod credentials;

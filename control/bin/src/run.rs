@@ -15,6 +15,7 @@ use skep_store::Store;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Setup;
 use crate::flags::{RunArguments, ServerArguments};
 use crate::keys::OpenKeys;
 use crate::{components, metrics, shutdown, store};
@@ -54,12 +55,20 @@ impl Running {
         let metrics = Registry::new();
         metrics::serve(arguments.metrics_listen, metrics.clone(), stop).await?;
         let store = store::open(arguments, &metrics).await?;
-        let gate = keys.gate(arguments.token_auth_file.as_deref())?;
+        let mut gate = keys.gate(&arguments.authentication.accounts)?;
+        let setup = Setup::apply(
+            &arguments.authentication,
+            &arguments.authorization,
+            arguments.token_auth_file.as_deref(),
+            &keys.authority()?,
+            &mut gate,
+        )?;
         let mut config = ServerConfig::new(gate, arguments.advertised()?, arguments.service_cidr.clone());
         config.advertise_port = listener.address().context("the listening address is unknown")?.port();
         config.metrics = metrics.clone();
         let server =
             ApiServer::new(Arc::clone(&store), config).await.context("cannot start the API server")?;
+        tokio::spawn(setup.follow(server.gate().authorizer(), stop.clone()));
         let close = CancellationToken::new();
         let listener = tokio::spawn(listener.serve(server.service(), close.clone()));
         let kubeconfig = keys.write_kubeconfig()?;

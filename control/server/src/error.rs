@@ -63,6 +63,14 @@ pub enum Error {
         /// The line, from 1.
         line: usize,
     },
+    /// A configuration file cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Configuration {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// TLS cannot be set up with the keys given.
     #[error("cannot set up TLS: {operation}")]
     Tls {

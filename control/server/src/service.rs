@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use http::request::Parts;
 use http::{Request, Response};
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
@@ -27,6 +28,7 @@ use crate::paths;
 use crate::query::Query;
 use crate::request::RequestInfo;
 use crate::server::Inner;
+use crate::user::UserInfo;
 
 /// Requests that are not meant to last are ended after this time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -118,9 +120,8 @@ async fn dispatch(
     if info.is_resource && info.verb.is_empty() && info.subresource != "proxy" {
         return Err(no_such_method());
     }
-    let (parts, body) = request.into_parts();
-    let user = inner.gate().identify(&parts).await?;
-    inner.gate().authorize(&user, info)?;
+    let (mut parts, body) = request.into_parts();
+    let user = let_in(inner, info, &mut parts).await?;
     if !info.is_resource {
         return paths::handle(inner, info, &parts, &query);
     }
@@ -148,6 +149,15 @@ async fn dispatch(
             0,
         )),
     }
+}
+
+/// Who makes a request, if they may: authenticate, impersonate, authorize.
+async fn let_in(inner: &Inner, info: &RequestInfo, parts: &mut Parts) -> Result<UserInfo, Status> {
+    let gate = inner.gate();
+    let user = gate.authenticate(parts, info).await?;
+    let user = gate.impersonate(&user, parts, info).await?.map_or(user, |assumed| assumed.user);
+    gate.authorize(&user, info).await?;
+    Ok(user)
 }
 
 /// Whether the path suits the kind: namespaces where there are namespaces, and nothing behind the end.

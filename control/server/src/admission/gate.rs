@@ -28,7 +28,7 @@ impl Plugin for Gate {
         let user = attributes.scope.user;
         node::admit(user, &request, object, attributes.old)?;
         match object {
-            Some(object) => self.authorizer.check_escalation(user, &request, object, attributes.old),
+            Some(object) => self.authorizer.check_escalation(user, &request, object, attributes.old).await,
             None => Ok(()),
         }
     }
