@@ -341,7 +341,7 @@ fn front_proxy_is_believed_by_its_certificate_alone() {
         ("accept", "x"),
     ]);
     let front = der(&proxies, &Subject::client("front", None));
-    let jane = proxy.user(&[front.clone()], &headers, clock.now()).unwrap().unwrap();
+    let jane = proxy.user(std::slice::from_ref(&front), &headers, clock.now()).unwrap().unwrap();
     assert_eq!((jane.name.as_str(), jane.uid.as_str()), ("jane", "7"));
     assert_eq!(jane.groups, ["a", "b", "system:authenticated"]);
     assert_eq!(jane.extra["acme.io/scope"], ["s"]);

@@ -16,6 +16,8 @@ use crate::gate::{Changes, ObjectReader};
 
 /// Namespace (empty for cluster scope) and name.
 type Key = (String, String);
+/// Learns of an object that says something else: its key, what it said, what it says.
+type Tell<'a, T> = &'a mut dyn FnMut(&Key, Option<&T>, Option<&T>);
 
 const PODS: (&str, &str) = ("", "pods");
 const VOLUMES: (&str, &str) = ("", "persistentvolumes");
@@ -190,7 +192,7 @@ impl<T: PartialEq> Followed<T> {
         reader: &dyn ObjectReader,
         (group, resource): (&str, &str),
         read: fn(&Value) -> Option<T>,
-        tell: &mut dyn FnMut(&Key, Option<&T>, Option<&T>),
+        tell: Tell<'_, T>,
     ) {
         // The generation is read first: a change in between is seen again next time.
         let generation = reader.generation(group, resource);
@@ -219,7 +221,7 @@ impl<T: PartialEq> Followed<T> {
         self.generation = Some(generation);
     }
 
-    fn set(&mut self, key: Key, new: Option<T>, tell: &mut dyn FnMut(&Key, Option<&T>, Option<&T>)) {
+    fn set(&mut self, key: Key, new: Option<T>, tell: Tell<'_, T>) {
         let old = self.read.remove(&key);
         if old != new {
             tell(&key, old.as_ref(), new.as_ref());

@@ -49,11 +49,6 @@ impl<K: Eq + Hash + Clone, V: Clone> Expiring<K, V> {
         }
         entries.insert(key, (value, now + life));
     }
-
-    /// Forgets everything.
-    pub(crate) fn clear(&self) {
-        self.entries.lock().clear();
-    }
 }
 
 #[cfg(test)]

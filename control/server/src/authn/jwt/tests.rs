@@ -176,7 +176,7 @@ async fn forged_and_untimely_tokens_are_refused() {
     // The public key as a shared secret.
     let shared = {
         let signed = format!("{}.{admin}", encode(json!({"alg": "HS256", "kid": "k1"})));
-        let secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &issuer.key.der_bytes());
+        let secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, issuer.key.der_bytes());
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(ring::hmac::sign(&secret, signed.as_bytes())))
     };
     let other = sign(&KeyPair::generate().unwrap(), "k1", &issuer.claims(json!({})));
@@ -216,6 +216,23 @@ async fn token_with_an_unknown_key_is_refused_without_a_storm_of_requests() {
     let found = futures::future::join_all(attempts).await;
     assert!(found.iter().all(Result::is_err));
     assert!(issuer.server.calls() <= calls + 2, "{} calls", issuer.server.calls());
+}
+
+#[tokio::test]
+async fn key_that_the_issuer_takes_up_is_fetched_and_one_that_it_drops_is_forgotten() {
+    let issuer = issuer().await;
+    let tokens = issuer.tokens(PLAIN);
+    let before = issuer.token(json!({}));
+    ask(&tokens, &before).await.unwrap().unwrap();
+    let next = KeyPair::generate().unwrap();
+    *issuer.keys.lock() = vec![jwk(&next, "k2")];
+    // The next attempt is due.
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(11)).await;
+    tokio::time::resume();
+    let after = sign(&next, "k2", &issuer.claims(json!({})));
+    ask(&tokens, &after).await.unwrap().unwrap();
+    assert!(ask(&tokens, &before).await.is_err());
 }
 
 #[tokio::test]
