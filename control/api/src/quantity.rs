@@ -100,6 +100,38 @@ impl Quantity {
     pub fn is_whole(&self) -> bool {
         self.nano % NANO == 0
     }
+
+    /// A number of units, written the decimal way.
+    pub fn of(units: i64) -> Self {
+        Self { nano: i128::from(units).saturating_mul(NANO), format: Format::Decimal }
+    }
+
+    /// The next whole number of units.
+    #[must_use]
+    pub fn rounded_up(&self) -> Self {
+        Self { nano: div_up(self.nano, NANO).saturating_mul(NANO), format: self.format }
+    }
+
+    /// The way in which a sum with `other` is written: nothing takes over the other's.
+    fn format_with(&self, other: &Self) -> Format {
+        if self.nano == 0 { other.format } else { self.format }
+    }
+}
+
+impl std::ops::Add for Quantity {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { nano: self.nano.saturating_add(other.nano), format: self.format_with(&other) }
+    }
+}
+
+impl std::ops::Sub for Quantity {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self { nano: self.nano.saturating_sub(other.nano), format: self.format_with(&other) }
+    }
 }
 
 fn clamp(value: i128) -> i64 {
@@ -212,6 +244,16 @@ mod tests {
         for (text, canonical) in cases {
             assert_eq!(Quantity::parse(text).unwrap().to_string(), canonical, "{text}");
         }
+    }
+
+    #[test]
+    fn sums_are_written_like_their_first_part_that_is_something() {
+        let of = |text: &str| Quantity::parse(text).unwrap();
+        assert_eq!((of("0") + of("1Gi")).to_string(), "1Gi");
+        assert_eq!((of("1Gi") + of("1Gi")).to_string(), "2Gi");
+        assert_eq!((of("1") - of("250m")).to_string(), "750m");
+        assert_eq!((Quantity::of(2) - Quantity::of(3)).to_string(), "-1");
+        assert_eq!(of("1500m").rounded_up().to_string(), "2");
     }
 
     #[test]

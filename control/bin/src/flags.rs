@@ -7,6 +7,7 @@ use anyhow::bail;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skep_server::allocation::Cidr;
 
+use crate::admission::AdmissionArguments;
 use crate::auth::{AuthenticationArguments, AuthorizationArguments};
 
 /// The control plane of a Skep cluster.
@@ -91,6 +92,8 @@ pub(crate) struct ServerArguments {
     pub(crate) tls_san: Vec<String>,
     #[command(flatten)]
     pub(crate) etcd: EtcdArguments,
+    #[command(flatten)]
+    pub(crate) admission: AdmissionArguments,
     /// A file of tokens that never expire: `token,user,uid[,"group,..."]` per line.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_auth_file: Option<PathBuf>,

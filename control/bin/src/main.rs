@@ -3,6 +3,7 @@
 //! Nothing is decided here: the crates of `control/` do the work, and this puts them together, either all in one process
 //! (`run`) or one by one.
 
+mod admission;
 mod alone;
 mod auth;
 mod components;

@@ -66,6 +66,7 @@ impl Running {
         let mut config = ServerConfig::new(gate, arguments.advertised()?, arguments.service_cidr.clone());
         config.advertise_port = listener.address().context("the listening address is unknown")?.port();
         config.metrics = metrics.clone();
+        config.admission = arguments.admission.config()?;
         let server =
             ApiServer::new(Arc::clone(&store), config).await.context("cannot start the API server")?;
         tokio::spawn(setup.follow(server.gate().authorizer(), stop.clone()));

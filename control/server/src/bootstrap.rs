@@ -65,6 +65,8 @@ impl Bootstrap<'_> {
             user: &self.user,
             dry_run: false,
             ownership: OWNER,
+            asked: None,
+            admitted: true,
         })
     }
 

@@ -30,6 +30,7 @@ mod remote;
 pub mod request;
 mod respond;
 pub mod reviews;
+mod scale;
 pub mod server;
 pub mod service;
 mod storage;
@@ -40,4 +41,5 @@ pub mod tls;
 pub mod tokens;
 pub mod user;
 
+pub use admission::{AdmissionConfig, AuditDetail, ConfigError, Notes};
 pub use server::{ApiServer, ServerConfig, StartError};

@@ -7,7 +7,7 @@ use skep_api::registry::registry;
 use skep_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Chain;
+use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients};
 use crate::allocation::{Cidr, Ranges, Services};
 use crate::bootstrap;
 use crate::cache::Cache;
@@ -39,6 +39,8 @@ pub struct ServerConfig {
     pub metrics: prometheus::Registry,
     /// Time and chance.
     pub ids: Ids,
+    /// Which admission plug-ins run.
+    pub admission: AdmissionConfig,
 }
 
 impl ServerConfig {
@@ -52,6 +54,7 @@ impl ServerConfig {
             node_ports: (30000, 32767),
             metrics: prometheus::Registry::new(),
             ids: Ids::default(),
+            admission: AdmissionConfig::default(),
         }
     }
 }
@@ -66,6 +69,9 @@ pub enum StartError {
     /// The service networks cannot be used.
     #[error("cannot use the service networks: {0}")]
     ServiceNetworks(&'static str),
+    /// The configuration of admission is not one.
+    #[error("cannot set up admission")]
+    Admission(#[from] ConfigError),
     /// An object that every cluster has cannot be made.
     #[error("cannot create {object}")]
     Bootstrap {
@@ -154,6 +160,7 @@ impl ApiServer {
             node_ports,
             metrics,
             ids,
+            admission,
         } = config;
         let ranges = ranges(&service_networks, node_ports)?;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
@@ -163,8 +170,15 @@ impl ApiServer {
             .and_then(|resource| Services::new(cache.clone(), resource.clone(), ranges, ids.clone()));
         let services = services.expect("services are a built-in kind that is stored");
         let gate = Gate::new(gate, cache.clone());
-        let admission = Chain::builtin(&cache, &ids, gate.authorizer());
-        let storage = Storage { store, cache, admission, services: Arc::new(services), ids };
+        let services = Arc::new(services);
+        let bare = Storage { store, cache, admission: Chain::default(), services, ids };
+        let ingredients = Ingredients {
+            cache: bare.cache.clone(),
+            ids: bare.ids.clone(),
+            authorizer: gate.authorizer(),
+            storage: bare.clone(),
+        };
+        let storage = Storage { admission: Chain::new(&admission, &ingredients)?, ..bare };
         let kinds = Kinds::builtin();
         Definitions::start(storage.clone(), kinds.clone(), stopped.clone()).await?;
         let inner = Inner {

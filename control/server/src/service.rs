@@ -15,11 +15,13 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::request::Parts;
 use http::{Request, Response};
+use serde_json::Value;
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 use tokio::time::Instant;
 use tower::Service;
 
+use crate::admission::{Asked, Attributes, Notes, Operation};
 use crate::body::{self, Body, BoxError};
 use crate::failure;
 use crate::handlers::{self, Call};
@@ -27,7 +29,10 @@ use crate::metrics::Counted;
 use crate::paths;
 use crate::query::Query;
 use crate::request::RequestInfo;
+use crate::respond;
 use crate::server::Inner;
+use crate::storage::{Ownership, Scope};
+use crate::streams;
 use crate::user::UserInfo;
 
 /// Requests that are not meant to last are ended after this time.
@@ -82,10 +87,11 @@ async fn answer(inner: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let writes = matches!(info.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
     // A client that goes away drops this future: what counts it must go with it.
     let counted = Counted::new(inner.metrics().inflight(writes));
-    let outcome =
-        AssertUnwindSafe(dispatch(&inner, &info, &kinds, resource, query, request)).catch_unwind().await;
+    let notes = Arc::new(Notes::default());
+    let handling = dispatch(&inner, &info, &kinds, resource, query, request, &notes);
+    let outcome = AssertUnwindSafe(handling).catch_unwind().await;
     drop(counted);
-    let response = match outcome {
+    let mut response = match outcome {
         Ok(Ok(response)) => response,
         Ok(Err(status)) => failure::response(&status),
         Err(_) => {
@@ -93,6 +99,7 @@ async fn answer(inner: Arc<Inner>, request: Request<Body>) -> Response<Body> {
             failure::response(&Status::internal("the server failed while handling the request"))
         }
     };
+    respond::warn(&mut response, &notes.warnings());
     inner.metrics().answered(&info, resource.is_some(), response.status().as_u16(), started.elapsed());
     tracing::debug!(
         verb = info.verb,
@@ -111,6 +118,7 @@ async fn dispatch(
     resource: Option<&Arc<Resource>>,
     query: Query,
     request: Request<Body>,
+    notes: &Arc<Notes>,
 ) -> Result<Response<Body>, Status> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > LONGEST_TARGET {
@@ -129,10 +137,20 @@ async fn dispatch(
     check_path(resource, info)?;
     if matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
         resource.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
+        connect(inner, info, kinds, resource, &user, &query, notes).await?;
         return inner.gate().streams.handle(&user, info, Request::from_parts(parts, body)).await;
     }
     let (resource, kinds) = (resource.clone(), kinds.clone());
-    let call = Call { server: inner.clone(), resource, kinds, info: info.clone(), user, query, parts };
+    let call = Call {
+        server: inner.clone(),
+        resource,
+        kinds,
+        info: info.clone(),
+        user,
+        query,
+        parts,
+        notes: notes.clone(),
+    };
     if info.is_long_running() {
         return handlers::handle(call, body).await;
     }
@@ -158,6 +176,35 @@ async fn let_in(inner: &Inner, info: &RequestInfo, parts: &mut Parts) -> Result<
     let user = gate.impersonate(&user, parts, info).await?.map_or(user, |assumed| assumed.user);
     gate.authorize(&user, info).await?;
     Ok(user)
+}
+
+/// Asks admission about a connection. Reading a log is none.
+async fn connect(
+    inner: &Inner,
+    info: &RequestInfo,
+    kinds: &Registry,
+    resource: &Resource,
+    user: &UserInfo,
+    query: &Query,
+    notes: &Notes,
+) -> Result<(), Status> {
+    if info.subresource == "log" {
+        return Ok(());
+    }
+    let scope = Scope {
+        resource,
+        kinds,
+        namespace: if resource.namespaced { &info.namespace } else { "" },
+        subresource: &info.subresource,
+        user,
+        dry_run: false,
+        ownership: Ownership::Decided,
+        asked: Some(Asked { verb: &info.verb, query, notes }),
+        admitted: false,
+    };
+    let attributes = Attributes::new(Operation::Connect, &scope, &info.name, None, Value::Null);
+    let mut options = streams::options_object(info, query);
+    inner.storage().admission.pass(&attributes, Some(&mut options)).await
 }
 
 /// Whether the path suits the kind: namespaces where there are namespaces, and nothing behind the end.

@@ -4,12 +4,16 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use skep_api::status::Status;
 
-use super::{Attributes, Plugin};
+use super::{Attributes, ConfigError, Ingredients, Plugin};
 
 const SECONDS: u64 = 300;
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
 pub(super) struct DefaultTolerations;
+
+pub(super) fn make(_: &Ingredients, _: Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError> {
+    Ok(Box::new(DefaultTolerations))
+}
 
 /// Whether a toleration answers for `NoExecute` of this taint.
 fn covers(toleration: &Value, taint: &str) -> bool {
@@ -20,10 +24,12 @@ fn covers(toleration: &Value, taint: &str) -> bool {
 
 #[async_trait]
 impl Plugin for DefaultTolerations {
-    async fn mutate(&self, attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
-        if !attributes.creates_pod() || !pod["spec"].is_object() {
-            return Ok(());
-        }
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        attributes.creates_pod()
+    }
+
+    async fn admit(&self, _: &Attributes<'_>, pod: Option<&mut Value>) -> Result<(), Status> {
+        let Some(pod) = pod.filter(|pod| pod["spec"].is_object()) else { return Ok(()) };
         let tolerations = &mut pod["spec"]["tolerations"];
         let mut all = tolerations.as_array_mut().map(std::mem::take).unwrap_or_default();
         for taint in TAINTS {

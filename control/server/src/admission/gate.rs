@@ -23,6 +23,10 @@ impl Gate {
 
 #[async_trait]
 impl Plugin for Gate {
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        attributes.operation != Operation::Connect
+    }
+
     async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
         let request = request(attributes);
         let user = attributes.scope.user;
@@ -40,6 +44,7 @@ fn request(attributes: &Attributes<'_>) -> RequestInfo {
         Operation::Create => "create",
         Operation::Update => "update",
         Operation::Delete => "delete",
+        Operation::Connect => "connect",
     };
     RequestInfo {
         is_resource: true,

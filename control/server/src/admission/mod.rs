@@ -1,13 +1,28 @@
-//! Admission in code: what a request may not bring in although its author may write, and what is filled in for it.
+//! Admission: what a request may not bring in although its author may write, and what is filled in for it.
 //!
-//! A plug-in is a file. Order is as upstream: all that change come before validation, all that only judge after it.
-//! Plug-ins that ask somebody else (webhooks) fit the same trait, which is why it is asynchronous.
+//! A plug-in is a file or a folder, and a line in [`order`], which has upstream's names in upstream's order. Two phases,
+//! as upstream: first every plug-in may change the object ([`Plugin::admit`]), then, when the object is complete and
+//! valid, every plug-in may refuse it ([`Plugin::validate`]). What is decided is pure wherever possible; plug-ins that ask
+//! somebody else (webhooks) or write (quotas) fit the same trait, which is why it is asynchronous.
+//!
+//! Every way of writing goes through here: [`crate::storage`] for objects and their parts, the handlers of operations
+//! that have a body of their own (binding, eviction, token, reviews), and connections to pods, nodes and services.
 
+mod attributes;
+mod certificates;
+mod claim_resize;
+mod config;
+mod default_class;
 mod default_tolerations;
 mod gate;
+mod limit_ranger;
 mod namespace_lifecycle;
+mod node_taint;
+mod order;
 mod priority;
+mod runtime_class;
 mod service_account;
+mod storage_protection;
 
 use std::sync::Arc;
 
@@ -18,50 +33,20 @@ use skep_api::status::Status;
 use crate::authz::Authz;
 use crate::cache::Cache;
 use crate::ids::Ids;
-use crate::storage::Scope;
+use crate::storage::Storage;
 
-/// What is done to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Create,
-    Update,
-    Delete,
-}
-
-/// What a plug-in knows about a write.
-#[derive(Clone, Copy)]
-pub(crate) struct Attributes<'a> {
-    pub(crate) operation: Operation,
-    pub(crate) scope: &'a Scope<'a>,
-    /// The name, empty while it is not known.
-    pub(crate) name: &'a str,
-    /// The object before the write.
-    pub(crate) old: Option<&'a Value>,
-}
-
-impl Attributes<'_> {
-    /// Whether the write is to an object of this kind itself, not to a part of it.
-    fn is(&self, group: &str, plural: &str) -> bool {
-        let resource = self.scope.resource;
-        resource.group == group && resource.plural == plural && self.scope.subresource.is_empty()
-    }
-
-    fn creates_pod(&self) -> bool {
-        self.operation == Operation::Create && self.is("", "pods")
-    }
-
-    /// 403 in the words of upstream's admission.
-    fn forbid(&self, why: &str) -> Status {
-        let resource = self.scope.resource;
-        Status::forbidden(&resource.group, &resource.plural, self.name, why)
-    }
-}
+pub(crate) use attributes::{Asked, Attributes, Operation};
+pub use attributes::{AuditDetail, Notes};
+pub use config::{AdmissionConfig, ConfigError};
 
 /// One plug-in.
 #[async_trait]
 pub(crate) trait Plugin: Send + Sync + 'static {
-    /// Changes the object of a create or update.
-    async fn mutate(&self, _attributes: &Attributes<'_>, _object: &mut Value) -> Result<(), Status> {
+    /// Whether it has anything to do with such a write. Cheap: asked for every plug-in on every write, before the rest.
+    fn handles(&self, attributes: &Attributes<'_>) -> bool;
+
+    /// Changes the object of a write, or refuses it. No object comes with a deletion; that of a connection is its options.
+    async fn admit(&self, _attributes: &Attributes<'_>, _object: Option<&mut Value>) -> Result<(), Status> {
         Ok(())
     }
 
@@ -71,38 +56,103 @@ pub(crate) trait Plugin: Send + Sync + 'static {
     }
 }
 
+/// What plug-ins are made of.
+pub(crate) struct Ingredients {
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) ids: Ids,
+    pub(crate) authorizer: Arc<Authz>,
+    /// Writes without admission, for plug-ins that keep accounts.
+    #[allow(dead_code, reason = "quotas and webhooks come")]
+    pub(crate) storage: Storage,
+}
+
+struct Step {
+    name: &'static str,
+    plugin: Box<dyn Plugin>,
+}
+
 /// The plug-ins, in order.
-#[derive(Clone)]
-pub(crate) struct Chain(Arc<[Box<dyn Plugin>]>);
+#[derive(Clone, Default)]
+pub(crate) struct Chain(Arc<[Step]>);
 
 impl Chain {
-    /// The plug-ins that are always there.
-    pub(crate) fn builtin(cache: &Arc<Cache>, ids: &Ids, authorizer: Arc<Authz>) -> Self {
-        let plugins: Vec<Box<dyn Plugin>> = vec![
-            Box::new(namespace_lifecycle::NamespaceLifecycle::new(cache.clone())),
-            Box::new(service_account::ServiceAccount::new(cache.clone(), ids.clone())),
-            Box::new(default_tolerations::DefaultTolerations),
-            Box::new(priority::Priority::new(cache.clone())),
-            Box::new(gate::Gate::new(authorizer)),
-        ];
-        Self(plugins.into())
+    /// The plug-ins that the configuration asks for, in upstream's order.
+    ///
+    /// # Errors
+    ///
+    /// When it names plug-ins that there are not, or configures one in a way that it does not take.
+    pub(crate) fn new(config: &AdmissionConfig, ingredients: &Ingredients) -> Result<Self, ConfigError> {
+        let mut steps = Vec::new();
+        for entry in config.enabled()? {
+            let make = entry.make.ok_or_else(|| ConfigError::NotThere(entry.name.to_owned()))?;
+            let plugin = make(ingredients, config.of(entry.name))?;
+            steps.push(Step { name: entry.name, plugin });
+        }
+        steps.push(Step { name: "Gate", plugin: Box::new(gate::Gate::new(ingredients.authorizer.clone())) });
+        tracing::info!(plugins = %steps.iter().map(|step| step.name).collect::<Vec<_>>().join(","), "admission");
+        Ok(Self(steps.into()))
     }
 
-    pub(crate) async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
-        for plugin in self.0.iter() {
-            plugin.mutate(attributes, object).await?;
+    /// The first phase. A plug-in that changed the object late may ask for a second round.
+    pub(crate) async fn admit(
+        &self,
+        attributes: &Attributes<'_>,
+        mut object: Option<&mut Value>,
+    ) -> Result<(), Status> {
+        if attributes.scope.admitted {
+            return Ok(());
+        }
+        self.round(attributes, object.as_deref_mut()).await?;
+        if attributes.again.begin_second() {
+            self.round(attributes, object).await?;
         }
         Ok(())
     }
 
+    async fn round(&self, attributes: &Attributes<'_>, mut object: Option<&mut Value>) -> Result<(), Status> {
+        for Step { name, plugin } in self.0.iter().filter(|step| step.plugin.handles(attributes)) {
+            let verdict = plugin.admit(attributes, object.as_deref_mut()).await;
+            verdict.inspect_err(|status| told(name, attributes, status))?;
+        }
+        Ok(())
+    }
+
+    /// The second phase.
     pub(crate) async fn validate(
         &self,
         attributes: &Attributes<'_>,
         object: Option<&Value>,
     ) -> Result<(), Status> {
-        for plugin in self.0.iter() {
-            plugin.validate(attributes, object).await?;
+        if attributes.scope.admitted {
+            return Ok(());
+        }
+        for Step { name, plugin } in self.0.iter().filter(|step| step.plugin.handles(attributes)) {
+            let verdict = plugin.validate(attributes, object).await;
+            verdict.inspect_err(|status| told(name, attributes, status))?;
         }
         Ok(())
     }
+
+    /// Both phases, for what is not stored: bodies of operations, options of connections.
+    pub(crate) async fn pass(
+        &self,
+        attributes: &Attributes<'_>,
+        object: Option<&mut Value>,
+    ) -> Result<(), Status> {
+        match object {
+            None => {
+                self.admit(attributes, None).await?;
+                self.validate(attributes, None).await
+            }
+            Some(object) => {
+                self.admit(attributes, Some(object)).await?;
+                self.validate(attributes, Some(object)).await
+            }
+        }
+    }
+}
+
+fn told(plugin: &str, attributes: &Attributes<'_>, status: &Status) {
+    let resource = attributes.scope.resource;
+    tracing::debug!(plugin, resource = resource.plural, name = attributes.name, %status, "refused by admission");
 }

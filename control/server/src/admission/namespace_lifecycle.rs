@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use skep_api::registry::registry;
 use skep_api::status::Status;
 
-use super::{Attributes, Operation, Plugin};
+use super::{Attributes, ConfigError, Ingredients, Operation, Plugin};
 use crate::cache::Cache;
 use crate::failure;
 use crate::gate::ObjectReader;
@@ -19,11 +19,11 @@ pub(super) struct NamespaceLifecycle {
     cache: Arc<Cache>,
 }
 
-impl NamespaceLifecycle {
-    pub(super) fn new(cache: Arc<Cache>) -> Self {
-        Self { cache }
-    }
+pub(super) fn make(from: &Ingredients, _: Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError> {
+    Ok(Box::new(NamespaceLifecycle { cache: from.cache.clone() }))
+}
 
+impl NamespaceLifecycle {
     /// The namespace; one that is not in the cache may only be too new for it.
     async fn find(&self, name: &str) -> Result<Option<Arc<Value>>, Status> {
         if let Some(found) = self.cache.get("", "namespaces", "", name) {
@@ -36,14 +36,29 @@ impl NamespaceLifecycle {
 
 #[async_trait]
 impl Plugin for NamespaceLifecycle {
-    async fn mutate(&self, attributes: &Attributes<'_>, _: &mut Value) -> Result<(), Status> {
-        let namespace = attributes.scope.namespace;
-        if attributes.operation != Operation::Create || !attributes.scope.resource.namespaced {
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        match attributes.operation {
+            Operation::Delete => attributes.concerns("", "namespaces"),
+            Operation::Create | Operation::Update => attributes.scope.resource.namespaced,
+            Operation::Connect => false,
+        }
+    }
+
+    async fn admit(&self, attributes: &Attributes<'_>, _: Option<&mut Value>) -> Result<(), Status> {
+        if attributes.deletes() {
+            let stays = attributes.subresource().is_empty() && IMMORTAL.contains(&attributes.name);
+            return if stays { Err(attributes.forbid("this namespace may not be deleted")) } else { Ok(()) };
+        }
+        // What the answer says about the namespace would be more than the asker may know.
+        if attributes.concerns("authorization.k8s.io", "localsubjectaccessreviews") {
             return Ok(());
         }
+        let namespace = attributes.namespace();
         let namespaces = registry().find("", "v1", "namespaces").ok_or_else(Status::no_such_path)?;
         let found = self.find(namespace).await?.ok_or_else(|| Status::not_found(namespaces, namespace))?;
-        if !found["metadata"]["deletionTimestamp"].is_string() && found["status"]["phase"] != "Terminating" {
+        let going =
+            found["metadata"]["deletionTimestamp"].is_string() || found["status"]["phase"] == "Terminating";
+        if !attributes.creates() || !going {
             return Ok(());
         }
         let mut status = attributes.forbid(&format!(
@@ -55,15 +70,5 @@ impl Plugin for NamespaceLifecycle {
             "field": "metadata.namespace",
         }]);
         Err(status)
-    }
-
-    async fn validate(&self, attributes: &Attributes<'_>, _: Option<&Value>) -> Result<(), Status> {
-        if attributes.operation == Operation::Delete
-            && attributes.is("", "namespaces")
-            && IMMORTAL.contains(&attributes.name)
-        {
-            return Err(attributes.forbid("this namespace may not be deleted"));
-        }
-        Ok(())
     }
 }

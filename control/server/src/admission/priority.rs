@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use skep_api::status::Status;
 
-use super::{Attributes, Operation, Plugin};
+use super::{Attributes, ConfigError, Ingredients, Plugin};
 use crate::cache::Cache;
 use crate::gate::ObjectReader;
 
@@ -16,11 +16,11 @@ pub(super) struct Priority {
     cache: Arc<Cache>,
 }
 
-impl Priority {
-    pub(super) fn new(cache: Arc<Cache>) -> Self {
-        Self { cache }
-    }
+pub(super) fn make(from: &Ingredients, _: Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError> {
+    Ok(Box::new(Priority { cache: from.cache.clone() }))
+}
 
+impl Priority {
     fn classes(&self) -> Vec<Arc<Value>> {
         self.cache.list(GROUP, "priorityclasses", "")
     }
@@ -34,10 +34,13 @@ impl Priority {
 
 #[async_trait]
 impl Plugin for Priority {
-    async fn mutate(&self, attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
-        if !attributes.creates_pod() || !pod["spec"].is_object() {
-            return Ok(());
-        }
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        !attributes.deletes() && (attributes.creates_pod() || attributes.is(GROUP, "priorityclasses"))
+    }
+
+    async fn admit(&self, attributes: &Attributes<'_>, pod: Option<&mut Value>) -> Result<(), Status> {
+        let pod = pod.filter(|pod| attributes.creates_pod() && pod["spec"].is_object());
+        let Some(pod) = pod else { return Ok(()) };
         let spec = &mut pod["spec"];
         let class = match spec["priorityClassName"].as_str().filter(|name| !name.is_empty()) {
             Some(name) => {
@@ -78,12 +81,10 @@ impl Plugin for Priority {
         let other =
             self.default_class().filter(|found| found["metadata"]["name"] != class["metadata"]["name"]);
         match other {
-            Some(other) if class["globalDefault"] == true && attributes.operation != Operation::Delete => {
-                Err(attributes.forbid(&format!(
-                    "PriorityClass {} is already marked as default. Only one default can exist",
-                    other["metadata"]["name"].as_str().unwrap_or_default()
-                )))
-            }
+            Some(other) if class["globalDefault"] == true => Err(attributes.forbid(&format!(
+                "PriorityClass {} is already marked as default. Only one default can exist",
+                other["metadata"]["name"].as_str().unwrap_or_default()
+            ))),
             _ => Ok(()),
         }
     }

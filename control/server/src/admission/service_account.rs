@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use skep_api::status::Status;
 
-use super::{Attributes, Plugin};
+use super::{Attributes, ConfigError, Ingredients, Plugin};
 use crate::cache::Cache;
 use crate::failure;
 use crate::gate::ObjectReader;
@@ -22,13 +22,13 @@ pub(super) struct ServiceAccount {
     ids: Ids,
 }
 
-impl ServiceAccount {
-    pub(super) fn new(cache: Arc<Cache>, ids: Ids) -> Self {
-        Self { cache, ids }
-    }
+pub(super) fn make(from: &Ingredients, _: Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError> {
+    Ok(Box::new(ServiceAccount { cache: from.cache.clone(), ids: from.ids.clone() }))
+}
 
+impl ServiceAccount {
     async fn account(&self, attributes: &Attributes<'_>, name: &str) -> Result<Arc<Value>, Status> {
-        let namespace = attributes.scope.namespace;
+        let namespace = attributes.namespace();
         if let Some(found) = self.cache.get("", "serviceaccounts", namespace, name) {
             return Ok(found);
         }
@@ -86,10 +86,12 @@ impl ServiceAccount {
 
 #[async_trait]
 impl Plugin for ServiceAccount {
-    async fn mutate(&self, attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
-        if !attributes.creates_pod() || !pod["spec"].is_object() {
-            return Ok(());
-        }
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        attributes.creates_pod()
+    }
+
+    async fn admit(&self, attributes: &Attributes<'_>, pod: Option<&mut Value>) -> Result<(), Status> {
+        let Some(pod) = pod.filter(|pod| pod["spec"].is_object()) else { return Ok(()) };
         if pod["metadata"]["annotations"][MIRROR].is_string() {
             return mirror_is_harmless(attributes, pod);
         }

@@ -176,6 +176,8 @@ impl Definitions {
             user: &self.user,
             dry_run: false,
             ownership: Ownership::Changed("kube-apiserver"),
+            asked: None,
+            admitted: true,
         }
     }
 }

@@ -14,7 +14,8 @@ use crate::storage::Part;
 pub(super) async fn bind(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     let manner = crate::respond::Manner::plain(&call.parts, &call.query);
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
-    let (binding, warnings) = call.sub_body(body, options.validation).await?;
+    let (mut binding, warnings) = call.sub_body(body, options.validation).await?;
+    call.admit(options.dry_run, &mut binding).await?;
     check(call, &binding)?;
     let now = call.server.ids().now_text();
     let propose = |pod: &Value| bound(&call.resource, &call.info.name, pod, &binding, &now);

@@ -22,14 +22,15 @@ const ATTEMPTS: usize = 8;
 pub(super) async fn evict(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     let manner = Manner::plain(&call.parts, &call.query);
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
-    let (eviction, warnings) = call.sub_body(body, options.validation).await?;
+    let (mut eviction, warnings) = call.sub_body(body, options.validation).await?;
     let name = eviction["metadata"]["name"].as_str().unwrap_or_default();
     if !name.is_empty() && name != call.info.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    call.admit(options.dry_run, &mut eviction).await?;
     let wishes = eviction.get("deleteOptions").filter(|wishes| !wishes.is_null());
     let deletion = DeleteOptions::parse(wishes, &call.query)?;
-    let scope = call.scope(options.dry_run || deletion.dry_run);
+    let scope = Scope { admitted: true, ..call.scope(options.dry_run || deletion.dry_run) };
     let mut tries = 1;
     loop {
         match once(call, &scope, &deletion).await {

@@ -24,6 +24,7 @@ use skep_api::protobuf;
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 
+use crate::admission::{Asked, Attributes, Notes, Operation};
 use crate::body::Body;
 use crate::cache::Object;
 use crate::content;
@@ -48,6 +49,8 @@ pub(crate) struct Call {
     pub(crate) user: UserInfo,
     pub(crate) query: Query,
     pub(crate) parts: Parts,
+    /// What is said about the request beside its answer.
+    pub(crate) notes: Arc<Notes>,
 }
 
 impl Call {
@@ -61,7 +64,17 @@ impl Call {
             user: &self.user,
             dry_run,
             ownership: Ownership::Changed(self.manager()),
+            asked: Some(Asked { verb: &self.info.verb, query: &self.query, notes: &self.notes }),
+            admitted: false,
         }
+    }
+
+    /// Asks admission about an operation that is no write of an object of the resource: the creation of this body.
+    async fn admit(&self, dry_run: bool, body: &mut Value) -> Result<(), Status> {
+        let scope = self.scope(dry_run);
+        let options = scope.options("CreateOptions");
+        let attributes = Attributes::new(Operation::Create, &scope, &self.info.name, None, options);
+        self.server.storage().admission.pass(&attributes, Some(body)).await
     }
 
     /// Who owns what the request changes: the field manager, or the first word of the user agent.

@@ -2,9 +2,7 @@
 
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
-use skep_api::custom::ScalePaths;
 use skep_api::decode::{self, Encoding};
-use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::validation::FieldError;
 
@@ -15,94 +13,11 @@ use crate::body::Body;
 use crate::content;
 use crate::options::{ApplyOptions, WriteOptions};
 use crate::respond::{Manner, view, warn};
+use crate::scale::Places;
 use crate::storage::{Ownership, Part, Scope};
-
-/// Where the numbers of a scale are.
-struct Places(ScalePaths);
-
-impl Places {
-    /// Those of a resource: its own, or where all built-in kinds have them.
-    fn of(resource: &Resource) -> Self {
-        let own = resource.custom.as_ref().and_then(|custom| custom.scale.clone());
-        let path = |part: &str| vec![part.to_owned(), "replicas".to_owned()];
-        Self(own.unwrap_or_else(|| ScalePaths { spec: path("spec"), status: path("status"), selector: None }))
-    }
-
-    /// The scale of an object.
-    fn scale(&self, resource: &Resource, object: &Value) -> Value {
-        let meta = &object["metadata"];
-        let number = |path: &[String]| follow(object, path).and_then(Value::as_i64);
-        let mut scale = json!({
-            "kind": "Scale",
-            "apiVersion": "autoscaling/v1",
-            "metadata": {},
-            "spec": {},
-            "status": { "replicas": number(&self.0.status).unwrap_or_default() },
-        });
-        for member in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
-            if let Some(value) = meta.get(member) {
-                scale["metadata"][member] = value.clone();
-            }
-        }
-        if let Some(replicas) = number(&self.0.spec) {
-            scale["spec"]["replicas"] = json!(replicas);
-        }
-        let selector = match &self.0.selector {
-            Some(path) => follow(object, path).and_then(Value::as_str).unwrap_or_default().to_owned(),
-            None if resource.custom.is_some() => String::new(),
-            None => selector(&object["spec"]["selector"]),
-        };
-        if !selector.is_empty() {
-            scale["status"]["selector"] = json!(selector);
-        }
-        scale
-    }
-
-    /// Sets the number that is wanted.
-    fn set(&self, object: &mut Value, replicas: i64) {
-        let mut at = object;
-        for name in &self.0.spec {
-            if !at.is_object() {
-                *at = json!({});
-            }
-            at = &mut at[name.as_str()];
-        }
-        *at = json!(replicas);
-    }
-}
-
-fn follow<'a>(object: &'a Value, path: &[String]) -> Option<&'a Value> {
-    path.iter().try_fold(object, |value, name| value.get(name))
-}
 
 fn of(call: &Call, object: &Value) -> Value {
     Places::of(&call.resource).scale(&call.resource, object)
-}
-
-/// A label selector as text: what `matchLabels` (or the plain map of a replication controller) and `matchExpressions`
-/// say.
-fn selector(selector: &Value) -> String {
-    let structured = selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some();
-    let labels = if structured { &selector["matchLabels"] } else { selector };
-    let mut terms: Vec<String> = labels
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)))
-        .collect();
-    for one in selector["matchExpressions"].as_array().into_iter().flatten() {
-        let key = one["key"].as_str().unwrap_or_default();
-        let values: Vec<_> =
-            one["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        match one["operator"].as_str() {
-            Some("In") => terms.push(format!("{key} in ({})", values.join(","))),
-            Some("NotIn") => terms.push(format!("{key} notin ({})", values.join(","))),
-            Some("Exists") => terms.push(key.to_owned()),
-            Some("DoesNotExist") => terms.push(format!("!{key}")),
-            _ => {}
-        }
-    }
-    terms.join(",")
 }
 
 pub(super) async fn get(call: &Call) -> Result<Response<Body>, Status> {
@@ -138,7 +53,7 @@ async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     let now = call.server.ids().now_text();
     let writer = scope.writer(&options.manager, &now);
     let propose = |object: &Value| skep_api::apply::apply(&writer, object, &wanted, options.force);
-    let object = call.server.storage().update(&scope, &call.info.name, Part::Whole, &propose).await?;
+    let object = call.server.storage().update(&scope, &call.info.name, Part::Scale, &propose).await?;
     let mut response = manner.value(StatusCode::OK, &of(call, &view(&call.resource, &object)));
     warn(&mut response, &warnings);
     Ok(response)
@@ -170,7 +85,7 @@ pub(super) async fn set(call: &Call, body: Body) -> Result<Response<Body>, Statu
         Ok(object)
     };
     let scope = call.scope(options.dry_run);
-    let object = call.server.storage().update(&scope, &call.info.name, Part::Whole, &propose).await?;
+    let object = call.server.storage().update(&scope, &call.info.name, Part::Scale, &propose).await?;
     Ok(manner.value(StatusCode::OK, &of(call, &view(&call.resource, &object))))
 }
 
@@ -195,25 +110,4 @@ fn replicas(call: &Call, scale: &Value) -> Result<i64, Status> {
         return Err(Status::invalid(&call.resource, &call.info.name, vec![error]));
     }
     Ok(replicas)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn selector_of_a_scale_is_text() {
-        let cases = [
-            (json!({ "app": "a" }), "app=a"),
-            (json!({ "matchLabels": { "app": "a", "tier": "b" } }), "app=a,tier=b"),
-            (
-                json!({ "matchExpressions": [{ "key": "x", "operator": "In", "values": ["1", "2"] }, { "key": "y", "operator": "DoesNotExist" }] }),
-                "x in (1,2),!y",
-            ),
-            (Value::Null, ""),
-        ];
-        for (given, expected) in cases {
-            assert_eq!(selector(&given), expected, "{given}");
-        }
-    }
 }

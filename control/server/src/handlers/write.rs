@@ -52,8 +52,9 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, St
     let manner = call.manner()?;
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
     if matches!(call.resource.group.as_str(), "authentication.k8s.io" | "authorization.k8s.io") {
-        let answer =
-            call.server.gate().reviews.create(&call.user, &call.info, call.other_body(body).await?).await?;
+        let mut review = call.other_body(body).await?;
+        call.admit(options.dry_run, &mut review).await?;
+        let answer = call.server.gate().reviews.create(&call.user, &call.info, review).await?;
         return Ok(manner.value(StatusCode::CREATED, &answer));
     }
     call.may_create()?;
@@ -113,14 +114,16 @@ pub(super) async fn finalize(call: &Call, body: Body) -> Result<Response<Body>, 
         Ok(object)
     };
     let scope = call.scope(options.dry_run);
-    let object = call.server.storage().update(&scope, &call.info.name, Part::Own, &propose).await?;
+    let object = call.server.storage().update(&scope, &call.info.name, Part::Finalize, &propose).await?;
     Ok(call.object(&manner, StatusCode::OK, &object))
 }
 
 /// `serviceaccounts/token`.
 pub(super) async fn token(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     let manner = call.manner()?;
-    let request = call.other_body(body).await?;
+    let options = WriteOptions::parse("CreateOptions", &call.query)?;
+    let mut request = call.other_body(body).await?;
+    call.admit(options.dry_run, &mut request).await?;
     // Whoever just created the account may ask.
     call.server.storage().get(&call.scope(false), &call.info.name).await?;
     let answer =

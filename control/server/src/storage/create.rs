@@ -55,8 +55,9 @@ impl Storage {
         let name = metadata::text(&object, "name").to_owned();
         defaults::apply(resource, &mut object);
         scope.own(&self.ids.now_text(), &json!({}), &mut object);
-        let attributes = Attributes { operation: Operation::Create, scope, name: &name, old: None };
-        self.admission.mutate(&attributes, &mut object).await?;
+        let attributes =
+            Attributes::new(Operation::Create, scope, &name, None, scope.options("CreateOptions"));
+        self.admission.admit(&attributes, Some(&mut object)).await?;
         strategy::prepare_create(resource, &mut object);
         let errors = validation::create(resource, &object);
         if !errors.is_empty() {

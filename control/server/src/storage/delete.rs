@@ -80,6 +80,26 @@ impl DeleteOptions {
         })
     }
 
+    /// The options as an object.
+    fn to_value(&self) -> Value {
+        let mut value = json!({ "kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1" });
+        if let Some(grace) = self.grace {
+            value["gracePeriodSeconds"] = grace.into();
+        }
+        if let Some(propagation) = self.propagation {
+            value["propagationPolicy"] = format!("{propagation:?}").into();
+        }
+        for (member, wanted) in [("uid", &self.uid), ("resourceVersion", &self.resource_version)] {
+            if let Some(wanted) = wanted {
+                value["preconditions"][member] = wanted.clone().into();
+            }
+        }
+        if self.dry_run {
+            value["dryRun"] = json!(["All"]);
+        }
+        value
+    }
+
     /// Deletes the object only in this state.
     pub(crate) fn only_at(&mut self, revision: u64) {
         self.resource_version = Some(revision.to_string());
@@ -193,8 +213,8 @@ impl Storage {
         for _ in 0..ATTEMPTS {
             let old = &current.value;
             options.check(scope.resource, name, old)?;
-            let attributes = Attributes { operation: Operation::Delete, scope, name, old: Some(old) };
-            self.admission.validate(&attributes, None).await?;
+            let attributes = Attributes::new(Operation::Delete, scope, name, Some(old), options.to_value());
+            self.admission.pass(&attributes, None).await?;
             let done = match self.step(scope.resource, options, old) {
                 Step::Wait => return Ok(Deleted::Going(current.object)),
                 Step::Mark(object) => {

@@ -16,13 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Value, json};
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 use skep_api::{apply, convert};
 use skep_store::{Expected, KeyValue, Revision, Store, StoreError};
 
-use crate::admission::Chain;
+use crate::admission::{Asked, Chain};
 use crate::allocation::Services;
 use crate::cache::{Cache, Object};
 use crate::failure;
@@ -53,6 +53,10 @@ pub(crate) struct Scope<'a> {
     pub(crate) user: &'a UserInfo,
     pub(crate) dry_run: bool,
     pub(crate) ownership: Ownership<'a>,
+    /// The request that asks for it; nothing for what this server does by itself.
+    pub(crate) asked: Option<Asked<'a>>,
+    /// Whether admission has had its say already, about the operation that the write is a part of.
+    pub(crate) admitted: bool,
 }
 
 /// Who gets to own what a write changes (`metadata.managedFields`).
@@ -65,6 +69,17 @@ pub(crate) enum Ownership<'a> {
 }
 
 impl Scope<'_> {
+    /// The options of the request, as an object of this kind.
+    pub(crate) fn options(&self, kind: &str) -> Value {
+        let none = || json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1" });
+        self.asked.map_or_else(none, |asked| asked.options(kind))
+    }
+
+    /// Whether the request is a patch.
+    pub(crate) fn is_patch(&self) -> bool {
+        self.asked.is_some_and(|asked| asked.verb == "patch")
+    }
+
     /// Records in a proposed object that it was changed from `old`, which is an empty object for a new one.
     fn own(&self, now: &str, old: &Value, object: &mut Value) {
         if let Ownership::Changed(name) = self.ownership {

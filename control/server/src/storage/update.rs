@@ -13,6 +13,7 @@ use super::{ATTEMPTS, Current, Scope, Storage, metadata};
 use crate::admission::{Attributes, Operation};
 use crate::cache::Object;
 use crate::failure;
+use crate::scale::Places;
 
 /// Which rules a change follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,11 @@ pub(crate) enum Part {
     Status,
     /// A few fields that have a subresource of their own.
     Narrow(Narrow),
-    /// Fields that only this server changes, by operations of their own (binding, finalizing).
+    /// The number of replicas, which admission sees as a `Scale`.
+    Scale,
+    /// The finalizers of a namespace.
+    Finalize,
+    /// Fields that only this server changes, by operations of their own (binding), about which admission has been asked.
     Own,
 }
 
@@ -71,10 +76,11 @@ impl Storage {
         metadata::keep(scope.resource, name, &mut object, old)?;
         match part {
             Part::Own => metadata::carry(&mut object, old, "managedFields"),
+            Part::Finalize => self.follow_finalize(scope, name, &mut object, old).await?,
             _ => self.follow_rules(scope, name, part, &mut object, old).await?,
         }
         let reservation = match part {
-            Part::Whole => self.services.reserve(scope, &mut object, Some(old))?,
+            Part::Whole | Part::Scale => self.services.reserve(scope, &mut object, Some(old))?,
             _ => crate::allocation::Reservation::default(),
         };
         if is_done(scope, &object) {
@@ -100,8 +106,11 @@ impl Storage {
         let resource = scope.resource;
         defaults::apply(resource, object);
         scope.own(&self.ids.now_text(), old, object);
-        let attributes = Attributes { operation: Operation::Update, scope, name, old: Some(old) };
-        self.admission.mutate(&attributes, object).await?;
+        let old_scale = (part == Part::Scale).then(|| Places::of(resource).scale(resource, old));
+        let shown_old = old_scale.as_ref().unwrap_or(old);
+        let attributes =
+            Attributes::new(Operation::Update, scope, name, Some(shown_old), update_options(scope));
+        self.admit(&attributes, part, object).await?;
         match part {
             Part::Status => strategy::prepare_status(resource, object, old),
             Part::Narrow(narrow) => {
@@ -117,7 +126,35 @@ impl Storage {
         if !errors.is_empty() {
             return Err(Status::invalid(resource, name, errors));
         }
-        self.admission.validate(&attributes, Some(object)).await
+        let scale = (part == Part::Scale).then(|| Places::of(resource).scale(resource, object));
+        self.admission.validate(&attributes, Some(scale.as_ref().unwrap_or(object))).await
+    }
+
+    /// The first phase of admission, for the form of the object that is written.
+    async fn admit(&self, attributes: &Attributes<'_>, part: Part, object: &mut Value) -> Result<(), Status> {
+        if part != Part::Scale {
+            return self.admission.admit(attributes, Some(object)).await;
+        }
+        let resource = attributes.scope.resource;
+        let places = Places::of(resource);
+        let mut scale = places.scale(resource, object);
+        self.admission.admit(attributes, Some(&mut scale)).await?;
+        if let Some(replicas) = scale["spec"]["replicas"].as_i64() {
+            places.set(object, replicas);
+        }
+        Ok(())
+    }
+
+    async fn follow_finalize(
+        &self,
+        scope: &Scope<'_>,
+        name: &str,
+        object: &mut Value,
+        old: &Value,
+    ) -> Result<(), Status> {
+        metadata::carry(object, old, "managedFields");
+        let attributes = Attributes::new(Operation::Update, scope, name, Some(old), update_options(scope));
+        self.admission.pass(&attributes, Some(object)).await
     }
 
     /// The last change of an object that was only waiting for it: it goes.
@@ -135,6 +172,10 @@ impl Storage {
         let as_if = Scope { dry_run: true, ..*scope };
         self.put(&as_if, name, object, Expected::Revision(Revision(revision))).await
     }
+}
+
+fn update_options(scope: &Scope<'_>) -> Value {
+    scope.options(if scope.is_patch() { "PatchOptions" } else { "UpdateOptions" })
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.

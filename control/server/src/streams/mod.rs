@@ -16,13 +16,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use http::{Request, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use skep_api::status::Status;
 
 pub use client::NodeClient;
 
 use crate::body::Body;
 use crate::gate::{Authorizer, ObjectReader};
+use crate::query::Query;
 use crate::refusal;
 use crate::request::RequestInfo;
 use crate::user::UserInfo;
@@ -84,4 +85,39 @@ impl Streams {
     fn object(&self, resource: &str, namespace: &str, name: &str) -> Result<Arc<Value>, Status> {
         self.reader.get("", resource, namespace, name).ok_or_else(|| refusal::not_found(resource, name))
     }
+}
+
+/// The options of a connection as the object that admission sees (`PodExecOptions` and the like).
+pub(crate) fn options_object(info: &RequestInfo, query: &Query) -> Value {
+    let kind = match (info.resource.as_str(), info.subresource.as_str()) {
+        (_, "exec") => "PodExecOptions",
+        (_, "attach") => "PodAttachOptions",
+        (_, "portforward") => "PodPortForwardOptions",
+        ("services", _) => "ServiceProxyOptions",
+        ("nodes", _) => "NodeProxyOptions",
+        _ => "PodProxyOptions",
+    };
+    let mut options = json!({ "kind": kind, "apiVersion": "v1" });
+    match info.subresource.as_str() {
+        "exec" | "attach" => {
+            for flag in ["stdin", "stdout", "stderr", "tty"] {
+                if query.flag(flag) {
+                    options[flag] = true.into();
+                }
+            }
+            if let Some(container) = query.get("container") {
+                options["container"] = container.into();
+            }
+            if info.subresource == "exec" {
+                options["command"] = query.all("command").collect();
+            }
+        }
+        "portforward" => {
+            let ports = query.all("ports").flat_map(|ports| ports.split(','));
+            options["ports"] = ports.filter_map(|port| port.parse::<u16>().ok()).collect();
+        }
+        _ if !info.rest.is_empty() => options["path"] = info.rest.clone().into(),
+        _ => {}
+    }
+    options
 }

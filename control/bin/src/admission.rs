@@ -1,0 +1,59 @@
+//! The flags of admission, with upstream's names and format.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use skep_server::{AdmissionConfig, ConfigError};
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct AdmissionArguments {
+    /// Admission plug-ins that run besides the usual ones; order does not matter.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) enable_admission_plugins: Vec<String>,
+    /// Admission plug-ins that do not run although they usually do.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) disable_admission_plugins: Vec<String>,
+    /// What admission plug-ins are configured with (`AdmissionConfiguration`).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admission_control_config_file: Option<PathBuf>,
+}
+
+impl AdmissionArguments {
+    /// What the flags and the file say. Whether the plug-ins exist and take it, the server checks.
+    pub(crate) fn config(&self) -> Result<AdmissionConfig, ConfigError> {
+        let named = |names: &[String]| names.iter().filter(|name| !name.is_empty()).cloned().collect();
+        let mut config = AdmissionConfig::default();
+        config.enable = named(&self.enable_admission_plugins);
+        config.disable = named(&self.disable_admission_plugins);
+        if let Some(file) = &self.admission_control_config_file {
+            config.read(file)?;
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::flags::{Arguments, Command};
+
+    #[test]
+    fn plugins_are_named_by_upstreams_flags() {
+        let line = "skep-control apiserver --enable-admission-plugins=PodNodeSelector,EventRateLimit \
+                    --disable-admission-plugins= --enable-admission-plugins AlwaysAdmit";
+        let Command::Apiserver(server) = Arguments::try_parse_from(line.split_whitespace()).unwrap().command
+        else {
+            panic!("another command");
+        };
+        let config = server.admission.config().unwrap();
+        assert_eq!(config.enable, ["PodNodeSelector", "EventRateLimit", "AlwaysAdmit"]);
+        assert!(config.disable.is_empty());
+        let nowhere = AdmissionArguments {
+            admission_control_config_file: Some("/nowhere/admission.yaml".into()),
+            ..AdmissionArguments::default()
+        };
+        assert!(nowhere.config().is_err());
+    }
+}
