@@ -21,12 +21,35 @@ pub struct Status {
     pub details: Option<Value>,
     /// Seconds after which to try again, also sent as `Retry-After`.
     pub retry_after: Option<u32>,
+    /// The body, where somebody else decided: it may have a reason that nobody here knows.
+    pub whole: Option<Box<Value>>,
 }
 
 impl Status {
     /// A failure without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, retry_after: None }
+        Self { code, reason, message: message.into(), details: None, retry_after: None, whole: None }
+    }
+
+    /// A failure that somebody else decided on, such as a webhook: a `Status` object, passed on with what it says.
+    pub fn passed_on(mut whole: Value) -> Self {
+        let code = whole["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+        let code = code.filter(|code| (400..600).contains(code)).unwrap_or(500);
+        if !whole.is_object() {
+            whole = json!({});
+        }
+        for (member, value) in
+            [("kind", json!("Status")), ("apiVersion", json!("v1")), ("metadata", json!({}))]
+        {
+            whole[member] = value;
+        }
+        whole["status"] = json!("Failure");
+        whole["code"] = json!(code);
+        let message = whole["message"].as_str().unwrap_or_default().to_owned();
+        let retry_after =
+            whole["details"]["retryAfterSeconds"].as_u64().and_then(|one| u32::try_from(one).ok());
+        let details = whole.get("details").filter(|details| details.is_object()).cloned();
+        Self { details, retry_after, whole: Some(Box::new(whole)), ..Self::new(code, "", message) }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
@@ -191,6 +214,9 @@ impl Status {
 
     /// The `Status` object.
     pub fn to_value(&self) -> Value {
+        if let Some(whole) = &self.whole {
+            return Value::clone(whole);
+        }
         let mut body = json!({
             "kind": "Status",
             "apiVersion": "v1",

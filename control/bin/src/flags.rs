@@ -170,6 +170,9 @@ pub(crate) struct ControllersArguments {
     /// The authority that every namespace publishes to its pods.
     #[arg(long, value_name = "FILE")]
     pub(crate) root_ca_file: PathBuf,
+    /// The key that signs the tokens in Secrets of service accounts; without it they get none.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) service_account_private_key_file: Option<PathBuf>,
     /// Networks of pod addresses, of which every node gets a part; at most one of each family.
     #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.244.0.0/16")]
     pub(crate) cluster_cidr: Vec<Cidr>,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use skep_server::aggregation::FrontProxy;
 use skep_server::gate::GateConfig;
 use skep_server::pki::{Pki, ServingNames, create_private_dir, read_text};
 use skep_server::streams::NodeClient;
@@ -23,6 +24,7 @@ pub(crate) struct OpenKeys {
     pki: Pki,
     pub(crate) listener: TlsKeys,
     nodes: NodeClient,
+    pub(crate) front_proxy: FrontProxy,
     kubeconfig: PathBuf,
     url: String,
     /// The authority of front proxies, whose certificates the listener accepts besides those of clients.
@@ -52,6 +54,11 @@ impl OpenKeys {
         let keys = Self {
             listener: TlsKeys::new(&pki.serving()?, &of_clients(&authority, proxies.as_deref())?)?,
             nodes: NodeClient::new(&authority, &pki.kubelet_client()?)?,
+            front_proxy: FrontProxy::new(
+                pki.front_proxy_ca_pem()?,
+                pki.front_proxy_client()?,
+                authority.clone(),
+            ),
             kubeconfig: arguments.data_dir.join("admin.kubeconfig"),
             url: format!("https://{}", std::net::SocketAddr::new(advertised, port)),
             pki,
@@ -117,6 +124,7 @@ impl OpenKeys {
         let authority = self.pki.ca_pem()?;
         self.listener.reload(&self.pki.serving()?, &of_clients(&authority, self.proxies.as_deref())?)?;
         self.nodes.reload(&authority, &self.pki.kubelet_client()?)?;
+        self.front_proxy.reload(self.pki.front_proxy_client()?);
         self.write_kubeconfig()?;
         Ok(true)
     }

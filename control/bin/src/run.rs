@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use prometheus::Registry;
-use skep_controllers::ControllersConfig;
+use skep_controllers::{ControllersConfig, TokenOf, TokenSigner};
 use skep_scheduler::SchedulerConfig;
 use skep_server::tls::{Limits, Listener};
+use skep_server::tokens::Keys;
 use skep_server::{ApiServer, ServerConfig};
 use skep_store::Store;
 use tokio::task::{JoinHandle, JoinSet};
@@ -26,6 +27,7 @@ pub(crate) async fn everything(arguments: RunArguments) -> anyhow::Result<()> {
     let networks = arguments.cluster_cidr.iter().map(ToString::to_string).collect();
     let mut controllers = ControllersConfig::new(running.authority.clone(), networks);
     controllers.metrics = running.metrics.clone();
+    controllers.token_signer = Some(signer(Arc::clone(&running.token_keys)));
     let scheduler = SchedulerConfig { metrics: running.metrics.clone(), ..SchedulerConfig::default() };
     let tasks = components::start(&running.server, controllers, scheduler, arguments.elects(), &stop);
     running.until_stopped(tasks, stop).await
@@ -37,12 +39,18 @@ pub(crate) async fn api_server(arguments: ServerArguments) -> anyhow::Result<()>
     running.until_stopped(JoinSet::new(), stop).await
 }
 
+/// Signs the tokens in Secrets of service accounts.
+pub(crate) fn signer(keys: Arc<Keys>) -> TokenSigner {
+    Arc::new(move |of: &TokenOf<'_>| keys.sign_for_secret(of.namespace, of.account, of.uid, of.secret))
+}
+
 /// An API server that takes requests.
 struct Running {
     server: ApiServer,
     store: Arc<dyn Store>,
     metrics: Registry,
     authority: String,
+    token_keys: Arc<Keys>,
     listener: JoinHandle<()>,
     close: CancellationToken,
     keys: JoinHandle<anyhow::Result<()>>,
@@ -63,9 +71,11 @@ impl Running {
             &keys.authority()?,
             &mut gate,
         )?;
+        let token_keys = Arc::clone(&gate.token_keys);
         let mut config = ServerConfig::new(gate, arguments.advertised()?, arguments.service_cidr.clone());
         config.advertise_port = listener.address().context("the listening address is unknown")?.port();
         config.metrics = metrics.clone();
+        config.front_proxy = Some(keys.front_proxy.clone());
         config.admission = arguments.admission.config()?;
         let server =
             ApiServer::new(Arc::clone(&store), config).await.context("cannot start the API server")?;
@@ -76,7 +86,7 @@ impl Running {
         tracing::info!(listen = %arguments.listen, kubeconfig = %kubeconfig.display(), "serving the API");
         let authority = keys.authority()?;
         let keys = tokio::spawn(keys.keep_fresh(stop.clone()));
-        Ok(Self { server, store, metrics, authority, listener, close, keys })
+        Ok(Self { server, store, metrics, authority, token_keys, listener, close, keys })
     }
 
     /// Runs until `stop`, or until a task fails; then ends everything in order.

@@ -55,6 +55,8 @@ pub struct Informers {
     pub root_cas: Informer<ConfigMap>,
     /// rbac.authorization.k8s.io/v1 ClusterRole
     pub cluster_roles: Informer<ClusterRole>,
+    /// core/v1 Secret, only tokens of service accounts
+    pub account_tokens: Informer<Secret>,
     /// core/v1 Secret, only bootstrap tokens
     pub bootstrap_tokens: Informer<Secret>,
     /// core/v1 ConfigMap, only `kube-public/cluster-info`
@@ -80,6 +82,8 @@ impl Informers {
         start(&self.cluster_roles, Api::all(client.clone()), any(), tasks, shutdown);
         let tokens = any().fields("type=bootstrap.kubernetes.io/token");
         start(&self.bootstrap_tokens, Api::namespaced(client.clone(), TOKENS), tokens, tasks, shutdown);
+        let tokens = any().fields("type=kubernetes.io/service-account-token");
+        start(&self.account_tokens, Api::all(client.clone()), tokens, tasks, shutdown);
         let info = any().fields(&format!("metadata.name={CLUSTER_INFO}"));
         start(&self.cluster_info, Api::namespaced(client.clone(), "kube-public"), info, tasks, shutdown);
     }
@@ -99,6 +103,7 @@ impl Informers {
             self.service_accounts.synced(),
             self.root_cas.synced(),
             self.cluster_roles.synced(),
+            self.account_tokens.synced(),
             self.bootstrap_tokens.synced(),
             self.cluster_info.synced(),
         );

@@ -24,6 +24,7 @@ mod replicaset;
 mod root_ca;
 pub mod runtime;
 mod service_account;
+mod service_account_token;
 mod taint_eviction;
 
 use kube::Client;
@@ -31,6 +32,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use error::{Error, Result};
+pub use service_account_token::{TokenOf, TokenSigner};
 
 use crate::informers::Informers;
 use crate::runtime::clock::Clock;
@@ -54,6 +56,8 @@ pub struct ControllersConfig {
     pub node_mask_v4: u8,
     /// Prefix length of a node's IPv6 range.
     pub node_mask_v6: u8,
+    /// Signs the tokens in Secrets of service accounts; without it they get none.
+    pub token_signer: Option<TokenSigner>,
     /// Where metrics are registered.
     pub metrics: prometheus::Registry,
     /// The wall clock.
@@ -68,6 +72,7 @@ impl ControllersConfig {
             cluster_cidrs,
             node_mask_v4: 24,
             node_mask_v6: 64,
+            token_signer: None,
             metrics: prometheus::Registry::new(),
             clock: Clock::system(),
         }
@@ -126,6 +131,9 @@ pub async fn run(
     let taint_eviction = taint_eviction::TaintEviction::new(&mut context);
     let pod_garbage = pod_gc::PodGarbage::new(&mut context);
     let aggregated_roles = clusterrole_aggregation::AggregatedRoles::new(&mut context);
+    let account_tokens = config.token_signer.clone().map(|signer| {
+        service_account_token::AccountTokens::new(&mut context, config.root_ca.clone(), signer)
+    });
     let token_cleaner = bootstrap_tokens::TokenCleaner::new(&mut context);
     let bootstrap_signer = bootstrap_tokens::BootstrapSigner::new(&mut context);
     let collector = garbage_collector::GarbageCollector::new(&mut context);
@@ -149,6 +157,9 @@ pub async fn run(
     start(taint_eviction, &metrics, &mut tasks, &shutdown);
     start(pod_garbage, &metrics, &mut tasks, &shutdown);
     start(aggregated_roles, &metrics, &mut tasks, &shutdown);
+    if let Some(account_tokens) = account_tokens {
+        start(account_tokens, &metrics, &mut tasks, &shutdown);
+    }
     start(token_cleaner, &metrics, &mut tasks, &shutdown);
     start(bootstrap_signer, &metrics, &mut tasks, &shutdown);
     start(collector, &metrics, &mut tasks, &shutdown);

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use skep_api::registry::registry;
 use skep_api::status::Status;
 
+use crate::aggregation::FrontProxy;
 use crate::allocation::Cidr;
 use crate::authz::bootstrap::bootstrap_objects;
 use crate::authz::reconcile::{self, Step};
@@ -35,7 +36,11 @@ struct Bootstrap<'a> {
     user: UserInfo,
 }
 
-pub(crate) async fn run(storage: &Storage, own: &Own) -> Result<(), StartError> {
+pub(crate) async fn run(
+    storage: &Storage,
+    own: &Own,
+    front_proxy: Option<&FrontProxy>,
+) -> Result<(), StartError> {
     let one = Bootstrap { storage, user: UserInfo::new("system:apiserver", &[MASTERS]) };
     for name in NAMESPACES {
         one.ensure("", "v1", "namespaces", json!({ "metadata": { "name": name } })).await?;
@@ -46,6 +51,10 @@ pub(crate) async fn run(storage: &Storage, own: &Own) -> Result<(), StartError> 
         } else {
             one.ensure(object.group, object.version, object.resource, object.object).await?;
         }
+    }
+    if let Some(front_proxy) = front_proxy {
+        let config = front_proxy.authentication_config();
+        one.replace("", "configmaps", "data", config).await?;
     }
     one.ensure("", "v1", "services", api_service(own)).await?;
     one.ensure("", "v1", "services", dns_service(own)).await?;

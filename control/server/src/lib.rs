@@ -5,13 +5,16 @@
 //! in the form that the client asked for.
 
 mod admission;
+pub mod aggregation;
 pub mod allocation;
 pub mod authn;
 pub mod authz;
 pub mod body;
 mod bootstrap;
 pub mod cache;
+mod callout;
 mod content;
+mod conversion;
 mod definitions;
 pub mod error;
 mod failure;

@@ -8,9 +8,12 @@ use skep_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients};
+use crate::aggregation::FrontProxy;
 use crate::allocation::{Cidr, Ranges, Services};
 use crate::bootstrap;
 use crate::cache::Cache;
+use crate::callout::Caller;
+use crate::conversion::Converter;
 use crate::definitions::{Definitions, Kinds};
 use crate::gate::{Gate, GateConfig};
 use crate::ids::Ids;
@@ -39,6 +42,8 @@ pub struct ServerConfig {
     pub metrics: prometheus::Registry,
     /// Time and chance.
     pub ids: Ids,
+    /// Who this server is before aggregated API servers; without it, none of them can be asked.
+    pub front_proxy: Option<FrontProxy>,
     /// Which admission plug-ins run.
     pub admission: AdmissionConfig,
 }
@@ -54,6 +59,7 @@ impl ServerConfig {
             node_ports: (30000, 32767),
             metrics: prometheus::Registry::new(),
             ids: Ids::default(),
+            front_proxy: None,
             admission: AdmissionConfig::default(),
         }
     }
@@ -160,6 +166,7 @@ impl ApiServer {
             node_ports,
             metrics,
             ids,
+            front_proxy,
             admission,
         } = config;
         let ranges = ranges(&service_networks, node_ports)?;
@@ -171,7 +178,9 @@ impl ApiServer {
         let services = services.expect("services are a built-in kind that is stored");
         let gate = Gate::new(gate, cache.clone());
         let services = Arc::new(services);
-        let bare = Storage { store, cache, admission: Chain::default(), services, ids };
+        let caller = Arc::new(Caller::new(cache.clone()));
+        let converter = Converter::new(caller.clone(), ids.clone());
+        let bare = Storage { store, cache, admission: Chain::default(), services, converter, ids };
         let ingredients = Ingredients {
             cache: bare.cache.clone(),
             ids: bare.ids.clone(),
@@ -193,7 +202,7 @@ impl ApiServer {
         let server = Self { inner: Arc::new(inner) };
         let own =
             bootstrap::Own { address: advertise_address, port: advertise_port, network: service_networks[0] };
-        bootstrap::run(&server.inner.storage, &own).await?;
+        bootstrap::run(&server.inner.storage, &own, front_proxy.as_ref()).await?;
         Ok(server)
     }
 

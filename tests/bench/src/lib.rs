@@ -3,6 +3,8 @@
 //! A benchmark measures what it claims and its baseline in the same run, so that a figure is a ratio that holds on
 //! another machine. Each is one file; [`ALL`] lists them.
 
+pub mod api;
+pub mod authorization;
 pub mod churn;
 pub mod cold_start;
 pub mod datapath;
@@ -18,6 +20,19 @@ pub struct Context {
     pub ebpf_object: PathBuf,
     /// Fewer updates than the churn benchmark makes by itself.
     pub updates: Option<u64>,
+    /// The API servers that are measured.
+    pub api: ApiServers,
+}
+
+/// What the benchmark of the API measures.
+#[derive(Clone, Debug, Default)]
+pub struct ApiServers {
+    /// The `skep-control` that is started where no running server is named.
+    pub control: Option<PathBuf>,
+    /// A server that runs already.
+    pub server: Option<api::Server>,
+    /// Another one, as the baseline.
+    pub beside: Option<api::Server>,
 }
 
 /// One measured value.
@@ -45,6 +60,8 @@ pub type Benchmark = fn(&Context) -> anyhow::Result<Vec<Figure>>;
 
 /// All benchmarks, by name.
 pub const ALL: &[(&str, Benchmark)] = &[
+    ("api", api::run),
+    ("authorization", authorization::run),
     ("churn", churn::run),
     ("cold-start", cold_start::run),
     ("datapath", datapath::run),

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use skep_bench::{ALL, Context, Figure};
+use skep_bench::api::{Server, bare};
+use skep_bench::{ALL, ApiServers, Context, Figure};
 
 /// Runs benchmarks and prints each figure beside its baseline.
 #[derive(Parser)]
@@ -19,11 +20,45 @@ struct Arguments {
     /// So many updates in the churn benchmark, for a quick look.
     #[arg(long)]
     updates: Option<u64>,
+    /// The `skep-control` that the benchmark of the API starts.
+    #[arg(long)]
+    control: Option<PathBuf>,
+    /// Measure the API server that this file names instead.
+    #[arg(long, requires = "processes")]
+    kubeconfig: Option<PathBuf>,
+    /// The processes of that server and of its store.
+    #[arg(long, value_name = "PID", value_delimiter = ',', requires = "kubeconfig")]
+    processes: Vec<u32>,
+    /// Hold it against the API server that this file names.
+    #[arg(long, requires = "beside_processes")]
+    beside_kubeconfig: Option<PathBuf>,
+    /// The processes of that one.
+    #[arg(long, value_name = "PID", value_delimiter = ',', requires = "beside_kubeconfig")]
+    beside_processes: Vec<u32>,
+}
+
+impl Arguments {
+    fn api(&self) -> ApiServers {
+        let server = |kubeconfig: &Option<PathBuf>, processes: &[u32]| {
+            kubeconfig.clone().map(|kubeconfig| Server { kubeconfig, processes: processes.to_vec() })
+        };
+        ApiServers {
+            control: self.control.clone(),
+            server: server(&self.kubeconfig, &self.processes),
+            beside: server(&self.beside_kubeconfig, &self.beside_processes),
+        }
+    }
 }
 
 fn main() -> anyhow::Result<()> {
+    if let [_, command, port, folder] = std::env::args().collect::<Vec<_>>().as_slice()
+        && command == bare::COMMAND
+    {
+        return bare::serve(port, folder.as_ref());
+    }
     let arguments = Arguments::parse();
-    let context = Context { ebpf_object: arguments.ebpf_object, updates: arguments.updates };
+    let api = arguments.api();
+    let context = Context { ebpf_object: arguments.ebpf_object, updates: arguments.updates, api };
     let wanted = arguments.name.as_deref().unwrap_or_default();
     let chosen: Vec<_> = ALL.iter().filter(|(name, _)| name.contains(wanted)).collect();
     if chosen.is_empty() {

@@ -15,6 +15,7 @@ mod number;
 pub(crate) mod openapi;
 mod pattern;
 mod prune;
+pub mod review;
 mod rules;
 mod sets;
 mod types;
@@ -44,6 +45,8 @@ pub struct Custom {
     pub terminating: bool,
     /// What to tell who uses a version that is deprecated.
     pub deprecation: Option<String>,
+    /// Who converts objects between its versions, if these differ in more than their schemas.
+    pub conversion: Option<Conversion>,
     /// Where the numbers of its scale are, if it has one.
     pub scale: Option<ScalePaths>,
     /// The fields that it can be selected by, as paths of names.
@@ -52,6 +55,34 @@ pub struct Custom {
     pub(crate) node: Node,
     /// The schema as it was written, for OpenAPI.
     pub(crate) written: Value,
+}
+
+/// A webhook that converts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conversion {
+    /// Another one after every change of the definition: what was converted before may be something else now.
+    pub edition: String,
+    /// Where it is: a `WebhookClientConfig`.
+    pub client_config: Value,
+    /// The version of `ConversionReview` that it is sent.
+    pub review_version: review::Version,
+}
+
+impl Conversion {
+    fn read(definition: &Value) -> Option<Self> {
+        let conversion = at(definition, &["spec", "conversion"])?;
+        if text(conversion, &["strategy"]) != "Webhook" {
+            return None;
+        }
+        let webhook = &conversion["webhook"];
+        let edition = format!("{}/{}", crate::object::uid(definition), definition["metadata"]["generation"]);
+        let accepted = items(webhook, &["conversionReviewVersions"]);
+        Some(Self {
+            edition,
+            client_config: webhook["clientConfig"].clone(),
+            review_version: review::Version::first_of(accepted),
+        })
+    }
 }
 
 /// Where a scale's numbers are in an object, as paths of names.
@@ -192,6 +223,7 @@ fn custom(definition: &Value, names: &Value, version: &Value, node: Node, writte
         list_kind,
         terminating: at(definition, &["metadata", "deletionTimestamp"]).is_some(),
         deprecation,
+        conversion: Conversion::read(definition),
         scale: at(version, &["subresources", "scale"]).map(scale),
         selectable: selectable.iter().map(|field| names_of(text(field, &["jsonPath"]))).collect(),
         columns: columns::read(items(version, &["additionalPrinterColumns"])),

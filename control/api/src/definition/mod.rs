@@ -2,6 +2,7 @@
 //! filled in, which of the names that it wants it gets, and what its status tells. Pure; the server acts on it.
 
 mod change;
+mod conversion;
 mod names;
 mod rules;
 mod schema;

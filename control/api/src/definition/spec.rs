@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::schema;
+use super::{conversion, schema};
 use crate::custom::{JsonPath, names_of};
 use crate::object::{at, flag, items, text};
 use crate::validation::{FieldError, names};
@@ -19,7 +19,7 @@ pub(super) fn check(spec: &Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::invalid("spec.preserveUnknownFields", true, why));
     }
     kind_names(&spec["names"], errors);
-    conversion(&spec["conversion"], errors);
+    conversion::check(spec, errors);
     versions(items(spec, &["versions"]), errors);
 }
 
@@ -60,25 +60,6 @@ fn kind_names(all: &Value, errors: &mut Vec<FieldError>) {
             list,
             "kind and listKind may not be the same",
         ));
-    }
-}
-
-fn conversion(conversion: &Value, errors: &mut Vec<FieldError>) {
-    match text(conversion, &["strategy"]) {
-        "None" | "" => {
-            if at(conversion, &["webhook"]).is_some() {
-                let why = "should not be set when strategy is not set to Webhook";
-                errors.push(FieldError::forbidden("spec.conversion.webhook", why));
-            }
-        }
-        "Webhook" => {
-            let why = "conversion webhooks are not supported: use None, and versions that differ in apiVersion alone";
-            errors.push(FieldError::forbidden("spec.conversion.strategy", why));
-        }
-        other => {
-            let choices = ["None", "Webhook"];
-            errors.push(FieldError::not_supported("spec.conversion.strategy", other, &choices));
-        }
     }
 }
 

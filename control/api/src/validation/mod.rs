@@ -20,6 +20,7 @@ mod schema;
 mod selector;
 mod service;
 mod volume;
+pub(crate) mod webhooks;
 
 use serde_json::Value;
 

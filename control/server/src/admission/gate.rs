@@ -8,7 +8,7 @@ use serde_json::Value;
 use skep_api::status::Status;
 
 use super::{Attributes, Operation, Plugin};
-use crate::authz::{Authz, node};
+use crate::authz::Authz;
 use crate::request::RequestInfo;
 
 pub(super) struct Gate {
@@ -30,7 +30,7 @@ impl Plugin for Gate {
     async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
         let request = request(attributes);
         let user = attributes.scope.user;
-        node::admit(user, &request, object, attributes.old)?;
+        self.authorizer.admit_node(user, &request, object, attributes.old)?;
         match object {
             Some(object) => self.authorizer.check_escalation(user, &request, object, attributes.old).await,
             None => Ok(()),

@@ -16,7 +16,7 @@ use super::{
 use crate::authz::Authz;
 use crate::authz::bootstrap::bootstrap_objects;
 use crate::gate::{Assumed, Authenticator, Credentials};
-use crate::pki::{Authority, Leaf, Subject};
+use crate::pki::{Authority, Leaf, Role, Subject};
 use crate::request::RequestInfo;
 use crate::testing::{Objects, TestClock};
 use crate::tokens::{DEFAULT_ISSUER, Keys, Tokens};
@@ -48,7 +48,7 @@ fn fixture() -> Fixture {
 
 fn certificate(subject: &Subject, clock: &TestClock) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::open_or_create(directory.path(), clock.now()).unwrap();
+    let authority = Authority::open_or_create(directory.path(), Role::Cluster, clock.now()).unwrap();
     let leaf: Leaf = authority.issue(subject, clock.now()).unwrap();
     crate::tls::certificates(&leaf.certificate_pem).unwrap()[0].to_vec()
 }
@@ -101,6 +101,28 @@ async fn bearer_tokens_of_both_kinds_are_known_and_others_refused() {
         assert!(identify(&fixture.chain, None, Some(wrong)).await.is_err(), "{wrong}");
     }
     assert_eq!(identify(&fixture.chain, None, None).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn certificate_of_another_authority_is_nobody_and_a_token_beside_it_still_counts() {
+    let Fixture { chain, clock, .. } = fixture();
+    let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let clients = Authority::open_or_create(own.path(), Role::Cluster, clock.now()).unwrap();
+    let proxies = Authority::open_or_create(other.path(), Role::FrontProxy, clock.now()).unwrap();
+    let chain = chain.with_client_authority(Arc::new(Verifier::new(clients.certificate_pem()).unwrap()));
+    let der = |authority: &Authority| {
+        let leaf = authority.issue(&Subject::client("root", Some("system:masters")), clock.now()).unwrap();
+        crate::tls::certificates(&leaf.certificate_pem).unwrap()[0].to_vec()
+    };
+    let (good, bad) = (der(&clients), der(&proxies));
+    for _ in 0..2 {
+        assert_eq!(identify(&chain, Some(good.clone()), None).await.unwrap().unwrap().name, "root");
+        assert!(identify(&chain, Some(bad.clone()), None).await.is_err());
+    }
+    assert_eq!(identify(&chain, Some(bad.clone()), Some("secret-1")).await.unwrap().unwrap().name, "jane");
+    assert!(identify(&chain, Some(bad), Some("wrong")).await.is_err());
+    clock.advance(Duration::from_secs(366 * 24 * 3600));
+    assert!(identify(&chain, Some(good), None).await.is_err());
 }
 
 #[test]
@@ -315,8 +337,8 @@ async fn bootstrap_token_is_good_while_its_secret_says_so() {
 fn front_proxy_is_believed_by_its_certificate_alone() {
     let clock = TestClock::new();
     let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let proxies = Authority::open_or_create(own.path(), clock.now()).unwrap();
-    let clients = Authority::open_or_create(other.path(), clock.now()).unwrap();
+    let proxies = Authority::open_or_create(own.path(), Role::FrontProxy, clock.now()).unwrap();
+    let clients = Authority::open_or_create(other.path(), Role::Cluster, clock.now()).unwrap();
     let der = |authority: &Authority, subject: &Subject| {
         let leaf = authority.issue(subject, clock.now()).unwrap();
         crate::tls::certificates(&leaf.certificate_pem).unwrap()[0].to_vec()

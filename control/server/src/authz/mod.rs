@@ -114,6 +114,29 @@ impl Authz {
         }
     }
 
+    /// Checks what a node writes (NodeRestriction); users that are no nodes pass.
+    ///
+    /// # Errors
+    ///
+    /// 403 with the reason.
+    pub fn admit_node(
+        &self,
+        user: &UserInfo,
+        request: &RequestInfo,
+        new: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        let evicts = (request.resource.as_str(), request.subresource.as_str()) == ("pods", "eviction");
+        if !evicts || !request.group.is_empty() {
+            return node::admit(user, request, new, old);
+        }
+        // What is written is about a pod, which says where it runs.
+        let named = new.and_then(|eviction| eviction["metadata"]["name"].as_str());
+        let name = Some(request.name.as_str()).filter(|name| !name.is_empty()).or(named).unwrap_or_default();
+        let pod = self.reader.get("", "pods", &request.namespace, name);
+        node::admit(user, request, None, pod.as_deref())
+    }
+
     /// All rules that apply to `user` in `namespace`, cluster-wide ones among them.
     pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> Held {
         if is_master(user) {

@@ -131,6 +131,8 @@ fn pod_write(node: &str, request: &RequestInfo, new: Option<&Value>, old: Option
             })
         }
         (_, _, Some(old)) if !runs_on(old, node) => elsewhere(),
+        // Of a pod that nobody knows, nobody knows where it runs.
+        ("eviction", _, None) => elsewhere(),
         ("status", Some(new), Some(old)) if new["metadata"]["labels"] != old["metadata"]["labels"] => {
             Some(format!("node {node:?} cannot update labels through pod status"))
         }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::scan;
@@ -45,6 +46,17 @@ pub struct Object {
     /// How many bytes after the metadata's opening brace are the resource version.
     spliced: usize,
     value: OnceLock<Arc<Value>>,
+    /// The object in other versions, as a webhook converted it: made once, gone with the object.
+    converted: Mutex<Vec<Converted>>,
+}
+
+/// An object in another version.
+#[derive(Debug)]
+struct Converted {
+    /// Who converted it.
+    edition: String,
+    version: String,
+    object: Arc<Object>,
 }
 
 /// The line of a watch event: `{"type":"ADDED","object":` ... `}` and a line feed.
@@ -132,8 +144,23 @@ impl Object {
             metadata: span.start..span.end + spliced,
             spliced,
             value: OnceLock::new(),
+            converted: Mutex::default(),
         };
         Some((object, line))
+    }
+
+    /// This object in another version, if it was converted before by that edition of the webhook.
+    pub(crate) fn converted(&self, edition: &str, version: &str) -> Option<Arc<Self>> {
+        let converted = self.converted.lock();
+        let found = converted.iter().find(|one| one.edition == edition && one.version == version)?;
+        Some(found.object.clone())
+    }
+
+    /// Keeps what it was converted to, in place of what other editions of the webhook made of it.
+    pub(crate) fn keep_converted(&self, edition: &str, version: &str, object: Arc<Self>) {
+        let mut converted = self.converted.lock();
+        converted.retain(|one| one.edition == edition && one.version != version);
+        converted.push(Converted { edition: edition.to_owned(), version: version.to_owned(), object });
     }
 
     /// The key in the store.

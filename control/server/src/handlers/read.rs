@@ -11,6 +11,7 @@ use skep_store::{ListRequest, Revision, StoreError};
 use super::Call;
 use crate::body::Body;
 use crate::cache::{Collection, Object, ReadError, Snapshot};
+use crate::conversion::Converter;
 use crate::failure;
 use crate::options::{ListOptions, ReadAt, Token};
 use crate::respond::{ListAnswer, view};
@@ -23,7 +24,7 @@ pub(super) async fn get(call: &Call) -> Result<Response<Body>, Status> {
     let scope = call.scope(false);
     let storage = call.server.storage();
     let object = match call.query.get("resourceVersion") {
-        Some("0") => storage.cached(&scope, &call.info.name)?,
+        Some("0") => storage.converter.view(scope.resource, storage.cached(&scope, &call.info.name)?).await?,
         _ => storage.get(&scope, &call.info.name).await?,
     };
     Ok(call.object(&manner, StatusCode::OK, &object))
@@ -38,6 +39,7 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
     let everything = options.selection.is_everything();
     let mut selected = Vec::new();
     let mut rest = None;
+    let snapshot = if everything { snapshot } else { in_version(call, snapshot, &prefix).await? };
     let mut objects = snapshot.range(&prefix, after.as_deref());
     for object in objects.by_ref() {
         if !everything && !options.selection.matches(&view(&call.resource, object)) {
@@ -53,9 +55,22 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
         let remaining = everything.then(|| 1 + objects.count() as u64);
         (Token { revision: Some(snapshot.revision), after }.encode(), remaining)
     });
+    let selected = call.server.storage().converter.views(&call.resource, selected).await?;
     let revision = snapshot.revision;
     let answer = ListAnswer { resource: call.resource.clone(), objects: selected, revision, rest };
     Ok(answer.respond(&manner, call.server.ids().now()))
+}
+
+/// The collection with its objects in the version of the request, where a webhook converts them: only these can be
+/// selected by what they are there.
+async fn in_version(call: &Call, snapshot: Snapshot, prefix: &str) -> Result<Snapshot, Status> {
+    if !Converter::concerns(&call.resource) {
+        return Ok(snapshot);
+    }
+    let all = snapshot.range(prefix, None).cloned().collect();
+    let all = call.server.storage().converter.views(&call.resource, all).await?;
+    let objects = all.into_iter().map(|object| (object.key().clone(), object)).collect();
+    Ok(Snapshot { objects, revision: snapshot.revision })
 }
 
 /// The collection at the revision that the options ask for.

@@ -19,6 +19,7 @@ use super::Call;
 use super::read::state;
 use crate::body::Body;
 use crate::cache::{Change, EventType, Gone, Object, Watcher};
+use crate::conversion::Converter;
 use crate::failure;
 use crate::metrics::Counted;
 use crate::options::{Selection, WatchFrom, WatchOptions};
@@ -41,7 +42,8 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         WatchFrom::State { at, marked } => {
             let snapshot = state(call, &collection, at).await?;
             let objects = snapshot.range(&prefix, None).cloned().collect();
-            (objects, snapshot.revision, marked)
+            let objects = call.server.storage().converter.views(&call.resource, objects).await?;
+            (objects.into(), snapshot.revision, marked)
         }
     };
     let seconds = options.timeout.unwrap_or_else(|| SHORTEST + call.server.ids().below(SHORTEST));
@@ -52,6 +54,7 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         ending: collection.ending(),
         watcher: cache.watch(&collection, prefix, position),
         renderer: call.renderer(&manner),
+        converter: call.server.storage().converter.clone(),
         selection: options.selection,
         bookmarks: options.bookmarks,
         next_bookmark: now + BOOKMARKS,
@@ -79,6 +82,7 @@ struct Session {
     /// The collection goes, or changes its looks.
     ending: CancellationToken,
     renderer: Renderer,
+    converter: Converter,
     selection: Selection,
     bookmarks: bool,
     next_bookmark: Instant,
@@ -121,23 +125,27 @@ impl Session {
             match woken {
                 Woken::Stopped => return None,
                 Woken::Changes(Ok(changes)) => {
+                    let changes = match self.converted(changes).await {
+                        Ok(changes) => changes,
+                        Err(piece) => return Some(piece),
+                    };
                     if let Some(piece) = self.tell(&changes) {
                         return Some(piece);
                     }
                     // Busy with changes that are not for this client: the clock counts all the same.
                     if Instant::now() >= self.deadline {
                         self.ended = true;
-                        return self.bookmarks.then(|| self.bookmark());
+                        return self.last_bookmark().await;
                     }
                 }
                 Woken::Changes(Err(gone)) => return Some(self.gone(gone)),
                 Woken::Deadline => {
                     self.ended = true;
-                    return self.bookmarks.then(|| self.bookmark());
+                    return self.last_bookmark().await;
                 }
                 Woken::Bookmark => {
                     self.next_bookmark = Instant::now() + BOOKMARKS;
-                    return Some(self.bookmark());
+                    return Some(self.bookmark().await);
                 }
             }
         }
@@ -171,11 +179,29 @@ impl Session {
         (!piece.is_empty()).then(|| piece.freeze())
     }
 
+    async fn last_bookmark(&mut self) -> Option<Bytes> {
+        if self.bookmarks { Some(self.bookmark().await) } else { None }
+    }
+
+    /// Changes in the version of the request; a webhook that does not convert them ends the session with this piece.
+    async fn converted(&mut self, changes: Vec<Arc<Change>>) -> Result<Vec<Arc<Change>>, Bytes> {
+        let Self { converter, renderer, ended, terminated, .. } = self;
+        converter.changes(renderer.resource(), changes).await.map_err(|status| {
+            *ended = true;
+            terminated.inc();
+            renderer.notice("ERROR", &status.to_value())
+        })
+    }
+
     /// A bookmark at the newest revision, behind whatever happened up to it.
-    fn bookmark(&mut self) -> Bytes {
+    async fn bookmark(&mut self) -> Bytes {
         let changes = match self.watcher.poll() {
             Ok(changes) => changes,
             Err(gone) => return self.gone(gone),
+        };
+        let changes = match self.converted(changes).await {
+            Ok(changes) => changes,
+            Err(piece) => return piece,
         };
         let bookmark = self.renderer.bookmark(self.watcher.position(), None);
         let bookmark = self.renderer.notice("BOOKMARK", &bookmark);

@@ -1,4 +1,4 @@
-//! The cluster's certificate authority: created once, read ever after, signs everything else.
+//! The cluster's certificate authorities: created once, read ever after, sign everything else.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -17,6 +17,32 @@ const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Certificates start this long before they are made, for machines whose clocks are behind.
 const BACKDATE: Duration = Duration::from_secs(300);
 
+/// What an authority vouches for. The two never share a key: whoever the front proxy's authority signs for may speak for
+/// any user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Users, nodes and servers of the cluster.
+    Cluster,
+    /// The proxy before aggregated API servers, which tells them who a user is.
+    FrontProxy,
+}
+
+impl Role {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Cluster => "ca",
+            Self::FrontProxy => "front-proxy-ca",
+        }
+    }
+
+    fn common_name(self) -> &'static str {
+        match self {
+            Self::Cluster => "kubernetes",
+            Self::FrontProxy => "front-proxy-ca",
+        }
+    }
+}
+
 /// A certificate authority with its private key.
 pub struct Authority {
     certificate_pem: String,
@@ -29,9 +55,9 @@ impl Authority {
     /// # Errors
     ///
     /// When one of its two files is missing or not what it should be.
-    pub fn open(directory: &Path) -> Result<Self, Error> {
-        let certificate_pem = read_text(&directory.join("ca.crt"))?;
-        let key_path = directory.join("ca.key");
+    pub fn open(directory: &Path, role: Role) -> Result<Self, Error> {
+        let certificate_pem = read_text(&directory.join(format!("{}.crt", role.file())))?;
+        let key_path = directory.join(format!("{}.key", role.file()));
         let key = parse_key(&key_path)?;
         let block = super::leaf::parse_certificate(&certificate_pem)?;
         let certificate = block.parse_x509().map_err(|_| Error::NotACertificate)?;
@@ -48,11 +74,11 @@ impl Authority {
     /// # Errors
     ///
     /// When there is a certificate without its key (a new authority would cut off every client), or on failing files.
-    pub fn open_or_create(directory: &Path, now: SystemTime) -> Result<Self, Error> {
-        let certificate_path = directory.join("ca.crt");
-        let key_path = directory.join("ca.key");
+    pub fn open_or_create(directory: &Path, role: Role, now: SystemTime) -> Result<Self, Error> {
+        let certificate_path = directory.join(format!("{}.crt", role.file()));
+        let key_path = directory.join(format!("{}.key", role.file()));
         if certificate_path.exists() {
-            return Self::open(directory);
+            return Self::open(directory, role);
         }
         // A key without a certificate is what a crash between the two leaves behind.
         let key = if key_path.exists() {
@@ -62,11 +88,11 @@ impl Authority {
             write_private(&key_path, &key.serialize_pem())?;
             key
         };
-        let certificate = parameters(now)
+        let certificate = parameters(role, now)
             .self_signed(&key)
             .map_err(|source| Error::Certificate { operation: "sign the certificate authority", source })?;
         write_public(&certificate_path, &certificate.pem())?;
-        Self::open(directory)
+        Self::open(directory, role)
     }
 
     /// The authority's own certificate.
@@ -117,10 +143,10 @@ fn parse_key(path: &Path) -> Result<KeyPair, Error> {
         .map_err(|source| Error::Certificate { operation: "read the authority's key", source })
 }
 
-fn parameters(now: SystemTime) -> CertificateParams {
+fn parameters(role: Role, now: SystemTime) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "kubernetes");
+    params.distinguished_name.push(DnType::CommonName, role.common_name());
     params.not_before = offset(now - BACKDATE);
     params.not_after = offset(now + LIFETIME);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

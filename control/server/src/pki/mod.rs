@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-pub use authority::Authority;
+pub use authority::{Authority, Role};
 pub use files::{create_private_dir, read_text, write_private, write_public};
 pub use kubeconfig::{Identity, render as render_kubeconfig};
 pub use leaf::{Leaf, Purpose, Subject};
@@ -26,6 +26,8 @@ use crate::error::Error;
 
 /// Common name of the certificate that the server shows to nodes.
 pub const KUBELET_CLIENT: &str = "system:kube-apiserver-kubelet-client";
+/// Common name of the certificate that the server shows to aggregated API servers, in the name of its users.
+pub const FRONT_PROXY_CLIENT: &str = "front-proxy-client";
 /// The group that passes every authorization check.
 pub const MASTERS: &str = "system:masters";
 /// The group of all nodes.
@@ -92,11 +94,14 @@ impl Pki {
     ///
     /// As [`Pki::open`].
     pub fn refresh(&self, now: SystemTime) -> Result<bool, Error> {
-        let authority = Authority::open_or_create(&self.directory, now)?;
+        let authority = Authority::open_or_create(&self.directory, Role::Cluster, now)?;
         let mut changed = false;
         for (name, subject) in self.leaves() {
             changed |= Leaf::ensure(&self.directory, name, &subject, &authority, now)?;
         }
+        let front_proxy = Authority::open_or_create(&self.directory, Role::FrontProxy, now)?;
+        let subject = Subject::client(FRONT_PROXY_CLIENT, None);
+        changed |= Leaf::ensure(&self.directory, FRONT_PROXY_CLIENT, &subject, &front_proxy, now)?;
         Ok(changed)
     }
 
@@ -133,6 +138,24 @@ impl Pki {
     /// When the files cannot be read.
     pub fn kubelet_client(&self) -> Result<Leaf, Error> {
         Leaf::read(&self.directory, "apiserver-kubelet-client")
+    }
+
+    /// The certificate of the authority that the front proxy's certificate is from, PEM.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn front_proxy_ca_pem(&self) -> Result<String, Error> {
+        read_text(&self.directory.join("front-proxy-ca.crt"))
+    }
+
+    /// Certificate and key that the server shows to aggregated API servers.
+    ///
+    /// # Errors
+    ///
+    /// When the files cannot be read.
+    pub fn front_proxy_client(&self) -> Result<Leaf, Error> {
+        Leaf::read(&self.directory, FRONT_PROXY_CLIENT)
     }
 
     /// The private key that signs service-account tokens (`sa.key`), PEM.
@@ -198,7 +221,7 @@ pub fn issue_node_credentials(
     if !is_node_name(node) {
         return Err(Error::NodeName { name: node.to_owned() });
     }
-    let authority = Authority::open(pki_directory)?;
+    let authority = Authority::open(pki_directory, Role::Cluster)?;
     let user = format!("system:node:{node}");
     let client = authority.issue(&Subject::client(&user, Some(NODES)), now)?;
     let names = std::iter::once(node.to_owned()).chain(addresses.iter().map(IpAddr::to_string)).collect();

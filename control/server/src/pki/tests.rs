@@ -30,7 +30,15 @@ fn open_empty_directory_creates_files_only_the_owner_reads() {
     Pki::open(&path, names(), start()).unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o700);
-    for key in ["ca.key", "apiserver.key", "apiserver-kubelet-client.key", "admin.key", "sa.key"] {
+    for key in [
+        "ca.key",
+        "apiserver.key",
+        "apiserver-kubelet-client.key",
+        "admin.key",
+        "sa.key",
+        "front-proxy-ca.key",
+        "front-proxy-client.key",
+    ] {
         assert_eq!(mode(&path.join(key)), 0o600, "{key}");
     }
 }
@@ -124,4 +132,22 @@ fn node_credentials_name_the_node_and_its_group() {
     let kubeconfig = text(&out.join("kubeconfig"));
     assert!(kubeconfig.contains("server: \"https://172.30.0.1:6443\""));
     assert_eq!(text(&out.join("ca.crt")), text(&path.join("ca.crt")));
+}
+
+#[test]
+fn front_proxy_has_an_authority_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let pki = Pki::open(directory.path(), names(), start()).unwrap();
+    assert_ne!(pki.front_proxy_ca_pem().unwrap(), pki.ca_pem().unwrap());
+    let client = pki.front_proxy_client().unwrap();
+    let block = super::leaf::parse_certificate(&client.certificate_pem).unwrap();
+    let certificate = block.parse_x509().unwrap();
+    let signed_by = |pem: &str| {
+        let block = super::leaf::parse_certificate(pem).unwrap();
+        let authority = block.parse_x509().unwrap();
+        certificate.verify_signature(Some(authority.public_key())).is_ok()
+    };
+    assert!(signed_by(&pki.front_proxy_ca_pem().unwrap()));
+    assert!(!signed_by(&pki.ca_pem().unwrap()), "the cluster's authority does not vouch for the front proxy");
+    assert_eq!(certificate.subject().to_string(), "CN=front-proxy-client");
 }

@@ -40,6 +40,11 @@ impl Renderer {
         Self { resource, manner: *manner, now }
     }
 
+    /// What the objects are of.
+    pub(crate) fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
     /// The object in the version of the request.
     pub(crate) fn value(&self, object: &Object) -> Arc<Value> {
         view(&self.resource, object)

@@ -32,13 +32,16 @@ impl Storage {
         let collection = self.cache.collection(resource).ok_or_else(Status::no_such_path)?;
         let snapshot = self.cache.snapshot(&collection);
         let prefix = resource.store_prefix(Some(scope.namespace));
-        let selected: Vec<Arc<Object>> = snapshot
-            .range(&prefix, None)
+        let all = snapshot.range(&prefix, None).cloned().collect();
+        let selected: Vec<Arc<Object>> = self
+            .converter
+            .views(resource, all)
+            .await?
+            .into_iter()
             .filter(|object| {
                 list.selection.is_everything() || list.selection.matches(&view(resource, object))
             })
             .take(if list.limit == 0 { usize::MAX } else { list.limit })
-            .cloned()
             .collect();
         let mut deletions = stream::iter(selected)
             .map(|object| async move {

@@ -72,7 +72,7 @@ impl Storage {
             self.cache.catch_up().await.map_err(failure::read)?;
         }
         let reservation = self.services.reserve(scope, &mut object, None)?;
-        let written = self.put(scope, &name, object, Expected::Absent).await;
+        let written = self.put(scope, &name, object, Expected::Absent).await?;
         drop(reservation);
         written.map_err(|error| match error {
             StoreError::Conflict { .. } => Status::already_exists(resource, &name),

@@ -219,7 +219,7 @@ impl Storage {
                 Step::Wait => return Ok(Deleted::Going(current.object)),
                 Step::Mark(object) => {
                     let expected = Expected::Revision(Revision(current.object.revision()));
-                    self.put(scope, name, object, expected).await.map(Deleted::Going)
+                    self.put(scope, name, object, expected).await?.map(Deleted::Going)
                 }
                 Step::Remove if scope.dry_run => Ok(Deleted::Gone(current.object.clone())),
                 Step::Remove => self.take(&current).await,
@@ -227,7 +227,7 @@ impl Storage {
             match done {
                 Ok(deleted) => return Ok(deleted),
                 Err(StoreError::Conflict { current: found, .. }) => {
-                    current = self.instead(scope, name, found)?
+                    current = self.instead(scope, name, found).await?
                 }
                 Err(error) => return Err(failure::store(error)),
             }

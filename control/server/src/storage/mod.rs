@@ -25,6 +25,7 @@ use skep_store::{Expected, KeyValue, Revision, Store, StoreError};
 use crate::admission::{Asked, Chain};
 use crate::allocation::Services;
 use crate::cache::{Cache, Object};
+use crate::conversion::Converter;
 use crate::failure;
 use crate::ids::Ids;
 use crate::respond::view;
@@ -109,6 +110,7 @@ pub(crate) struct Storage {
     pub(crate) cache: Arc<Cache>,
     pub(crate) admission: Chain,
     pub(crate) services: Arc<Services>,
+    pub(crate) converter: Converter,
     pub(crate) ids: Ids,
 }
 
@@ -120,10 +122,10 @@ impl Storage {
     /// 404 when it is not there.
     pub(crate) async fn get(&self, scope: &Scope<'_>, name: &str) -> Result<Arc<Object>, Status> {
         self.cache.catch_up().await.map_err(failure::read)?;
-        self.cached(scope, name)
+        self.converter.view(scope.resource, self.cached(scope, name)?).await
     }
 
-    /// An object, as the cache has it.
+    /// An object as the cache has it, in whatever version it is stored.
     pub(crate) fn cached(&self, scope: &Scope<'_>, name: &str) -> Result<Arc<Object>, Status> {
         let collection = self.cache.collection(scope.resource).ok_or_else(Status::no_such_path)?;
         let key = scope.resource.store_key(Some(scope.namespace), name);
@@ -135,23 +137,59 @@ impl Storage {
     }
 
     /// What was there instead, when a write did not happen.
-    fn instead(&self, scope: &Scope<'_>, name: &str, found: Option<KeyValue>) -> Result<Current, Status> {
+    async fn instead(
+        &self,
+        scope: &Scope<'_>,
+        name: &str,
+        found: Option<KeyValue>,
+    ) -> Result<Current, Status> {
         let kv = found.ok_or_else(|| Status::not_found(scope.resource, name))?;
         let object = Object::from_stored(kv.key.as_str().into(), &kv.value, kv.mod_revision.0);
         let object = object.ok_or_else(|| Status::internal(format!("{} is not JSON", kv.key)))?;
-        Ok(current(scope.resource, Arc::new(object)))
+        Ok(current(scope.resource, self.converter.view(scope.resource, Arc::new(object)).await?))
     }
 
-    /// Writes an object in the version of the request; on a dry run, does everything but that.
+    /// Writes an object in the version of the request; on a dry run, does everything but that. What is inside is the
+    /// verdict of the store.
     async fn put(
         &self,
         scope: &Scope<'_>,
         name: &str,
         value: Value,
         expected: Expected,
+    ) -> Result<Result<Arc<Object>, StoreError>, Status> {
+        if !Converter::concerns(scope.resource) {
+            let stored = stored(scope.resource, value);
+            return Ok(self.put_stored(scope, name, stored, expected).await);
+        }
+        // Shown as it was written, unless the webhook says what became of it.
+        let shown = stored_as_is(value.clone());
+        let stored = match scope.dry_run {
+            true => shown.clone(),
+            false => stored_as_is(self.converter.to_storage(scope.resource, value).await?),
+        };
+        let written = match self.put_stored(scope, name, stored, expected).await {
+            Ok(written) => written,
+            Err(error) => return Ok(Err(error)),
+        };
+        if scope.dry_run {
+            return Ok(Ok(written));
+        }
+        // The one in the cache, so that what is made of it is kept there.
+        let kept = self.cached(scope, name).ok().filter(|kept| kept.revision() == written.revision());
+        let own = || Object::from_stored(written.key().clone(), &shown, written.revision()).map(Arc::new);
+        let view = self.converter.view(scope.resource, kept.unwrap_or_else(|| written.clone())).await;
+        Ok(Ok(view.ok().or_else(own).unwrap_or(written)))
+    }
+
+    async fn put_stored(
+        &self,
+        scope: &Scope<'_>,
+        name: &str,
+        stored: Bytes,
+        expected: Expected,
     ) -> Result<Arc<Object>, StoreError> {
         let key = scope.resource.store_key(Some(scope.namespace), name);
-        let stored = stored(scope.resource, value);
         let revision = if scope.dry_run {
             match expected {
                 Expected::Absent => 0,
@@ -191,6 +229,10 @@ fn stored(resource: &Resource, mut value: Value) -> Bytes {
     if resource.needs_conversion() {
         convert::to_storage(resource, &mut value);
     }
+    stored_as_is(value)
+}
+
+fn stored_as_is(mut value: Value) -> Bytes {
     metadata::remove(&mut value, "resourceVersion");
     value.to_string().into()
 }

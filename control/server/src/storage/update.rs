@@ -54,7 +54,7 @@ impl Storage {
             match self.attempt(scope, name, part, &current, propose).await? {
                 Ok(object) => return Ok(object),
                 Err(StoreError::Conflict { current: found, .. }) => {
-                    current = self.instead(scope, name, found)?
+                    current = self.instead(scope, name, found).await?
                 }
                 Err(error) => return Err(failure::store(error)),
             }
@@ -84,13 +84,13 @@ impl Storage {
             _ => crate::allocation::Reservation::default(),
         };
         if is_done(scope, &object) {
-            return Ok(self.finish(scope, name, current, object).await);
+            return self.finish(scope, name, current, object).await;
         }
         if object == **old {
             return Ok(Ok(current.object.clone()));
         }
         let expected = Expected::Revision(Revision(current.object.revision()));
-        let written = self.put(scope, name, object, expected).await;
+        let written = self.put(scope, name, object, expected).await?;
         drop(reservation);
         Ok(written)
     }
@@ -164,10 +164,12 @@ impl Storage {
         name: &str,
         current: &Current,
         object: Value,
-    ) -> Result<Arc<Object>, StoreError> {
+    ) -> Result<Result<Arc<Object>, StoreError>, Status> {
         let revision = current.object.revision();
-        if !scope.dry_run {
-            self.remove(current.object.key(), revision).await?;
+        if !scope.dry_run
+            && let Err(error) = self.remove(current.object.key(), revision).await
+        {
+            return Ok(Err(error));
         }
         let as_if = Scope { dry_run: true, ..*scope };
         self.put(&as_if, name, object, Expected::Revision(Revision(revision))).await

@@ -5,10 +5,12 @@
 //! handshake, on reading a request's head and on the number of connections. Keys can be replaced while it runs.
 //! Does not own what a request means; it adds [`Credentials`](crate::gate::Credentials) to each and nothing else.
 
+mod any_certificate;
 mod keys;
 mod listener;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use any_certificate::AnyCertificate;
 pub use keys::{TlsKeys, certificates, private_key, roots};
 pub use listener::{Limits, Listener};

@@ -20,7 +20,7 @@ use tower::service_fn;
 use super::{Limits, Listener, TlsKeys, certificates, private_key, roots};
 use crate::body::{self, Body};
 use crate::gate::Credentials;
-use crate::pki::{Authority, Leaf, Pki, ServingNames};
+use crate::pki::{Authority, Leaf, Pki, Role, ServingNames};
 
 struct Server {
     directory: tempfile::TempDir,
@@ -139,7 +139,7 @@ async fn server_under_other_name_or_authority_is_refused_by_clients() {
     let connector = client(&server.pki.ca_pem().unwrap(), None, "http/1.1");
     assert!(connect(&server, &connector, "evil.example").await.is_err());
     let elsewhere = tempfile::tempdir().unwrap();
-    let other = Authority::open_or_create(elsewhere.path(), SystemTime::now()).unwrap();
+    let other = Authority::open_or_create(elsewhere.path(), Role::Cluster, SystemTime::now()).unwrap();
     let connector = client(other.certificate_pem(), None, "http/1.1");
     assert!(connect(&server, &connector, "localhost").await.is_err());
 }
@@ -196,3 +196,6 @@ async fn bind_port_in_use_is_a_clear_error() {
     let error = Listener::bind(server.address, server.keys.clone(), Limits::default()).await.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {}", server.address));
 }
+
+#[path = "hostile_tests.rs"]
+mod hostile;

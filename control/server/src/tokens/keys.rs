@@ -94,6 +94,14 @@ impl Keys {
         self.verifying.iter().filter(move |key| id.is_none_or(|id| id == key.id))
     }
 
+    /// Signs claims.
+    pub(super) fn sign(&self, claims: &impl serde::Serialize) -> jsonwebtoken::errors::Result<String> {
+        let mut header = jsonwebtoken::Header::new(self.algorithm);
+        header.typ = None;
+        header.kid = Some(self.id.clone());
+        jsonwebtoken::encode(&header, claims, &self.signing)
+    }
+
     /// The algorithms of all keys, sorted.
     pub(super) fn algorithms(&self) -> Vec<String> {
         let names = self.verifying.iter().filter_map(|key| key.jwk["alg"].as_str().map(str::to_owned));

@@ -3,10 +3,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Tokens, meta};
+use super::{Keys, Tokens, meta};
 use crate::user::UserInfo;
 
 /// The issuer in all of them, whatever the cluster.
@@ -14,8 +14,10 @@ const ISSUER: &str = "kubernetes/serviceaccount";
 /// Whoever sets this label on the Secret ends the token's life.
 const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 struct Claims {
+    #[serde(rename = "iss", default)]
+    issuer: String,
     #[serde(rename = "sub", default)]
     subject: String,
     #[serde(rename = "kubernetes.io/serviceaccount/namespace", default)]
@@ -37,11 +39,36 @@ pub(super) fn claims_to_be_one(token: &str) -> bool {
     jsonwebtoken::dangerous::insecure_decode_claims::<Issuer>(token).is_ok_and(|claims| claims.iss == ISSUER)
 }
 
+impl Keys {
+    /// Signs the token that a Secret of this account holds.
+    ///
+    /// # Errors
+    ///
+    /// When the key cannot sign.
+    pub fn sign_for_secret(
+        &self,
+        namespace: &str,
+        account: &str,
+        uid: &str,
+        secret: &str,
+    ) -> Result<String, String> {
+        let claims = Claims {
+            issuer: ISSUER.to_owned(),
+            subject: format!("system:serviceaccount:{namespace}:{account}"),
+            namespace: namespace.to_owned(),
+            secret: secret.to_owned(),
+            name: account.to_owned(),
+            uid: uid.to_owned(),
+        };
+        self.sign(&claims).map_err(|error| error.to_string())
+    }
+}
+
 impl Tokens {
     /// Whose token of this kind it is.
     pub(super) fn verify_legacy(&self, token: &str) -> Result<UserInfo, String> {
         let claims: Claims = self.signed(token)?;
-        let Claims { subject, namespace, secret: secret_name, name, uid } = &claims;
+        let Claims { subject, namespace, secret: secret_name, name, uid, .. } = &claims;
         let missing = [
             ("namespace", namespace),
             ("secretName", secret_name),

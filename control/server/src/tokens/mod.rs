@@ -6,6 +6,7 @@
 mod claims;
 mod keys;
 mod legacy;
+mod node;
 mod provider;
 mod request;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
+use skep_server::aggregation::FrontProxy;
 use skep_server::body::Body;
 use skep_server::gate::GateConfig;
 use skep_server::pki::{Pki, ServingNames};
@@ -65,6 +66,8 @@ async fn server_over(store: Arc<MemoryStore>, seconds: Arc<AtomicU64>) -> (ApiSe
     let networks = vec!["10.96.0.0/24".parse().unwrap(), "fd96::/120".parse().unwrap()];
     let mut config = ServerConfig::new(GateConfig::new(keys, nodes), "172.30.0.1".parse().unwrap(), networks);
     config.ids.clock = Arc::new(move || UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst)));
+    let (authority, proxy) = (pki.front_proxy_ca_pem().unwrap(), pki.front_proxy_client().unwrap());
+    config.front_proxy = Some(FrontProxy::new(authority, proxy, pki.ca_pem().unwrap()));
     (ApiServer::new(store as Arc<dyn Store>, config).await.unwrap(), directory)
 }
 

@@ -6,10 +6,13 @@ mod access;
 mod allocation;
 mod apply;
 mod bad_input;
+mod conversion;
 mod custom;
 mod definitions;
 mod deletion;
 mod harness;
+#[path = "../hooks/mod.rs"]
+mod hooks;
 mod paths;
 mod pod_operations;
 mod pods;

@@ -208,6 +208,10 @@ async fn node_beyond_itself() {
                 json!({"status": {"phase": "Failed"}}),
             ),
             Ask::new("DELETE /api/v1/namespaces/bank/pods/vault", Value::Null),
+            Ask::new(
+                "POST /api/v1/namespaces/bank/pods/vault/eviction",
+                json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "vault"}}),
+            ),
             Ask::new("DELETE /api/v1/namespaces/bank/pods", Value::Null),
             Ask::new("POST /api/v1/namespaces/bank/pods/vault/exec?command=sh", Value::Null),
             Ask::new("GET /api/v1/nodes/n2/proxy/", Value::Null),

@@ -8,8 +8,42 @@ use skep_server::user::UserInfo;
 use super::{Ask, RBAC, ask, bind, create, namespace, pod};
 use crate::harness::{Cluster, cluster};
 
+/// Group, resource, version and kind.
+const KINDS: [(&str, &str, &str, &str); 16] = [
+    ("/api/v1", "pods", "v1", "Pod"),
+    ("/api/v1", "secrets", "v1", "Secret"),
+    ("/api/v1", "configmaps", "v1", "ConfigMap"),
+    ("/api/v1", "services", "v1", "Service"),
+    ("/api/v1", "serviceaccounts", "v1", "ServiceAccount"),
+    ("/api/v1", "nodes", "v1", "Node"),
+    ("/api/v1", "namespaces", "v1", "Namespace"),
+    ("/api/v1", "bindings", "v1", "Binding"),
+    ("/apis/apps/v1", "deployments", "apps/v1", "Deployment"),
+    ("/apis/rbac.authorization.k8s.io/v1", "roles", "rbac.authorization.k8s.io/v1", "Role"),
+    ("/apis/rbac.authorization.k8s.io/v1", "rolebindings", "rbac.authorization.k8s.io/v1", "RoleBinding"),
+    ("/apis/rbac.authorization.k8s.io/v1", "clusterroles", "rbac.authorization.k8s.io/v1", "ClusterRole"),
+    (
+        "/apis/rbac.authorization.k8s.io/v1",
+        "clusterrolebindings",
+        "rbac.authorization.k8s.io/v1",
+        "ClusterRoleBinding",
+    ),
+    ("/apis/coordination.k8s.io/v1", "leases", "coordination.k8s.io/v1", "Lease"),
+    (
+        "/apis/apiextensions.k8s.io/v1",
+        "customresourcedefinitions",
+        "apiextensions.k8s.io/v1",
+        "CustomResourceDefinition",
+    ),
+    (
+        "/apis/certificates.k8s.io/v1",
+        "certificatesigningrequests",
+        "certificates.k8s.io/v1",
+        "CertificateSigningRequest",
+    ),
+];
 /// So many requests.
-const REQUESTS: usize = 3000;
+const REQUESTS: usize = 2000;
 
 /// Everything outside of the namespace that the user may write to, but for what changes by itself.
 async fn others(cluster: &Cluster) -> Vec<(String, Value)> {
@@ -57,45 +91,21 @@ impl Chance {
         of[self.0.random_range(0..of.len())]
     }
 
-    fn path(&mut self) -> String {
-        let group = self.one(&[
-            "/api/v1",
-            "/apis/apps/v1",
-            "/apis/rbac.authorization.k8s.io/v1",
-            "/apis/coordination.k8s.io/v1",
-            "/apis/apiextensions.k8s.io/v1",
-            "/apis/certificates.k8s.io/v1",
-            "/apis/storage.k8s.io/v1",
-            "/apis/admissionregistration.k8s.io/v1",
-        ]);
+    /// A path, and what kind its objects have.
+    fn path(&mut self) -> (String, (&'static str, &'static str)) {
+        let (group, resource, version, kind) = KINDS[self.0.random_range(0..KINDS.len())];
         let scope = self.one(&[
-            "",
+            "/namespaces/shop",
+            "/namespaces/shop",
             "/namespaces/shop",
             "/namespaces/bank",
             "/namespaces/kube-system",
             "/namespaces/sho%70",
-        ]);
-        let resource = self.one(&[
-            "pods",
-            "secrets",
-            "configmaps",
-            "serviceaccounts",
-            "services",
-            "nodes",
-            "namespaces",
-            "deployments",
-            "roles",
-            "rolebindings",
-            "clusterroles",
-            "clusterrolebindings",
-            "leases",
-            "customresourcedefinitions",
-            "certificatesigningrequests",
-            "validatingwebhookconfigurations",
-            "bindings",
-            "events",
+            "",
         ]);
         let name = self.one(&[
+            "",
+            "",
             "",
             "/s",
             "/web",
@@ -107,8 +117,11 @@ impl Chance {
             "/new",
             "/bank",
             "/n1",
+            "/odd",
         ]);
         let part = self.one(&[
+            "",
+            "",
             "",
             "",
             "",
@@ -127,6 +140,7 @@ impl Chance {
         let query = self.one(&[
             "",
             "",
+            "",
             "?dryRun=All",
             "?fieldManager=x&force=true",
             "?fieldSelector=metadata.name%3Ds",
@@ -134,46 +148,36 @@ impl Chance {
             "?gracePeriodSeconds=0",
             "?fieldValidation=Ignore",
         ]);
-        format!("{group}{scope}/{resource}{name}{part}{query}")
+        let part = if name.is_empty() { "" } else { part };
+        (format!("{group}{scope}/{resource}{name}{part}{query}"), (version, kind))
     }
 
-    fn body(&mut self) -> Value {
+    fn body(&mut self, (version, kind): (&str, &str), path: &str) -> Value {
         let everything = json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]);
         let me = json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "mallory"}]);
         let admin =
             json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"});
-        let name =
-            self.one(&["new", "s", "web", "vault", "default", "cluster-admin", "mallory-edit"]).to_owned();
-        let kinds = [
-            ("v1", "Pod"),
-            ("v1", "Secret"),
-            ("v1", "ConfigMap"),
-            ("v1", "Namespace"),
-            ("v1", "Node"),
-            ("v1", "Binding"),
-            ("rbac.authorization.k8s.io/v1", "Role"),
-            ("rbac.authorization.k8s.io/v1", "RoleBinding"),
-            ("rbac.authorization.k8s.io/v1", "ClusterRole"),
-            ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
-            ("apps/v1", "Deployment"),
-            ("coordination.k8s.io/v1", "Lease"),
-        ];
-        let (version, kind) = kinds[self.0.random_range(0..kinds.len())];
+        let named = path.split('?').next().and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+        let any = self.one(&["new", "s", "web", "vault", "default", "cluster-admin", "mallory-edit"]);
+        let name = if self.0.random_bool(0.5) { named } else { any };
         let mut body = json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}});
-        for (field, value) in [
-            ("rules", everything),
-            ("subjects", me),
-            ("roleRef", admin),
-            ("data", json!({"a": "Yg=="})),
-            ("spec", json!({"nodeName": "n1", "containers": [{"name": "c", "image": "x"}]})),
-            ("status", json!({"phase": "Failed"})),
-            ("target", json!({"kind": "Node", "name": "n1"})),
-        ] {
-            if self.0.random_bool(0.4) {
-                body[field] = value;
+        let containers = json!([{"name": "c", "image": "x"}]);
+        match kind {
+            "ConfigMap" | "Secret" => body["data"] = json!({"a": "Yg=="}),
+            "Pod" => body["spec"] = json!({"nodeName": "n1", "containers": containers}),
+            "Deployment" => {
+                body["spec"] = json!({"selector": {"matchLabels": {"a": "b"}}, "template": {
+                    "metadata": {"labels": {"a": "b"}}, "spec": {"containers": containers}}});
             }
+            "Service" => body["spec"] = json!({"ports": [{"port": 80}]}),
+            "Role" | "ClusterRole" => body["rules"] = everything,
+            "RoleBinding" | "ClusterRoleBinding" => {
+                body["subjects"] = me;
+                body["roleRef"] = admin;
+            }
+            _ => {}
         }
-        if self.0.random_bool(0.3) {
+        if self.0.random_bool(0.1) {
             let namespace = self.one(&["bank", "shop", "kube-system"]).to_owned();
             body["metadata"]["namespace"] = json!(namespace);
         }
@@ -185,8 +189,12 @@ impl Chance {
 
     fn ask(&mut self) -> Ask {
         let method = self.one(&["GET", "POST", "PUT", "PATCH", "PATCH", "DELETE", "DELETE"]);
-        let body = if self.0.random_bool(0.9) { self.body() } else { Value::Null };
-        let mut ask = Ask::new(&format!("{method} {}", self.path()), body);
+        let (path, kind) = self.path();
+        let other = KINDS[self.0.random_range(0..KINDS.len())];
+        let kind = if self.0.random_bool(0.8) { kind } else { (other.2, other.3) };
+        let body =
+            if self.0.random_bool(0.9) && method != "DELETE" { self.body(kind, &path) } else { Value::Null };
+        let mut ask = Ask::new(&format!("{method} {path}"), body);
         if method == "PATCH" {
             ask.kind = self.one(&[
                 "application/merge-patch+json",

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::{Ask, ask_from_outside, bind, create, namespace, pod};
+use super::{Ask, ask_from_outside, create, namespace, pod};
 use crate::harness::{Cluster, cluster};
 
 const WHO: &str = "POST /apis/authentication.k8s.io/v1/selfsubjectreviews";
@@ -15,14 +15,6 @@ async fn populated() -> Cluster {
     create(&cluster, "/api/v1/nodes", "Node", json!({"metadata": {"name": "n1"}})).await;
     create(&cluster, "/api/v1/namespaces/shop/pods", "Pod", pod("web", "n1", json!({}))).await;
     cluster
-}
-
-async fn request(cluster: &Cluster, spec: Value) -> Value {
-    let body = json!({"spec": spec});
-    cluster
-        .post("/api/v1/namespaces/shop/serviceaccounts/default/token", "TokenRequest", body)
-        .await
-        .expect(201)
 }
 
 async fn token(cluster: &Cluster, spec: Value) -> String {
@@ -173,8 +165,6 @@ async fn request_for_a_token_that_makes_no_sense_is_refused() {
             answer.json()["message"]
         );
     }
-    let _ = request;
-    bind(&cluster, "shop", "jane", "view").await;
 }
 
 #[tokio::test]

@@ -1,0 +1,64 @@
+//! Rules for `spec.conversion`: who brings objects from one version into another.
+//!
+//! Messages name the fields as upstream's internal form does (`webhookClientConfig`).
+
+use serde_json::Value;
+
+use crate::object::{at, flag, items, text};
+use crate::validation::{FieldError, names, webhooks};
+
+/// The versions of `ConversionReview` that there are.
+const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
+
+pub(super) fn check(spec: &Value, errors: &mut Vec<FieldError>) {
+    let conversion = &spec["conversion"];
+    match text(conversion, &["strategy"]) {
+        "None" | "" => none(conversion, errors),
+        "Webhook" => {
+            if flag(spec, &["preserveUnknownFields"]) {
+                let why = "must be None if spec.preserveUnknownFields is true";
+                errors.push(FieldError::invalid("spec.conversion.strategy", "Webhook", why));
+            }
+            webhook(conversion, errors);
+        }
+        other => {
+            errors.push(FieldError::not_supported("spec.conversion.strategy", other, &["None", "Webhook"]))
+        }
+    }
+}
+
+fn none(conversion: &Value, errors: &mut Vec<FieldError>) {
+    let why = "should not be set when strategy is not set to Webhook";
+    if at(conversion, &["webhook", "clientConfig"]).is_some() {
+        errors.push(FieldError::forbidden("spec.conversion.webhookClientConfig", why));
+    }
+    if !items(conversion, &["webhook", "conversionReviewVersions"]).is_empty() {
+        errors.push(FieldError::forbidden("spec.conversion.conversionReviewVersions", why));
+    }
+}
+
+fn webhook(conversion: &Value, errors: &mut Vec<FieldError>) {
+    let path = "spec.conversion.webhookClientConfig";
+    match at(conversion, &["webhook", "clientConfig"]) {
+        None => errors.push(FieldError::required(path, "required when strategy is set to Webhook")),
+        Some(config) => webhooks::client_config(path, config, errors),
+    }
+    let path = "spec.conversion.conversionReviewVersions";
+    let versions = items(conversion, &["webhook", "conversionReviewVersions"]);
+    if versions.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    for (index, version) in versions.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        if versions[..index].contains(version) {
+            errors.push(FieldError::invalid(path, version.clone(), "duplicate version"));
+        } else if let Err(why) = names::dns_1035_label(version.as_str().unwrap_or_default()) {
+            errors.push(FieldError::invalid(path, version.clone(), why));
+        }
+    }
+    if !versions.iter().any(|version| REVIEWS.iter().any(|known| version == known)) {
+        let why = "must include at least one of v1, v1beta1";
+        errors.push(FieldError::invalid(path, versions.to_vec(), why));
+    }
+}

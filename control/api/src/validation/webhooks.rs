@@ -1,0 +1,139 @@
+//! Where a webhook may be: rules for `clientConfig`, the same for conversion and admission
+//! (`apiserver/pkg/util/webhook/validation.go`).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use super::FieldError;
+use super::names;
+use crate::object::{at, number, text};
+
+/// The rules that a `WebhookClientConfig` breaks.
+pub(crate) fn client_config(path: &str, config: &Value, errors: &mut Vec<FieldError>) {
+    match (at(config, &["url"]), at(config, &["service"])) {
+        (Some(_), Some(_)) | (None, None) => {
+            errors.push(FieldError::required(path, "exactly one of url or service is required"));
+        }
+        (Some(url), None) => self::url(&format!("{path}.url"), url.as_str().unwrap_or_default(), errors),
+        (None, Some(service)) => self::service(&format!("{path}.service"), service, errors),
+    }
+    bundle(&format!("{path}.caBundle"), text(config, &["caBundle"]), errors);
+}
+
+/// A bundle of certificates in PEM, as base64.
+pub(crate) fn bundle(path: &str, bundle: &str, errors: &mut Vec<FieldError>) {
+    let Ok(bytes) = STANDARD.decode(bundle) else {
+        errors.push(FieldError::invalid(path, bundle, "must be base64"));
+        return;
+    };
+    let blank = bytes.iter().all(u8::is_ascii_whitespace);
+    if !blank && !String::from_utf8_lossy(&bytes).contains("-----BEGIN CERTIFICATE-----") {
+        let why = "unable to load root certificates: unable to parse bytes as PEM block";
+        errors.push(FieldError::invalid(path, bundle, why));
+    }
+}
+
+fn url(path: &str, url: &str, errors: &mut Vec<FieldError>) {
+    const FORM: &str = "; desired format: https://host[/path]";
+    let mut broken = |value: &str, why: String| errors.push(FieldError::invalid(path, value, why));
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    if scheme != "https" {
+        broken(scheme, format!("'https' is the only allowed URL scheme{FORM}"));
+    }
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (user, host) =
+        authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+    if host.is_empty() || scheme.is_empty() {
+        broken("", format!("host must be specified{FORM}"));
+    }
+    if let Some(user) = user {
+        broken(user, "user information is not permitted in the URL".into());
+    }
+    if !fragment.is_empty() {
+        broken(fragment, "fragments are not permitted in the URL".into());
+    }
+    if !query.is_empty() {
+        broken(query, "query parameters are not permitted in the URL".into());
+    }
+}
+
+fn service(path: &str, service: &Value, errors: &mut Vec<FieldError>) {
+    for member in ["name", "namespace"] {
+        if text(service, &[member]).is_empty() {
+            errors.push(FieldError::required(format!("{path}.{member}"), ""));
+        }
+    }
+    let port = number(service, &["port"]).unwrap_or(443);
+    if !(1..=65535).contains(&port) {
+        let why = "port is not valid: must be between 1 and 65535, inclusive";
+        errors.push(FieldError::invalid(format!("{path}.port"), port, why));
+    }
+    let at = format!("{path}.path");
+    let written = text(service, &["path"]);
+    let mut broken = |why: String| errors.push(FieldError::invalid(at.as_str(), written, why));
+    match written {
+        "" | "/" => return,
+        "//" => return broken("segment[0] may not be empty".into()),
+        _ => {}
+    }
+    if !written.starts_with('/') {
+        broken("must start with a '/'".into());
+    }
+    let inner = written.strip_prefix('/').unwrap_or(written);
+    for (index, step) in inner.strip_suffix('/').unwrap_or(inner).split('/').enumerate() {
+        if step.is_empty() {
+            broken(format!("segment[{index}] may not be empty"));
+        } else if let Err(why) = names::dns_subdomain(step) {
+            broken(format!("segment[{index}]: {why}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(config: Value, expected: &[&str]) {
+        let mut errors = Vec::new();
+        client_config("c", &config, &mut errors);
+        let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected, "{config}");
+    }
+
+    #[test]
+    fn place_that_can_be_called_is_taken() {
+        let pem = STANDARD.encode("-----BEGIN CERTIFICATE-----\n");
+        check(json!({ "url": "https://a.example/b", "caBundle": pem }), &[]);
+        check(json!({ "service": { "name": "a", "namespace": "b", "path": "/c/d" } }), &[]);
+    }
+
+    #[test]
+    fn place_that_cannot_be_called_is_refused_in_upstreams_words() {
+        check(json!({}), &["c: Required value: exactly one of url or service is required"]);
+        check(
+            json!({ "url": "http://u@a?b#c" }),
+            &[
+                "c.url: Invalid value: \"http\": 'https' is the only allowed URL scheme; desired format: https://host[/path]",
+                "c.url: Invalid value: \"u\": user information is not permitted in the URL",
+                "c.url: Invalid value: \"c\": fragments are not permitted in the URL",
+                "c.url: Invalid value: \"b\": query parameters are not permitted in the URL",
+            ],
+        );
+        check(
+            json!({ "service": { "name": "a", "port": 0, "path": "b//" }, "caBundle": "eA==" }),
+            &[
+                "c.service.namespace: Required value",
+                "c.service.port: Invalid value: 0: port is not valid: must be between 1 and 65535, inclusive",
+                "c.service.path: Invalid value: \"b//\": must start with a '/'",
+                "c.service.path: Invalid value: \"b//\": segment[1] may not be empty",
+                "c.caBundle: Invalid value: \"eA==\": unable to load root certificates: unable to parse bytes as PEM block",
+            ],
+        );
+    }
+}

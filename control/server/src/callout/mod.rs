@@ -1,0 +1,162 @@
+//! Calls that this server makes to servers of its users: webhooks for conversion, admission and authentication, and
+//! aggregated API servers.
+//!
+//! Owns where such a server is ([`service`]), the connection to it and its reuse ([`connect`]), how long an answer may
+//! take and how large it may be. Does not know what is asked and what an answer means: that is with who calls. Connections
+//! speak HTTP/1.1: over one HTTP/2 connection, all requests to a service would go to one of its endpoints.
+
+mod connect;
+mod failure;
+mod service;
+mod target;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::body::{self, Body};
+use crate::gate::ObjectReader;
+use crate::pki::Leaf;
+
+pub(crate) use failure::{CallError, Why};
+pub(crate) use target::Target;
+
+use connect::Client;
+
+/// So many servers are connections kept to; the one that was longest not called is forgotten for another.
+const KEPT: usize = 200;
+/// What this server calls itself.
+const AGENT: HeaderValue = HeaderValue::from_static("kube-admission");
+
+struct Kept {
+    client: Client,
+    used: Instant,
+}
+
+/// A certificate that the other side is shown, and the number of its renewals.
+type Shown = Option<(u64, Arc<Leaf>)>;
+
+/// Calls servers, and keeps connections to them. Shared by all who call.
+pub(crate) struct Caller {
+    reader: Arc<dyn ObjectReader>,
+    clients: Mutex<HashMap<(Target, u64), Kept>>,
+    /// Counts connections, to take the endpoints of a service in turn.
+    turn: Arc<AtomicUsize>,
+}
+
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Caller").finish_non_exhaustive()
+    }
+}
+
+impl Caller {
+    /// A caller that finds services where `reader` shows them.
+    pub(crate) fn new(reader: Arc<dyn ObjectReader>) -> Self {
+        Self { reader, clients: Mutex::default(), turn: Arc::default() }
+    }
+
+    /// Posts JSON to `target` and returns the answer's body. `query` comes behind the target's path. Connecting, sending
+    /// and reading together take at most `patience`, the answer has at most `limit` bytes.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer of code 2xx within these bounds.
+    pub(crate) async fn post(
+        &self,
+        target: &Target,
+        query: &str,
+        json: Bytes,
+        patience: Duration,
+        limit: usize,
+    ) -> Result<Bytes, CallError> {
+        let url = target.url(query);
+        let fail = |why| CallError { method: Method::POST, url: url.clone(), why };
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(url.as_str())
+            .header(CONTENT_TYPE, "application/json")
+            .header(ACCEPT, "application/json, */*")
+            .header(USER_AGENT, AGENT)
+            .header(HOST, target.authority())
+            .body(body::full(json))
+            .map_err(|error| fail(Why::Send(error.to_string())))?;
+        let whole = async {
+            let response = self.send(target, None, request).await?;
+            let code = response.status();
+            let body = read(response.into_body(), limit).await?;
+            match code.is_success() {
+                true => Ok(body),
+                false => Err(Why::Code(code.as_u16(), String::from_utf8_lossy(&body).trim().to_owned())),
+            }
+        };
+        match tokio::time::timeout(patience, whole).await {
+            Ok(outcome) => outcome.map_err(fail),
+            Err(_) => Err(fail(Why::Timeout)),
+        }
+    }
+
+    /// Sends a request as it is and returns the answer as soon as it begins, for those who pass it on. An upgrade is the
+    /// caller's.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached, or ends the connection without an answer.
+    pub(crate) async fn send(
+        &self,
+        target: &Target,
+        shown: Shown,
+        request: Request<Body>,
+    ) -> Result<Response<Incoming>, Why> {
+        let client = self.client(target, shown)?;
+        client.request(request).await.map_err(|error| failure::of_client(&error))
+    }
+
+    fn client(&self, target: &Target, shown: Shown) -> Result<Client, Why> {
+        let place = Target { path: String::new(), ..target.clone() };
+        let key = (place, shown.as_ref().map_or(0, |(renewals, _)| *renewals));
+        let now = Instant::now();
+        let mut clients = self.clients.lock();
+        if let Some(kept) = clients.get_mut(&key) {
+            kept.used = now;
+            return Ok(kept.client.clone());
+        }
+        let identity = shown.map(|(_, leaf)| leaf);
+        let client = connect::client(&key.0, identity.as_deref(), self.reader.clone(), self.turn.clone())
+            .map_err(Why::Send)?;
+        if clients.len() >= KEPT
+            && let Some(oldest) = clients.iter().min_by_key(|(_, kept)| kept.used).map(|(key, _)| key.clone())
+        {
+            clients.remove(&oldest);
+        }
+        clients.insert(key, Kept { client: client.clone(), used: now });
+        Ok(client)
+    }
+}
+
+/// The whole body, if it is not too large.
+async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Why> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Why::Send(failure::innermost(&error)))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > limit {
+            return Err(Why::TooLarge(limit));
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
+}

@@ -1,0 +1,6 @@
+//! The server that answers as a test wants.
+
+#[path = "../../tests/hooks/mod.rs"]
+mod hooks;
+
+pub(crate) use hooks::{Hook, Reply};

@@ -1,0 +1,76 @@
+//! What an API server costs: processor time per operation, lists, watches and memory, over TLS and with an fsync.
+//!
+//! The server is whichever a kubeconfig names, so that another implementation can stand beside ours in the same run; by
+//! default `skep-control` is started on an empty store of its own. Held against a second server (`--beside-kubeconfig`),
+//! or else against a [`bare`] one: TLS, HTTP, and for a write an append with an fsync, nothing more. Processor time is
+//! that of the server's processes, store included, never the client's.
+
+pub mod bare;
+mod lists;
+mod objects;
+mod operations;
+mod session;
+mod target;
+mod usage;
+mod watches;
+
+use std::collections::BTreeMap;
+
+use self::session::Session;
+pub use self::target::Server;
+use self::target::Target;
+use crate::{Context, Figure};
+
+/// Values by the name of the figure, with their units.
+type Values = BTreeMap<String, (f64, &'static str)>;
+
+/// Runs the benchmark.
+///
+/// # Errors
+/// A server cannot be started or reached, or refuses what it is asked.
+pub fn run(context: &Context) -> anyhow::Result<Vec<Figure>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let baseline = match &context.api.beside {
+            Some(server) => ("the server beside it", measure(Target::named(server).await?).await?),
+            None => ("bare TLS server with an fsync", bare_costs().await?),
+        };
+        let values = match &context.api.server {
+            Some(server) => measure(Target::named(server).await?).await?,
+            None => measure(Target::own(context.api.control.as_deref()).await?).await?,
+        };
+        Ok(figures(values, &baseline.1, baseline.0))
+    })
+}
+
+fn figures(values: Values, baseline: &Values, baseline_name: &str) -> Vec<Figure> {
+    values
+        .into_iter()
+        .map(|(name, (value, unit))| Figure {
+            baseline: baseline.get(&name).map(|(value, _)| (baseline_name.to_owned(), *value)),
+            name: format!("api/{name}"),
+            value,
+            unit,
+        })
+        .collect()
+}
+
+/// All that is measured of a real API server.
+async fn measure(target: Target) -> anyhow::Result<Values> {
+    let mut values = target.beginning().await?;
+    let session = Session::open(target.client.clone(), target.usage()).await?;
+    values.extend(operations::measure(&session).await?);
+    values.extend(watches::measure(&session).await?);
+    values.extend(lists::measure(&session).await?);
+    session.close().await?;
+    target.stop().await?;
+    Ok(values)
+}
+
+/// What a server cannot do without: the same requests, answered by [`bare`].
+async fn bare_costs() -> anyhow::Result<Values> {
+    let target = Target::bare().await?;
+    let values = operations::floor(&Session::unchecked(target.client.clone(), target.usage())).await?;
+    target.stop().await?;
+    Ok(values)
+}
