@@ -96,6 +96,12 @@ impl Quantity {
         self.nano == 0
     }
 
+    /// The sum, written as this amount is.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { nano: self.nano.saturating_add(other.nano), format: self.format }
+    }
+
     /// Whether it is a whole number of units.
     pub fn is_whole(&self) -> bool {
         self.nano % NANO == 0

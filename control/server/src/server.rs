@@ -172,10 +172,8 @@ impl ApiServer {
         let ranges = ranges(&service_networks, node_ports)?;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
         let cache = Cache::start(store.clone(), registry(), stopped.clone()).await?;
-        let services = registry()
-            .find("", "v1", "services")
-            .and_then(|resource| Services::new(cache.clone(), resource.clone(), ranges, ids.clone()));
-        let services = services.expect("services are a built-in kind that is stored");
+        let services = Services::new(store.clone(), cache.clone(), ranges, ids.clone());
+        let services = services.expect("services and their addresses are built-in kinds that are stored");
         let gate = Gate::new(gate, cache.clone());
         let services = Arc::new(services);
         let caller = Arc::new(Caller::new(cache.clone()));
@@ -202,7 +200,13 @@ impl ApiServer {
         let server = Self { inner: Arc::new(inner) };
         let own =
             bootstrap::Own { address: advertise_address, port: advertise_port, network: service_networks[0] };
-        bootstrap::run(&server.inner.storage, &own, front_proxy.as_ref()).await?;
+        let storage = &server.inner.storage;
+        storage.begin_allocation().await.map_err(|source| StartError::Bootstrap {
+            object: "the records of service addresses and node ports".into(),
+            source,
+        })?;
+        bootstrap::run(storage, &own, front_proxy.as_ref()).await?;
+        storage.follow_allocation(server.inner.stopped.clone());
         Ok(server)
     }
 

@@ -1,7 +1,7 @@
 //! What upstream serves and this server does not, yet. To serve more, take the line out.
 
 /// Resources that have behaviour beyond create, read, update and delete which is not there.
-const RESOURCES: [(&str, &str); 11] = [
+const RESOURCES: [(&str, &str); 9] = [
     ("", "bindings"),
     ("", "componentstatuses"),
     ("apiregistration.k8s.io", "apiservices"),
@@ -11,12 +11,10 @@ const RESOURCES: [(&str, &str); 11] = [
     ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
     ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
-    ("networking.k8s.io", "ipaddresses"),
-    ("networking.k8s.io", "servicecidrs"),
 ];
 
 /// Subresources that are not there.
-const SUBRESOURCES: [(&str, &str, &str); 1] = [("", "pods", "resize")];
+const SUBRESOURCES: [(&str, &str, &str); 0] = [];
 
 /// Whether the resource is served.
 pub(super) fn resource(group: &str, plural: &str) -> bool {

@@ -14,7 +14,7 @@ use crate::object::{at, carry, number, remove, set, text};
 use crate::registry::Resource;
 
 pub use narrow::{Narrow, prepare_narrow};
-pub use pod::qos_class;
+pub use pod::{qos_class, total_request};
 
 /// What counts as the wish of the owner, and so moves `metadata.generation`.
 fn counts_generation(resource: &Resource) -> bool {
@@ -26,7 +26,7 @@ fn counts_generation(resource: &Resource) -> bool {
         ("apps", "daemonsets" | "deployments" | "replicasets" | "statefulsets")
             | ("", "pods" | "replicationcontrollers")
             | ("batch", "cronjobs" | "jobs")
-            | ("networking.k8s.io", _)
+            | ("networking.k8s.io", "ingresses" | "ingressclasses" | "networkpolicies")
             | ("policy", "poddisruptionbudgets")
             | ("discovery.k8s.io", "endpointslices")
             | ("flowcontrol.apiserver.k8s.io", _)

@@ -11,6 +11,8 @@ use crate::registry::Resource;
 pub enum Narrow {
     /// `pods/ephemeralcontainers`: containers added to a pod that runs, as `kubectl debug` does.
     EphemeralContainers,
+    /// `pods/resize`: the processor time and memory of a pod that runs.
+    Resize,
     /// `certificatesigningrequests/approval`: the conditions that approve or deny it.
     Approval,
 }
@@ -20,6 +22,7 @@ impl Narrow {
     pub fn of(subresource: &str) -> Option<Self> {
         match subresource {
             "ephemeralcontainers" => Some(Self::EphemeralContainers),
+            "resize" => Some(Self::Resize),
             "approval" => Some(Self::Approval),
             _ => None,
         }
@@ -36,6 +39,14 @@ pub fn prepare_narrow(narrow: Narrow, resource: &Resource, new: &mut Value, old:
                 carry(&mut object["metadata"], &new["metadata"], name);
             }
             carry(&mut object["spec"], &new["spec"], "ephemeralContainers");
+        }
+        // What else the client sent is judged by the rules of the subresource.
+        Narrow::Resize => {
+            for name in ["resourceVersion", "uid", "managedFields", "name", "namespace"] {
+                carry(&mut object["metadata"], &new["metadata"], name);
+            }
+            carry(&mut object, new, "spec");
+            carry(&mut object["spec"], &old["spec"], "ephemeralContainers");
         }
         Narrow::Approval => {
             set(&mut object, "metadata", new["metadata"].clone());

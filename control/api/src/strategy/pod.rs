@@ -25,6 +25,29 @@ pub(super) fn status(new: &mut Value, old: &Value) {
     }
 }
 
+/// What the containers of a pod ask for together, of one resource: what runs at the same time is added up, of what runs
+/// one after the other the most counts. Nothing when none asks.
+pub fn total_request(spec: &Value, name: &str) -> Option<Quantity> {
+    let ask = |container: &Value| -> Option<Quantity> {
+        Quantity::parse(container["resources"]["requests"].get(name)?.as_str()?).ok()
+    };
+    let add = |sum: Option<Quantity>, one: Option<Quantity>| match (sum, one) {
+        (Some(sum), Some(one)) => Some(sum.plus(one)),
+        (sum, one) => sum.or(one),
+    };
+    let (mut sidecars, mut most) = (None, None);
+    for container in items(spec, &["initContainers"]) {
+        let sidecar = container["restartPolicy"] == "Always";
+        let now = add(sidecars, ask(container));
+        if sidecar {
+            sidecars = now;
+        }
+        most = most.max(now);
+    }
+    let together = items(spec, &["containers"]).iter().map(ask).fold(sidecars, add);
+    together.max(most)
+}
+
 /// The quality of service that a pod's requests and limits put it into: `Guaranteed`, `Burstable` or `BestEffort`.
 pub fn qos_class(pod: &Value) -> &'static str {
     let spec = &pod["spec"];

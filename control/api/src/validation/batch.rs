@@ -1,62 +1,436 @@
 //! Rules of the batch group.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use super::apps::{not_negative, template, template_at};
+use super::apps::template_content;
 use super::field::FieldError;
-use super::selector;
-use crate::object::{at, flag, text};
+use super::place::{Errors, Place};
+use super::{cron, names, selector};
+use crate::object::{at, text};
 use crate::registry::Resource;
+use crate::select::LabelSelector;
 
-const POLICIES: [&str; 2] = ["OnFailure", "Never"];
+/// An indexed job runs at most so many pods at once, and has at most so many failed indexes.
+const INDEXES: i64 = 100_000;
+/// With more than [`INDEXES`] completions and a limit for each index, so many.
+const FEWER: i64 = 10_000;
+const RULES: usize = 20;
+const EXIT_CODES: usize = 255;
+const MANAGED_BY: usize = 63;
+/// A CronJob's name leaves room for what its jobs' names end with.
+const CRON_NAME: usize = 52;
 
-pub(super) fn check(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
-    let spec = &object["spec"];
+pub(super) fn check(resource: &Resource, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let spec = Place::of(object, "spec");
     match resource.plural.as_str() {
         "jobs" => {
-            numbers("spec", spec, errors);
-            if at(spec, &["selector"]).is_some() || flag(spec, &["manualSelector"]) {
-                selector::of_workload("job", spec, errors);
+            if old.is_none() {
+                generated_selector(object, errors);
             }
-            template(spec, &POLICIES, errors);
+            job(&spec, errors);
+            job_selector(&spec, errors);
+            if old.is_none() {
+                pod_names(object, &spec, errors);
+            }
         }
         "cronjobs" => {
-            let schedule = text(spec, &["schedule"]);
-            if !schedule.is_empty() && !is_schedule(schedule) {
-                let count = schedule.split_whitespace().count();
-                let why = format!("expected exactly 5 fields, found {count}: [{schedule}]");
-                errors.push(FieldError::invalid("spec.schedule", schedule, why));
+            cron::check(&spec, old.map(|old| &old["spec"]), errors);
+            let name = text(object, &["metadata", "name"]);
+            if old.is_none() && name.len() > CRON_NAME {
+                errors.push(FieldError::invalid("metadata.name", name, "must be no more than 52 characters"));
             }
-            let limits = ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"];
-            not_negative("spec", spec, &limits, errors);
-            let job = &spec["jobTemplate"]["spec"];
-            numbers("spec.jobTemplate.spec", job, errors);
-            template_at("spec.jobTemplate.spec.template", &job["template"], &POLICIES, errors);
+            let template = spec.get("jobTemplate").get("spec");
+            job(&template, errors);
+            let chosen = template.get("selector");
+            if chosen.is_set() {
+                chosen.invalid("`selector` will be auto-generated", errors);
+            }
+            let manual = template.get("manualSelector");
+            if manual.flag() {
+                errors.push(FieldError::not_supported(manual.path, true, &["nil", "false"]));
+            }
         }
         _ => {}
     }
 }
 
-fn numbers(path: &str, spec: &Value, errors: &mut Vec<FieldError>) {
-    let names =
-        ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"];
-    not_negative(path, spec, &names, errors);
-    let indexed = text(spec, &["completionMode"]) == "Indexed";
-    if indexed && at(spec, &["completions"]).is_none() {
-        errors.push(FieldError::required(format!("{path}.completions"), "when completion mode is Indexed"));
+/// The selector that nobody chose is the one that the server makes.
+fn generated_selector(object: &Value, errors: &mut Errors) {
+    let spec = Place::of(object, "spec");
+    let chosen = spec.get("selector");
+    if spec.get("manualSelector").flag() || !chosen.is_set() {
+        return;
+    }
+    let (name, uid) = (text(object, &["metadata", "name"]), text(object, &["metadata", "uid"]));
+    if uid.is_empty() {
+        errors.push(FieldError::required("metadata.uid", ""));
+    }
+    let labels = [
+        ("controller-uid", uid),
+        ("job-name", name),
+        ("batch.kubernetes.io/controller-uid", uid),
+        ("batch.kubernetes.io/job-name", name),
+    ];
+    let found = at(spec.value, &["template", "metadata", "labels"]);
+    for (key, expected) in labels {
+        let path = "spec.template.metadata.labels";
+        match found.and_then(|found| found.get(key)).and_then(Value::as_str) {
+            Some(value) if value == expected => {}
+            Some(value) => {
+                let why = format!("must be '{expected}'");
+                errors.push(FieldError::invalid(format!("{path}[{key}]"), value, why));
+            }
+            None => {
+                let why = format!("must be '{expected}'");
+                errors.push(FieldError::required(format!("{path}[{key}]"), why));
+            }
+        }
+    }
+    let expected: serde_json::Map<String, Value> =
+        labels.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
+    let matches = LabelSelector::from_object(chosen.value)
+        .is_some_and(|selector| selector.matches_labels(Some(&Value::Object(expected))));
+    if !matches {
+        chosen.invalid("`selector` not auto-generated", errors);
     }
 }
 
-/// Whether this could be a schedule: five fields of the allowed characters, or one of the names.
-fn is_schedule(text: &str) -> bool {
-    let names = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
-    if names.contains(&text) {
-        return true;
+fn job_selector(spec: &Place<'_>, errors: &mut Errors) {
+    let chosen = spec.get("selector");
+    if !chosen.is_set() {
+        return chosen.required("", errors);
     }
-    if let Some(period) = text.strip_prefix("@every ") {
-        return period.starts_with(|c: char| c.is_ascii_digit());
+    selector::selector(&chosen.path, chosen.value, errors);
+    let labels = at(spec.value, &["template", "metadata", "labels"]);
+    let matches = LabelSelector::from_object(chosen.value).is_none_or(|one| one.matches_labels(labels));
+    if !matches {
+        let value = labels.cloned().unwrap_or(Value::Null);
+        let why = "`selector` does not match template `labels`";
+        errors.push(FieldError::invalid("spec.template.metadata.labels", value, why));
     }
-    let fields: Vec<&str> = text.split_whitespace().collect();
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '*' | '/' | ',' | '-' | '?');
-    fields.len() == 5 && fields.iter().all(|field| field.chars().all(allowed))
+}
+
+/// The pods of an indexed job are named after it.
+fn pod_names(object: &Value, spec: &Place<'_>, errors: &mut Errors) {
+    let completions = spec.get("completions").number().filter(|number| *number > 0);
+    if let ("Indexed", Some(completions)) = (spec.get("completionMode").text(), completions) {
+        let name = text(object, &["metadata", "name"]);
+        let last = format!("{name}-{}", completions - 1);
+        if names::dns_label(&last).is_err() {
+            let why = format!("will not able to create pod with invalid DNS label: {last}");
+            errors.push(FieldError::invalid("metadata.name", name, why));
+        }
+    }
+}
+
+/// The specification of a job, alone or in a template.
+fn job(spec: &Place<'_>, errors: &mut Errors) {
+    let numbers = [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+        "maxFailedIndexes",
+    ];
+    spec.not_negative_at(&numbers, errors);
+    let (per_index, failed) = (spec.get("backoffLimitPerIndex"), spec.get("maxFailedIndexes"));
+    if failed.is_set() && !per_index.is_set() {
+        per_index.required("when maxFailedIndexes is specified", errors);
+    }
+    let manager = spec.get("managedBy");
+    if manager.is_set() {
+        names::domain_path(&manager, errors);
+        if manager.text().len() > MANAGED_BY {
+            manager.too_long(MANAGED_BY, errors);
+        }
+    }
+    if spec.get("completionMode").text() == "Indexed" {
+        indexed(spec, errors);
+    } else {
+        for place in [&per_index, &failed].into_iter().filter(|place| place.is_set()) {
+            place.invalid("requires indexed completion mode", errors);
+        }
+    }
+    failure_policy(spec, errors);
+    success_policy(spec, errors);
+    let replacement = spec.get("podReplacementPolicy");
+    if replacement.is_set() {
+        let choices: &[&str] = match spec.get("podFailurePolicy").is_set() {
+            true => &["Failed"],
+            false => &["Failed", "TerminatingOrFailed"],
+        };
+        replacement.one_of(choices, errors);
+    }
+    let template = spec.get("template");
+    template_content(&template.path, template.value, errors);
+    restart(spec, &template.get("spec").get("restartPolicy"), errors);
+}
+
+fn restart(spec: &Place<'_>, policy: &Place<'_>, errors: &mut Errors) {
+    match policy.text() {
+        "" | "Always" => policy.required("valid values: \"OnFailure\", \"Never\"", errors),
+        "OnFailure" if spec.get("podFailurePolicy").is_set() => {
+            policy.invalid("only \"Never\" is supported when podFailurePolicy is specified", errors);
+        }
+        _ => {
+            policy.one_of(&["OnFailure", "Never"], errors);
+        }
+    }
+}
+
+fn indexed(spec: &Place<'_>, errors: &mut Errors) {
+    let (completions, parallelism) = (spec.get("completions"), spec.get("parallelism"));
+    let (per_index, failed) = (spec.get("backoffLimitPerIndex"), spec.get("maxFailedIndexes"));
+    if !completions.is_set() {
+        completions.required("when completion mode is Indexed", errors);
+    }
+    let above = |place: &Place<'_>, limit: i64| place.number().is_some_and(|number| number > limit);
+    if above(&parallelism, INDEXES) {
+        let why = format!("must be less than or equal to {INDEXES} when completion mode is Indexed");
+        parallelism.invalid(why, errors);
+    }
+    if completions.number().is_some_and(|completions| above(&failed, completions)) {
+        failed.invalid("must be less than or equal to completions", errors);
+    }
+    if above(&failed, INDEXES) {
+        failed.invalid(format!("must be less than or equal to {INDEXES}"), errors);
+    }
+    if above(&completions, INDEXES) && per_index.is_set() {
+        if !failed.is_set() {
+            failed.required(&format!("must be specified when completions is above {INDEXES}"), errors);
+        }
+        for place in [&parallelism, &failed].into_iter().filter(|place| above(place, FEWER)) {
+            let why = format!(
+                "must be less than or equal to {FEWER} when completions are above {INDEXES} and used with backoff limit \
+                 per index"
+            );
+            place.invalid(why, errors);
+        }
+    }
+}
+
+fn failure_policy(spec: &Place<'_>, errors: &mut Errors) {
+    let policy = spec.get("podFailurePolicy");
+    if !policy.is_set() {
+        return;
+    }
+    let pod = spec.get("template").get("spec");
+    let containers: BTreeSet<&str> = pod
+        .each("containers")
+        .chain(pod.each("initContainers"))
+        .map(|one| text(one.value, &["name"]))
+        .collect();
+    policy.get("rules").at_most(RULES, errors);
+    for rule in policy.each("rules") {
+        let action = rule.get("action");
+        match action.text() {
+            "" => action.required("valid values: [\"Count\" \"FailIndex\" \"FailJob\" \"Ignore\"]", errors),
+            "FailIndex" if !spec.get("backoffLimitPerIndex").is_set() => {
+                action.invalid("requires the backoffLimitPerIndex to be set", errors);
+            }
+            _ => {
+                action.one_of(&["Count", "FailIndex", "FailJob", "Ignore"], errors);
+            }
+        }
+        let (codes, conditions) = (rule.get("onExitCodes"), rule.get("onPodConditions"));
+        if codes.is_set() {
+            exit_codes(&codes, &containers, errors);
+        }
+        conditions.at_most(RULES, errors);
+        for pattern in conditions.items() {
+            pattern.get("type").judge(names::label_key, errors);
+            let status = pattern.get("status");
+            if status.text().is_empty() {
+                status.required("valid values: [\"False\" \"True\" \"Unknown\"]", errors);
+            } else {
+                status.one_of(&["False", "True", "Unknown"], errors);
+            }
+        }
+        match (codes.is_set(), conditions.is_full()) {
+            (true, true) => {
+                rule.wrong("specifying both OnExitCodes and OnPodConditions is not supported", errors);
+            }
+            (false, false) => {
+                rule.wrong("specifying one of OnExitCodes and OnPodConditions is required", errors);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn exit_codes(codes: &Place<'_>, containers: &BTreeSet<&str>, errors: &mut Errors) {
+    let operator = codes.get("operator");
+    if operator.text().is_empty() {
+        operator.required("valid values: [\"In\" \"NotIn\"]", errors);
+    } else {
+        operator.one_of(&["In", "NotIn"], errors);
+    }
+    let container = codes.get("containerName");
+    if container.is_set() && !containers.contains(container.text()) {
+        let why = "must be one of the container or initContainer names in the pod template";
+        container.invalid(why, errors);
+    }
+    let values = codes.get("values");
+    if values.count() == 0 {
+        values.invalid("at least one value is required", errors);
+    } else {
+        values.at_most(EXIT_CODES, errors);
+    }
+    let mut seen = BTreeSet::new();
+    let (mut last, mut ordered) = (i64::MIN, true);
+    for place in values.items() {
+        let value = place.number().unwrap_or(0);
+        if operator.text() == "In" && value == 0 {
+            place.invalid("must not be 0 for the In operator", errors);
+        }
+        if !seen.insert(value) {
+            place.duplicate(errors);
+        }
+        ordered &= last <= value;
+        last = value;
+    }
+    if !ordered {
+        values.invalid("must be ordered", errors);
+    }
+}
+
+fn success_policy(spec: &Place<'_>, errors: &mut Errors) {
+    let policy = spec.get("successPolicy");
+    if !policy.is_set() {
+        return;
+    }
+    if spec.get("completionMode").text() != "Indexed" {
+        return policy.invalid("requires indexed completion mode", errors);
+    }
+    let rules = policy.get("rules");
+    if rules.count() == 0 {
+        rules.required("at least one rules must be specified when the successPolicy is specified", errors);
+    }
+    rules.at_most(RULES, errors);
+    let completions = spec.get("completions").number().unwrap_or(0);
+    for rule in rules.items() {
+        let (count, list) = (rule.get("succeededCount"), rule.get("succeededIndexes"));
+        if !count.is_set() && !list.is_set() {
+            rule.required("at least one of succeededCount or succeededIndexes must be specified", errors);
+        }
+        let mut total = None;
+        if list.is_set() {
+            match indexes(list.text(), completions) {
+                Ok(found) => total = Some(found),
+                Err(why) => list.invalid(format!("error parsing succeededIndexes: {why}"), errors),
+            }
+        }
+        let Some(wanted) = count.number() else { continue };
+        count.not_negative(errors);
+        if wanted > completions {
+            let why =
+                format!("must be less than or equal to {completions} (the number of specified completions)");
+            count.invalid(why, errors);
+        }
+        if let Some(total) = total.filter(|total| wanted > *total) {
+            let why = format!(
+                "must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)"
+            );
+            count.invalid(why, errors);
+        }
+    }
+}
+
+/// How many indexes a text such as `1,3-5` names.
+fn indexes(text: &str, completions: i64) -> Result<i64, String> {
+    let number = |part: &str| {
+        let value = part
+            .parse::<i64>()
+            .map_err(|_| format!("cannot convert string to integer for index: \"{part}\""))?;
+        if value >= completions {
+            return Err(format!("too large index: \"{part}\""));
+        }
+        Ok(value)
+    };
+    let mut total = 0;
+    let mut last = -1;
+    for part in text.split(',').filter(|_| !text.is_empty()) {
+        let (low, high) = match part.split_once('-') {
+            None => (number(part)?, number(part)?),
+            Some((low, high)) if !high.contains('-') => {
+                let (low, high) = (number(low)?, number(high)?);
+                if high <= low {
+                    return Err(format!("non-increasing order, previous: {low}, current: {high}"));
+                }
+                (low, high)
+            }
+            Some(_) => {
+                return Err(format!(
+                    "the fragment \"{part}\" violates the requirement that an index interval can have at most two parts separated by '-'"
+                ));
+            }
+        };
+        if low <= last {
+            return Err(format!("non-increasing order, previous: {last}, current: {low}"));
+        }
+        total += high - low + 1;
+        last = high;
+    }
+    Ok(total)
+}
+
+/// What a job's status may become.
+pub(super) fn status(new: &Value, old: &Value, errors: &mut Errors) {
+    let (now, before) = (Place::of(new, "status"), Place::of(old, "status"));
+    now.not_negative_at(&["active", "succeeded", "failed", "ready", "terminating"], errors);
+    let has = |status: &Place<'_>, kind: &str| {
+        status
+            .each("conditions")
+            .any(|one| text(one.value, &["type"]) == kind && one.value["status"] == "True")
+    };
+    let conditions = now.get("conditions");
+    if has(&now, "SuccessCriteriaMet") {
+        for (kind, why) in [
+            ("Failed", "cannot set SuccessCriteriaMet=True and Failed=true conditions"),
+            ("FailureTarget", "cannot set SuccessCriteriaMet=True and FailureTarget=true conditions"),
+        ] {
+            if has(&now, kind) {
+                conditions.wrong(why, errors);
+            }
+        }
+    }
+    if has(&now, "Complete") && has(&now, "Failed") {
+        conditions.wrong("cannot set Complete=True and Failed=true conditions", errors);
+    }
+    for kind in ["Failed", "Complete", "FailureTarget"] {
+        if has(&before, kind) && !has(&now, kind) {
+            conditions.wrong(&format!("cannot disable the terminal {kind}=True condition"), errors);
+        }
+    }
+    if has(&before, "SuccessCriteriaMet") && !has(&now, "SuccessCriteriaMet") {
+        conditions.wrong("cannot disable the SuccessCriteriaMet=True condition", errors);
+    }
+    let count = |status: &Place<'_>, name: &str| status.get(name).number().unwrap_or(0);
+    for name in ["failed", "succeeded"] {
+        if count(&now, name) < count(&before, name) {
+            now.get(name).invalid(format!("cannot decrease the {name} counter"), errors);
+        }
+    }
+    let (end, ended) = (now.get("completionTime"), before.get("completionTime"));
+    if end.is_set() && ended.is_set() && end.value != ended.value {
+        end.invalid(super::place::IMMUTABLE, errors);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indexes_are_counted_or_refused() {
+        assert_eq!(indexes("1,3-5", 10), Ok(4));
+        assert_eq!(indexes("", 10), Ok(0));
+        for bad in ["x", "3-1", "1,1", "9-10", "1-2-3", "-1"] {
+            assert!(indexes(bad, 10).is_err(), "{bad}");
+        }
+    }
 }

@@ -1,203 +1,222 @@
-//! Rules of the core group.
+//! Rules of the core group, but for pods, services and volumes.
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
 use serde_json::Value;
 
-use super::apps::{not_negative, template};
 use super::field::FieldError;
-use super::{names, pod, service};
-use crate::object::{at, items, members, namespace, text};
-use crate::quantity::Quantity;
+use super::place::{Errors, Place};
+use super::{address, apps, claim, event, limits, names, persistent_volume, pod, service};
+use crate::object::{at, items, members, text};
 use crate::registry::Resource;
-use crate::select::LabelSelector;
 
 /// What ConfigMaps and Secrets may hold, in bytes.
 const DATA: usize = 1 << 20;
 
-pub(super) fn check(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
+pub(super) fn check(resource: &Resource, object: &Value, creating: bool, errors: &mut Errors) {
+    let spec = Place::of(object, "spec");
     match resource.plural.as_str() {
-        "pods" => pod::spec("spec", &object["spec"], errors),
-        "podtemplates" => pod::spec("template.spec", &object["template"]["spec"], errors),
+        "pods" => pod::pod(object, errors),
+        "podtemplates" => apps::template_content("template", &object["template"], errors),
         "services" => service::service(object, errors),
         "endpoints" => service::endpoints(object, errors),
         "configmaps" => config_map(object, errors),
         "secrets" => secret(object, errors),
-        "nodes" => node(object, errors),
-        "events" => event(object, errors),
-        "replicationcontrollers" => replication_controller(&object["spec"], errors),
-        "persistentvolumes" => volume(&object["spec"], errors),
-        "persistentvolumeclaims" => claim(&object["spec"], errors),
-        "limitranges" => limit_range(object, errors),
-        "resourcequotas" => quota(object, errors),
+        "nodes" => node(object, &spec, creating, errors),
+        "events" => event::core(object, errors),
+        "replicationcontrollers" => apps::replication_controller(object, errors),
+        "persistentvolumes" => {
+            persistent_volume::spec(&spec, text(object, &["metadata", "name"]), false, errors)
+        }
+        "persistentvolumeclaims" => claim::spec(&spec, errors),
+        "limitranges" => limits::range(&spec, errors),
+        "resourcequotas" => limits::quota(&spec, errors),
+        "namespaces" => {
+            for finalizer in spec.each("finalizers") {
+                let place = Place::new("spec.finalizers", finalizer.value);
+                if place.judge(names::label_key, errors)
+                    && !matches!(place.text(), "kubernetes" | "orphan" | "foregroundDeletion")
+                    && !place.text().contains('/')
+                {
+                    let why = "name is neither a standard finalizer name nor is it fully qualified";
+                    place.invalid(why, errors);
+                }
+            }
+        }
         _ => {}
     }
 }
 
-fn keys(path: &str, object: &Value, name: &str, errors: &mut Vec<FieldError>) -> usize {
-    let mut size = 0;
-    for (key, value) in members(object, &[name]) {
-        if let Err(why) = names::config_key(key) {
-            errors.push(FieldError::invalid(format!("{path}[{key}]"), key.as_str(), why));
-        }
-        size += value.as_str().map_or(0, str::len);
-    }
-    size
+/// The size of what text in base64 stands for.
+fn decoded_size(text: &str) -> usize {
+    let padding = text.bytes().rev().take_while(|byte| *byte == b'=').count();
+    (text.len() / 4 * 3).saturating_sub(padding)
 }
 
-fn config_map(object: &Value, errors: &mut Vec<FieldError>) {
-    let size = keys("data", object, "data", errors) + keys("binaryData", object, "binaryData", errors);
-    for (key, _) in members(object, &["binaryData"]) {
-        if at(object, &["data", key]).is_some() {
+fn keys(object: &Value, name: &str, errors: &mut Errors) {
+    for (key, _) in members(object, &[name]) {
+        if let Err(why) = names::config_key(key) {
+            errors.push(FieldError::invalid(format!("{name}[{key}]"), key.as_str(), why));
+        }
+    }
+}
+
+fn config_map(object: &Value, errors: &mut Errors) {
+    keys(object, "data", errors);
+    let mut size = 0;
+    for (key, value) in members(object, &["data"]) {
+        if at(object, &["binaryData", key]).is_some() {
             let path = format!("data[{key}]");
             errors.push(FieldError::invalid(path, key.as_str(), "duplicate of key present in binaryData"));
         }
+        size += value.as_str().map_or(0, str::len);
     }
+    keys(object, "binaryData", errors);
+    size += members(object, &["binaryData"])
+        .map(|(_, one)| decoded_size(one.as_str().unwrap_or_default()))
+        .sum::<usize>();
     if size > DATA {
         errors.push(FieldError::too_long("", DATA));
     }
 }
 
-fn secret(object: &Value, errors: &mut Vec<FieldError>) {
-    if keys("data", object, "data", errors) / 4 * 3 > DATA {
+fn secret(object: &Value, errors: &mut Errors) {
+    keys(object, "data", errors);
+    let size: usize =
+        members(object, &["data"]).map(|(_, one)| decoded_size(one.as_str().unwrap_or_default())).sum();
+    if size > DATA {
         errors.push(FieldError::too_long("data", DATA));
     }
-    let needed: &[&str] = match text(object, &["type"]) {
-        "kubernetes.io/tls" => &["tls.crt", "tls.key"],
-        "kubernetes.io/dockercfg" => &[".dockercfg"],
-        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
-        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
-        "kubernetes.io/service-account-token" => {
-            if text(object, &["metadata", "annotations", "kubernetes.io/service-account.name"]).is_empty() {
-                let path = "metadata.annotations[kubernetes.io/service-account.name]";
-                errors.push(FieldError::required(path, ""));
-            }
-            &[]
-        }
-        _ => &[],
-    };
-    for key in needed.iter().filter(|key| at(object, &["data", key]).is_none()) {
+    let missing = |key: &str, errors: &mut Errors| {
         errors.push(FieldError::required(format!("data[{key}]"), ""));
+    };
+    let has = |key: &str| at(object, &["data", key]).is_some();
+    match text(object, &["type"]) {
+        "kubernetes.io/tls" => {
+            for key in ["tls.crt", "tls.key"].into_iter().filter(|key| !has(key)) {
+                missing(key, errors);
+            }
+        }
+        "kubernetes.io/dockercfg" => docker_config(object, ".dockercfg", errors),
+        "kubernetes.io/dockerconfigjson" => docker_config(object, ".dockerconfigjson", errors),
+        "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
+            missing("username", errors);
+            missing("password", errors);
+        }
+        "kubernetes.io/ssh-auth" if text(object, &["data", "ssh-privatekey"]).is_empty() => {
+            missing("ssh-privatekey", errors);
+        }
+        "kubernetes.io/service-account-token"
+            if text(object, &["metadata", "annotations", "kubernetes.io/service-account.name"])
+                .is_empty() =>
+        {
+            let path = "metadata.annotations[kubernetes.io/service-account.name]";
+            errors.push(FieldError::required(path, ""));
+        }
+        _ => {}
     }
 }
 
-fn node(object: &Value, errors: &mut Vec<FieldError>) {
+fn docker_config(object: &Value, key: &str, errors: &mut Errors) {
+    let Some(data) = at(object, &["data", key]).and_then(Value::as_str) else {
+        return errors.push(FieldError::required(format!("data[{key}]"), ""));
+    };
+    let bytes = base64::engine::general_purpose::STANDARD.decode(data).unwrap_or_default();
+    let why = match serde_json::from_slice::<Value>(&bytes) {
+        Ok(Value::Object(_) | Value::Null) => return,
+        Ok(_) => "json: cannot unmarshal into Go value of type map[string]interface {}",
+        Err(_) if bytes.is_empty() => "unexpected end of JSON input",
+        Err(_) => "invalid character in JSON",
+    };
+    errors.push(FieldError::invalid(format!("data[{key}]"), "<secret contents redacted>", why));
+}
+
+fn node(object: &Value, spec: &Place<'_>, creating: bool, errors: &mut Errors) {
     let mut seen = BTreeSet::new();
-    for (index, taint) in items(object, &["spec", "taints"]).iter().enumerate() {
-        let path = format!("spec.taints[{index}]");
-        let (key, effect) = (text(taint, &["key"]), text(taint, &["effect"]));
-        if let (false, Err(why)) = (key.is_empty(), names::label_key(key)) {
-            errors.push(FieldError::invalid(format!("{path}.key"), key, why));
+    for (index, taint) in spec.each("taints").enumerate() {
+        // Upstream has it so.
+        let taint = Place::new(format!("metadata.taints[{index}]"), taint.value);
+        let (key, effect) = (taint.get("key"), taint.get("effect"));
+        key.judge(names::label_key, errors);
+        taint.get("value").judge(names::label_value, errors);
+        if effect.text().is_empty() {
+            effect.required("", errors);
+        } else {
+            effect.one_of(&["NoSchedule", "PreferNoSchedule", "NoExecute"], errors);
         }
-        if let Err(why) = names::label_value(text(taint, &["value"])) {
-            errors.push(FieldError::invalid(format!("{path}.value"), text(taint, &["value"]), why));
+        if !seen.insert((key.text(), effect.text())) {
+            let mut error = FieldError::duplicate(&taint.path, taint.value.clone());
+            error.detail = "taints must be unique by key and effect pair".to_owned();
+            errors.push(error);
         }
-        if !seen.insert((key, effect)) {
-            errors.push(FieldError::duplicate(path, taint.clone()));
-        }
     }
-}
-
-/// Events come from many components; only what would make them unreadable is refused.
-fn event(object: &Value, errors: &mut Vec<FieldError>) {
-    let about = text(object, &["involvedObject", "namespace"]);
-    let expected = if about.is_empty() { "default" } else { about };
-    if namespace(object) != expected && !(about.is_empty() && namespace(object) == "kube-system") {
-        errors.push(FieldError::invalid("involvedObject.namespace", about, "does not match event.namespace"));
+    node_status(object, errors);
+    let cidrs = spec.get("podCIDRs");
+    if !creating || cidrs.count() == 0 {
+        return;
     }
-}
-
-fn replication_controller(spec: &Value, errors: &mut Vec<FieldError>) {
-    not_negative("spec", spec, &["replicas", "minReadySeconds"], errors);
-    match LabelSelector::from_map(&spec["selector"]) {
-        None => errors.push(FieldError::required("spec.selector", "")),
-        Some(selector) if !selector.matches_labels(at(spec, &["template", "metadata", "labels"])) => {
-            errors.push(FieldError::invalid(
-                "spec.template.metadata.labels",
-                at(spec, &["template", "metadata", "labels"]).cloned().unwrap_or(Value::Null),
-                "`selector` does not match template `labels`",
-            ));
-        }
-        Some(_) => {}
-    }
-    template(spec, &["Always"], errors);
-}
-
-/// Fields of a PersistentVolume that are not its source.
-const NOT_A_SOURCE: [&str; 10] = [
-    "accessModes",
-    "capacity",
-    "claimRef",
-    "mountOptions",
-    "nodeAffinity",
-    "persistentVolumeReclaimPolicy",
-    "storageClassName",
-    "volumeAttributesClassName",
-    "volumeMode",
-    "name",
-];
-
-fn volume(spec: &Value, errors: &mut Vec<FieldError>) {
-    if items(spec, &["accessModes"]).is_empty() {
-        errors.push(FieldError::required("spec.accessModes", ""));
-    }
-    if members(spec, &["capacity"]).next().is_none() {
-        errors.push(FieldError::required("spec.capacity", ""));
-    }
-    let sources: Vec<&String> = members(spec, &[])
-        .map(|(name, _)| name)
-        .filter(|name| !NOT_A_SOURCE.contains(&name.as_str()))
+    let families: Vec<bool> = cidrs
+        .items()
+        .filter_map(|one| address::cidr(&one, errors))
+        .map(|(first, _)| first.is_ipv4())
         .collect();
-    match sources.as_slice() {
-        [] => errors.push(FieldError::required("spec", "must specify a volume type")),
-        [_] => {}
-        [_, more @ ..] => {
-            for other in more {
-                let path = format!("spec.{other}");
-                errors.push(FieldError::forbidden(path, "may not specify more than 1 volume type"));
-            }
+    let mixed = families.len() == 2 && families[0] != families[1];
+    if cidrs.count() > 1 && !mixed {
+        cidrs.invalid("may specify no more than one CIDR for each IP family", errors);
+    }
+}
+
+/// What a node says that it has.
+pub(super) fn node_status(object: &Value, errors: &mut Errors) {
+    let status = Place::of(object, "status");
+    for list in ["capacity", "allocatable"] {
+        for (name, amount) in status.get(list).entries() {
+            let place = Place::new(format!("status.{list}.{name}"), amount.value);
+            place.amount_not_negative(errors);
+        }
+    }
+    let features: Vec<Place<'_>> = status.each("declaredFeatures").collect();
+    for pair in features.windows(2) {
+        if pair[0].text() == pair[1].text() {
+            pair[1].duplicate(errors);
+        } else if pair[0].text() > pair[1].text() {
+            pair[1].invalid("list must be sorted alphabetically", errors);
         }
     }
 }
 
-fn claim(spec: &Value, errors: &mut Vec<FieldError>) {
-    if items(spec, &["accessModes"]).is_empty() {
-        errors.push(FieldError::required("spec.accessModes", "at least 1 access mode is required"));
-    }
-    match at(spec, &["resources", "requests", "storage"]).and_then(Value::as_str) {
-        None => errors.push(FieldError::required("spec.resources[storage]", "")),
-        Some(amount) => {
-            if Quantity::parse(amount).is_ok_and(|amount| amount.is_negative() || amount.is_zero()) {
-                let path = "spec.resources[storage]";
-                errors.push(FieldError::invalid(path, amount, "must be greater than zero"));
-            }
+/// What an update of a node, by whichever part, must keep.
+pub(super) fn node_update(new: &Value, old: &Value, errors: &mut Errors) {
+    let mut seen: Vec<&Value> = Vec::new();
+    for address in Place::of(new, "status").each("addresses") {
+        if seen.contains(&address.value) {
+            address.duplicate(errors);
         }
+        seen.push(address.value);
     }
-}
-
-fn limit_range(object: &Value, errors: &mut Vec<FieldError>) {
-    for (index, limit) in items(object, &["spec", "limits"]).iter().enumerate() {
-        let amount = |list: &str, name: &str| {
-            limit.get(list)?.get(name)?.as_str().and_then(|text| Quantity::parse(text).ok())
-        };
-        for (name, value) in members(limit, &["min"]) {
-            if let (Some(least), Some(most)) = (amount("min", name), amount("max", name))
-                && least > most
-            {
-                let path = format!("spec.limits[{index}].min[{name}]");
-                let detail = format!("min value {least} is greater than max value {most}");
-                errors.push(FieldError::invalid(path, value.clone(), detail));
-            }
-        }
+    let (now, before) = (items(new, &["spec", "podCIDRs"]), items(old, &["spec", "podCIDRs"]));
+    if !before.is_empty() && now != before {
+        let why = "node updates may not change podCIDR except from \"\" to valid";
+        errors.push(FieldError::forbidden("spec.podCIDRs", why));
+    }
+    let provider = text(old, &["spec", "providerID"]);
+    if !provider.is_empty() && text(new, &["spec", "providerID"]) != provider {
+        let why = "node updates may not change providerID except from \"\" to valid";
+        errors.push(FieldError::forbidden("spec.providerID", why));
+    }
+    if text(new, &["spec", "externalID"]) != text(old, &["spec", "externalID"]) {
+        errors.push(FieldError::forbidden("spec.externalID", "may not be updated"));
     }
 }
 
-fn quota(object: &Value, errors: &mut Vec<FieldError>) {
-    for (name, value) in members(object, &["spec", "hard"]) {
-        let amount = value.as_str().and_then(|text| Quantity::parse(text).ok());
-        if amount.is_some_and(|amount| amount.is_negative()) {
-            let path = format!("spec.hard[{name}]");
-            errors.push(FieldError::invalid(path, value.clone(), "must be greater than or equal to 0"));
-        }
+/// The phase of a namespace follows its deletion.
+pub(super) fn namespace_status(object: &Value, errors: &mut Errors) {
+    let going = at(object, &["metadata", "deletionTimestamp"]).is_some();
+    let phase = text(object, &["status", "phase"]);
+    let (expected, state) = if going { ("Terminating", "not empty") } else { ("Active", "empty") };
+    if phase != expected {
+        let why = format!("may only be '{expected}' if `deletionTimestamp` is {state}");
+        errors.push(FieldError::invalid("status.Phase", phase, why));
     }
 }

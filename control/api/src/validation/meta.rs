@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::field::FieldError;
-use super::names;
+use super::{address, names};
 use crate::object::{at, flag, items, members, text};
 use crate::registry::Resource;
 
@@ -13,9 +13,11 @@ const ANNOTATIONS: usize = 256 << 10;
 /// How the names of a kind are checked.
 fn name_rule(resource: &Resource) -> fn(&str) -> names::Verdict {
     match (resource.group.as_str(), resource.plural.as_str()) {
-        ("", "namespaces") => names::dns_label,
-        ("", "services") => names::dns_1035_label,
+        ("", "namespaces") | ("apps", "statefulsets") => names::dns_label,
+        ("", "services") => names::dns_label,
         ("rbac.authorization.k8s.io", _) => names::path_segment,
+        ("networking.k8s.io", "ipaddresses") => address::canonical,
+        ("certificates.k8s.io", "certificatesigningrequests") => |_| Ok(()),
         _ => names::dns_subdomain,
     }
 }

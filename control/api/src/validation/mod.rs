@@ -1,25 +1,49 @@
 //! Whether an object keeps the rules of its kind, in upstream's words.
 //!
 //! Three layers: what every object has ([`meta`]), what the schema says (required text, choices), what each kind adds
-//! (one file per group). Objects are decoded and defaulted before they come here. Status is taken as it comes, for only
-//! components write it.
+//! (a file or more for each group, written in the vocabulary of [`place`]). Objects are decoded and defaulted before
+//! they come here.
 
+mod address;
 mod apps;
+mod autoscaling;
 mod batch;
+mod certificates;
+mod claim;
+mod container;
 mod core;
+mod cron;
+mod devices;
+mod endpoints;
+mod environment;
+mod event;
 mod field;
-mod groups;
+mod flow;
 mod immutable;
+mod limits;
 mod meta;
 pub mod names;
 mod narrow;
+mod networking;
+mod node_selector;
+mod persistent_volume;
+mod place;
 mod pod;
+mod pod_scheduling;
+mod pod_security;
 mod pod_update;
 mod probe;
+mod rbac;
+mod resize;
+mod resources;
 mod schema;
 mod selector;
 mod service;
+mod small;
+mod status;
+mod storage;
 mod volume;
+mod volume_source;
 pub(crate) mod webhooks;
 
 use serde_json::Value;
@@ -36,7 +60,7 @@ pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
         errors.extend(custom.check(object, None));
         return errors;
     }
-    content(resource, object, &mut errors);
+    content(resource, object, None, &mut errors);
     errors
 }
 
@@ -54,7 +78,7 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
     // An object on its way out must be able to lose its finalizers, whatever rules came after it.
     let leaving = old["metadata"].get("deletionTimestamp").is_some_and(|at| !at.is_null());
     if !(leaving && new.get("spec") == old.get("spec")) {
-        content(resource, new, &mut errors);
+        content(resource, new, Some(old), &mut errors);
     }
     errors
 }
@@ -62,30 +86,53 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
 /// The rules that a status update breaks.
 pub fn status_update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = meta::update(new, old);
-    if let Some(custom) = &resource.custom {
-        errors.extend(custom.check(new, Some(old)));
+    match &resource.custom {
+        Some(custom) => errors.extend(custom.check(new, Some(old))),
+        None => status::check(resource, new, old, &mut errors),
     }
     errors
 }
 
-fn content(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
+fn content(resource: &Resource, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     schema::check(&resource.schema, object, errors);
-    match resource.group.as_str() {
-        "" => core::check(resource, object, errors),
-        "apps" => apps::check(resource, object, errors),
-        "batch" => batch::check(resource, object, errors),
-        "apiextensions.k8s.io" => crate::definition::check(object, errors),
-        _ => groups::check(resource, object, errors),
+    let creating = old.is_none();
+    match (resource.group.as_str(), resource.plural.as_str()) {
+        ("", _) => core::check(resource, object, creating, errors),
+        ("apps", _) => apps::check(resource, object, creating, errors),
+        ("batch", _) => batch::check(resource, object, old, errors),
+        ("apiextensions.k8s.io", _) => crate::definition::check(object, errors),
+        ("autoscaling", _) => autoscaling::check(object, errors),
+        ("certificates.k8s.io", _) => certificates::check(object, errors),
+        ("coordination.k8s.io", "leases") => small::lease(object, errors),
+        ("discovery.k8s.io", "endpointslices") => service::slice(object, old, errors),
+        ("events.k8s.io", _) => event::new_form(object, creating, errors),
+        ("flowcontrol.apiserver.k8s.io", _) => flow::check(resource, object, errors),
+        ("networking.k8s.io", _) => networking::check(resource, object, creating, errors),
+        ("node.k8s.io", _) => small::runtime_class(object, errors),
+        ("policy", "poddisruptionbudgets") => small::disruption_budget(object, errors),
+        ("rbac.authorization.k8s.io", _) => rbac::check(resource, object, errors),
+        ("resource.k8s.io", _) => devices::check(resource, object, errors),
+        ("scheduling.k8s.io", "priorityclasses") => small::priority_class(object, errors),
+        ("storage.k8s.io", _) => storage::check(resource, object, errors),
+        _ => {}
     }
-    // Layers may agree on what is wrong.
-    let mut seen: Vec<FieldError> = Vec::with_capacity(errors.len());
-    errors.retain(|error| {
-        let fresh = !seen.contains(error);
-        if fresh {
-            seen.push(error.clone());
+    once(errors);
+}
+
+/// Layers may agree on what is wrong: each thing is said once, by the one that says more of it.
+fn once(errors: &mut Vec<FieldError>) {
+    let all = std::mem::take(errors);
+    for (at, error) in all.iter().enumerate() {
+        let said = errors.contains(error);
+        let less = error.rule == Rule::Required && error.detail.is_empty();
+        let better = |other: &FieldError| {
+            other.rule == Rule::Required && other.field == error.field && !other.detail.is_empty()
+        };
+        let said_better = less && all[at + 1..].iter().any(better);
+        if !(said || said_better) {
+            errors.push(error.clone());
         }
-        fresh
-    });
+    }
 }
 
 #[cfg(test)]

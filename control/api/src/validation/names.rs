@@ -1,5 +1,8 @@
 //! What names, labels and their like may be (`apimachinery/pkg/util/validation`). Each check gives upstream's sentence.
 
+use super::field::FieldError;
+use super::place::{Errors, Place};
+
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start \
 and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
 '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
@@ -51,7 +54,11 @@ pub fn dns_label(text: &str) -> Verdict {
     if text.len() > 63 {
         return too_long(63);
     }
-    if is_label(text) { Ok(()) } else { Err(LABEL.into()) }
+    match is_label(text) {
+        true => Ok(()),
+        false if text.split('.').all(is_label) => Err("must not contain dots".into()),
+        false => Err(LABEL.into()),
+    }
 }
 
 /// RFC 1123 subdomain of at most 253 bytes.
@@ -75,6 +82,94 @@ pub fn dns_1035_label(text: &str) -> Verdict {
     }
     let starts = text.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
     if starts && is_label(text) { Ok(()) } else { Err(LABEL_1035.into()) }
+}
+
+/// `*.` and a subdomain.
+///
+/// # Errors
+/// The sentence that says what is wrong.
+pub fn wildcard_subdomain(text: &str) -> Verdict {
+    if text.len() > 253 {
+        return too_long(253);
+    }
+    if text.strip_prefix("*.").is_some_and(|rest| rest.split('.').all(is_label)) {
+        return Ok(());
+    }
+    Err("a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower \
+         case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used \
+         for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+        .into())
+}
+
+/// A subdomain whose labels may have underscores.
+///
+/// # Errors
+/// The sentence that says what is wrong.
+pub fn underscored_subdomain(text: &str) -> Verdict {
+    if text.len() > 253 {
+        return too_long(253);
+    }
+    let label = |label: &str| {
+        let rest = label.strip_prefix('_').unwrap_or(label);
+        let bytes = rest.as_bytes();
+        bytes.first().is_some_and(|b| lower_alphanumeric(*b))
+            && bytes.last().is_some_and(|b| lower_alphanumeric(*b))
+            && bytes.iter().all(|b| lower_alphanumeric(*b) || matches!(b, b'-' | b'_'))
+    };
+    if text.split('.').all(label) {
+        return Ok(());
+    }
+    Err("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start \
+         and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+         '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')"
+        .into())
+}
+
+/// An identifier of C.
+///
+/// # Errors
+/// The sentence that says what is wrong.
+pub fn c_identifier(text: &str) -> Verdict {
+    let starts = text.as_bytes().first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_');
+    if starts && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return Ok(());
+    }
+    Err("a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters \
+         or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')"
+        .into())
+}
+
+/// The name of an HTTP header.
+///
+/// # Errors
+/// The sentence that says what is wrong.
+pub fn http_header(text: &str) -> Verdict {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        return Ok(());
+    }
+    Err("a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for \
+         validation is '[-A-Za-z0-9]+')"
+        .into())
+}
+
+/// A path that begins with a domain, such as `acme.io/foo`.
+pub(super) fn domain_path(place: &Place<'_>, errors: &mut Errors) {
+    let text = place.text();
+    if text.is_empty() {
+        return place.required("", errors);
+    }
+    let Some((host, path)) = text.split_once('/').filter(|(host, path)| !host.is_empty() && !path.is_empty())
+    else {
+        return place.invalid("must be a domain-prefixed path (such as \"acme.io/foo\")", errors);
+    };
+    if let Err(why) = dns_subdomain(host) {
+        errors.push(FieldError::invalid(&place.path, host, why));
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b);
+    if !path.bytes().all(allowed) {
+        let why = "Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')";
+        errors.push(FieldError::invalid(&place.path, path, why));
+    }
 }
 
 /// A name that can be one part of a path.
@@ -141,8 +236,10 @@ pub fn config_key(text: &str) -> Verdict {
     if text.len() > 253 {
         return too_long(253);
     }
-    if text == "." || text == ".." || text.starts_with("..") {
-        return Err(format!("must not start with '..' or be '{text}'"));
+    match text {
+        "." | ".." => return Err(format!("must not be '{text}'")),
+        _ if text.starts_with("..") => return Err("must not start with '..'".into()),
+        _ => {}
     }
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if !text.is_empty() && text.bytes().all(allowed) { Ok(()) } else { Err(CONFIG_KEY.into()) }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::field::FieldError;
-use super::{meta, pod};
+use super::{certificates, meta, pod, resize};
 use crate::object::{at, items, text};
 use crate::registry::Resource;
 use crate::strategy::Narrow;
@@ -13,7 +13,11 @@ pub fn narrow_update(narrow: Narrow, _resource: &Resource, new: &Value, old: &Va
     let mut errors = meta::update(new, old);
     match narrow {
         Narrow::EphemeralContainers => ephemeral(new, old, &mut errors),
-        Narrow::Approval => approval(new, old, &mut errors),
+        Narrow::Resize => resize::check(new, old, &mut errors),
+        Narrow::Approval => {
+            approval(new, &mut errors);
+            certificates::status(new, old, true, &mut errors);
+        }
     }
     errors
 }
@@ -63,9 +67,9 @@ fn ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
 }
 
 /// A request is approved or denied, once and for all.
-fn approval(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
+fn approval(new: &Value, errors: &mut Vec<FieldError>) {
     let path = "status.conditions";
-    let (now, before) = (items(new, &["status", "conditions"]), items(old, &["status", "conditions"]));
+    let now = items(new, &["status", "conditions"]);
     let has = |list: &[Value], kind: &str| list.iter().any(|one| text(one, &["type"]) == kind);
     for (index, condition) in now.iter().enumerate() {
         let path = format!("{path}[{index}]");
@@ -94,12 +98,6 @@ fn approval(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         let first = if other == "Denied" { "Approved" } else { "Denied" };
         let why = format!("{first} and {other} conditions are mutually exclusive");
         errors.push(FieldError::invalid(format!("{path}[{}].type", index.unwrap_or(0)), other, why));
-    }
-    for kind in ["Approved", "Denied", "Failed"] {
-        if has(before, kind) && !has(now, kind) {
-            let why = format!("updates may not remove a condition of type {kind:?}");
-            errors.push(FieldError::forbidden(path, why));
-        }
     }
 }
 

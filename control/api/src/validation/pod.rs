@@ -2,262 +2,182 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::field::FieldError;
-use super::{meta, names, probe, volume};
-use crate::object::{at, flag, items, members, number, text};
-use crate::quantity::Quantity;
+use super::place::{Errors, Place};
+use super::volume::Volumes;
+use super::{address, container, names, pod_scheduling, pod_security, resources, volume};
+
+const NAMESERVERS: usize = 3;
+const SEARCHES: usize = 32;
+const SEARCH_LIST: usize = 2048;
+
+/// What the containers of a pod need to know of it.
+pub(super) struct Around<'a> {
+    pub(super) volumes: Volumes<'a>,
+    pub(super) claims: BTreeSet<&'a str>,
+    pub(super) grace: Option<i64>,
+    pub(super) restart: &'a str,
+    pub(super) system: &'a str,
+    pub(super) host_users: bool,
+}
 
 /// The specification at a path.
-pub(super) fn spec(path: &str, spec: &Value, errors: &mut Vec<FieldError>) {
-    let volumes = volume::check(&format!("{path}.volumes"), items(spec, &["volumes"]), errors);
-    let containers = items(spec, &["containers"]);
-    if containers.is_empty() {
-        errors.push(FieldError::required(format!("{path}.containers"), ""));
-    }
-    let host_network = flag(spec, &["hostNetwork"]);
-    let mut seen = BTreeSet::new();
-    for list in ["initContainers", "containers", "ephemeralContainers"] {
-        let mut ports = BTreeSet::new();
-        for (index, one) in items(spec, &[list]).iter().enumerate() {
-            let path = format!("{path}.{list}[{index}]");
-            let name = text(one, &["name"]);
-            if !name.is_empty() && !seen.insert(name) {
-                errors.push(FieldError::duplicate(format!("{path}.name"), name));
-            }
-            let restartable = text(one, &["restartPolicy"]) == "Always";
-            container(&path, one, &volumes, host_network, &mut ports, errors);
-            if list == "initContainers" && !restartable {
-                for probe in ["livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {
-                    if at(one, &[probe]).is_some() {
-                        let path = format!("{path}.{probe}");
-                        errors.push(FieldError::forbidden(
-                            path,
-                            "may not be set for init containers without restartPolicy=Always",
-                        ));
-                    }
-                }
-            }
-        }
-    }
-    scheduling(path, spec, errors);
-    identity(path, spec, errors);
+pub(super) fn spec(path: &str, spec: &Value, errors: &mut Errors) {
+    let spec = Place::new(path, spec);
+    let around = Around {
+        volumes: volume::check(&spec.get("volumes"), errors),
+        claims: spec.each("resourceClaims").map(|one| one.get("name").text()).collect(),
+        grace: spec.get("terminationGracePeriodSeconds").number(),
+        restart: spec.get("restartPolicy").text(),
+        system: spec.get("os").get("name").text(),
+        host_users: spec.get("hostUsers").value != false,
+    };
+    resource_claims(&spec, errors);
+    container::all(&spec, &around, errors);
+    resources::of_pod(&spec, &around.claims, errors);
+    pod_security::pod(&spec, errors);
+    pod_scheduling::check(&spec, errors);
+    dns(&spec, errors);
+    identity(&spec, errors);
 }
 
-fn identity(path: &str, spec: &Value, errors: &mut Vec<FieldError>) {
-    type Check = fn(&str) -> names::Verdict;
-    let checks: [(&str, Check); 5] = [
-        ("nodeName", names::dns_subdomain),
+fn resource_claims(spec: &Place<'_>, errors: &mut Errors) {
+    let mut seen = BTreeSet::new();
+    for claim in spec.each("resourceClaims") {
+        let name = claim.get("name");
+        if name.is_full() && !seen.insert(name.text()) {
+            name.duplicate(errors);
+        } else if name.is_full() {
+            name.judge(names::dns_label, errors);
+        }
+        let (direct, template) = (claim.get("resourceClaimName"), claim.get("resourceClaimTemplateName"));
+        match (direct.is_set(), template.is_set()) {
+            (true, true) => {
+                let why =
+                    "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                claim.invalid(why, errors);
+            }
+            (false, false) => {
+                claim
+                    .invalid("must specify one of: `resourceClaimName`, `resourceClaimTemplateName`", errors);
+            }
+            _ => {}
+        }
+        for one in [direct, template].iter().filter(|one| one.is_set()) {
+            one.judge(names::dns_subdomain, errors);
+        }
+    }
+}
+
+fn identity(spec: &Place<'_>, errors: &mut Errors) {
+    type Rule = fn(&str) -> names::Verdict;
+    let rules: [(&str, Rule); 6] = [
         ("serviceAccountName", names::dns_subdomain),
+        ("nodeName", names::dns_subdomain),
         ("hostname", names::dns_label),
         ("subdomain", names::dns_label),
+        ("priorityClassName", names::dns_subdomain),
         ("runtimeClassName", names::dns_subdomain),
     ];
-    for (name, rule) in checks {
-        let value = text(spec, &[name]);
-        if let (false, Err(why)) = (value.is_empty(), rule(value)) {
-            errors.push(FieldError::invalid(format!("{path}.{name}"), value, why));
+    for (name, rule) in rules {
+        spec.get(name).judge_full(rule, errors);
+    }
+    let deadline = spec.get("activeDeadlineSeconds");
+    if deadline.number().is_some_and(|value| !(1..=i64::from(i32::MAX)).contains(&value)) {
+        deadline.invalid("must be between 1 and 2147483647, inclusive", errors);
+    }
+    spec.get("terminationGracePeriodSeconds").not_negative(errors);
+    spec.get("preemptionPolicy").maybe_one_of(&["PreemptLowerPriority", "Never"], errors);
+    for alias in spec.each("hostAliases") {
+        address::ip(&alias.get("ip"), errors);
+        for name in alias.each("hostnames") {
+            name.judge(names::dns_subdomain, errors);
         }
     }
-    if let Some(deadline) =
-        number(spec, &["activeDeadlineSeconds"]).filter(|value| !(1..=i64::from(i32::MAX)).contains(value))
-    {
-        let path = format!("{path}.activeDeadlineSeconds");
-        errors.push(FieldError::invalid(path, deadline, "must be between 1 and 2147483647, inclusive"));
+    let overhead = spec.get("overhead");
+    let limits = Place::new(overhead.child("limits"), overhead.value);
+    resources::amounts(&limits, resources::Of::Container, errors);
+    let name = spec.get("hostnameOverride");
+    if name.is_set() {
+        for (other, called) in [("setHostnameAsFQDN", "setHostnameAsFQDN"), ("hostNetwork", "hostNetwork")] {
+            if spec.get(other).flag() {
+                name.forbidden(format!("may not be specified when {called} is true"), errors);
+            }
+        }
+        if name.text().len() > 64 {
+            name.too_long(64, errors);
+        }
+        name.judge(names::dns_subdomain, errors);
     }
-    if let Some(grace) = number(spec, &["terminationGracePeriodSeconds"]).filter(|value| *value < 0) {
-        let path = format!("{path}.terminationGracePeriodSeconds");
-        errors.push(FieldError::invalid(path, grace, "must be greater than or equal to 0"));
+}
+
+fn dns(spec: &Place<'_>, errors: &mut Errors) {
+    let config = spec.get("dnsConfig");
+    let (servers, searches) = (config.get("nameservers"), config.get("searches"));
+    if spec.get("dnsPolicy").text() == "None" {
+        if !config.is_set() {
+            return config.required("must provide `dnsConfig` when `dnsPolicy` is None", errors);
+        }
+        if servers.count() == 0 {
+            let why = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+            return servers.required(why, errors);
+        }
     }
-    if text(spec, &["dnsPolicy"]) == "None" && items(spec, &["dnsConfig", "nameservers"]).is_empty() {
-        let path = format!("{path}.dnsConfig.nameservers");
-        errors.push(FieldError::required(
-            path,
-            "must provide at least one DNS nameserver when `dnsPolicy` is None",
-        ));
+    if servers.count() > NAMESERVERS {
+        servers.invalid(format!("must not have more than {NAMESERVERS} nameservers"), errors);
     }
-    for name in ["runAsUser", "runAsGroup", "fsGroup"] {
-        if let Some(id) = number(spec, &["securityContext", name]).filter(|id| *id < 0) {
-            let path = format!("{path}.securityContext.{name}");
-            errors.push(FieldError::invalid(path, id, "must be between 0 and 2147483647, inclusive"));
+    for server in servers.items() {
+        address::ip(&server, errors);
+    }
+    if searches.count() > SEARCHES {
+        searches.invalid(format!("must not have more than {SEARCHES} search paths"), errors);
+    }
+    let length: usize = searches.items().map(|one| one.text().len() + 1).sum();
+    if length > SEARCH_LIST + 1 {
+        let why =
+            format!("must not have more than {SEARCH_LIST} characters (including spaces) in the search list");
+        searches.invalid(why, errors);
+    }
+    for search in searches.items().filter(|search| search.text() != ".") {
+        let value = json!(search.text().strip_suffix('.').unwrap_or(search.text()));
+        Place::new(search.path.clone(), &value).judge(names::underscored_subdomain, errors);
+    }
+    for option in config.each("options") {
+        if option.get("name").text().is_empty() {
+            option.required("must not be empty", errors);
         }
     }
 }
 
-fn scheduling(path: &str, spec: &Value, errors: &mut Vec<FieldError>) {
-    meta::labels(&format!("{path}.nodeSelector"), spec.get("nodeSelector"), errors);
-    for (index, toleration) in items(spec, &["tolerations"]).iter().enumerate() {
-        let path = format!("{path}.tolerations[{index}]");
-        let (key, operator) = (text(toleration, &["key"]), text(toleration, &["operator"]));
-        if let (false, Err(why)) = (key.is_empty(), names::label_key(key)) {
-            errors.push(FieldError::invalid(format!("{path}.key"), key, why));
-        }
-        if key.is_empty() && operator != "Exists" {
-            errors.push(FieldError::invalid(
-                format!("{path}.operator"),
-                operator,
-                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
-            ));
-        }
-        if operator == "Exists" && !text(toleration, &["value"]).is_empty() {
-            let path = format!("{path}.operator");
-            errors.push(FieldError::invalid(
-                path,
-                operator,
-                "value must be empty when `operator` is 'Exists'",
-            ));
-        }
-        let effect = text(toleration, &["effect"]);
-        if at(toleration, &["tolerationSeconds"]).is_some() && effect != "NoExecute" {
-            let path = format!("{path}.effect");
-            errors.push(FieldError::invalid(
-                path,
-                effect,
-                "effect must be 'NoExecute' when `tolerationSeconds` is set",
-            ));
-        }
-    }
-    for (index, constraint) in items(spec, &["topologySpreadConstraints"]).iter().enumerate() {
-        if number(constraint, &["maxSkew"]).unwrap_or(0) <= 0 {
-            let path = format!("{path}.topologySpreadConstraints[{index}].maxSkew");
-            errors.push(FieldError::invalid(
-                path,
-                number(constraint, &["maxSkew"]).unwrap_or(0),
-                "must be greater than zero",
-            ));
-        }
-    }
-}
-
-fn container<'a>(
-    path: &str,
-    one: &'a Value,
-    volumes: &BTreeSet<&str>,
-    host_network: bool,
-    ports: &mut BTreeSet<(i64, &'a str, &'a str)>,
-    errors: &mut Vec<FieldError>,
-) {
-    let name = text(one, &["name"]);
-    if let (false, Err(why)) = (name.is_empty(), names::dns_label(name)) {
-        errors.push(FieldError::invalid(format!("{path}.name"), name, why));
-    }
-    let image = text(one, &["image"]);
-    if image.is_empty() {
-        errors.push(FieldError::required(format!("{path}.image"), ""));
-    } else if image.trim() != image {
-        let path = format!("{path}.image");
-        errors.push(FieldError::invalid(path, image, "must not have leading or trailing whitespace"));
-    }
-    container_ports(path, items(one, &["ports"]), host_network, ports, errors);
-    for (index, variable) in items(one, &["env"]).iter().enumerate() {
-        environment(&format!("{path}.env[{index}]"), variable, errors);
-    }
-    volume::mounts(&format!("{path}.volumeMounts"), items(one, &["volumeMounts"]), volumes, errors);
-    resources(&format!("{path}.resources"), &one["resources"], errors);
-    for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        if let Some(one) = at(one, &[name]) {
-            probe::check(&format!("{path}.{name}"), one, name != "readinessProbe", errors);
-        }
-    }
-    for hook in ["postStart", "preStop"] {
-        if let Some(one) = at(one, &["lifecycle", hook]) {
-            probe::handler(
-                &format!("{path}.lifecycle.{hook}"),
-                one,
-                &["exec", "httpGet", "tcpSocket", "sleep"],
-                errors,
-            );
-        }
-    }
-}
-
-fn container_ports<'a>(
-    path: &str,
-    list: &'a [Value],
-    host_network: bool,
-    taken: &mut BTreeSet<(i64, &'a str, &'a str)>,
-    errors: &mut Vec<FieldError>,
-) {
-    let mut seen = BTreeSet::new();
-    for (index, port) in list.iter().enumerate() {
-        let path = format!("{path}.ports[{index}]");
-        let name = text(port, &["name"]);
-        if !name.is_empty() {
-            match names::port_name(name) {
-                Err(why) => errors.push(FieldError::invalid(format!("{path}.name"), name, why)),
-                Ok(()) if !seen.insert(name) => {
-                    errors.push(FieldError::duplicate(format!("{path}.name"), name))
+/// A Pod, with what only whole pods keep to.
+pub(super) fn pod(object: &Value, errors: &mut Errors) {
+    spec("spec", &object["spec"], errors);
+    let spec = Place::of(object, "spec");
+    if !spec.get("serviceAccountName").is_full() {
+        for volume in spec.each("volumes") {
+            for source in volume.get("projected").each("sources") {
+                let token = source.get("serviceAccountToken");
+                if token.is_set() {
+                    token.forbidden("must not be specified when serviceAccountName is not set", errors);
                 }
-                Ok(()) => {}
-            }
-        }
-        let inside = number(port, &["containerPort"]).unwrap_or(0);
-        if inside == 0 {
-            errors.push(FieldError::required(format!("{path}.containerPort"), ""));
-        } else if let Err(why) = names::port_number(inside) {
-            errors.push(FieldError::invalid(format!("{path}.containerPort"), inside, why));
-        }
-        let Some(outside) = number(port, &["hostPort"]).filter(|number| *number != 0) else { continue };
-        if let Err(why) = names::port_number(outside) {
-            errors.push(FieldError::invalid(format!("{path}.hostPort"), outside, why));
-        } else if host_network && outside != inside {
-            let why = "must match `containerPort` when `hostNetwork` is true";
-            errors.push(FieldError::invalid(format!("{path}.containerPort"), inside, why));
-        }
-        let key = (outside, text(port, &["protocol"]), text(port, &["hostIP"]));
-        if !taken.insert(key) {
-            errors.push(FieldError::duplicate(format!("{path}.hostPort"), format!("{}//{outside}", key.1)));
-        }
-    }
-}
-
-fn environment(path: &str, variable: &Value, errors: &mut Vec<FieldError>) {
-    let name = text(variable, &["name"]);
-    if let (false, Err(why)) = (name.is_empty(), names::environment_name(name)) {
-        errors.push(FieldError::invalid(format!("{path}.name"), name, why));
-    }
-    let Some(from) = at(variable, &["valueFrom"]) else { return };
-    let sources = members(from, &[]).count();
-    let path = format!("{path}.valueFrom");
-    if !text(variable, &["value"]).is_empty() {
-        errors.push(FieldError::invalid(path, "", "may not be specified when `value` is not empty"));
-    } else if sources == 0 {
-        let detail = "must specify one of: `configMapKeyRef`, `fieldRef`, `fileKeyRef`, `resourceFieldRef` or `secretKeyRef`";
-        errors.push(FieldError::invalid(path, "", detail));
-    } else if sources > 1 {
-        errors.push(FieldError::invalid(path, "", "may not have more than one field specified at a time"));
-    }
-}
-
-fn resources(path: &str, resources: &Value, errors: &mut Vec<FieldError>) {
-    let amount = |list: &str, name: &str| -> Option<Quantity> {
-        Quantity::parse(resources.get(list)?.get(name)?.as_str()?).ok()
-    };
-    for list in ["limits", "requests"] {
-        for (name, value) in members(resources, &[list]) {
-            let path = format!("{path}.{list}[{name}]");
-            if let Err(why) = names::label_key(name) {
-                errors.push(FieldError::invalid(path.clone(), name.as_str(), why));
-            } else if !name.contains('/') && !is_standard_resource(name) {
-                let detail = "must be a standard resource type or fully qualified";
-                errors.push(FieldError::invalid(path.clone(), name.as_str(), detail));
-            }
-            if amount(list, name).is_some_and(|one| one.is_negative()) {
-                errors.push(FieldError::invalid(path, value.clone(), "must be greater than or equal to 0"));
             }
         }
     }
-    for (name, value) in members(resources, &["requests"]) {
-        if let (Some(request), Some(limit)) = (amount("requests", name), amount("limits", name))
-            && request > limit
-        {
-            let detail = format!("must be less than or equal to {name} limit of {limit}");
-            errors.push(FieldError::invalid(format!("{path}.requests"), value.clone(), detail));
+    for one in pod_security::all_containers(&spec) {
+        let image = one.get("image");
+        if image.text().trim() != image.text() {
+            image.invalid("must not have leading or trailing whitespace", errors);
         }
     }
-}
-
-fn is_standard_resource(name: &str) -> bool {
-    matches!(name, "cpu" | "memory" | "ephemeral-storage" | "storage") || name.starts_with("hugepages-")
+    let cost = &object["metadata"]["annotations"]["controller.kubernetes.io/pod-deletion-cost"];
+    if let Some(cost) = cost.as_str().filter(|cost| !cost.is_empty())
+        && (cost.parse::<i32>().is_err()
+            || cost.starts_with('+')
+            || (cost.len() > 1 && cost.trim_start_matches('-').starts_with('0')))
+    {
+        let path = "metadata.annotations[controller.kubernetes.io/pod-deletion-cost]";
+        errors.push(FieldError::invalid(path, cost, "must be a 32bit integer"));
+    }
 }

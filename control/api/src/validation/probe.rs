@@ -2,58 +2,89 @@
 
 use serde_json::Value;
 
-use super::field::FieldError;
 use super::names;
-use crate::object::{at, items, number, text};
+use super::place::{Errors, Place};
 
-/// A probe at a path. `single` is set for those whose success threshold must be one.
-pub(super) fn check(path: &str, probe: &Value, single: bool, errors: &mut Vec<FieldError>) {
-    handler(path, probe, &["exec", "httpGet", "tcpSocket", "grpc"], errors);
-    for name in
-        ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
-    {
-        if let Some(value) = number(probe, &[name]).filter(|value| *value < 0) {
-            let path = format!("{path}.{name}");
-            errors.push(FieldError::invalid(path, value, "must be greater than or equal to 0"));
+const PROBE: [&str; 4] = ["exec", "httpGet", "tcpSocket", "grpc"];
+const HOOK: [&str; 4] = ["exec", "httpGet", "tcpSocket", "sleep"];
+
+/// The probes of a container.
+pub(super) fn all(container: &Place<'_>, grace: Option<i64>, errors: &mut Errors) {
+    for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        let probe = container.get(name);
+        if !probe.is_set() {
+            continue;
+        }
+        check(&probe, grace, errors);
+        let (threshold, period) = (probe.get("successThreshold"), probe.get("terminationGracePeriodSeconds"));
+        if name == "readinessProbe" {
+            if period.is_set() {
+                period.invalid("must not be set for readinessProbes", errors);
+            }
+        } else if threshold.number().is_some_and(|value| value != 1) {
+            threshold.invalid("must be 1", errors);
         }
     }
-    if let Some(value) = number(probe, &["successThreshold"]).filter(|value| single && *value != 1) {
-        errors.push(FieldError::invalid(format!("{path}.successThreshold"), value, "must be 1"));
+}
+
+fn check(probe: &Place<'_>, grace: Option<i64>, errors: &mut Errors) {
+    handler(probe, &PROBE, grace, errors);
+    probe.not_negative_at(
+        &["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"],
+        errors,
+    );
+    let period = probe.get("terminationGracePeriodSeconds");
+    if period.number().is_some_and(|value| value <= 0) {
+        period.invalid("must be greater than 0", errors);
     }
-    if let Some(value) = number(probe, &["terminationGracePeriodSeconds"]).filter(|value| *value <= 0) {
-        let path = format!("{path}.terminationGracePeriodSeconds");
-        errors.push(FieldError::invalid(path, value, "must be greater than 0"));
+}
+
+/// The hooks of a container.
+pub(super) fn lifecycle(container: &Place<'_>, grace: Option<i64>, system: &str, errors: &mut Errors) {
+    let lifecycle = container.get("lifecycle");
+    for hook in ["postStart", "preStop"].map(|name| lifecycle.get(name)) {
+        if hook.is_set() {
+            handler(&hook, &HOOK, grace, errors);
+        }
+    }
+    let signal = lifecycle.get("stopSignal");
+    match (signal.is_set(), system) {
+        (true, "") => signal.forbidden("may not be set for containers with empty `spec.os.name`", errors),
+        (true, "windows") => {
+            signal.one_of(&["SIGKILL", "SIGTERM"], errors);
+        }
+        _ => {}
     }
 }
 
 /// Exactly one of the ways to act.
-pub(super) fn handler(path: &str, holder: &Value, ways: &[&str], errors: &mut Vec<FieldError>) {
-    let present: Vec<&str> = ways.iter().copied().filter(|way| at(holder, &[way]).is_some()).collect();
-    let Some(first) = present.first() else {
-        errors.push(FieldError::required(path, "must specify a handler type"));
-        return;
+fn handler(holder: &Place<'_>, ways: &[&str], grace: Option<i64>, errors: &mut Errors) {
+    let present: Vec<Place<'_>> = ways.iter().map(|way| holder.get(way)).filter(Place::is_set).collect();
+    let Some((first, more)) = present.split_first() else {
+        return holder.required("must specify a handler type", errors);
     };
-    for other in &present[1..] {
-        let path = format!("{path}.{other}");
-        errors.push(FieldError::forbidden(path, "may not specify more than 1 handler type"));
+    for other in more {
+        other.forbidden("may not specify more than 1 handler type", errors);
     }
-    let path = format!("{path}.{first}");
-    let way = &holder[*first];
-    match *first {
-        "exec" if items(way, &["command"]).is_empty() => {
-            errors.push(FieldError::required(format!("{path}.command"), ""));
-        }
+    match first.path.rsplit('.').next().unwrap_or_default() {
+        "exec" if first.get("command").count() == 0 => first.get("command").required("", errors),
         "httpGet" => {
-            if text(way, &["path"]).is_empty() {
-                errors.push(FieldError::required(format!("{path}.path"), ""));
+            if first.get("path").text().is_empty() {
+                first.get("path").required("", errors);
             }
-            port(&path, &way["port"], errors);
+            port(&first.get("port"), errors);
+            for header in first.each("httpHeaders") {
+                let name = Place::new(first.child("httpHeaders"), header.get("name").value);
+                name.judge(names::http_header, errors);
+            }
         }
-        "tcpSocket" => port(&path, &way["port"], errors),
-        "grpc" => {
-            let number = number(way, &["port"]).unwrap_or(0);
-            if let Err(why) = names::port_number(number) {
-                errors.push(FieldError::invalid(format!("{path}.port"), number, why));
+        "tcpSocket" | "grpc" => port(&first.get("port"), errors),
+        "sleep" => {
+            let seconds = first.get("seconds").number().unwrap_or(0);
+            if let Some(grace) = grace.filter(|grace| seconds < 0 || seconds > *grace) {
+                let why =
+                    format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+                errors.push(super::FieldError::invalid(&first.path, seconds, why));
             }
         }
         _ => {}
@@ -61,14 +92,14 @@ pub(super) fn handler(path: &str, holder: &Value, ways: &[&str], errors: &mut Ve
 }
 
 /// A port by number or name.
-fn port(path: &str, port: &Value, errors: &mut Vec<FieldError>) {
-    let verdict = match port {
+fn port(port: &Place<'_>, errors: &mut Errors) {
+    let verdict = match port.value {
         Value::String(name) => names::port_name(name),
         Value::Number(number) => names::port_number(number.as_i64().unwrap_or(0)),
         _ => names::port_number(0),
     };
     if let Err(why) = verdict {
-        let value = if port.is_null() { 0.into() } else { port.clone() };
-        errors.push(FieldError::invalid(format!("{path}.port"), value, why));
+        let value = if port.is_set() { port.value.clone() } else { 0.into() };
+        errors.push(super::FieldError::invalid(&port.path, value, why));
     }
 }

@@ -3,9 +3,15 @@
 use serde_json::Value;
 
 use super::field::FieldError;
+use super::place::{Errors, Place};
 use super::{meta, names};
-use crate::object::{at, items, members, text};
+use crate::object::{at as find, items, members, text};
 use crate::select::LabelSelector;
+
+/// Rules for a `LabelSelector` that is there or not.
+pub(super) fn at(place: &Place<'_>, errors: &mut Errors) {
+    selector(&place.path, place.value, errors);
+}
 
 /// Rules for a `LabelSelector`.
 pub(super) fn selector(path: &str, selector: &Value, errors: &mut Vec<FieldError>) {
@@ -43,7 +49,7 @@ pub(super) fn selector(path: &str, selector: &Value, errors: &mut Vec<FieldError
 
 /// Rules for the selector of a workload: it is there, selects something, and matches the labels of the template.
 pub(super) fn of_workload(kind: &str, spec: &Value, errors: &mut Vec<FieldError>) {
-    let Some(one) = at(spec, &["selector"]) else {
+    let Some(one) = find(spec, &["selector"]) else {
         errors.push(FieldError::required("spec.selector", ""));
         return;
     };
@@ -57,9 +63,9 @@ pub(super) fn of_workload(kind: &str, spec: &Value, errors: &mut Vec<FieldError>
             format!("empty selector is invalid for {kind}"),
         ));
     }
-    let labels = at(spec, &["template", "metadata", "labels"]);
+    let labels = find(spec, &["template", "metadata", "labels"]);
     let matches = LabelSelector::from_object(one).is_some_and(|selector| selector.matches_labels(labels));
-    if !matches && at(spec, &["template"]).is_some() {
+    if !matches && find(spec, &["template"]).is_some() {
         errors.push(FieldError::invalid(
             "spec.template.metadata.labels",
             labels.cloned().unwrap_or(Value::Null),

@@ -1,75 +1,148 @@
 //! Rules of volumes and of where containers mount them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
-use super::field::FieldError;
 use super::names;
-use crate::object::text;
+use super::place::{Errors, Place};
+use super::volume_source::{self, descending};
 
-/// The volumes of a pod; gives their names.
-pub(super) fn check<'a>(path: &str, volumes: &'a [Value], errors: &mut Vec<FieldError>) -> BTreeSet<&'a str> {
+/// The volumes of a pod that can be mounted: their names, and what they come from.
+pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a str>;
+
+/// The volumes of a pod.
+pub(super) fn check<'a>(volumes: &Place<'a>, errors: &mut Errors) -> Volumes<'a> {
+    let mut known = Volumes::new();
     let mut seen = BTreeSet::new();
-    for (index, volume) in volumes.iter().enumerate() {
-        let path = format!("{path}[{index}]");
-        let name = text(volume, &["name"]);
-        if !name.is_empty() {
-            match names::dns_label(name) {
-                Err(why) => errors.push(FieldError::invalid(format!("{path}.name"), name, why)),
-                Ok(()) if !seen.insert(name) => {
-                    errors.push(FieldError::duplicate(format!("{path}.name"), name))
-                }
-                Ok(()) => {}
-            }
-        }
-        let sources: Vec<&str> = volume
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter(|(key, value)| *key != "name" && !value.is_null())
-            .map(|(key, _)| key.as_str())
+    for volume in volumes.items() {
+        let before = errors.len();
+        let kinds: Vec<&str> = volume
+            .entries()
+            .filter(|(name, one)| *name != "name" && one.is_set())
+            .map(|(name, _)| name)
             .collect();
-        match sources.as_slice() {
-            [] => errors.push(FieldError::required(path.clone(), "must specify a volume type")),
-            [_] => {}
-            [_, more @ ..] => {
+        match kinds.as_slice() {
+            [] => volume.required("must specify a volume type", errors),
+            [first, more @ ..] => {
+                volume_source::in_pod(first, &volume.get(first), errors);
                 for other in more {
-                    let path = format!("{path}.{other}");
-                    errors.push(FieldError::forbidden(path, "may not specify more than 1 volume type"));
+                    volume.get(other).forbidden("may not specify more than 1 volume type", errors);
                 }
             }
         }
-        if sources.contains(&"hostPath")
-            && text(volume, &["hostPath", "path"]).split('/').any(|part| part == "..")
-        {
-            let value = text(volume, &["hostPath", "path"]);
-            errors.push(FieldError::invalid(format!("{path}.hostPath.path"), value, "must not contain '..'"));
+        let name = volume.get("name");
+        if name.is_full() {
+            name.judge(names::dns_label, errors);
+        }
+        if !seen.insert(name.text()) && name.is_full() {
+            name.duplicate(errors);
+        }
+        if errors.len() == before {
+            known.insert(name.text(), kinds.first().copied().unwrap_or_default());
         }
     }
-    seen
+    known
 }
 
-/// The mounts of a container.
-pub(super) fn mounts(path: &str, mounts: &[Value], volumes: &BTreeSet<&str>, errors: &mut Vec<FieldError>) {
+/// The mounts and devices of a container. Upstream leaves the index out of some paths.
+pub(super) fn mounts(container: &Place<'_>, volumes: &Volumes<'_>, errors: &mut Errors) {
+    let list = container.get("volumeMounts");
+    let devices: Vec<(&str, &str)> = container
+        .each("volumeDevices")
+        .map(|one| (one.get("name").text(), one.get("devicePath").text()))
+        .collect();
     let mut seen = BTreeSet::new();
-    for (index, mount) in mounts.iter().enumerate() {
-        let path = format!("{path}[{index}]");
-        let name = text(mount, &["name"]);
-        if !name.is_empty() && !volumes.contains(name) {
-            let mut error = FieldError::invalid(format!("{path}.name"), name, "");
-            error.rule = super::Rule::NotFound;
-            errors.push(error);
+    for mount in list.items() {
+        let (name, place) = (mount.get("name"), mount.get("mountPath"));
+        if name.is_full() && !volumes.contains_key(name.text()) {
+            not_found(&name, errors);
         }
-        let place = text(mount, &["mountPath"]);
-        if !place.is_empty() && !seen.insert(place) {
-            errors.push(FieldError::invalid(format!("{path}.mountPath"), place, "must be unique"));
+        if place.is_full() && !seen.insert(place.text()) {
+            place.invalid("must be unique", errors);
         }
-        let inner = text(mount, &["subPath"]);
-        if inner.starts_with('/') {
-            errors.push(FieldError::invalid(format!("{path}.subPath"), inner, "must be a relative path"));
-        } else if inner.split('/').any(|part| part == "..") {
-            errors.push(FieldError::invalid(format!("{path}.subPath"), inner, "must not contain '..'"));
+        if devices.iter().any(|(device, _)| *device == name.text()) {
+            name.invalid("must not already exist in volumeDevices", errors);
+        }
+        if devices.iter().any(|(_, device)| *device == place.text()) {
+            place.invalid("must not already exist as a path in volumeDevices", errors);
+        }
+        let (inner, expression) = (mount.get("subPath"), mount.get("subPathExpr"));
+        if inner.is_full() {
+            descending(&Place::new(list.child("subPath"), inner.value), errors);
+        }
+        if expression.is_full() {
+            if inner.is_full() {
+                expression.invalid("subPathExpr and subPath are mutually exclusive", errors);
+            }
+            descending(&Place::new(list.child("subPathExpr"), expression.value), errors);
+        }
+        propagation(container, &list, &mount, errors);
+    }
+    block_devices(container, volumes, errors);
+}
+
+fn not_found(name: &Place<'_>, errors: &mut Errors) {
+    errors.push(super::FieldError::not_found(&name.path, name.text()));
+}
+
+fn propagation(container: &Place<'_>, list: &Place<'_>, mount: &Place<'_>, errors: &mut Errors) {
+    let mode = Place::new(list.child("mountPropagation"), mount.get("mountPropagation").value);
+    if mode.is_set() {
+        mode.one_of(&["Bidirectional", "HostToContainer", "None"], errors);
+        let privileged = container.get("securityContext").get("privileged").flag();
+        if mode.text() == "Bidirectional" && !privileged {
+            let why = "Bidirectional mount propagation is available only to privileged containers";
+            mode.forbidden(why, errors);
+        }
+    }
+    let recursive = Place::new(list.child("recursiveReadOnly"), mount.get("recursiveReadOnly").value);
+    match recursive.text() {
+        "" | "Disabled" => {}
+        "Enabled" | "IfPossible" => {
+            if !mount.get("readOnly").flag() {
+                recursive.forbidden("may only be specified when readOnly is true", errors);
+            }
+            if !matches!(mode.text(), "" | "None") {
+                let why = "may only be specified when mountPropagation is None or not specified";
+                recursive.forbidden(why, errors);
+            }
+        }
+        _ => {
+            recursive.one_of(&["Disabled", "Enabled", "IfPossible"], errors);
+        }
+    }
+}
+
+fn block_devices(container: &Place<'_>, volumes: &Volumes<'_>, errors: &mut Errors) {
+    let mounts: Vec<(&str, &str)> = container
+        .each("volumeMounts")
+        .map(|one| (one.get("name").text(), one.get("mountPath").text()))
+        .collect();
+    let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
+    for device in container.each("volumeDevices") {
+        let (name, path) = (device.get("name"), device.get("devicePath"));
+        if name.is_full() && !names.insert(name.text()) {
+            name.invalid("must be unique", errors);
+        }
+        match volumes.get(name.text()) {
+            None => not_found(&name, errors),
+            Some(&("persistentVolumeClaim" | "ephemeral")) => {}
+            Some(_) => {
+                let why =
+                    "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode";
+                name.invalid(why, errors);
+            }
+        }
+        if path.is_full() && !paths.insert(path.text()) {
+            path.invalid("must be unique", errors);
+        }
+        if path.text().split('/').any(|part| part == "..") {
+            path.invalid("can not contain backsteps ('..')", errors);
+        }
+        if mounts.iter().any(|(mount, _)| *mount == name.text()) {
+            name.invalid("must not already exist in volumeMounts", errors);
+        }
+        if mounts.iter().any(|(_, mount)| *mount == path.text()) {
+            path.invalid("must not already exist as a path in volumeMounts", errors);
         }
     }
 }

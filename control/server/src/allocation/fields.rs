@@ -5,14 +5,32 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 use skep_api::validation::FieldError;
 
+use super::book::{Book, Held, NoAddress};
 use super::range::family;
-use super::{Book, Held};
 
 const NONE: &str = "None";
+
+/// Why a service cannot have what it needs.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// What it asks for is not to be had.
+    Asked(FieldError),
+    /// There is nothing left to give.
+    Full(&'static str),
+}
+
+impl From<FieldError> for Refusal {
+    fn from(error: FieldError) -> Self {
+        Self::Asked(error)
+    }
+}
 
 /// What a service in the store holds.
 pub(super) fn held(service: &Value) -> Held {
     let spec = &service["spec"];
+    if spec["type"] == "ExternalName" {
+        return Held::default();
+    }
     let addresses =
         texts(&spec["clusterIPs"]).chain(spec["clusterIP"].as_str()).filter_map(|one| one.parse().ok());
     let mut addresses: Vec<IpAddr> = addresses.collect();
@@ -31,20 +49,16 @@ fn port_number(value: &Value) -> Option<u16> {
 }
 
 /// Fills in what is missing and takes what is there.
-pub(super) fn fill(
-    book: &mut Book<'_>,
-    service: &mut Value,
-    old: Option<&Value>,
-) -> Result<(), Vec<FieldError>> {
+pub(super) fn fill(book: &mut Book<'_>, service: &mut Value, old: Option<&Value>) -> Result<(), Refusal> {
     let spec = &mut service["spec"];
     let kind = spec["type"].as_str().unwrap_or("ClusterIP").to_owned();
     if kind == "ExternalName" {
         return Ok(());
     }
-    addresses(book, spec, old).map_err(|error| vec![error])?;
+    addresses(book, spec, old)?;
     let wanted =
         kind == "NodePort" || (kind == "LoadBalancer" && spec["allocateLoadBalancerNodePorts"] != false);
-    ports(book, spec, wanted).map_err(|error| vec![error])?;
+    ports(book, spec, wanted)?;
     if kind == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local" {
         let port = match port_number(&spec["healthCheckNodePort"]) {
             Some(port) => book.take_port(port).then_some(port),
@@ -53,7 +67,7 @@ pub(super) fn fill(
         let taken = || {
             FieldError::invalid("spec.healthCheckNodePort", spec["healthCheckNodePort"].clone(), ALLOCATED)
         };
-        spec["healthCheckNodePort"] = json!(port.ok_or_else(|| vec![taken()])?);
+        spec["healthCheckNodePort"] = json!(port.ok_or_else(taken)?);
     }
     Ok(())
 }
@@ -89,7 +103,7 @@ fn families(book: &Book<'_>, spec: &Value, given: &[&str]) -> Result<Vec<&'stati
     Ok(wanted)
 }
 
-fn addresses(book: &mut Book<'_>, spec: &mut Value, old: Option<&Value>) -> Result<(), FieldError> {
+fn addresses(book: &mut Book<'_>, spec: &mut Value, old: Option<&Value>) -> Result<(), Refusal> {
     let first = spec["clusterIP"].as_str().unwrap_or_default().to_owned();
     let mut given: Vec<String> = texts(&spec["clusterIPs"]).map(str::to_owned).collect();
     if given.is_empty() && !first.is_empty() {
@@ -118,35 +132,25 @@ fn addresses(book: &mut Book<'_>, spec: &mut Value, old: Option<&Value>) -> Resu
     Ok(())
 }
 
-fn address(book: &mut Book<'_>, given: &[&str], at: usize, family: &str) -> Result<IpAddr, FieldError> {
-    let networks = book.ranges.networks.clone();
-    let network = networks.iter().find(|network| network.family() == family);
-    let refuse = |why: String| FieldError::invalid("spec.clusterIPs", json!(given), why);
-    let network = network.ok_or_else(|| refuse(format!("no {family} addresses on this cluster")))?;
+fn address(book: &mut Book<'_>, given: &[&str], at: usize, family: &str) -> Result<IpAddr, Refusal> {
+    let refuse = |why: String| Refusal::Asked(FieldError::invalid("spec.clusterIPs", json!(given), why));
     let Some(text) = given.get(at) else {
-        let free = book.any_address(network);
-        return free.ok_or_else(|| {
-            FieldError::invalid(
-                "spec.clusterIPs",
-                json!(given),
-                "failed to allocate a serviceIP: range is full",
-            )
-        });
+        return book.any_address(family).ok_or(Refusal::Full("failed to allocate a serviceIP"));
     };
     let address: IpAddr = text.parse().map_err(|_| refuse(format!("{text} is not a valid IP address")))?;
-    if !network.holds(address) {
-        return Err(refuse(format!(
-            "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid \
-             IPs is {network}"
-        )));
-    }
-    if !book.take_address(address) {
-        return Err(refuse(format!("failed to allocate IP {address}: provided IP is already allocated")));
-    }
-    Ok(address)
+    book.take_address(address).map(|()| address).map_err(|why| {
+        let why = match why {
+            NoAddress::Elsewhere => "the provided network does not match the current range".to_owned(),
+            NoAddress::OutOfRange(network) => format!(
+                "the provided IP ({address}) is not in the valid range. The range of valid IPs is {network}"
+            ),
+            NoAddress::Taken => "provided IP is already allocated".to_owned(),
+        };
+        refuse(format!("failed to allocate IP {address}: {why}"))
+    })
 }
 
-fn ports(book: &mut Book<'_>, spec: &mut Value, wanted: bool) -> Result<(), FieldError> {
+fn ports(book: &mut Book<'_>, spec: &mut Value, wanted: bool) -> Result<(), Refusal> {
     let (first, last) = book.ranges.ports;
     let ports = spec["ports"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
     // Those that are asked for come first, so that none of them is handed out for another.
@@ -157,19 +161,15 @@ fn ports(book: &mut Book<'_>, spec: &mut Value, wanted: bool) -> Result<(), Fiel
             let why = format!(
                 "provided port is not in the valid range. The range of valid ports is {first}-{last}"
             );
-            return Err(FieldError::invalid(field, number, why));
+            return Err(FieldError::invalid(field, number, why).into());
         }
         if !book.take_port(number) {
-            return Err(FieldError::invalid(field, number, ALLOCATED));
+            return Err(FieldError::invalid(field, number, ALLOCATED).into());
         }
     }
-    for (at, port) in ports.iter_mut().enumerate() {
+    for port in ports {
         if wanted && port_number(&port["nodePort"]).is_none() {
-            let full = || {
-                let field = format!("spec.ports[{at}].nodePort");
-                FieldError::invalid(field, 0, "failed to allocate a nodePort: range is full")
-            };
-            port["nodePort"] = json!(book.any_port().ok_or_else(full)?);
+            port["nodePort"] = json!(book.any_port().ok_or(Refusal::Full("failed to allocate a nodePort"))?);
         }
     }
     Ok(())

@@ -63,6 +63,13 @@ impl Cidr {
         address_of(number_of(self.first) + u128::from(n), self.first.is_ipv4())
     }
 
+    /// Whether an address lies in the network.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let width = if self.first.is_ipv4() { 32 } else { 128 };
+        let mask = if self.bits == 0 { 0 } else { u128::MAX << (width - self.bits) };
+        address.is_ipv4() == self.first.is_ipv4() && number_of(address) & mask == number_of(self.first) & mask
+    }
+
     /// Whether an address is one that can be handed out.
     pub fn holds(&self, address: IpAddr) -> bool {
         let distance = number_of(address).checked_sub(number_of(self.first));

@@ -178,7 +178,7 @@ async fn route(call: Call, body: Body) -> Result<Response<Body>, Status> {
 
 async fn subresources(call: Call, body: Body) -> Result<Response<Body>, Status> {
     match (call.info.subresource.as_str(), call.info.verb.as_str()) {
-        ("status" | "ephemeralcontainers" | "approval", verb) => match verb {
+        ("status" | "ephemeralcontainers" | "resize" | "approval", verb) => match verb {
             "get" => read::get(&call).await,
             "update" => write::update(&call, body).await,
             "patch" => patch::patch(&call, body).await,

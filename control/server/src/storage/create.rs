@@ -71,9 +71,10 @@ impl Storage {
             // What others were given must be known before something is chosen.
             self.cache.catch_up().await.map_err(failure::read)?;
         }
-        let reservation = self.services.reserve(scope, &mut object, None)?;
-        let written = self.put(scope, &name, object, Expected::Absent).await?;
-        drop(reservation);
+        let reservation = self.allocate(scope, &mut object, None).await?;
+        let written = self.put(scope, &name, object, Expected::Absent).await;
+        self.settle(scope, &name, reservation, &written).await;
+        let written = written?;
         written.map_err(|error| match error {
             StoreError::Conflict { .. } => Status::already_exists(resource, &name),
             error => failure::store(error),

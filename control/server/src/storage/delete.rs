@@ -222,7 +222,7 @@ impl Storage {
                     self.put(scope, name, object, expected).await?.map(Deleted::Going)
                 }
                 Step::Remove if scope.dry_run => Ok(Deleted::Gone(current.object.clone())),
-                Step::Remove => self.take(&current).await,
+                Step::Remove => self.take(scope, &current).await,
             };
             match done {
                 Ok(deleted) => return Ok(deleted),
@@ -235,8 +235,9 @@ impl Storage {
         Err(Status::modified(scope.resource, name))
     }
 
-    async fn take(&self, current: &Current) -> Result<Deleted, StoreError> {
+    async fn take(&self, scope: &Scope<'_>, current: &Current) -> Result<Deleted, StoreError> {
         self.remove(current.object.key(), current.object.revision()).await?;
+        self.release(scope.resource, &current.value, None).await;
         Ok(Deleted::Gone(current.object.clone()))
     }
 

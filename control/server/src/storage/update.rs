@@ -80,7 +80,7 @@ impl Storage {
             _ => self.follow_rules(scope, name, part, &mut object, old).await?,
         }
         let reservation = match part {
-            Part::Whole | Part::Scale => self.services.reserve(scope, &mut object, Some(old))?,
+            Part::Whole | Part::Scale => self.allocate(scope, &mut object, Some(old)).await?,
             _ => crate::allocation::Reservation::default(),
         };
         if is_done(scope, &object) {
@@ -90,8 +90,12 @@ impl Storage {
             return Ok(Ok(current.object.clone()));
         }
         let expected = Expected::Revision(Revision(current.object.revision()));
-        let written = self.put(scope, name, object, expected).await?;
-        drop(reservation);
+        let written = self.put(scope, name, object, expected).await;
+        self.settle(scope, name, reservation, &written).await;
+        let written = written?;
+        if let (Ok(new), false) = (&written, scope.dry_run) {
+            self.release(scope.resource, old, Some(new.value())).await;
+        }
         Ok(written)
     }
 
@@ -166,10 +170,11 @@ impl Storage {
         object: Value,
     ) -> Result<Result<Arc<Object>, StoreError>, Status> {
         let revision = current.object.revision();
-        if !scope.dry_run
-            && let Err(error) = self.remove(current.object.key(), revision).await
-        {
-            return Ok(Err(error));
+        if !scope.dry_run {
+            if let Err(error) = self.remove(current.object.key(), revision).await {
+                return Ok(Err(error));
+            }
+            self.release(scope.resource, &current.value, None).await;
         }
         let as_if = Scope { dry_run: true, ..*scope };
         self.put(&as_if, name, object, Expected::Revision(Revision(revision))).await

@@ -72,8 +72,9 @@ async fn service_that_asks_for_what_is_not_to_be_had_is_refused() {
     let cases = [
         (json!({ "clusterIP": "10.96.0.77" }), "provided IP is already allocated"),
         (json!({ "clusterIP": "10.96.0.10" }), "provided IP is already allocated"),
+        (json!({ "clusterIP": "10.97.0.1" }), "the provided network does not match the current range"),
         (
-            json!({ "clusterIP": "10.97.0.1" }),
+            json!({ "clusterIP": "10.96.0.255" }),
             "is not in the valid range. The range of valid IPs is 10.96.0.0/24",
         ),
         (taken_port, "provided port is already allocated"),
@@ -143,9 +144,151 @@ async fn services_made_at_once_share_no_address_until_the_range_is_full() {
             assert!(addresses.insert(made["spec"]["clusterIP"].to_string()));
             assert!(ports.insert(made["spec"]["ports"][0]["nodePort"].to_string()));
         } else {
-            assert!(answer.failure(422, "Invalid").contains("range is full"));
+            assert!(answer.failure(500, "InternalError").contains("range is full"));
             refused += 1;
         }
     }
     assert_eq!((addresses.len(), refused), (252, 4));
+}
+
+const RECORDS: &str = "/apis/networking.k8s.io/v1/ipaddresses";
+const CIDRS: &str = "/apis/networking.k8s.io/v1/servicecidrs";
+
+/// Lets the tasks that wait for the clock go on; the clock stands still otherwise.
+async fn wait(cluster: &Cluster, seconds: u64) {
+    cluster.pass(seconds);
+    for _ in 0..3 {
+        tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+    }
+}
+
+#[tokio::test]
+async fn address_of_a_service_is_recorded_while_it_has_it() {
+    let cluster = cluster().await;
+    let both = json!({ "clusterIP": "10.96.0.77", "clusterIPs": ["10.96.0.77", "fd96::7"], "ipFamilyPolicy": "RequireDualStack" });
+    cluster.service("a", both).await.expect(201);
+    for (address, family) in [("10.96.0.77", "IPv4"), ("fd96::7", "IPv6")] {
+        let record = cluster.get(&format!("{RECORDS}/{address}")).await.expect(200);
+        let labels = json!({
+            "ipaddress.kubernetes.io/ip-family": family,
+            "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io",
+        });
+        assert_eq!(record["metadata"]["labels"], labels);
+        let parent = json!({ "group": "", "resource": "services", "namespace": "default", "name": "a" });
+        for member in ["resource", "namespace", "name"] {
+            assert_eq!(record["spec"]["parentRef"][member], parent[member]);
+        }
+    }
+    let external = json!({ "spec": { "type": "ExternalName", "externalName": "example.com", "clusterIP": null,
+        "clusterIPs": null, "ipFamilies": null, "ipFamilyPolicy": null } });
+    cluster.patch(&format!("{SERVICES}/a"), "merge", external).await.expect(200);
+    cluster.get(&format!("{RECORDS}/10.96.0.77")).await.failure(404, "NotFound");
+    cluster
+        .patch(&format!("{SERVICES}/a"), "merge", json!({ "spec": { "type": "ClusterIP" } }))
+        .await
+        .expect(200);
+    let service = cluster.get(&format!("{SERVICES}/a")).await.expect(200);
+    let address = service["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    cluster.get(&format!("{RECORDS}/{address}")).await.expect(200);
+    cluster.delete(&format!("{SERVICES}/a"), json!(null)).await.expect(200);
+    cluster.get(&format!("{RECORDS}/{address}")).await.failure(404, "NotFound");
+}
+
+#[tokio::test]
+async fn what_the_record_has_is_given_to_nobody_else() {
+    let cluster = cluster().await;
+    let parent = json!({ "group": "gateway.networking.k8s.io", "resource": "gateways", "name": "g" });
+    let record = json!({ "metadata": { "name": "10.96.0.99" }, "spec": { "parentRef": parent } });
+    cluster.post(RECORDS, "IPAddress", record).await.expect(201);
+    let message = cluster.service("a", json!({ "clusterIP": "10.96.0.99" })).await.failure(422, "Invalid");
+    assert!(
+        message.contains("failed to allocate IP 10.96.0.99: provided IP is already allocated"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn two_servers_on_one_store_give_nothing_twice() {
+    let one = cluster().await;
+    let two = one.restarted().await;
+    let (one, two) = (Arc::new(one), Arc::new(two));
+    let tasks: Vec<_> = (0..120)
+        .map(|n| {
+            let cluster = if n % 2 == 0 { one.clone() } else { two.clone() };
+            tokio::spawn(
+                async move { cluster.service(&format!("s{n}"), json!({ "type": "NodePort" })).await },
+            )
+        })
+        .collect();
+    let (mut addresses, mut ports) = (HashSet::new(), HashSet::new());
+    for task in tasks {
+        let made = task.await.unwrap().expect(201);
+        assert!(addresses.insert(made["spec"]["clusterIP"].to_string()));
+        assert!(ports.insert(made["spec"]["ports"][0]["nodePort"].to_string()));
+    }
+    let fixed =
+        json!({ "clusterIP": "10.96.0.5", "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30005 }] });
+    one.service("fixed", fixed.clone()).await.expect(201);
+    two.service("other", fixed.clone()).await.failure(422, "Invalid");
+    one.delete(&format!("{SERVICES}/fixed"), json!(null)).await.expect(200);
+    two.service("other", fixed).await.expect(201);
+}
+
+#[tokio::test]
+async fn addresses_come_from_every_network_that_is_ready() {
+    let cluster = cluster().await;
+    let own = cluster.get(&format!("{CIDRS}/kubernetes")).await.expect(200);
+    assert_eq!(own["spec"]["cidrs"], json!(["10.96.0.0/24", "fd96::/120"]));
+    assert_eq!(own["status"]["conditions"][0]["status"], "True");
+    let more = json!({ "metadata": { "name": "more" }, "spec": { "cidrs": ["203.0.113.0/24"] } });
+    cluster.post(CIDRS, "ServiceCIDR", more).await.expect(201);
+    let wanted = json!({ "clusterIP": "203.0.113.10" });
+    cluster.service("a", wanted.clone()).await.failure(422, "Invalid");
+    let ready = json!({ "status": { "conditions": [{ "type": "Ready", "status": "True", "reason": "",
+        "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z" }] } });
+    cluster.patch(&format!("{CIDRS}/more/status"), "merge", ready).await.expect(200);
+    cluster.service("a", wanted).await.expect(201);
+    let wider = json!({ "spec": { "cidrs": ["203.0.112.0/23"] } });
+    let message = cluster.patch(&format!("{CIDRS}/more"), "merge", wider).await.failure(422, "Invalid");
+    assert!(
+        message.contains("spec.cidrs[0]: Invalid value: \"203.0.112.0/23\": field is immutable"),
+        "{message}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_leaked_or_are_missing_are_repaired() {
+    let cluster = cluster().await;
+    let service = cluster.service("a", json!({ "clusterIP": "10.96.0.77" })).await.expect(201);
+    cluster.delete(&format!("{RECORDS}/10.96.0.77"), json!(null)).await.expect(200);
+    let parent = json!({ "resource": "services", "namespace": "default", "name": "gone" });
+    let labels = json!({ "ipaddress.kubernetes.io/ip-family": "IPv4",
+        "ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io" });
+    let leaked =
+        json!({ "metadata": { "name": "10.96.0.88", "labels": labels }, "spec": { "parentRef": parent } });
+    cluster.post(RECORDS, "IPAddress", leaked).await.expect(201);
+    wait(&cluster, 90).await;
+    let record = cluster.get(&format!("{RECORDS}/10.96.0.77")).await.expect(200);
+    assert_eq!(record["spec"]["parentRef"]["name"], service["metadata"]["name"]);
+    cluster.get(&format!("{RECORDS}/10.96.0.88")).await.failure(404, "NotFound");
+    let events = cluster.get("/apis/events.k8s.io/v1/namespaces/default/events").await.expect(200);
+    let mut reasons: Vec<_> =
+        events["items"].as_array().unwrap().iter().map(|event| event["reason"].as_str().unwrap()).collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["ClusterIPNotAllocated", "IPAddressNotAllocated"]);
+}
+
+#[tokio::test]
+async fn store_without_records_is_repaired_when_a_server_starts() {
+    let cluster = cluster().await;
+    let wanted = json!({ "type": "NodePort", "ports": [{ "port": 80, "nodePort": 31999 }] });
+    cluster.service("a", wanted.clone()).await.expect(201);
+    let key = "/registry/ranges/servicenodeports";
+    let (found, _) = skep_store::Store::get(&*cluster.store, key).await.unwrap();
+    let found = found.expect("node ports are recorded where upstream has them");
+    skep_store::Store::delete(&*cluster.store, key, found.mod_revision).await.unwrap();
+    let cluster = cluster.restarted().await;
+    cluster.service("b", wanted).await.failure(422, "Invalid");
+    let (again, _) = skep_store::Store::get(&*cluster.store, key).await.unwrap();
+    assert_eq!(again.expect("the record is made anew").value, found.value);
 }

@@ -1,6 +1,6 @@
 //! What admission makes of pods, and binding.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::cluster;
 
@@ -78,4 +78,52 @@ async fn token_of_an_account_that_is_there_is_issued() {
     let answer = call(path.into()).await.expect(201);
     assert!(answer["status"]["token"].is_string());
     call(path.replace("/default/token", "/none/token")).await.failure(404, "NotFound");
+}
+
+#[tokio::test]
+async fn resize_changes_the_resources_of_a_pod_and_nothing_else() {
+    let cluster = cluster().await;
+    let pod = |cpu: &str| {
+        let resources = json!({ "requests": { "cpu": cpu, "memory": "64Mi" }, "limits": { "cpu": "2", "memory": "64Mi" } });
+        json!({
+            "metadata": { "name": "r" },
+            "spec": { "containers": [{ "name": "c", "image": "echo", "resources": resources }] },
+        })
+    };
+    let made = cluster.post("/api/v1/namespaces/default/pods", "Pod", pod("1")).await.expect(201);
+    assert_eq!(made["status"]["qosClass"], "Burstable");
+    let path = "/api/v1/namespaces/default/pods/r";
+    let resize = format!("{path}/resize");
+    let change =
+        |resources: Value| json!({ "spec": { "containers": [{ "name": "c", "resources": resources }] } });
+    let more = change(json!({ "requests": { "cpu": "1500m" } }));
+    let resized = cluster.patch(&resize, "strategic-merge", more).await.expect(200);
+    assert_eq!(resized["spec"]["containers"][0]["resources"]["requests"]["cpu"], "1500m");
+    assert_eq!(resized["metadata"]["generation"], 2);
+    for (body, why) in [
+        (
+            change(json!({ "requests": { "cpu": "2" } })),
+            "Pod QOS Class may not change as a result of resizing",
+        ),
+        (change(json!({ "limits": { "cpu": null } })), "resource limits cannot be removed"),
+        (change(json!({ "requests": { "cpu": "3" } })), "must be less than or equal to cpu limit of 2"),
+        (
+            json!({ "spec": { "containers": [{ "name": "c", "image": "other" }] } }),
+            "spec: Forbidden: only cpu and memory resources are mutable",
+        ),
+        (
+            json!({ "spec": { "containers": [{ "name": "d", "image": "other" }] } }),
+            "containers may not be added or removed on resize",
+        ),
+    ] {
+        let message = cluster.patch(&resize, "strategic-merge", body).await.failure(422, "Invalid");
+        assert!(message.contains(why), "{message}");
+    }
+    let through_the_pod = change(json!({ "requests": { "cpu": "1" } }));
+    let message = cluster.patch(path, "strategic-merge", through_the_pod).await.failure(422, "Invalid");
+    assert!(message.contains("pod updates may not change fields other than"), "{message}");
+    // Labels sent along are not for this subresource.
+    let label = json!({ "metadata": { "labels": { "a": "b" } } });
+    let same = cluster.patch(&resize, "merge", label).await.expect(200);
+    assert!(same["metadata"]["labels"].is_null(), "{same}");
 }

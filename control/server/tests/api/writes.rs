@@ -203,7 +203,9 @@ async fn object_in_protobuf_is_stored_as_any_other() {
 async fn signing_request_is_approved_by_its_subresource_alone() {
     let cluster = cluster().await;
     let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-    let spec = json!({ "request": "eA==", "signerName": "example.com/s", "usages": ["client auth"] });
+    // A block of the right kind; what is in it is for who signs.
+    let pem = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUFBPQotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K";
+    let spec = json!({ "request": pem, "signerName": "example.com/s", "usages": ["client auth"] });
     let request = json!({ "metadata": { "name": "r" }, "spec": spec });
     cluster.post(requests, "CertificateSigningRequest", request).await.expect(201);
     let approval =
