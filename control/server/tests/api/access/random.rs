@@ -261,5 +261,5 @@ async fn requests_of_a_plain_user_change_only_what_the_user_may_change() {
     }
     assert_eq!(others(&cluster).await, before);
     // The user did get something done: the test is not about a locked door.
-    assert!(allowed > 50 && refused > 500, "{allowed} allowed, {refused} refused");
+    assert!(allowed > 30 && refused > 500, "{allowed} allowed, {refused} refused");
 }
