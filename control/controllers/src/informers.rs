@@ -8,10 +8,12 @@ use std::fmt::Debug;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, Pod, Secret, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+    ReplicationController, ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -47,10 +49,20 @@ pub struct Informers {
     pub deployments: Informer<Deployment>,
     /// apps/v1 ReplicaSet
     pub replica_sets: Informer<ReplicaSet>,
+    /// core/v1 ReplicationController
+    pub replication_controllers: Informer<ReplicationController>,
     /// core/v1 Namespace
     pub namespaces: Informer<Namespace>,
     /// core/v1 ServiceAccount
     pub service_accounts: Informer<ServiceAccount>,
+    /// core/v1 PersistentVolumeClaim
+    pub claims: Informer<PersistentVolumeClaim>,
+    /// core/v1 PersistentVolume
+    pub volumes: Informer<PersistentVolume>,
+    /// storage.k8s.io/v1 VolumeAttributesClass
+    pub attribute_classes: Informer<VolumeAttributesClass>,
+    /// core/v1 ResourceQuota
+    pub resource_quotas: Informer<ResourceQuota>,
     /// core/v1 ConfigMap, only those named `kube-root-ca.crt`
     pub root_cas: Informer<ConfigMap>,
     /// rbac.authorization.k8s.io/v1 ClusterRole
@@ -75,8 +87,13 @@ impl Informers {
         start(&self.endpoint_slices, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.deployments, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.replica_sets, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.replication_controllers, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.namespaces, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.service_accounts, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.claims, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.volumes, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.attribute_classes, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.resource_quotas, Api::all(client.clone()), any(), tasks, shutdown);
         let roots = any().fields(&format!("metadata.name={CONFIG_MAP}"));
         start(&self.root_cas, Api::all(client.clone()), roots, tasks, shutdown);
         start(&self.cluster_roles, Api::all(client.clone()), any(), tasks, shutdown);
@@ -99,8 +116,13 @@ impl Informers {
             self.endpoint_slices.synced(),
             self.deployments.synced(),
             self.replica_sets.synced(),
+            self.replication_controllers.synced(),
             self.namespaces.synced(),
             self.service_accounts.synced(),
+            self.claims.synced(),
+            self.volumes.synced(),
+            self.attribute_classes.synced(),
+            self.resource_quotas.synced(),
             self.root_cas.synced(),
             self.cluster_roles.synced(),
             self.account_tokens.synced(),

@@ -21,12 +21,16 @@ mod node_lifecycle;
 mod pod_gc;
 pub mod pod_state;
 mod replicaset;
+mod resource_quota;
 mod root_ca;
 pub mod runtime;
 mod service_account;
 mod service_account_token;
+mod storage_protection;
 mod taint_eviction;
 
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -119,7 +123,8 @@ pub async fn run(
         tasks: &mut tasks,
     };
     let deployments = deployment::Deployments::new(&mut context);
-    let replica_sets = replicaset::ReplicaSets::new(&mut context);
+    let replica_sets = replicaset::ReplicaSets::<ReplicaSet>::new(&mut context);
+    let replication_controllers = replicaset::ReplicaSets::<ReplicationController>::new(&mut context);
     let endpoint_slices = endpointslice::EndpointSlices::new(&mut context);
     let endpoints = endpoints::EndpointsObjects::new(&mut context);
     let mirrored = endpointslice_mirroring::MirroredSlices::new(&mut context);
@@ -136,6 +141,11 @@ pub async fn run(
     });
     let token_cleaner = bootstrap_tokens::TokenCleaner::new(&mut context);
     let bootstrap_signer = bootstrap_tokens::BootstrapSigner::new(&mut context);
+    let watching = clients(SHARED_IDENTITY);
+    let quotas = resource_quota::ResourceQuotas::new(&mut context, watching, shutdown.clone());
+    let claims = storage_protection::ClaimProtection::new(&mut context);
+    let volumes = storage_protection::VolumeProtection::new(&mut context);
+    let classes = storage_protection::ClassProtection::new(&mut context);
     let collector = garbage_collector::GarbageCollector::new(&mut context);
     let informers = context.informers.clone();
     tasks.spawn(collector.watch(shutdown.clone()));
@@ -146,6 +156,7 @@ pub async fn run(
     }
     start(deployments, &metrics, &mut tasks, &shutdown);
     start(replica_sets, &metrics, &mut tasks, &shutdown);
+    start(replication_controllers, &metrics, &mut tasks, &shutdown);
     start(endpoint_slices, &metrics, &mut tasks, &shutdown);
     start(endpoints, &metrics, &mut tasks, &shutdown);
     start(mirrored, &metrics, &mut tasks, &shutdown);
@@ -162,6 +173,10 @@ pub async fn run(
     }
     start(token_cleaner, &metrics, &mut tasks, &shutdown);
     start(bootstrap_signer, &metrics, &mut tasks, &shutdown);
+    start(quotas, &metrics, &mut tasks, &shutdown);
+    start(claims, &metrics, &mut tasks, &shutdown);
+    start(volumes, &metrics, &mut tasks, &shutdown);
+    start(classes, &metrics, &mut tasks, &shutdown);
     start(collector, &metrics, &mut tasks, &shutdown);
     shutdown.cancelled().await;
     // Recorders end when the controllers that hold them have ended and what waits is written.

@@ -63,9 +63,11 @@ pub enum Error {
         /// The line, from 1.
         line: usize,
     },
-    /// A configuration file cannot be used.
-    #[error("{}: {reason}", path.display())]
+    /// A configuration file is not valid.
+    #[error("{what} {}: {reason}", path.display())]
     Configuration {
+        /// What it configures.
+        what: &'static str,
         /// The file.
         path: PathBuf,
         /// What is wrong with it.

@@ -343,14 +343,19 @@ impl Gate {
         authn::impersonated(user, &parts.headers, info, self.authorizer.as_ref()).await
     }
 
-    /// Whether `user` may make `request`; the reason why.
+    /// What the authorizers say of a request of `user`.
+    pub async fn decide(&self, user: &UserInfo, request: &RequestInfo) -> Decision {
+        self.authorizer.authorize(user, request).await
+    }
+
+    /// Whether `user` may make `request`.
     ///
     /// # Errors
     ///
     /// 403 for who may not, 500 where that cannot be told.
-    pub async fn authorize(&self, user: &UserInfo, request: &RequestInfo) -> Result<String, Status> {
-        let decision = self.authorizer.authorize(user, request).await;
-        if decision.is_allowed() { Ok(decision.reason) } else { Err(decision.refusal(user, request)) }
+    pub async fn authorize(&self, user: &UserInfo, request: &RequestInfo) -> Result<(), Status> {
+        let decision = self.decide(user, request).await;
+        if decision.is_allowed() { Ok(()) } else { Err(decision.refusal(user, request)) }
     }
 
     /// The authorizer, for checks that go beyond the request's own.

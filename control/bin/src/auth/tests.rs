@@ -117,7 +117,10 @@ async fn issuers_and_audiences_are_as_the_flags_say() {
     let mut fixture = fixture();
     let line = "--service-account-issuer https://a --service-account-issuer https://b --service-account-max-token-expiration 1h";
     fixture.apply(line).unwrap();
-    assert_eq!((fixture.gate.issuer.as_str(), fixture.gate.further_issuers.join(",")), ("https://a", "https://b".into()));
+    assert_eq!(
+        (fixture.gate.issuer.as_str(), fixture.gate.further_issuers.join(",")),
+        ("https://a", "https://b".into())
+    );
     assert_eq!(fixture.gate.longest_token_life, Some(3600));
     // No other issuer can have the name of an own one.
     let clash = "--service-account-issuer https://a --oidc-issuer-url https://a --oidc-client-id c";
@@ -128,8 +131,16 @@ async fn issuers_and_audiences_are_as_the_flags_say() {
 async fn front_proxy_of_all_clients_needs_names() {
     let mut fixture = fixture();
     let ca = fixture.directory.path().join("ca.crt").display().to_string();
-    assert!(fixture.apply(&format!("--requestheader-client-ca-file {ca}")).err().unwrap().contains("allowed-names"));
-    fixture.apply(&format!("--requestheader-client-ca-file {ca} --requestheader-allowed-names front")).unwrap();
+    assert!(
+        fixture
+            .apply(&format!("--requestheader-client-ca-file {ca}"))
+            .err()
+            .unwrap()
+            .contains("allowed-names")
+    );
+    fixture
+        .apply(&format!("--requestheader-client-ca-file {ca} --requestheader-allowed-names front"))
+        .unwrap();
     assert!(fixture.gate.front_proxy.is_some() && fixture.gate.client_authority.is_some());
 }
 

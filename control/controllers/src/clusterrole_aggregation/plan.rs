@@ -81,6 +81,6 @@ mod tests {
         let gathering = role("g", json!({"x": "true"}), &["pods"], Some("x"));
         assert!(rules(&gathering, &[gathering.clone(), source.clone()]).is_none());
         assert!(rules(&source, &[gathering.clone(), source.clone()]).is_none());
-        assert_eq!(rules(&gathering, &[gathering.clone()]).unwrap(), []);
+        assert_eq!(rules(&gathering, std::slice::from_ref(&gathering)).unwrap(), []);
     }
 }

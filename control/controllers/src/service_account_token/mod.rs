@@ -80,7 +80,8 @@ impl Reconcile for AccountTokens {
         let written = match plan::step(&secret, account.as_deref(), &self.certificate, &self.sign) {
             Ok(plan::Step::Leave) => return Ok(Requeue::Done),
             Ok(plan::Step::Delete) => {
-                let preconditions = Some(Preconditions { uid: secret.metadata.uid.clone(), resource_version: None });
+                let preconditions =
+                    Some(Preconditions { uid: secret.metadata.uid.clone(), resource_version: None });
                 let how = DeleteParams { preconditions, ..DeleteParams::default() };
                 api.delete(&key.name, &how).await.map(drop).during("delete secret", &key)
             }

@@ -69,7 +69,10 @@ mod tests {
     }
 
     fn secret(annotations: Value) -> Secret {
-        serde_json::from_value(json!({"metadata": {"name": "t", "namespace": "shop", "annotations": annotations}})).unwrap()
+        serde_json::from_value(
+            json!({"metadata": {"name": "t", "namespace": "shop", "annotations": annotations}}),
+        )
+        .unwrap()
     }
 
     fn account(uid: &str) -> ServiceAccount {

@@ -108,7 +108,11 @@ impl AuthorizerChain {
     ///
     /// When a mode is not known, comes twice, or lacks its webhook.
     pub fn of_modes(modes: &[String], webhook: Option<&ModeWebhook>) -> Result<Self, Error> {
-        let wrong = |reason: String| Error::Configuration { path: "--authorization-mode".into(), reason };
+        let wrong = |reason: String| Error::Configuration {
+            what: "authorization configuration",
+            path: "--authorization-mode".into(),
+            reason,
+        };
         let mut layers = Vec::new();
         for (at, mode) in modes.iter().enumerate() {
             if modes[..at].contains(mode) {
@@ -135,7 +139,11 @@ impl AuthorizerChain {
     ///
     /// With everything that is wrong with it.
     pub fn of_file(text: &str, path: &Path) -> Result<Self, Error> {
-        let wrong = |reason: String| Error::Configuration { path: path.to_owned(), reason };
+        let wrong = |reason: String| Error::Configuration {
+            what: "authorization configuration",
+            path: path.to_owned(),
+            reason,
+        };
         let value =
             decode::parse(text.as_bytes(), Encoding::Yaml).map_err(|status| wrong(status.message))?.value;
         check_kind(&value, "AuthorizationConfiguration").map_err(wrong)?;

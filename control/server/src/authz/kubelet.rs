@@ -3,7 +3,7 @@
 //! Secrets, config maps, claims, volumes, attachments, resource claims and service accounts only where the [`Graph`] says
 //! that its pods need them; its own Node, Lease and CSINode; its own pods, by name or by a field selector; everything else
 //! as the role `system:node` says. It never refuses for good: roles may grant more. What a node writes is judged by
-//! `node::admit` (NodeRestriction).
+//! admission (NodeRestriction).
 
 use std::sync::{Arc, LazyLock};
 

@@ -9,7 +9,7 @@ pub(crate) mod configuration;
 mod cover;
 mod graph;
 mod kubelet;
-pub mod node;
+mod node;
 mod rbac;
 pub(crate) mod reconcile;
 mod references;
@@ -73,12 +73,9 @@ impl Authorizer for Authz {
         let layers = Arc::clone(&self.chain.read().layers);
         let (mut reasons, mut errors) = (Vec::new(), Vec::new());
         for layer in layers.iter() {
-            let decision = match layer {
-                Layer::Node => self.by_node(user, request),
-                Layer::Rbac => self.rbac.judge(self.reader.as_ref(), user, request),
-                Layer::Webhook(webhook) => webhook.judge(user, request).await,
-                Layer::AlwaysAllow => Decision::allow(""),
-                Layer::AlwaysDeny => Decision::none("Everything is forbidden."),
+            let decision = match (layer, self.local(layer, user, request)) {
+                (Layer::Webhook(webhook), _) => webhook.judge(user, request).await,
+                (_, local) => local.unwrap_or_else(|| Decision::none("")),
             };
             if decision.verdict != Verdict::NoOpinion {
                 return decision;
@@ -106,35 +103,41 @@ impl Authz {
         self.chain.read().layers.iter().any(wanted)
     }
 
+    /// The decision without asking anybody else. Where a webhook would have to be asked, the request may not pass: for
+    /// those who cannot wait, such as expressions of admission policies.
+    pub fn from_memory(&self, user: &UserInfo, request: &RequestInfo) -> Decision {
+        if is_master(user) {
+            return Decision::allow("");
+        }
+        let layers = Arc::clone(&self.chain.read().layers);
+        for layer in layers.iter() {
+            let Some(decision) = self.local(layer, user, request) else {
+                return Decision::none("").after("an authorization webhook cannot be asked here");
+            };
+            if decision.verdict != Verdict::NoOpinion {
+                return decision;
+            }
+        }
+        Decision::none("")
+    }
+
+    /// What an authorizer says that needs nobody else.
+    fn local(&self, layer: &Layer, user: &UserInfo, request: &RequestInfo) -> Option<Decision> {
+        match layer {
+            Layer::Node => Some(self.by_node(user, request)),
+            Layer::Rbac => Some(self.rbac.judge(self.reader.as_ref(), user, request)),
+            Layer::AlwaysAllow => Some(Decision::allow("")),
+            Layer::AlwaysDeny => Some(Decision::none("Everything is forbidden.")),
+            Layer::Webhook(_) => None,
+        }
+    }
+
     fn by_node(&self, user: &UserInfo, request: &RequestInfo) -> Decision {
         let reader = self.reader.as_ref();
         match node_of(user) {
             Some(node) => kubelet::Ask { node, request, graph: &self.graph, reader }.judge(),
             None => Decision::none(""),
         }
-    }
-
-    /// Checks what a node writes (NodeRestriction); users that are no nodes pass.
-    ///
-    /// # Errors
-    ///
-    /// 403 with the reason.
-    pub fn admit_node(
-        &self,
-        user: &UserInfo,
-        request: &RequestInfo,
-        new: Option<&Value>,
-        old: Option<&Value>,
-    ) -> Result<(), Status> {
-        let evicts = (request.resource.as_str(), request.subresource.as_str()) == ("pods", "eviction");
-        if !evicts || !request.group.is_empty() {
-            return node::admit(user, request, new, old);
-        }
-        // What is written is about a pod, which says where it runs.
-        let named = new.and_then(|eviction| eviction["metadata"]["name"].as_str());
-        let name = Some(request.name.as_str()).filter(|name| !name.is_empty()).or(named).unwrap_or_default();
-        let pod = self.reader.get("", "pods", &request.namespace, name);
-        node::admit(user, request, None, pod.as_deref())
     }
 
     /// All rules that apply to `user` in `namespace`, cluster-wide ones among them.

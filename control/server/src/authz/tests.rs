@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures::executor::block_on;
 use serde_json::{Value, json};
 
+use super::Authz;
 use super::bootstrap::bootstrap_objects;
-use super::{Authz, node};
 use crate::gate::{Authorizer, Decision};
 use crate::request::RequestInfo;
 use crate::testing::Objects;
@@ -357,7 +357,7 @@ fn node_reaches_its_own_and_nothing_else() {
         ("list core/serviceaccounts shop", false),
         // By the role of the service proxy, which every node is.
         ("get core/nodes - n2", true),
-        // Whose Node or pod it is, admission looks at: `node_writes_are_limited_by_their_content`.
+        // Whose Node or pod it is, admission looks at (NodeRestriction).
         ("update core/nodes - n2", true),
         ("patch core/nodes/status - n1", true),
         ("delete core/nodes - n1", false),
@@ -478,69 +478,6 @@ fn node_name_without_the_group_is_no_node() {
     let user = UserInfo::new("system:node:n1", &[]);
     check(&authz, &user, "get core/secrets shop tls", false);
     check(&authz, &user, "patch core/nodes/status - n1", false);
-}
-
-#[test]
-fn node_writes_are_limited_by_their_content() {
-    let n1 = node_user("n1");
-    let node = |name: &str, labels: Value, taints: Value| json!({"metadata": {"name": name, "labels": labels}, "spec": {"taints": taints}});
-    let plain = node("n1", json!({}), json!([]));
-    let pod = |on: &str, mirror: bool| {
-        let annotations = if mirror { json!({"kubernetes.io/config.mirror": "x"}) } else { json!({}) };
-        json!({"metadata": {"name": "p", "annotations": annotations}, "spec": {"nodeName": on}})
-    };
-    let with_secret = {
-        let mut pod = pod("n1", true);
-        pod["spec"]["volumes"] = json!([{"secret": {"secretName": "s"}}]);
-        pod
-    };
-    let create_node = "create core/nodes - n1";
-    let update_node = "update core/nodes - n1";
-    let table = [
-        (
-            create_node,
-            Some(node("n1", json!({"kubernetes.io/os": "linux", "rack": "1"}), json!([{"key": "a"}]))),
-            None,
-            true,
-        ),
-        (create_node, Some(node("n2", json!({}), json!([]))), None, false),
-        (
-            create_node,
-            Some(node("n1", json!({"node-restriction.kubernetes.io/pci": "1"}), json!([]))),
-            None,
-            false,
-        ),
-        (
-            create_node,
-            Some(node("n1", json!({"node-role.kubernetes.io/control-plane": ""}), json!([]))),
-            None,
-            false,
-        ),
-        (update_node, Some(node("n1", json!({}), json!([{"key": "a"}]))), Some(&plain), false),
-        (update_node, Some(node("n1", json!({"evil.kubernetes.io/x": "1"}), json!([]))), Some(&plain), false),
-        (update_node, Some(plain.clone()), Some(&plain), true),
-        ("create core/pods shop", Some(pod("n1", true)), None, true),
-        ("create core/pods shop", Some(pod("n1", false)), None, false),
-        ("create core/pods shop", Some(pod("n2", true)), None, false),
-        ("create core/pods shop", Some(with_secret), None, false),
-        (
-            "create coordination.k8s.io/leases kube-node-lease",
-            Some(json!({"metadata": {"name": "n2"}})),
-            None,
-            false,
-        ),
-        (
-            "create coordination.k8s.io/leases kube-node-lease",
-            Some(json!({"metadata": {"name": "n1"}})),
-            None,
-            true,
-        ),
-    ];
-    for (line, new, old, allowed) in table {
-        let answer = node::admit(&n1, &request(line), new.as_ref(), old);
-        assert_eq!(answer.is_ok(), allowed, "{line}: {new:?}");
-        assert!(node::admit(&UserInfo::new("jane", &[]), &request(line), new.as_ref(), old).is_ok());
-    }
 }
 
 #[test]

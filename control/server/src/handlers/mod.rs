@@ -18,6 +18,7 @@ use std::sync::Arc;
 use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{Response, StatusCode};
+use parking_lot::Mutex;
 use serde_json::Value;
 use skep_api::decode::{self, FieldValidation};
 use skep_api::protobuf;
@@ -25,9 +26,11 @@ use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 
 use crate::admission::{Asked, Attributes, Notes, Operation};
+use crate::audit::Record;
 use crate::body::Body;
 use crate::cache::Object;
 use crate::content;
+use crate::fairness::Permit;
 use crate::negotiate;
 use crate::query::Query;
 use crate::request::RequestInfo;
@@ -47,10 +50,13 @@ pub(crate) struct Call {
     pub(crate) kinds: Arc<Registry>,
     pub(crate) info: RequestInfo,
     pub(crate) user: UserInfo,
+    pub(crate) record: Record,
     pub(crate) query: Query,
     pub(crate) parts: Parts,
     /// What is said about the request beside its answer.
     pub(crate) notes: Arc<Notes>,
+    /// The seats of a watch, until it has begun.
+    pub(crate) permit: Mutex<Option<Permit>>,
 }
 
 impl Call {
@@ -107,25 +113,37 @@ impl Call {
         let bytes = content::read(body).await?;
         let subresource =
             self.resource.subresource(&self.info.subresource).ok_or_else(Status::no_such_path)?;
-        decode::subresource(&self.resource, subresource, &bytes, encoding, mode)
+        let read = decode::subresource(&self.resource, subresource, &bytes, encoding, mode)?;
+        self.record.requested(&self.resource, &self.info.subresource, &read.0);
+        Ok(read)
     }
 
     /// Reads a body that is checked by who takes it.
     async fn other_body(&self, body: Body) -> Result<Value, Status> {
         let encoding = negotiate::encoding(&self.parts.headers)?;
         let bytes = content::read(body).await?;
-        Ok(decode::parse(&bytes, encoding)?.value)
+        let value = decode::parse(&bytes, encoding)?.value;
+        self.record.requested(&self.resource, &self.info.subresource, &value);
+        Ok(value)
     }
 }
 
 /// Handles a request for a resource.
 pub(crate) async fn handle(call: Call, body: Body) -> Result<Response<Body>, Status> {
-    let deprecation = call.resource.custom.as_ref().and_then(|custom| custom.deprecation.clone());
-    let mut response = route(call, body).await?;
-    if let Some(deprecation) = deprecation {
-        crate::respond::warn(&mut response, &[deprecation]);
+    if let Some(deprecation) = deprecation(&call.resource) {
+        call.notes.warn(deprecation);
     }
-    Ok(response)
+    route(call, body).await
+}
+
+/// What everybody is told who uses a kind on its way out.
+fn deprecation(resource: &Resource) -> Option<String> {
+    if let Some(custom) = &resource.custom {
+        return custom.deprecation.clone();
+    }
+    let is_endpoints = resource.group.is_empty() && resource.plural == "endpoints";
+    is_endpoints
+        .then(|| "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned())
 }
 
 impl Call {
@@ -143,7 +161,7 @@ impl Call {
     /// Asks for the right to create, of who came to change something that is not there.
     async fn is_allowed_to_create(&self) -> Result<(), Status> {
         let create = RequestInfo { verb: "create".into(), ..self.info.clone() };
-        self.server.gate().authorize(&self.user, &create).await.map(drop)
+        self.server.gate().authorize(&self.user, &create).await
     }
 }
 

@@ -19,7 +19,11 @@ impl Webhook {
     ///
     /// When a file cannot be read, or does not say what is needed.
     pub(crate) fn from_kubeconfig(path: &Path) -> Result<Self, Error> {
-        let wrong = |why: &str| Error::Configuration { path: path.to_owned(), reason: why.to_owned() };
+        let wrong = |why: &str| Error::Configuration {
+            what: "kubeconfig",
+            path: path.to_owned(),
+            reason: why.to_owned(),
+        };
         let text = read_text(path)?;
         let file =
             decode::parse(text.as_bytes(), Encoding::Yaml).map_err(|status| wrong(&status.message))?.value;
@@ -84,7 +88,11 @@ impl Files<'_> {
         if let Some(encoded) = text_of(of, &format!("{field}-data")) {
             let decoded = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
             let reason = format!("{field}-data is not base64 of PEM");
-            return decoded.map(Some).ok_or(Error::Configuration { path: self.path.to_owned(), reason });
+            return decoded.map(Some).ok_or(Error::Configuration {
+                what: "kubeconfig",
+                path: self.path.to_owned(),
+                reason,
+            });
         }
         self.file(of, field)
     }

@@ -45,7 +45,7 @@ impl Tokens {
             ..Bound::default()
         };
         self.bind(&mut bound, &spec["boundObjectRef"])?;
-        self.check_node(user, &bound, &spec["audiences"])?;
+        self.check_node(user, &bound)?;
         let issued = self.seconds();
         let told = issued + u64::try_from(lifetime).expect("checked to be positive");
         // Clients from before tokens expired do not read them again: theirs are accepted for longer than they are told.

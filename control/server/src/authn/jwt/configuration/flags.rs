@@ -38,7 +38,11 @@ impl OidcFlags {
     ///
     /// With everything that is wrong with it.
     pub fn issuer(&self, own_issuers: &[String]) -> Result<Issuer, Error> {
-        let wrong = |reason: String| Error::Configuration { path: Path::new("--oidc-*").into(), reason };
+        let wrong = |reason: String| Error::Configuration {
+            what: "flags",
+            path: Path::new("--oidc-*").into(),
+            reason,
+        };
         let algorithms: Option<Vec<Algorithm>> =
             self.algorithms.iter().map(|name| super::super::algorithm(name)).collect();
         let algorithms = algorithms

@@ -162,7 +162,11 @@ impl AuthenticationConfiguration {
     ///
     /// With everything that is wrong with it.
     pub fn of_file(text: &str, path: &Path, own_issuers: &[String]) -> Result<Self, Error> {
-        let wrong = |reason: String| Error::Configuration { path: path.to_owned(), reason };
+        let wrong = |reason: String| Error::Configuration {
+            what: "authentication configuration",
+            path: path.to_owned(),
+            reason,
+        };
         let value =
             decode::parse(text.as_bytes(), Encoding::Yaml).map_err(|status| wrong(status.message))?.value;
         check_kind(&value, "AuthenticationConfiguration").map_err(wrong)?;
