@@ -8,16 +8,18 @@ use std::time::Duration;
 
 use anyhow::Context;
 use prometheus::Registry;
-use skep_controllers::ControllersConfig;
+use skep_controllers::{ControllersConfig, TokenOf, TokenSigner};
 use skep_scheduler::SchedulerConfig;
 use skep_server::audit::Audit;
 use skep_server::encryption::Encryption;
 use skep_server::tls::Listener;
+use skep_server::tokens::Keys;
 use skep_server::{ApiServer, ServerConfig};
 use skep_store::Store;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Setup;
 use crate::flags::{RunArguments, ServerArguments};
 use crate::keys::OpenKeys;
 use crate::{components, metrics, shutdown, store};
@@ -28,6 +30,7 @@ pub(crate) async fn everything(arguments: RunArguments) -> anyhow::Result<()> {
     let networks = arguments.cluster_cidr.iter().map(ToString::to_string).collect();
     let mut controllers = ControllersConfig::new(running.authority.clone(), networks);
     controllers.metrics = running.metrics.clone();
+    controllers.token_signer = Some(signer(Arc::clone(&running.token_keys)));
     let scheduler = SchedulerConfig { metrics: running.metrics.clone(), ..SchedulerConfig::default() };
     let tasks = components::start(&running.server, controllers, scheduler, arguments.elects(), &stop);
     running.until_stopped(tasks, stop).await
@@ -39,6 +42,11 @@ pub(crate) async fn api_server(arguments: ServerArguments) -> anyhow::Result<()>
     running.until_stopped(JoinSet::new(), stop).await
 }
 
+/// Signs the tokens in Secrets of service accounts.
+pub(crate) fn signer(keys: Arc<Keys>) -> TokenSigner {
+    Arc::new(move |of: &TokenOf<'_>| keys.sign_for_secret(of.namespace, of.account, of.uid, of.secret))
+}
+
 /// An API server that takes requests.
 struct Running {
     server: ApiServer,
@@ -47,6 +55,7 @@ struct Running {
     audit: Audit,
     shutdown_delay: Duration,
     authority: String,
+    token_keys: Arc<Keys>,
     listener: JoinHandle<()>,
     announced: JoinHandle<()>,
     close: CancellationToken,
@@ -61,7 +70,15 @@ impl Running {
         let metrics = Registry::new();
         metrics::serve(arguments.metrics_listen, metrics.clone(), stop).await?;
         let store = store::open(arguments, &metrics).await?;
-        let gate = keys.gate(arguments.token_auth_file.as_deref())?;
+        let mut gate = keys.gate(&arguments.authentication.accounts)?;
+        let setup = Setup::apply(
+            &arguments.authentication,
+            &arguments.authorization,
+            arguments.token_auth_file.as_deref(),
+            &keys.authority()?,
+            &mut gate,
+        )?;
+        let token_keys = Arc::clone(&gate.token_keys);
         let mut config = ServerConfig::new(gate, arguments.advertised()?, arguments.service_cidr.clone());
         config.advertise_port = listener.address().context("the listening address is unknown")?.port();
         config.metrics = metrics.clone();
@@ -77,6 +94,7 @@ impl Running {
         config.shared = !arguments.etcd.etcd_endpoints.is_empty();
         let server =
             ApiServer::new(Arc::clone(&store), config).await.context("cannot start the API server")?;
+        tokio::spawn(setup.follow(server.gate().authorizer(), stop.clone()));
         let close = CancellationToken::new();
         let listener = tokio::spawn(listener.serve(server.service(), close.clone()));
         let kubeconfig = keys.write_kubeconfig()?;
@@ -92,6 +110,7 @@ impl Running {
             audit,
             shutdown_delay,
             authority,
+            token_keys,
             listener,
             announced,
             close,

@@ -1,7 +1,9 @@
 //! What a request asks for, read from its method, path and query (`RequestInfo` of Kubernetes' API server).
 
 use http::Method;
+use skep_api::validation::names;
 
+use crate::authz::{Requirement, selectors};
 use crate::query::Query;
 
 /// The attributes of a request that routing, authorization and audit look at.
@@ -27,6 +29,10 @@ pub struct RequestInfo {
     pub name: String,
     /// What follows the subresource (`proxy/...`), without the leading slash.
     pub rest: String,
+    /// What a list, watch or deletion of a collection selects by fields.
+    pub field_selector: Vec<Requirement>,
+    /// The same by labels.
+    pub label_selector: Vec<Requirement>,
 }
 
 /// Subresources of namespaces: `/api/v1/namespaces/NAME/status` is not a resource "status" in a namespace.
@@ -59,7 +65,7 @@ impl RequestInfo {
             let (namespace, behind) = segment(segment(rest).1);
             let next = segment(behind).0;
             // The namespace itself is an object in itself, as far as authorization goes.
-            info.namespace = decode(namespace)?;
+            info.namespace = percent_decoded(namespace)?;
             if !next.is_empty() && !NAMESPACE_SUBRESOURCES.contains(&next) {
                 rest = behind;
             }
@@ -73,8 +79,13 @@ impl RequestInfo {
         } else if info.name.is_empty() {
             info.verb = collection_verb(&info.verb, query).to_owned();
         }
-        if info.name.is_empty() && matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
-            info.name = query.get("fieldSelector").and_then(name_in_selector).unwrap_or_default();
+        if matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
+            let fields = query.get("fieldSelector").unwrap_or_default();
+            info.field_selector = selectors::of_fields(fields);
+            info.label_selector = query.get("labelSelector").map(selectors::of_labels).unwrap_or_default();
+            if info.name.is_empty() {
+                info.name = name_in_selector(&info.field_selector).unwrap_or_default();
+            }
         }
         Some(info)
     }
@@ -118,11 +129,11 @@ fn take(path: &mut &str) -> Option<String> {
         return None;
     }
     *path = rest;
-    decode(first)
+    percent_decoded(first)
 }
 
 /// Percent-decodes a segment; `None` if it is not UTF-8 then.
-fn decode(segment: &str) -> Option<String> {
+pub(crate) fn percent_decoded(segment: &str) -> Option<String> {
     if !segment.contains('%') {
         return Some(segment.to_owned());
     }
@@ -145,12 +156,10 @@ fn decode(segment: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The name in `metadata.name=NAME`, if that is a part of the selector.
-fn name_in_selector(selector: &str) -> Option<String> {
-    selector.split(',').find_map(|term| {
-        let name = term.trim().strip_prefix("metadata.name=")?;
-        Some(name.strip_prefix('=').unwrap_or(name).to_owned())
-    })
+/// The name in `metadata.name=NAME`, if that is a part of the selector and can be a name.
+fn name_in_selector(selector: &[Requirement]) -> Option<String> {
+    let name = selector.iter().find_map(|one| one.value("metadata.name"))?;
+    names::path_segment(name).is_ok().then(|| name.to_owned())
 }
 
 #[cfg(test)]

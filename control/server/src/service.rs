@@ -201,7 +201,7 @@ async fn let_in(
     parts: &mut Parts,
     course: &mut Course,
 ) -> Result<UserInfo, Status> {
-    let user = match inner.gate().authenticate(parts).await {
+    let user = match inner.gate().authenticate(parts, info).await {
         Ok(user) => user,
         Err(status) => {
             inner.audit().refused(&course.id, info, parts, &status).await;
@@ -214,19 +214,19 @@ async fn let_in(
         parts.headers.remove(ACCEPT_ENCODING);
         parts.extensions.insert(Audited);
     }
-    let user = match inner.gate().impersonate(&user, parts)? {
-        Some(other) => {
-            course.record.impersonated(&other);
-            other
+    let user = match inner.gate().impersonate(&user, parts, info).await? {
+        Some(assumed) => {
+            course.record.impersonated(&assumed.user);
+            assumed.user
         }
         None => user,
     };
     seat(inner, info, resource, query, &user, course).await?;
-    let decided = inner.gate().authorize(&user, info);
-    let decision = if decided.is_ok() { "allow" } else { "forbid" };
-    course.record.annotate("authorization.k8s.io/decision", decision);
-    course.record.annotate("authorization.k8s.io/reason", "");
-    decided.map(|()| user)
+    let decision = inner.gate().decide(&user, info).await;
+    let allowed = decision.is_allowed();
+    course.record.annotate("authorization.k8s.io/decision", if allowed { "allow" } else { "forbid" });
+    course.record.annotate("authorization.k8s.io/reason", &decision.reason);
+    if allowed { Ok(user) } else { Err(decision.refusal(&user, info)) }
 }
 
 /// Waits for a seat. What lasts needs none, but for watches while they begin.

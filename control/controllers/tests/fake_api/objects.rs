@@ -12,6 +12,8 @@ pub const KINDS: &[(&str, &str, &str, bool)] = &[
     ("v1", "endpoints", "Endpoints", true),
     ("v1", "namespaces", "Namespace", false),
     ("v1", "serviceaccounts", "ServiceAccount", true),
+    ("v1", "secrets", "Secret", true),
+    ("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", false),
     ("v1", "configmaps", "ConfigMap", true),
     ("v1", "events", "Event", true),
     ("v1", "persistentvolumeclaims", "PersistentVolumeClaim", true),

@@ -171,6 +171,12 @@ impl Call {
         status.message = "create not allowed while custom resource definition is terminating".into();
         Err(status)
     }
+
+    /// Asks for the right to create, of who came to change something that is not there.
+    async fn is_allowed_to_create(&self) -> Result<(), Status> {
+        let create = RequestInfo { verb: "create".into(), ..self.info.clone() };
+        self.server.gate().authorize(&self.user, &create).await
+    }
 }
 
 async fn route(call: Call, body: Body) -> Result<Response<Body>, Status> {

@@ -16,7 +16,7 @@ use skep_api::status::Status;
 use super::{Attributes, ConfigError, Ingredients, Operation, Plugin};
 use crate::authz::{Authz, node_of};
 use crate::cache::Cache;
-use crate::gate::ObjectReader;
+use crate::gate::{Authorizer, ObjectReader};
 use crate::refusal;
 
 pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -62,9 +62,7 @@ impl NodeRestriction {
             name: attributes.name.to_owned(),
             ..Default::default()
         };
-        if crate::gate::Authorizer::authorize(&*self.authorizer, attributes.user(), &request)
-            == crate::gate::Decision::Allow
-        {
+        if self.authorizer.authorize(attributes.user(), &request).await.is_allowed() {
             return Ok(());
         }
         Err(attributes.forbid(&format!(
