@@ -39,7 +39,9 @@ fn main() {
     let definitions = definitions();
     let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
     let out = Path::new(&out);
-    let types = type_table(&definitions, &facts);
+    let tags: Tags =
+        serde_json::from_str(include_str!("data/protobuf.json")).expect("the struct tags are JSON");
+    let types = type_table(&definitions, &facts, &tags);
     std::fs::write(out.join("types.json"), types.to_string()).expect("OUT_DIR takes files");
 
     let documents = openapi_definitions(definitions, &facts);
@@ -122,7 +124,27 @@ fn reference(schema: &Value) -> Option<&str> {
 
 // ---- the type table ------------------------------------------------------------------------------------------------
 
-fn type_table(definitions: &Map<String, Value>, facts: &BTreeMap<String, BTreeMap<String, Value>>) -> Value {
+/// Per message its fields: number, name, type, and letters of which `o` is `omitempty` and `p` a pointer.
+type Tags = BTreeMap<String, Vec<(u64, String, String, String)>>;
+
+/// Whether Go leaves out the zero of this field. A pointer's zero is something that was said.
+fn omits_zero(tags: &Tags, name: &str, field: &str) -> bool {
+    // `io.k8s.api.core.v1.Pod` is `core/v1.Pod` there.
+    let mut parts = name.rsplit('.');
+    let (Some(kind), Some(version), Some(group)) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    let fields = tags.get(&format!("{group}/{version}.{kind}"));
+    let letters =
+        fields.and_then(|all| all.iter().find(|(_, name, ..)| name == field)).map(|(.., letters)| letters);
+    letters.is_some_and(|letters| letters.contains('o') && !letters.contains('p'))
+}
+
+fn type_table(
+    definitions: &Map<String, Value>,
+    facts: &BTreeMap<String, BTreeMap<String, Value>>,
+    tags: &Tags,
+) -> Value {
     let names: Vec<&String> =
         definitions.keys().filter(|name| is_struct(name, &definitions[name.as_str()])).collect();
     let index: BTreeMap<&str, usize> = names.iter().enumerate().map(|(i, name)| (name.as_str(), i)).collect();
@@ -136,7 +158,11 @@ fn type_table(definitions: &Map<String, Value>, facts: &BTreeMap<String, BTreeMa
             let fields: Vec<Value> = properties
                 .iter()
                 .map(|(field, property)| {
-                    field_entry(field, property, schema, own.get(field), definitions, &index)
+                    let mut entry = field_entry(field, property, schema, own.get(field), definitions, &index);
+                    if omits_zero(tags, name, field) {
+                        entry["omitsZero"] = Value::Bool(true);
+                    }
+                    entry
                 })
                 .collect();
             let atomic = own.get("$type").is_some_and(|t| t["map-type"] == "atomic");

@@ -22,7 +22,8 @@ pub fn describe(cluster: &Cluster) -> String {
         said += &section(&format!("kubectl {}", question[..2].join(" ")), &answer);
     }
     let agents = cluster.layout.nodes.iter().map(|node| node.process("agent"));
-    for name in std::iter::once("control".to_owned()).chain(agents) {
+    let controls = cluster.layout.controls.iter().map(|control| control.process.clone());
+    for name in controls.chain(agents) {
         said += &section(&format!("log of {name}"), &process::log_tail(&cluster.layout, &name, LINES));
     }
     said

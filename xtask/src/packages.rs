@@ -24,8 +24,10 @@ const EBPF: [&str; 5] = ["bpftool", "cargo-web", "libstd-rust-web-dev-bpf", "llv
 /// To run a cluster.
 const CLUSTER: [&str; 8] =
     ["busybox-static", "containerd", "ethtool", "iproute2", "kmod", "procps", "runc", "util-linux"];
+/// To run a highly available one.
+const AVAILABLE: [&str; 3] = ["curl", "etcd-server", "keepalived"];
 /// To run the tests.
-const TESTS: [&str; 2] = ["etcd-server", "prometheus"];
+const TESTS: [&str; 1] = ["prometheus"];
 
 /// The major version of LLVM that bpf-linker is built against.
 const LLVM: &str = "22";
@@ -42,6 +44,8 @@ pub enum Purpose {
     Ebpf,
     /// Build and run a cluster.
     Cluster,
+    /// Build and run a highly available one.
+    Available,
     /// Run all tests.
     Tests,
 }
@@ -56,6 +60,9 @@ pub fn ensure(purpose: Purpose) -> Result<Outcome> {
         if find_program("kubectl").is_none() {
             wanted.push("kubernetes-client");
         }
+    }
+    if matches!(purpose, Purpose::Available | Purpose::Tests) {
+        wanted.extend(AVAILABLE);
     }
     if purpose == Purpose::Tests {
         wanted.extend(TESTS);
@@ -142,7 +149,7 @@ fn install(packages: &[&str]) -> Result<()> {
     output(apt().arg("update")).context("the package lists cannot be brought up to date")?;
     output(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages))?;
     // Debian starts services on installation; the cluster and the tests start their own.
-    for service in ["containerd", "etcd", "prometheus"] {
+    for service in ["containerd", "etcd", "keepalived", "prometheus"] {
         if packages.iter().any(|package| package.starts_with(service))
             && Path::new("/run/systemd/system").exists()
         {

@@ -12,7 +12,11 @@ pub fn run() -> Result<()> {
         println!("There is no cluster on this machine: `cargo xtask up` makes one.");
         return Ok(());
     }
-    let mut names = vec!["control".to_owned()];
+    let mut names: Vec<String> = layout.controls.iter().map(|control| control.process.clone()).collect();
+    if layout.is_highly_available() {
+        let beside = layout.controls.iter().flat_map(|one| ["etcd", "address"].map(|role| one.beside(role)));
+        names.extend(beside);
+    }
     for node in &layout.nodes {
         names.extend(["machine", "containerd", "agent"].map(|role| node.process(role)));
     }

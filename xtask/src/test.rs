@@ -8,6 +8,7 @@
 //! | etcd | Debian's etcd | the store's tests on a real etcd |
 //! | prometheus | Debian's promtool | the alert rules and the dashboard |
 //! | cluster | root | a whole cluster, brought up, driven with kubectl, and removed |
+//! | available | root, Debian's etcd and keepalived | the same with three control planes, of which some fail |
 
 use anyhow::{Result, bail};
 use skep_harness::cluster::Cluster;
@@ -54,8 +55,12 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     lint()?;
     progress.step("build eBPF object", || ebpf::build().map(|(_, compiler)| Outcome::Checked(compiler)))?;
     unit(Some("kernel,etcd,prometheus"))?;
-    cluster(arguments.keep)?;
-    println!("All tiers passed ({}): tree, unit, kernel, etcd, prometheus, cluster.", progress.elapsed());
+    cluster(false, drive_available)?;
+    cluster(arguments.keep, drive)?;
+    println!(
+        "All tiers passed ({}): tree, unit, kernel, etcd, prometheus, available, cluster.",
+        progress.elapsed()
+    );
     Ok(())
 }
 
@@ -73,7 +78,7 @@ fn unit(tiers: Option<&str>) -> Result<()> {
 }
 
 /// Brings up a cluster as a newcomer would, drives it, and removes it whatever happens.
-fn cluster(keep: bool) -> Result<()> {
+fn cluster(keep: bool, drive: fn() -> Result<()>) -> Result<()> {
     let result = drive();
     if keep {
         return result;
@@ -91,5 +96,14 @@ fn drive() -> Result<()> {
     command
         .args(["test", "--package", "skep-e2e", "--no-fail-fast", "--", "--test-threads=1"])
         .env(TIERS, "cluster");
+    build::run_visible(&mut command)
+}
+
+fn drive_available() -> Result<()> {
+    up::run(&up::Arguments { ha: true, ..up::Arguments::default() })?;
+    let mut command = build::cargo();
+    command
+        .args(["test", "--package", "skep-e2e", "--test", "available", "--", "--test-threads=1"])
+        .env(TIERS, "available");
     build::run_visible(&mut command)
 }

@@ -19,7 +19,7 @@ const USERS: [(&str, &[&str]); 4] = [
     ("skep-store", &["skep-server", "skep-control", "skep-bench"]),
     ("skep-server", &["skep-control", "skep-bench"]),
     ("aya", &["skep-dataplane"]),
-    ("skep-api", &["skep-server", "skep-control", "skep-bench"]),
+    ("skep-api", &["skep-server", "skep-controllers", "skep-control", "skep-bench"]),
 ];
 /// Folders in which flags, the environment and signals may be read.
 const OUTER: [&str; 5] = ["control/bin", "node/bin", "xtask", "tests", "ebpf"];

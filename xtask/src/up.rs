@@ -16,14 +16,17 @@ use crate::{build, demo, diagnosis, ebpf, images};
 pub struct Arguments {
     /// Build the binaries in release: slower to build, as fast as it gets to run.
     #[arg(long)]
-    release: bool,
+    pub release: bool,
+    /// Three control planes over a three-member etcd, and an address of the API that moves between them.
+    #[arg(long)]
+    pub ha: bool,
 }
 
 /// Brings up the cluster and its demo. Returns how many steps had to change something.
 pub fn run(arguments: &Arguments) -> Result<usize> {
     crate::need_root("up")?;
     let mut progress = Progress::new();
-    let cluster = Cluster::new();
+    let cluster = cluster(arguments.ha)?;
     if let Err(error) = bring_up(&mut progress, &cluster, arguments.release) {
         if cluster.layout.kubeconfig().exists() {
             eprintln!("{}", diagnosis::describe(&cluster));
@@ -34,12 +37,31 @@ pub fn run(arguments: &Arguments) -> Result<usize> {
     Ok(progress.changed())
 }
 
+/// The cluster that is wanted. One that is there stays of its kind.
+fn cluster(available: bool) -> Result<Cluster> {
+    let present = Cluster::new();
+    if present.layout.is_highly_available() || !available {
+        return Ok(present);
+    }
+    anyhow::ensure!(
+        teardown::traces(&present.layout).is_empty(),
+        "the cluster on this machine has one control plane: run `cargo xtask down` first"
+    );
+    Ok(Cluster::highly_available())
+}
+
 fn bring_up(progress: &mut Progress, cluster: &Cluster, release: bool) -> Result<()> {
-    progress.step("install packages", || packages::ensure(Purpose::Cluster))?;
+    let available = cluster.layout.is_highly_available();
+    let purpose = if available { Purpose::Available } else { Purpose::Cluster };
+    progress.step("install packages", || packages::ensure(purpose))?;
     check_leftovers(cluster)?;
+    if available {
+        cluster.layout.mark()?;
+    }
     let parts = build_parts(progress, release)?;
     progress.step("network fabric", || Ok(cluster.ensure_fabric()? | cluster.ensure_wires(&parts)?))?;
-    progress.step("control plane", || cluster.ensure_control(&parts))?;
+    let title = if available { "etcd and three control planes" } else { "control plane" };
+    progress.step(title, || cluster.ensure_control(&parts))?;
     for node in &cluster.layout.nodes {
         progress.step(&format!("{}: containerd", node.name), || cluster.ensure_machine(node, &parts))?;
         progress.step(&format!("{}: images", node.name), || cluster.ensure_images(node, &parts))?;

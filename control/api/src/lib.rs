@@ -2,9 +2,11 @@
 //!
 //! Everything here is pure: values in, values out. It deliberately knows no HTTP, no store, no clock and no randomness.
 
+pub mod admissionregistration;
 #[cfg(test)]
 mod arbitrary;
 
+pub mod aggregation;
 pub mod apply;
 mod cel;
 pub mod convert;
@@ -17,6 +19,7 @@ pub mod disruption;
 pub mod object;
 pub mod openapi;
 pub mod patch;
+pub mod policy;
 pub mod protobuf;
 pub mod quantity;
 pub mod quota;

@@ -68,6 +68,9 @@ pub struct Field {
     /// Whether the schema calls it required.
     #[serde(default)]
     pub required: bool,
+    /// Whether its zero (nothing in it, 0, false) is left out of JSON, as Go's `omitempty` does.
+    #[serde(default)]
+    pub omits_zero: bool,
     /// How lists merge under apply.
     #[serde(default)]
     pub list_type: ListType,

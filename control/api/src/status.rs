@@ -226,6 +226,10 @@ impl Status {
             "reason": self.reason,
             "code": self.code,
         });
+        if self.reason.is_empty() {
+            // Nothing better than the code is known.
+            crate::object::remove(&mut body, "reason");
+        }
         if let Some(details) = &self.details {
             body["details"] = details.clone();
         }

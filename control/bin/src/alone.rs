@@ -1,6 +1,7 @@
 //! The scheduler or the controllers in a process of their own, as clients of whatever API server a kubeconfig names.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -13,11 +14,16 @@ use crate::election::{self, Candidate};
 use crate::flags::{ControllersArguments, SchedulerArguments};
 use crate::{metrics, shutdown};
 
+/// A watch is told something every minute or so. After a longer silence the server is gone without a word: the connection
+/// is given up, and the watch goes on over another one.
+const SILENCE: Duration = Duration::from_secs(100);
+
 async fn client(path: &Path) -> anyhow::Result<Client> {
     let file = || format!("cannot use the kubeconfig {}", path.display());
     let kubeconfig = Kubeconfig::read_from(path).with_context(file)?;
-    let config =
+    let mut config =
         Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.with_context(file)?;
+    config.read_timeout = Some(SILENCE);
     Client::try_from(config).with_context(file)
 }
 

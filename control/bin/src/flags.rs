@@ -1,4 +1,7 @@
-//! The command line.
+//! The command line. Flags that belong together are in files of their own below this one.
+
+mod audit;
+mod encryption;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -99,6 +102,10 @@ pub(crate) struct ServerArguments {
     /// Serve metrics without TLS here, too (`/metrics`, `/healthz`).
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) audit: audit::AuditArguments,
+    #[command(flatten)]
+    pub(crate) encryption: encryption::EncryptionArguments,
 }
 
 #[derive(Debug, Args)]

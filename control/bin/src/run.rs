@@ -9,6 +9,8 @@ use anyhow::Context;
 use prometheus::Registry;
 use skep_controllers::ControllersConfig;
 use skep_scheduler::SchedulerConfig;
+use skep_server::audit::Audit;
+use skep_server::encryption::Encryption;
 use skep_server::tls::{Limits, Listener};
 use skep_server::{ApiServer, ServerConfig};
 use skep_store::Store;
@@ -41,8 +43,10 @@ struct Running {
     server: ApiServer,
     store: Arc<dyn Store>,
     metrics: Registry,
+    audit: Audit,
     authority: String,
     listener: JoinHandle<()>,
+    announced: JoinHandle<()>,
     close: CancellationToken,
     keys: JoinHandle<anyhow::Result<()>>,
 }
@@ -59,16 +63,23 @@ impl Running {
         config.advertise_port = listener.address().context("the listening address is unknown")?.port();
         config.metrics = metrics.clone();
         config.front_proxy = Some(keys.front_proxy.clone());
+        let audit = Audit::open(arguments.audit.options()?, config.ids.clock.clone(), &metrics)?;
+        config.audit = audit.clone();
+        if let Some(options) = arguments.encryption.options()? {
+            config.encryption = Some(Encryption::open(options, &metrics).await?);
+        }
         config.admission = arguments.admission.config()?;
+        config.shared = !arguments.etcd.etcd_endpoints.is_empty();
         let server =
             ApiServer::new(Arc::clone(&store), config).await.context("cannot start the API server")?;
         let close = CancellationToken::new();
         let listener = tokio::spawn(listener.serve(server.service(), close.clone()));
         let kubeconfig = keys.write_kubeconfig()?;
         tracing::info!(listen = %arguments.listen, kubeconfig = %kubeconfig.display(), "serving the API");
+        let announced = tokio::spawn(server.clone().announce(stop.clone()));
         let authority = keys.authority()?;
         let keys = tokio::spawn(keys.keep_fresh(stop.clone()));
-        Ok(Self { server, store, metrics, authority, listener, close, keys })
+        Ok(Self { server, store, metrics, audit, authority, listener, announced, close, keys })
     }
 
     /// Runs until `stop`, or until a task fails; then ends everything in order.
@@ -84,11 +95,14 @@ impl Running {
         stop.cancel();
         while tasks.join_next().await.is_some() {}
         self.server.shut_down();
+        // Who uses the cluster's own address goes elsewhere before the door closes.
+        let announced = self.announced.await.context("the announcement panicked");
         self.close.cancel();
         let listened = self.listener.await.context("the listener panicked");
         let renewed = self.keys.await.context("the renewal of keys panicked").and_then(|result| result);
         drop(self.server);
+        self.audit.close().await;
         drop(self.store);
-        outcome.and(listened).and(renewed)
+        outcome.and(announced).and(listened).and(renewed)
     }
 }

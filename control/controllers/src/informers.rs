@@ -7,9 +7,13 @@ use std::fmt::Debug;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+    ReplicationController, ResourceQuota, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
@@ -41,6 +45,8 @@ pub struct Informers {
     pub deployments: Informer<Deployment>,
     /// apps/v1 ReplicaSet
     pub replica_sets: Informer<ReplicaSet>,
+    /// core/v1 ReplicationController
+    pub replication_controllers: Informer<ReplicationController>,
     /// core/v1 Namespace
     pub namespaces: Informer<Namespace>,
     /// core/v1 ServiceAccount
@@ -49,6 +55,14 @@ pub struct Informers {
     pub service_cidrs: Informer<ServiceCIDR>,
     /// networking.k8s.io/v1 IPAddress
     pub ip_addresses: Informer<IPAddress>,
+    /// core/v1 PersistentVolumeClaim
+    pub claims: Informer<PersistentVolumeClaim>,
+    /// core/v1 PersistentVolume
+    pub volumes: Informer<PersistentVolume>,
+    /// storage.k8s.io/v1 VolumeAttributesClass
+    pub attribute_classes: Informer<VolumeAttributesClass>,
+    /// core/v1 ResourceQuota
+    pub resource_quotas: Informer<ResourceQuota>,
     /// core/v1 ConfigMap, only those named `kube-root-ca.crt`
     pub root_cas: Informer<ConfigMap>,
 }
@@ -65,10 +79,15 @@ impl Informers {
         start(&self.endpoint_slices, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.deployments, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.replica_sets, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.replication_controllers, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.namespaces, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.service_accounts, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.service_cidrs, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.ip_addresses, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.claims, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.volumes, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.attribute_classes, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.resource_quotas, Api::all(client.clone()), any(), tasks, shutdown);
         let roots = any().fields(&format!("metadata.name={CONFIG_MAP}"));
         start(&self.root_cas, Api::all(client.clone()), roots, tasks, shutdown);
     }
@@ -84,10 +103,15 @@ impl Informers {
             self.endpoint_slices.synced(),
             self.deployments.synced(),
             self.replica_sets.synced(),
+            self.replication_controllers.synced(),
             self.namespaces.synced(),
             self.service_accounts.synced(),
             self.service_cidrs.synced(),
             self.ip_addresses.synced(),
+            self.claims.synced(),
+            self.volumes.synced(),
+            self.attribute_classes.synced(),
+            self.resource_quotas.synced(),
             self.root_cas.synced(),
         );
     }

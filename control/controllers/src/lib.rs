@@ -19,12 +19,16 @@ mod node_lifecycle;
 mod pod_gc;
 pub mod pod_state;
 mod replicaset;
+mod resource_quota;
 mod root_ca;
 pub mod runtime;
 mod service_account;
 mod service_cidr;
+mod storage_protection;
 mod taint_eviction;
 
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::ReplicationController;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -113,7 +117,8 @@ pub async fn run(
         tasks: &mut tasks,
     };
     let deployments = deployment::Deployments::new(&mut context);
-    let replica_sets = replicaset::ReplicaSets::new(&mut context);
+    let replica_sets = replicaset::ReplicaSets::<ReplicaSet>::new(&mut context);
+    let replication_controllers = replicaset::ReplicaSets::<ReplicationController>::new(&mut context);
     let endpoint_slices = endpointslice::EndpointSlices::new(&mut context);
     let endpoints = endpoints::EndpointsObjects::new(&mut context);
     let mirrored = endpointslice_mirroring::MirroredSlices::new(&mut context);
@@ -125,6 +130,11 @@ pub async fn run(
     let node_lifecycle = node_lifecycle::NodeLifecycle::new(&mut context);
     let taint_eviction = taint_eviction::TaintEviction::new(&mut context);
     let pod_garbage = pod_gc::PodGarbage::new(&mut context);
+    let watching = clients(SHARED_IDENTITY);
+    let quotas = resource_quota::ResourceQuotas::new(&mut context, watching, shutdown.clone());
+    let claims = storage_protection::ClaimProtection::new(&mut context);
+    let volumes = storage_protection::VolumeProtection::new(&mut context);
+    let classes = storage_protection::ClassProtection::new(&mut context);
     let collector = garbage_collector::GarbageCollector::new(&mut context);
     let informers = context.informers.clone();
     tasks.spawn(collector.watch(shutdown.clone()));
@@ -135,6 +145,7 @@ pub async fn run(
     }
     start(deployments, &metrics, &mut tasks, &shutdown);
     start(replica_sets, &metrics, &mut tasks, &shutdown);
+    start(replication_controllers, &metrics, &mut tasks, &shutdown);
     start(endpoint_slices, &metrics, &mut tasks, &shutdown);
     start(endpoints, &metrics, &mut tasks, &shutdown);
     start(mirrored, &metrics, &mut tasks, &shutdown);
@@ -146,6 +157,10 @@ pub async fn run(
     start(node_lifecycle, &metrics, &mut tasks, &shutdown);
     start(taint_eviction, &metrics, &mut tasks, &shutdown);
     start(pod_garbage, &metrics, &mut tasks, &shutdown);
+    start(quotas, &metrics, &mut tasks, &shutdown);
+    start(claims, &metrics, &mut tasks, &shutdown);
+    start(volumes, &metrics, &mut tasks, &shutdown);
+    start(classes, &metrics, &mut tasks, &shutdown);
     start(collector, &metrics, &mut tasks, &shutdown);
     shutdown.cancelled().await;
     // Recorders end when the controllers that hold them have ended and what waits is written.

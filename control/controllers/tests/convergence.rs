@@ -6,7 +6,7 @@ mod fake_api;
 
 use std::time::Duration;
 
-use fake_api::FakeApi;
+use fake_api::{FakeApi, Objects};
 use serde_json::{Value, json};
 use skep_controllers::ControllersConfig;
 use tokio_util::sync::CancellationToken;
@@ -95,6 +95,28 @@ fn revision_of(api: &FakeApi, image: &str) -> Value {
     let set =
         sets.iter().find(|set| set["spec"]["template"]["spec"]["containers"][0]["image"] == image).unwrap();
     set["metadata"]["annotations"]["deployment.kubernetes.io/revision"].clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn replication_controller_makes_replaces_and_scales_its_pods() {
+    let api = FakeApi::default();
+    add_node(&api);
+    let _running = start(&api);
+    let spec = json!({"replicas": 2, "selector": {"app": "web"}, "template": template("v1")});
+    let controller = json!({"metadata": {"name": "web", "namespace": "default"}, "spec": spec});
+    api.create("replicationcontrollers", controller);
+    let ready = |api: &FakeApi, count: i64| {
+        let found = api.get("replicationcontrollers", "web");
+        found.is_some_and(|found| {
+            ["replicas", "readyReplicas"].iter().all(|n| found["status"][n] == json!(count))
+        })
+    };
+    api.until("two ready pods", |api| ready(api, 2)).await;
+    assert_eq!(api.with(|objects| objects.created("pods")), 2);
+    let owner = &api.list("pods")[0]["metadata"]["ownerReferences"][0];
+    assert_eq!((&owner["kind"], &owner["apiVersion"]), (&json!("ReplicationController"), &json!("v1")));
+    api.edit("replicationcontrollers", "web", |controller| controller["spec"]["replicas"] = json!(1));
+    api.until("one pod left", |api| ready(api, 1)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -428,4 +450,81 @@ async fn pod_on_a_node_that_is_gone_is_removed() {
         .await;
     api.with(|objects| objects.delete("nodes", "", "n1", &Value::Null).unwrap());
     api.until("removed", |api| api.get("pods", "p").is_none()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn quota_counts_what_is_there_and_what_goes() {
+    let api = FakeApi::default();
+    api.create("namespaces", json!({"metadata": {"name": "default"}, "status": {"phase": "Active"}}));
+    let pod = |name: &str| {
+        json!({
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "100m"}}}]},
+            "status": {"phase": "Running"},
+        })
+    };
+    for name in ["a", "b"] {
+        api.create("pods", pod(name));
+    }
+    api.create("deployments", deployment(0, "good"));
+    let hard = json!({"pods": "5", "requests.cpu": "1", "count/deployments.apps": "3", "count/none.example.com": "1"});
+    let quota = json!({"metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": hard}});
+    api.create("resourcequotas", quota);
+    let _running = start(&api);
+    let used = |api: &FakeApi| api.get("resourcequotas", "q").map(|quota| quota["status"]["used"].clone());
+    let both = json!({"pods": "2", "requests.cpu": "200m", "count/deployments.apps": "1"});
+    api.until("the quota counts what is there", |api| used(api).as_ref() == Some(&both)).await;
+    assert_eq!(api.get("resourcequotas", "q").unwrap()["status"]["hard"], hard);
+    // A pod that has ended takes nothing any more.
+    let ended = json!({"status": {"phase": "Succeeded"}});
+    let end = |objects: &mut Objects| objects.patch("pods", ("default", "a"), &ended, false, Some("status"));
+    api.with(end).unwrap();
+    api.until("a pod that has ended is free", |api| used(api).is_some_and(|used| used["pods"] == "1")).await;
+    api.with(|objects| objects.delete("deployments", "default", "web", &json!({}))).unwrap();
+    let none = |api: &FakeApi| used(api).is_some_and(|used| used["count/deployments.apps"] == "0");
+    api.until("what was deleted is free", none).await;
+    api.edit("resourcequotas", "q", |quota| quota["spec"]["hard"] = json!({"pods": "7"}));
+    let only = json!({"hard": {"pods": "7"}, "used": {"pods": "1"}});
+    let changed = |api: &FakeApi| api.get("resourcequotas", "q").unwrap()["status"] == only;
+    api.until("a new limit is taken over", changed).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn claim_stays_while_a_pod_uses_it() {
+    let api = FakeApi::default();
+    api.create("namespaces", json!({"metadata": {"name": "default"}, "status": {"phase": "Active"}}));
+    api.create(
+        "persistentvolumeclaims",
+        json!({"metadata": {"name": "c", "namespace": "default"}, "spec": {}}),
+    );
+    api.create("persistentvolumes", json!({"metadata": {"name": "v"}, "status": {"phase": "Bound"}}));
+    let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]);
+    let pod = json!({
+        "metadata": {"name": "p", "namespace": "default"},
+        "spec": {"nodeName": "n1", "containers": [], "volumes": volumes},
+        "status": {"phase": "Running"},
+    });
+    api.create("nodes", json!({"metadata": {"name": "n1"}}));
+    api.create("pods", pod);
+    let _running = start(&api);
+    let finalizers = |api: &FakeApi, plural: &str, name: &str| {
+        api.get(plural, name).map(|object| object["metadata"]["finalizers"].clone())
+    };
+    let both = |api: &FakeApi| {
+        finalizers(api, "persistentvolumeclaims", "c") == Some(json!(["kubernetes.io/pvc-protection"]))
+            && finalizers(api, "persistentvolumes", "v") == Some(json!(["kubernetes.io/pv-protection"]))
+    };
+    api.until("claim and volume are protected", both).await;
+    api.with(|objects| objects.delete("persistentvolumeclaims", "default", "c", &json!({}))).unwrap();
+    api.with(|objects| objects.delete("persistentvolumes", "", "v", &json!({}))).unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(api.get("persistentvolumeclaims", "c").is_some() && api.get("persistentvolumes", "v").is_some());
+    api.with(|objects| objects.delete("pods", "default", "p", &json!({"gracePeriodSeconds": 0}))).unwrap();
+    api.until("the claim goes with its pod", |api| api.get("persistentvolumeclaims", "c").is_none()).await;
+    let released = json!({"status": {"phase": "Released"}});
+    let release = |objects: &mut Objects| {
+        objects.patch("persistentvolumes", ("", "v"), &released, false, Some("status"))
+    };
+    api.with(release).unwrap();
+    api.until("a volume goes that nobody has", |api| api.get("persistentvolumes", "v").is_none()).await;
 }

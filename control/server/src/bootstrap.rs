@@ -1,6 +1,6 @@
 //! The objects that every cluster has, made when a server starts and they are not there: namespaces, roles, priority
-//! classes, and the services of the API and of DNS. What somebody changed stays as it is, but for the endpoint of the
-//! API itself.
+//! classes, and the services of the API and of DNS. What somebody changed stays as it is, but for the endpoints of the
+//! API itself, which are [`crate::endpoint`]'s.
 
 use std::net::IpAddr;
 
@@ -11,6 +11,7 @@ use skep_api::status::Status;
 use crate::aggregation::FrontProxy;
 use crate::allocation::Cidr;
 use crate::authz::bootstrap::bootstrap_objects;
+use crate::endpoint;
 use crate::pki::MASTERS;
 use crate::server::{StartError, dns_address};
 use crate::storage::{Ownership, Part, Scope, Storage};
@@ -22,10 +23,13 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 const OWNER: Ownership<'_> = Ownership::Changed("kube-apiserver");
 
 /// Where this server is, and the network whose first address is its own.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Own {
     pub(crate) address: IpAddr,
     pub(crate) port: u16,
     pub(crate) network: Cidr,
+    /// Whether other servers use the same store.
+    pub(crate) shared: bool,
 }
 
 struct Bootstrap<'a> {
@@ -51,8 +55,18 @@ pub(crate) async fn run(
     }
     one.ensure("", "v1", "services", api_service(own)).await?;
     one.ensure("", "v1", "services", dns_service(own)).await?;
-    one.replace("", "endpoints", "subsets", api_endpoints(own)).await?;
-    one.replace("discovery.k8s.io", "endpointslices", "endpoints", api_slice(own)).await
+    if own.shared {
+        // Others may be there: whoever announces itself looks.
+        return Ok(());
+    }
+    publish(storage, &[own.address], own.port).await
+}
+
+/// Says at which addresses the API is served.
+pub(crate) async fn publish(storage: &Storage, addresses: &[IpAddr], port: u16) -> Result<(), StartError> {
+    let one = Bootstrap { storage, user: UserInfo::new("system:apiserver", &[MASTERS]) };
+    one.replace("", "endpoints", "subsets", endpoint::endpoints(addresses, port)).await?;
+    one.replace("discovery.k8s.io", "endpointslices", "endpoints", endpoint::slice(addresses, port)).await
 }
 
 impl Bootstrap<'_> {
@@ -166,32 +180,5 @@ fn dns_service(own: &Own) -> Value {
                 { "name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": 53 },
             ],
         },
-    })
-}
-
-fn api_endpoints(own: &Own) -> Value {
-    json!({
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
-        },
-        "subsets": [{
-            "addresses": [{ "ip": own.address }],
-            "ports": [{ "name": "https", "port": own.port, "protocol": "TCP" }],
-        }],
-    })
-}
-
-fn api_slice(own: &Own) -> Value {
-    json!({
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": { "kubernetes.io/service-name": "kubernetes" },
-        },
-        "addressType": if own.address.is_ipv4() { "IPv4" } else { "IPv6" },
-        "endpoints": [{ "addresses": [own.address], "conditions": { "ready": true } }],
-        "ports": [{ "name": "https", "port": own.port, "protocol": "TCP" }],
     })
 }

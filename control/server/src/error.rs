@@ -63,6 +63,16 @@ pub enum Error {
         /// The line, from 1.
         line: usize,
     },
+    /// A configuration file is not valid.
+    #[error("{what} {}: {reason}", path.display())]
+    Configuration {
+        /// What it configures.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// TLS cannot be set up with the keys given.
     #[error("cannot set up TLS: {operation}")]
     Tls {

@@ -35,6 +35,11 @@ pub(crate) fn read(error: ReadError) -> Status {
     }
 }
 
+/// 500: what is stored under this key is encrypted and cannot be opened.
+pub(crate) fn unreadable(key: &str, why: &str) -> Status {
+    Status::internal(format!("unable to transform key {key:?}: {why}"))
+}
+
 /// 504: a revision that has not come to be.
 pub(crate) fn too_new(requested: u64, current: u64) -> Status {
     let mut status =

@@ -151,24 +151,29 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// 401 for credentials that are not valid; 403 for impersonation without the right to it.
-    pub async fn identify(&self, parts: &Parts) -> Result<UserInfo, Status> {
-        let user = match parts.extensions.get::<UserInfo>() {
-            Some(user) => user.clone(),
-            None => {
-                let found = match authn::credentials(parts) {
-                    Ok(credentials) => self.authenticator.authenticate(&credentials).await,
-                    Err(reason) => Err(reason),
-                };
-                found
-                    .map_err(|reason| {
-                        tracing::warn!(%reason, "refused credentials");
-                        refusal::unauthorized()
-                    })?
-                    .unwrap_or_else(UserInfo::anonymous)
-            }
+    /// 401 for credentials that are not valid.
+    pub async fn authenticate(&self, parts: &Parts) -> Result<UserInfo, Status> {
+        if let Some(user) = parts.extensions.get::<UserInfo>() {
+            return Ok(user.clone());
+        }
+        let found = match authn::credentials(parts) {
+            Ok(credentials) => self.authenticator.authenticate(&credentials).await,
+            Err(reason) => Err(reason),
         };
-        Ok(authn::impersonated(&user, &parts.headers, self.authorizer.as_ref())?.unwrap_or(user))
+        let found = found.map_err(|reason| {
+            tracing::warn!(%reason, "refused credentials");
+            refusal::unauthorized()
+        })?;
+        Ok(found.unwrap_or_else(UserInfo::anonymous))
+    }
+
+    /// As whom `user` makes a request, if not as itself.
+    ///
+    /// # Errors
+    ///
+    /// 400 for parts of an identity without a name, 403 without the right to assume it.
+    pub fn impersonate(&self, user: &UserInfo, parts: &Parts) -> Result<Option<UserInfo>, Status> {
+        authn::impersonated(user, &parts.headers, self.authorizer.as_ref())
     }
 
     /// Whether `user` may make `request`.

@@ -48,19 +48,19 @@ pub(crate) struct Metrics {
 }
 
 /// Registers a collector; one that is registered already (several servers in one process) counts for itself only.
-fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> C {
+pub(crate) fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> C {
     if let Err(error) = registry.register(Box::new(collector.clone())) {
         tracing::debug!(%error, "a metric is registered already");
     }
     collector
 }
 
-fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+pub(crate) fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     let vec = IntCounterVec::new(Opts::new(name, help), labels).expect("names of metrics are valid");
     register(registry, vec)
 }
 
-fn gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+pub(crate) fn gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     let vec = IntGaugeVec::new(Opts::new(name, help), labels).expect("names of metrics are valid");
     register(registry, vec)
 }

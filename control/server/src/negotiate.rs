@@ -105,6 +105,28 @@ pub fn json(headers: &HeaderMap) -> Result<(), Status> {
     }
 }
 
+/// Whether the client takes an answer that is no object with metadata and columns: JSON as nothing else.
+///
+/// # Errors
+///
+/// 406 when it does not.
+pub fn plain(headers: &HeaderMap) -> Result<(), Status> {
+    let takes = |range: &Range<'_>| is_json(range.kind) && range.parameter("as").is_empty();
+    match accept(headers) {
+        Some(accept) if !ranges(accept).iter().any(takes) => Err(Status::not_acceptable(&OFFERED)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the client would rather have one of these media types than JSON.
+pub fn prefers(headers: &HeaderMap, kinds: &[&str]) -> bool {
+    let wanted = accept(headers).map(ranges).unwrap_or_default();
+    wanted
+        .iter()
+        .find(|range| is_json(range.kind) || kinds.contains(&range.kind))
+        .is_some_and(|r| !is_json(r.kind))
+}
+
 /// Whether the client prefers the aggregated form of discovery (`apidiscovery.k8s.io/v2`).
 pub fn aggregated_discovery(headers: &HeaderMap) -> bool {
     let wanted = accept(headers).and_then(|accept| {

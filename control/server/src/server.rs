@@ -2,19 +2,24 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use skep_api::registry::registry;
 use skep_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients};
-use crate::aggregation::FrontProxy;
+use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients, TypeChecks};
+use crate::aggregation::{Aggregation, FrontProxy};
 use crate::allocation::{Cidr, Ranges, Services};
-use crate::bootstrap;
+use crate::audit::Audit;
+use crate::bootstrap::{self, Own};
 use crate::cache::Cache;
 use crate::callout::Caller;
 use crate::conversion::Converter;
 use crate::definitions::{Definitions, Kinds};
+use crate::encryption::{EncryptedStore, Encryption};
+use crate::endpoint;
+use crate::fairness::{self, Fairness};
 use crate::gate::{Gate, GateConfig};
 use crate::ids::Ids;
 use crate::metrics::Metrics;
@@ -34,6 +39,8 @@ pub struct ServerConfig {
     pub advertise_address: IpAddr,
     /// The port there.
     pub advertise_port: u16,
+    /// Whether other servers use the same store: then [`ApiServer::announce`] keeps this one among the endpoints.
+    pub shared: bool,
     /// The networks of service addresses, the first one for services that do not say which; at most one of each family.
     pub service_networks: Vec<Cidr>,
     /// First and last node port.
@@ -42,10 +49,33 @@ pub struct ServerConfig {
     pub metrics: prometheus::Registry,
     /// Time and chance.
     pub ids: Ids,
+    /// What is written down about requests.
+    pub audit: Audit,
+    /// What is stored encrypted.
+    pub encryption: Option<Arc<Encryption>>,
+    /// Seats that all requests share, but for those that are exempt.
+    pub seats: u32,
+    /// How long requests may last.
+    pub lasting: Lasting,
     /// Who this server is before aggregated API servers; without it, none of them can be asked.
     pub front_proxy: Option<FrontProxy>,
     /// Which admission plug-ins run.
     pub admission: AdmissionConfig,
+}
+
+/// How long requests may last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lasting {
+    /// Those that are not meant to.
+    pub request: Duration,
+    /// Watches that do not say, at least; at most twice as long.
+    pub watch: Duration,
+}
+
+impl Default for Lasting {
+    fn default() -> Self {
+        Self { request: Duration::from_secs(60), watch: Duration::from_secs(1800) }
+    }
 }
 
 impl ServerConfig {
@@ -55,10 +85,15 @@ impl ServerConfig {
             gate,
             advertise_address,
             advertise_port: 6443,
+            shared: false,
             service_networks,
             node_ports: (30000, 32767),
             metrics: prometheus::Registry::new(),
             ids: Ids::default(),
+            audit: Audit::default(),
+            encryption: None,
+            seats: 600,
+            lasting: Lasting::default(),
             front_proxy: None,
             admission: AdmissionConfig::default(),
         }
@@ -94,8 +129,14 @@ pub(crate) struct Inner {
     storage: Storage,
     kinds: Arc<Kinds>,
     gate: Gate,
+    audit: Audit,
+    encryption: Option<Arc<Encryption>>,
+    fairness: Fairness,
+    lasting: Lasting,
     metrics: Metrics,
     documents: Documents,
+    own: Own,
+    aggregation: Arc<Aggregation>,
     /// No new work is taken on, watches end.
     stopping: CancellationToken,
     /// The cache stands still.
@@ -115,6 +156,22 @@ impl Inner {
         &self.gate
     }
 
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    pub(crate) fn fairness(&self) -> &Fairness {
+        &self.fairness
+    }
+
+    pub(crate) fn lasting(&self) -> Lasting {
+        self.lasting
+    }
+
+    pub(crate) fn encryption(&self) -> Option<&Encryption> {
+        self.encryption.as_deref()
+    }
+
     pub(crate) fn ids(&self) -> &Ids {
         &self.storage.ids
     }
@@ -125,6 +182,10 @@ impl Inner {
 
     pub(crate) fn documents(&self) -> &Documents {
         &self.documents
+    }
+
+    pub(crate) fn aggregation(&self) -> &Aggregation {
+        &self.aggregation
     }
 
     pub(crate) fn stopping(&self) -> CancellationToken {
@@ -162,15 +223,21 @@ impl ApiServer {
             gate,
             advertise_address,
             advertise_port,
+            shared,
             service_networks,
             node_ports,
             metrics,
             ids,
+            audit,
+            encryption,
+            seats,
+            lasting,
             front_proxy,
             admission,
         } = config;
         let ranges = ranges(&service_networks, node_ports)?;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let (store, encrypted) = encrypted(store, encryption.as_ref(), &stopped);
         let cache = Cache::start(store.clone(), registry(), stopped.clone()).await?;
         let services = Services::new(store.clone(), cache.clone(), ranges, ids.clone());
         let services = services.expect("services and their addresses are built-in kinds that are stored");
@@ -178,35 +245,49 @@ impl ApiServer {
         let services = Arc::new(services);
         let caller = Arc::new(Caller::new(cache.clone()));
         let converter = Converter::new(caller.clone(), ids.clone());
-        let bare = Storage { store, cache, admission: Chain::default(), services, converter, ids };
+        let bare = Storage { store, encrypted, cache, admission: Chain::default(), services, converter, ids };
         let ingredients = Ingredients {
             cache: bare.cache.clone(),
             ids: bare.ids.clone(),
             authorizer: gate.authorizer(),
+            toleration_seconds: admission.toleration_seconds,
+            caller: caller.clone(),
             storage: bare.clone(),
         };
         let storage = Storage { admission: Chain::new(&admission, &ingredients)?, ..bare };
         let kinds = Kinds::builtin();
+        let (address, port, network) = (advertise_address, advertise_port, service_networks[0]);
+        let own = Own { address, port, network, shared };
         Definitions::start(storage.clone(), kinds.clone(), stopped.clone()).await?;
+        TypeChecks::start(storage.clone(), kinds.clone(), stopped.clone());
+        let aggregation =
+            Aggregation::start(storage.clone(), kinds.clone(), caller, front_proxy.clone(), stopped.clone());
         let inner = Inner {
             storage,
+            aggregation,
             kinds,
             gate,
+            audit,
+            encryption,
+            fairness: Fairness::new(seats, &metrics),
+            lasting,
             metrics: Metrics::new(metrics),
             documents: Documents::new(SocketAddr::new(advertise_address, advertise_port).to_string()),
+            own,
             stopping,
             stopped,
         };
         let server = Self { inner: Arc::new(inner) };
-        let own =
-            bootstrap::Own { address: advertise_address, port: advertise_port, network: service_networks[0] };
         let storage = &server.inner.storage;
         storage.begin_allocation().await.map_err(|source| StartError::Bootstrap {
             object: "the records of service addresses and node ports".into(),
             source,
         })?;
-        bootstrap::run(storage, &own, front_proxy.as_ref()).await?;
+        bootstrap::run(storage, &server.inner.own, front_proxy.as_ref()).await?;
         storage.follow_allocation(server.inner.stopped.clone());
+        let keep = fairness::keep(server.inner.fairness.clone(), server.inner.storage.clone());
+        let stopped = server.inner.stopped.clone();
+        tokio::spawn(async move { stopped.run_until_cancelled(keep).await });
         Ok(server)
     }
 
@@ -226,10 +307,32 @@ impl ApiServer {
         self.inner.stopping.cancel();
     }
 
+    /// Keeps this server among the endpoints of the API, beside others on the same store, until `stop`; then takes it
+    /// away. Does nothing until then where the store is not shared.
+    pub async fn announce(self, stop: CancellationToken) {
+        match self.inner.own.shared {
+            true => endpoint::announce(&self.inner.storage, &self.inner.own, &stop).await,
+            false => stop.cancelled().await,
+        }
+    }
+
     /// Whether [`ApiServer::shut_down`] was called.
     pub fn is_stopping(&self) -> bool {
         self.inner.stopping.is_cancelled()
     }
+}
+
+/// The store with encryption before it, tended until `stop`, if there is encryption.
+fn encrypted(
+    store: Arc<dyn Store>,
+    encryption: Option<&Arc<Encryption>>,
+    stop: &CancellationToken,
+) -> (Arc<dyn Store>, Option<EncryptedStore>) {
+    let Some(encryption) = encryption else { return (store, None) };
+    let encrypted = EncryptedStore::new(store, encryption.clone());
+    let (tended, stop) = (encrypted.clone(), stop.clone());
+    tokio::spawn(async move { stop.run_until_cancelled(tended.tend()).await });
+    (Arc::new(encrypted.clone()), Some(encrypted))
 }
 
 fn ranges(networks: &[Cidr], ports: (u16, u16)) -> Result<Ranges, StartError> {

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use http::header::ACCEPT_ENCODING;
+use http::request::Parts;
 use http::{Request, Response};
 use serde_json::Value;
 use skep_api::registry::{Registry, Resource};
@@ -21,21 +23,23 @@ use tokio::time::Instant;
 use tower::Service;
 
 use crate::admission::{Asked, Attributes, Notes, Operation};
+use crate::audit::{self, Audited};
 use crate::body::{self, Body, BoxError};
-use crate::failure;
+use crate::course::Course;
+use crate::duration;
+use crate::fairness::{Facts, Line, Permit};
 use crate::handlers::{self, Call};
 use crate::metrics::Counted;
 use crate::paths;
 use crate::query::Query;
 use crate::request::RequestInfo;
-use crate::respond;
 use crate::server::Inner;
 use crate::storage::{Ownership, Scope};
 use crate::streams;
 use crate::user::UserInfo;
 
-/// Requests that are not meant to last are ended after this time.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Nobody waits longer for a seat.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Longer paths and queries are refused.
 const LONGEST_TARGET: usize = 64 * 1024;
 
@@ -86,19 +90,12 @@ async fn answer(inner: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let writes = matches!(info.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
     // A client that goes away drops this future: what counts it must go with it.
     let counted = Counted::new(inner.metrics().inflight(writes));
-    let notes = Arc::new(Notes::default());
-    let handling = dispatch(&inner, &info, &kinds, resource, query, request, &notes);
-    let outcome = AssertUnwindSafe(handling).catch_unwind().await;
+    let mut course = Course::new(audit::id(request.headers(), inner.ids()));
+    let dispatched = dispatch(&inner, &info, &kinds, resource, query, request, &mut course);
+    let outcome = AssertUnwindSafe(dispatched).catch_unwind().await;
     drop(counted);
-    let mut response = match outcome {
-        Ok(Ok(response)) => response,
-        Ok(Err(status)) => failure::response(&status),
-        Err(_) => {
-            tracing::error!(path = info.path, verb = info.verb, "a handler panicked");
-            failure::response(&Status::internal("the server failed while handling the request"))
-        }
-    };
-    respond::warn(&mut response, &notes.warnings());
+    let outcome = outcome.unwrap_or_else(|_| Err(course.panicked(&info)));
+    let response = course.end(outcome).await;
     inner.metrics().answered(&info, resource.is_some(), response.status().as_u16(), started.elapsed());
     tracing::debug!(
         verb = info.verb,
@@ -117,7 +114,7 @@ async fn dispatch(
     resource: Option<&Arc<Resource>>,
     query: Query,
     request: Request<Body>,
-    notes: &Arc<Notes>,
+    course: &mut Course,
 ) -> Result<Response<Body>, Status> {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     if target > LONGEST_TARGET {
@@ -127,17 +124,31 @@ async fn dispatch(
     if info.is_resource && info.verb.is_empty() && info.subresource != "proxy" {
         return Err(no_such_method());
     }
-    let (parts, body) = request.into_parts();
-    let user = inner.gate().identify(&parts).await?;
-    inner.gate().authorize(&user, info)?;
+    let (mut parts, body) = request.into_parts();
+    if !info.is_long_running() {
+        course.deadline = Some(Instant::now() + patience(&query, inner.lasting().request)?);
+    }
+    let user = let_in(inner, info, resource, &query, &mut parts, course).await?;
+    let line = course.permit.as_ref().and_then(Permit::line);
+    if let Some(known) = inner.aggregation().route(kinds, &info.path) {
+        parts.extensions.insert(course.record.clone());
+        let passing = inner.aggregation().pass_on(&known, &user, Request::from_parts(parts, body));
+        return match course.deadline.filter(|_| !info.is_long_running()) {
+            None => passing.await,
+            Some(deadline) => {
+                tokio::time::timeout_at(deadline, passing).await.unwrap_or_else(|_| Err(too_long()))
+            }
+        };
+    }
     if !info.is_resource {
-        return paths::handle(inner, info, &parts, &query);
+        return Line::run(line, paths::handle(inner, info, &parts, &query)).await;
     }
     let resource = resource.ok_or_else(Status::no_such_path)?;
     check_path(resource, info)?;
     if matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
         resource.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
-        connect(inner, info, kinds, resource, &user, &query, notes).await?;
+        connect(inner, info, kinds, resource, &user, &query, &course.notes).await?;
+        parts.extensions.insert(course.record.clone());
         return inner.gate().streams.handle(&user, info, Request::from_parts(parts, body)).await;
     }
     let (resource, kinds) = (resource.clone(), kinds.clone());
@@ -147,26 +158,93 @@ async fn dispatch(
         kinds,
         info: info.clone(),
         user,
+        record: course.record.clone(),
         query,
         parts,
-        notes: notes.clone(),
+        notes: course.notes.clone(),
+        permit: parking_lot::Mutex::new(if info.is_long_running() { course.permit.take() } else { None }),
     };
     if info.is_long_running() {
-        return handlers::handle(call, body).await;
+        return Line::run(line, handlers::handle(call, body)).await;
     }
-    let patience = patience(&call.query);
-    let handling = tokio::spawn(handlers::handle(call, body));
-    match tokio::time::timeout(patience, handling).await {
+    let deadline = course.deadline.unwrap_or_else(Instant::now);
+    let handling = tokio::spawn(Line::run(line, handlers::handle(call, body)));
+    match tokio::time::timeout_at(deadline, handling).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(failed)) => {
-            tracing::error!(error = %failed, path = info.path, verb = info.verb, "a handler panicked");
-            Err(Status::internal("the server failed while handling the request"))
-        }
-        Err(_) => Err(Status::timeout(
-            format!("request did not complete within requested timeout {}s", patience.as_secs()),
-            0,
-        )),
+        Ok(Err(_)) => Err(course.panicked(info)),
+        Err(_) => Err(too_long()),
     }
+}
+
+fn too_long() -> Status {
+    Status::timeout("request did not complete within requested timeout - context deadline exceeded", 0)
+}
+
+/// Who makes a request, if they may: authenticate, write down, impersonate, authorize, in upstream's order.
+async fn let_in(
+    inner: &Inner,
+    info: &RequestInfo,
+    resource: Option<&Arc<Resource>>,
+    query: &Query,
+    parts: &mut Parts,
+    course: &mut Course,
+) -> Result<UserInfo, Status> {
+    let user = match inner.gate().authenticate(parts).await {
+        Ok(user) => user,
+        Err(status) => {
+            inner.audit().refused(&course.id, info, parts, &status).await;
+            return Err(status);
+        }
+    };
+    course.record = inner.audit().receive(&course.id, &user, info, parts).await?;
+    if course.record.wants_response() {
+        // The answer is to be read on its way out.
+        parts.headers.remove(ACCEPT_ENCODING);
+        parts.extensions.insert(Audited);
+    }
+    let user = match inner.gate().impersonate(&user, parts)? {
+        Some(other) => {
+            course.record.impersonated(&other);
+            other
+        }
+        None => user,
+    };
+    seat(inner, info, resource, query, &user, course).await?;
+    let decided = inner.gate().authorize(&user, info);
+    let decision = if decided.is_ok() { "allow" } else { "forbid" };
+    course.record.annotate("authorization.k8s.io/decision", decision);
+    course.record.annotate("authorization.k8s.io/reason", "");
+    decided.map(|()| user)
+}
+
+/// Waits for a seat. What lasts needs none, but for watches while they begin.
+async fn seat(
+    inner: &Inner,
+    info: &RequestInfo,
+    resource: Option<&Arc<Resource>>,
+    query: &Query,
+    user: &UserInfo,
+    course: &mut Course,
+) -> Result<(), Status> {
+    if info.is_long_running() && info.verb != "watch" {
+        return Ok(());
+    }
+    let facts = || resource.map(|resource| facts(inner, resource)).unwrap_or_default();
+    let limit = inner.lasting().request;
+    let left = course.deadline.map_or(limit, |deadline| deadline.saturating_duration_since(Instant::now()));
+    let patience = (left / 4).min(LONGEST_WAIT);
+    let (classified, permit) = inner.fairness().enter(user, info, query, facts, patience).await;
+    course.classified = classified;
+    course.permit = Some(permit?);
+    Ok(())
+}
+
+/// What a request for a resource may cost.
+fn facts(inner: &Inner, resource: &Resource) -> Facts {
+    let usage = inner.storage().cache.collection(resource).map(|collection| collection.usage());
+    let watchers = usize::try_from(inner.metrics().watchers(resource).get()).unwrap_or_default();
+    let (objects, bytes) = usage.map_or((0, 0), |usage| (usage.objects, usage.object_bytes));
+    Facts { objects, bytes, watchers }
 }
 
 /// Asks admission about a connection. Reading a log is none.
@@ -223,11 +301,13 @@ fn no_such_method() -> Status {
 }
 
 /// How long the client is ready to wait (`timeout=10s`), within what the server is.
-fn patience(query: &Query) -> Duration {
-    let text = query.get("timeout").unwrap_or_default();
-    let seconds = text.strip_suffix('s').unwrap_or(text).parse::<f64>().ok();
-    let asked = seconds.filter(|seconds| *seconds > 0.0).and_then(|s| Duration::try_from_secs_f64(s).ok());
-    asked.map_or(PATIENCE, |asked| asked.min(PATIENCE))
+fn patience(query: &Query, limit: Duration) -> Result<Duration, Status> {
+    let Some(text) = query.get("timeout") else { return Ok(limit) };
+    match duration::parse(text) {
+        Ok(Duration::ZERO) => Ok(limit),
+        Ok(asked) => Ok(asked.min(limit)),
+        Err(why) => Err(Status::bad_request(format!("invalid timeout specified in the request URL - {why}"))),
+    }
 }
 
 #[cfg(test)]
@@ -236,17 +316,20 @@ mod tests {
 
     #[test]
     fn patience_is_the_clients_within_the_servers() {
+        let limit = Duration::from_secs(60);
         let cases = [
-            ("", 60),
-            ("timeout=10s", 10),
-            ("timeout=5", 5),
-            ("timeout=3600s", 60),
-            ("timeout=-1s", 60),
-            ("timeout=x", 60),
-            ("timeout=1e300", 60),
+            ("", Some(60_000)),
+            ("timeout=10s", Some(10_000)),
+            ("timeout=1m30s", Some(60_000)),
+            ("timeout=0", Some(60_000)),
+            ("timeout=250ms", Some(250)),
+            ("timeout=5", None),
+            ("timeout=-1s", None),
+            ("timeout=x", None),
         ];
-        for (query, seconds) in cases {
-            assert_eq!(patience(&Query::parse(query)), Duration::from_secs(seconds), "{query}");
+        for (query, milliseconds) in cases {
+            let found = patience(&Query::parse(query), limit);
+            assert_eq!(found.ok(), milliseconds.map(Duration::from_millis), "{query}");
         }
     }
 }

@@ -18,6 +18,8 @@ mod histories;
 mod keys;
 pub mod migrate;
 #[cfg(test)]
+mod stalls;
+#[cfg(test)]
 mod suite;
 mod types;
 mod watch;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kube::Client;
@@ -14,15 +15,20 @@ use tokio::sync::watch;
 
 use crate::flags::DatapathArguments;
 
+/// A watch is told something every minute or so. After a longer silence the server is gone without a word, as when its
+/// machine was cut off: the connection is given up, and the watch goes on over another one.
+const SILENCE: Duration = Duration::from_secs(100);
+
 /// A client with the credentials of a kubeconfig.
 pub(crate) async fn client(kubeconfig: &std::path::Path) -> Result<Client> {
     // A second installation is refused and means that there is one already.
     rustls::crypto::ring::default_provider().install_default().ok();
     let file = Kubeconfig::read_from(kubeconfig)
         .with_context(|| format!("--kubeconfig {}", kubeconfig.display()))?;
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+    let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .with_context(|| format!("--kubeconfig {}", kubeconfig.display()))?;
+    config.read_timeout = Some(SILENCE);
     Ok(Client::try_from(config)?)
 }
 

@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: the tier guard, a namespace per test, and waiting.
 //!
-//! The tests themselves are in `tests/e2e/tests`, one file per concern. They need the cluster of `cargo xtask up`.
+//! The tests themselves are in `tests/e2e/tests`, one file per concern. They need the cluster of `cargo xtask up`, those of
+//! `available.rs` the one of `up --ha`.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,15 @@ pub const ECHO_IMAGE: &str = "localhost/skep/echo:0.1";
 
 /// The cluster to test; `None`, said aloud, where the tier `cluster` is not asked for.
 pub fn cluster() -> Option<Cluster> {
+    cluster_of("cluster")
+}
+
+/// The cluster to test where this tier is asked for; `None`, said aloud, elsewhere.
+pub fn cluster_of(wanted: &str) -> Option<Cluster> {
     let asked =
-        std::env::var("SKEP_TEST_TIERS").is_ok_and(|tiers| tiers.split(',').any(|tier| tier == "cluster"));
+        std::env::var("SKEP_TEST_TIERS").is_ok_and(|tiers| tiers.split(',').any(|tier| tier == wanted));
     if !asked {
-        println!("skipped: needs tier cluster");
+        println!("skipped: needs tier {wanted}");
         return None;
     }
     Some(Cluster::new())

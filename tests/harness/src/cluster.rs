@@ -10,12 +10,12 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::image::digest;
 use crate::kubectl::Kubectl;
-use crate::layout::{self, CONTROL, Layout, Node, UPLINK};
-use crate::process::{self, Place};
+use crate::layout::{self, Layout, Node, UPLINK};
+use crate::process;
 use crate::{cgroups, command, containerd, fabric, machine};
 
 /// How long a program may take to end on SIGTERM.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the cluster is made of, built beforehand.
 #[derive(Clone, Debug)]
@@ -42,9 +42,14 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster of this machine, with two nodes.
+    /// The cluster of this machine, with two nodes; highly available if it was made so.
     pub fn new() -> Self {
         Self { layout: Layout::machine(2) }
+    }
+
+    /// The same, with three control planes on an etcd.
+    pub fn highly_available() -> Self {
+        Self { layout: Layout::highly_available(2) }
     }
 
     /// kubectl as its administrator.
@@ -60,48 +65,6 @@ impl Cluster {
     /// Makes the fabric take what native XDP on the nodes sends.
     pub fn ensure_wires(&self, parts: &Parts) -> Result<bool> {
         fabric::ensure_wires(&self.layout, &parts.wire)
-    }
-
-    /// Starts the control plane, or starts it again when its binary changed, and waits until it is ready.
-    pub fn ensure_control(&self, parts: &Parts) -> Result<bool> {
-        let changed = self.install(&parts.control, "skep-control")?;
-        if changed {
-            process::stop(&self.layout, "control", PATIENCE)?;
-        }
-        let running = process::find(&self.layout, "control").is_some();
-        if !running {
-            self.start_control()?;
-        } else {
-            self.wait_control()?;
-        }
-        Ok(!running)
-    }
-
-    /// Starts the control plane, which must not run, and waits until it is ready.
-    pub fn start_control(&self) -> Result<()> {
-        fs::create_dir_all(self.layout.control_data())?;
-        let address = layout::ipv4(layout::CONTROL_HOST);
-        let mut start =
-            Place::Network(CONTROL.into()).command(&self.layout.bin("skep-control").to_string_lossy());
-        start.arg("run").arg("--data-dir").arg(self.layout.control_data()).args([
-            "--listen",
-            &format!("{address}:{}", layout::API_PORT),
-            "--advertise-address",
-            &address,
-            "--service-cidr",
-            layout::SERVICE_CIDR,
-            "--cluster-cidr",
-            layout::CLUSTER_CIDR,
-        ]);
-        process::start(&self.layout, "control", &mut start)?;
-        self.wait_control()
-    }
-
-    fn wait_control(&self) -> Result<()> {
-        let kubectl = self.kubectl();
-        self.wait_for("control", Duration::from_secs(30), "the API server is not ready", || {
-            self.layout.kubeconfig().exists() && kubectl.run(&["get", "--raw", "/readyz"]).is_ok()
-        })
     }
 
     /// Makes a node's namespaces and starts its containerd.
@@ -184,7 +147,9 @@ impl Cluster {
         if range.is_empty() {
             bail!("{} has no range of pod addresses", node.name);
         }
-        command::run_line(&format!("ip -n {CONTROL} route replace {range} via {}", node.ipv4()))?;
+        for control in &self.layout.controls {
+            command::run_line(&format!("ip -n {} route replace {range} via {}", control.name, node.ipv4()))?;
+        }
         Ok(())
     }
 
@@ -196,7 +161,7 @@ impl Cluster {
         Ok(())
     }
 
-    fn install(&self, source: &Path, name: &str) -> Result<bool> {
+    pub(crate) fn install(&self, source: &Path, name: &str) -> Result<bool> {
         install(source, &self.layout.bin(name))
     }
 
@@ -204,7 +169,7 @@ impl Cluster {
         install(source, &node.state.join("bin").join(name))
     }
 
-    fn wait_for(
+    pub(crate) fn wait_for(
         &self,
         name: &str,
         patience: Duration,

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::command::{run, run_line};
-use crate::layout::{self, CLIENT, CONTROL, FABRIC, Layout, MACHINE_LINK, UPLINK};
+use crate::layout::{self, CLIENT, FABRIC, Layout, MACHINE_LINK, UPLINK};
 
 /// Makes what is missing of namespaces, bridge and links. Returns whether anything was.
 pub fn ensure(layout: &Layout) -> Result<bool> {
@@ -21,10 +21,12 @@ pub fn ensure(layout: &Layout) -> Result<bool> {
         run_line(&format!("ip -n {FABRIC} link set br0 up"))?;
         made = true;
     }
-    made |= ensure_uplink(CONTROL, layout::CONTROL_HOST)?;
-    made |= ensure_uplink(CLIENT, layout::CLIENT_HOST)?;
+    for control in &layout.controls {
+        made |= ensure_uplink(&control.name, control.host, layout::MACHINE_HOST)?;
+    }
+    made |= ensure_uplink(CLIENT, layout::CLIENT_HOST, layout::CONTROL_HOST)?;
     for node in &layout.nodes {
-        made |= ensure_uplink(&node.name, node.host)?;
+        made |= ensure_uplink(&node.name, node.host, layout::CONTROL_HOST)?;
     }
     made |= ensure_machine_link()?;
     Ok(made)
@@ -57,9 +59,9 @@ fn has_link(namespace: &str, link: &str) -> Result<bool> {
     Ok(links.lines().any(|line| line.split([' ', ':', '@']).any(|word| word == link)))
 }
 
-/// One veth from the bridge to a namespace's `eth0`, with a default route to the control plane's side of the fabric:
-/// a service address must be routable before it is translated.
-fn ensure_uplink(namespace: &str, host: u16) -> Result<bool> {
+/// One veth from the bridge to a namespace's `eth0`, with a default route by way of `gateway`: a service address must be
+/// routable before it is translated.
+fn ensure_uplink(namespace: &str, host: u16, gateway: u16) -> Result<bool> {
     if has_link(namespace, UPLINK)? {
         return Ok(false);
     }
@@ -71,10 +73,15 @@ fn ensure_uplink(namespace: &str, host: u16) -> Result<bool> {
     run_line(&format!("ip -n {namespace} link set {UPLINK} up"))?;
     offloads_off(namespace, UPLINK)?;
     offloads_off(FABRIC, &port)?;
-    let gateway = if host == layout::CONTROL_HOST { layout::MACHINE_HOST } else { layout::CONTROL_HOST };
     run_line(&format!("ip -n {namespace} route add default via {} dev {UPLINK}", layout::ipv4(gateway)))?;
     run_line(&format!("ip -n {namespace} -6 route add default via {} dev {UPLINK}", layout::ipv6(gateway)))?;
     Ok(true)
+}
+
+/// Pulls the plug of a machine on the fabric, or puts it back.
+pub fn plug(host: u16, in_place: bool) -> Result<()> {
+    let how = if in_place { "up" } else { "down" };
+    run_line(&format!("ip -n {FABRIC} link set p{host} {how}")).map(drop)
 }
 
 /// Frames cross the fabric as they would cross a wire: with their checksums, one segment each, and through a receiver

@@ -5,12 +5,15 @@
 //!
 //! Where to look: [`layout`] says which names, addresses and folders there are, [`fabric`] makes the network,
 //! [`machine`] makes a node's namespaces, [`process`] starts and ends programs, [`image`] writes OCI archives,
-//! [`cluster`] puts them together, [`teardown`] removes every trace.
+//! [`control`] starts control planes, [`etcd`] and [`address`] what several of them share, [`cluster`] puts all together, [`teardown`] removes every trace.
 
+pub mod address;
 pub mod cgroups;
 pub mod cluster;
 pub mod command;
 pub mod containerd;
+pub mod control;
+pub mod etcd;
 pub mod fabric;
 pub mod image;
 pub mod kubectl;

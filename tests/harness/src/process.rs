@@ -154,7 +154,12 @@ mod tests {
     use super::*;
 
     fn layout(folder: &Path) -> Layout {
-        Layout { state: folder.join("state"), run: folder.join("run"), nodes: Vec::new() }
+        Layout {
+            state: folder.join("state"),
+            run: folder.join("run"),
+            nodes: Vec::new(),
+            controls: Vec::new(),
+        }
     }
 
     #[test]

@@ -23,11 +23,11 @@ pub fn remove(layout: &Layout) -> Result<Vec<String>> {
             process::kill_all(&inside);
         }
     }
-    for namespace in layout.namespaces() {
-        let file = Path::new("/run/netns").join(namespace);
+    for namespace in layout.every_namespace() {
+        let file = Path::new("/run/netns").join(&namespace);
         if file.exists() {
             process::kill_all(&process::in_namespace("net", &file));
-            run("ip", &["netns", "del", namespace])?;
+            run("ip", &["netns", "del", &namespace])?;
             found.push(format!("namespace {namespace}"));
         }
     }
@@ -61,8 +61,8 @@ pub fn remove(layout: &Layout) -> Result<Vec<String>> {
 /// What there is of a development cluster on this machine.
 pub fn traces(layout: &Layout) -> Vec<String> {
     let mut all = Vec::new();
-    for namespace in layout.namespaces() {
-        if Path::new("/run/netns").join(namespace).exists() {
+    for namespace in layout.every_namespace() {
+        if Path::new("/run/netns").join(&namespace).exists() {
             all.push(format!("namespace {namespace}"));
         }
     }

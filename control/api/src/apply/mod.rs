@@ -16,6 +16,7 @@ mod owners;
 mod set;
 mod spot;
 mod step;
+mod undeclared;
 mod upgrade;
 
 use serde_json::Value;
@@ -31,6 +32,7 @@ use spot::Spot;
 
 pub use set::FieldSet;
 pub use step::Step;
+pub(crate) use undeclared::undeclared;
 
 /// Who writes, to what, and when.
 #[derive(Clone, Copy, Debug)]

@@ -72,6 +72,11 @@ impl<'a> Spot<'a> {
         }
     }
 
+    /// Whether there can be a member of this name.
+    pub(super) fn has_member(&self, name: &str) -> bool {
+        self.of_type().is_none_or(|of| of.field(name).is_some())
+    }
+
     /// The place of a member, and whether it is a field of a type rather than a key of a map.
     pub(super) fn member(&self, name: &str) -> (Self, bool) {
         let below = Self { top: self.top && self.field.is_none(), ..*self };

@@ -7,13 +7,13 @@ use ::cel::common::ast::{
     ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators as op,
 };
 
-use super::{Budget, Fault, Outcome, Value, compare, functions};
+use super::{Budget, Fault, Outcome, Value, binding, compare, functions};
 
 /// The variables that an expression sees, the innermost first.
-struct Scope<'s, 'a> {
-    name: &'s str,
-    value: Value<'a>,
-    outer: Option<&'s Scope<'s, 'a>>,
+pub(super) struct Scope<'s, 'a> {
+    pub(super) name: &'s str,
+    pub(super) value: Value<'a>,
+    pub(super) outer: Option<&'s Scope<'s, 'a>>,
 }
 
 impl<'a> Scope<'_, 'a> {
@@ -55,12 +55,16 @@ fn bind<'a>(
     }
 }
 
-struct Evaluation<'b> {
-    budget: &'b mut Budget,
+pub(super) struct Evaluation<'b> {
+    pub(super) budget: &'b mut Budget,
 }
 
 impl Evaluation<'_> {
-    fn value<'a>(&mut self, expression: &'a IdedExpr, scope: Option<&Scope<'_, 'a>>) -> Outcome<Value<'a>> {
+    pub(super) fn value<'a>(
+        &mut self,
+        expression: &'a IdedExpr,
+        scope: Option<&Scope<'_, 'a>>,
+    ) -> Outcome<Value<'a>> {
         self.budget.spend(1)?;
         match &expression.expr {
             Expr::Literal(literal) => Ok(of_literal(literal)),
@@ -103,7 +107,20 @@ impl Evaluation<'_> {
                 Ok(Value::Map(Rc::new(entries)))
             }
             Expr::Comprehension(one) => self.comprehension(one, scope),
-            Expr::Struct(_) | Expr::Unspecified => Err(Fault::error("messages are not supported")),
+            Expr::Struct(one) => {
+                let mut fields = Vec::with_capacity(one.entries.len());
+                for entry in &one.entries {
+                    let EntryExpr::StructField(field) = &entry.expr else { continue };
+                    match self.value(&field.value, scope)? {
+                        Value::Optional(inner) if field.optional => {
+                            fields.extend(inner.map(|inner| (field.field.as_str(), Value::clone(&inner))));
+                        }
+                        value => fields.push((field.field.as_str(), value)),
+                    }
+                }
+                Ok(Value::Message(Rc::new(fields)))
+            }
+            Expr::Unspecified => Err(Fault::error("there is no expression")),
         }
     }
 
@@ -115,7 +132,15 @@ impl Evaluation<'_> {
             Value::Optional(Some(inner)) => (Value::clone(&inner), true),
             operand => (operand, false),
         };
-        if operand.entries().is_none() {
+        if let Value::Variables(known) = &operand {
+            let found = known.iter().find(|(name, _)| *name == select.field);
+            return match found {
+                found if select.test => Ok(Value::Bool(found.is_some())),
+                Some((_, outcome)) => outcome.clone(),
+                None => Err(Fault::error(format!("no such key: {}", select.field))),
+            };
+        }
+        if !operand.is_map() {
             let why = format!("no such overload: {} has no fields", operand.type_name());
             return Err(Fault::error(why));
         }
@@ -151,6 +176,11 @@ impl Evaluation<'_> {
             }
             _ => {}
         }
+        if let Some(target) = target
+            && binding::variables(name, arguments).is_some()
+        {
+            return self.binding(name, target, arguments, scope);
+        }
         let space = target
             .and_then(|target| functions::namespace(target))
             .filter(|space| scope.is_none_or(|scope| scope.find(space).is_none()));
@@ -166,7 +196,11 @@ impl Evaluation<'_> {
         functions::call(full.as_deref().unwrap_or(name), &values, self.budget)
     }
 
-    fn truth<'a>(&mut self, expression: &'a IdedExpr, scope: Option<&Scope<'_, 'a>>) -> Outcome<bool> {
+    pub(super) fn truth<'a>(
+        &mut self,
+        expression: &'a IdedExpr,
+        scope: Option<&Scope<'_, 'a>>,
+    ) -> Outcome<bool> {
         match self.value(expression, scope)? {
             Value::Bool(one) => Ok(one),
             other => Err(Fault::error(format!("no such overload: {} is no bool", other.type_name()))),
@@ -201,17 +235,17 @@ impl Evaluation<'_> {
         scope: Option<&Scope<'_, 'a>>,
     ) -> Outcome<Value<'a>> {
         let range = self.value(&one.iter_range, scope)?;
-        let pairs: Vec<(Value<'a>, Value<'a>)> = match (range.items(), range.entries()) {
-            (Some(items), _) => {
-                let items = items.iter().cloned().enumerate();
-                items.map(|(at, item)| (Value::Int(at as i64), item)).collect()
-            }
-            (None, Some(entries)) => entries.to_vec(),
-            _ => return Err(Fault::error(format!("no such overload: {} has no items", range.type_name()))),
-        };
-        let list = range.items().is_some();
-        self.budget.spend(pairs.len() as u64)?;
+        self.budget.spend(range.count().unwrap_or_default() as u64)?;
+        let pairs = range
+            .pairs()
+            .ok_or_else(|| Fault::error(format!("no such overload: {} has no items", range.type_name())))?;
+        let list = !range.is_map();
         let mut result = self.value(&one.accu_init, scope)?;
+        if let (Value::List(empty), Some(step)) = (&result, Growth::of(one))
+            && empty.is_empty()
+        {
+            return self.grow(one, &step, pairs, list, scope);
+        }
         for (key, item) in pairs {
             // With one variable, a list gives its items and a map its keys.
             let (first, second) = match (&one.iter_var2, list) {
@@ -233,6 +267,73 @@ impl Evaluation<'_> {
     }
 }
 
+/// How `map` and `filter` make their list: an item at a time, perhaps only if a condition holds.
+struct Growth<'e> {
+    condition: Option<&'e IdedExpr>,
+    item: &'e IdedExpr,
+}
+
+impl<'e> Growth<'e> {
+    /// The form that the parser gives these two, in which nothing else mentions the list.
+    fn of(one: &'e ComprehensionExpr) -> Option<Self> {
+        let is_list = |expression: &IdedExpr| binding::name_of(expression) == Some(&one.accu_var);
+        if !is_list(&one.result) || !matches!(one.loop_cond.expr, Expr::Literal(LiteralValue::Boolean(_))) {
+            return None;
+        }
+        let appended = |step: &'e IdedExpr| match &step.expr {
+            Expr::Call(call) if call.func_name == op::ADD => match &call.args[..] {
+                [list, IdedExpr { expr: Expr::List(items), .. }] if is_list(list) => items.elements.first(),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(item) = appended(&one.loop_step) {
+            return Some(Self { condition: None, item });
+        }
+        match &one.loop_step.expr {
+            Expr::Call(call) if call.func_name == op::CONDITIONAL => match &call.args[..] {
+                [condition, yes, no] if is_list(no) => {
+                    Some(Self { condition: Some(condition), item: appended(yes)? })
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+impl Evaluation<'_> {
+    fn grow<'a>(
+        &mut self,
+        one: &'a ComprehensionExpr,
+        step: &Growth<'a>,
+        pairs: Vec<(Value<'a>, Value<'a>)>,
+        list: bool,
+        scope: Option<&Scope<'_, 'a>>,
+    ) -> Outcome<Value<'a>> {
+        let mut grown = Vec::new();
+        for (key, value) in pairs {
+            self.budget.spend(2)?;
+            let (first, second) = match (&one.iter_var2, list) {
+                (Some(_), _) => (key, value),
+                (None, true) => (value, Value::Null),
+                (None, false) => (key, Value::Null),
+            };
+            let inner = Scope { name: &one.iter_var, value: first, outer: scope };
+            let name = one.iter_var2.as_deref().unwrap_or_default();
+            let innermost = Scope { name, value: second, outer: Some(&inner) };
+            let wanted = match step.condition {
+                Some(condition) => self.truth(condition, Some(&innermost))?,
+                None => true,
+            };
+            if wanted {
+                grown.push(self.value(step.item, Some(&innermost))?);
+            }
+        }
+        Ok(Value::list(grown))
+    }
+}
+
 fn of_literal<'a>(literal: &'a LiteralValue) -> Value<'a> {
     match literal {
         LiteralValue::Boolean(one) => Value::Bool(*one.inner()),
@@ -246,10 +347,13 @@ fn of_literal<'a>(literal: &'a LiteralValue) -> Value<'a> {
 }
 
 /// Whether a value is in a list, or a key of a map.
-pub(super) fn is_in(one: &Value<'_>, many: &Value<'_>) -> Outcome<bool> {
+pub(super) fn is_in(one: &Value<'_>, many: &Value<'_>, budget: &mut Budget) -> Outcome<bool> {
+    if let (Value::Text(name), true) = (one, many.is_map()) {
+        return Ok(many.member(name).is_some());
+    }
     match (many.items(), many.entries()) {
-        (Some(items), _) => Ok(items.iter().any(|item| compare::equal(one, item))),
-        (_, Some(entries)) => Ok(entries.iter().any(|(key, _)| compare::equal(one, key))),
+        (Some(items), _) => compare::any(items.iter(), one, budget),
+        (_, Some(entries)) => compare::any(entries.iter().map(|(key, _)| key), one, budget),
         _ => Err(Fault::error(format!("no such overload: @in({})", many.type_name()))),
     }
 }

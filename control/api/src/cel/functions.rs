@@ -4,14 +4,16 @@ use std::rc::Rc;
 
 use ::cel::common::ast::{Expr, IdedExpr, operators as op};
 
-use super::{Budget, Fault, Outcome, Value, compare, evaluate, lists, net, optional, texts, time};
+use super::{
+    Budget, Fault, Outcome, Value, authz, compare, evaluate, lists, net, optional, texts, time, versions,
+};
 use crate::quantity::Quantity;
 
 /// What stands before a dot and is no value.
-const NAMESPACES: [&str; 4] = ["optional", "sets", "math", "ip"];
+const NAMESPACES: [&str; 8] = ["optional", "sets", "math", "ip", "format", "strings", "lists", "jsonpatch"];
 
 /// Every function that there is, but for operators.
-pub(super) const NAMES: [&str; 92] = [
+pub(super) const NAMES: [&str; 132] = [
     "size",
     "contains",
     "startsWith",
@@ -104,6 +106,46 @@ pub(super) const NAMES: [&str; 92] = [
     "math.floor",
     "math.round",
     "format",
+    "add",
+    "sub",
+    "sort",
+    "lists.range",
+    "strings.quote",
+    "jsonpatch.escapeKey",
+    "semver",
+    "isSemver",
+    "major",
+    "minor",
+    "patch",
+    "validate",
+    "format.named",
+    "format.dns1123Label",
+    "format.dns1123Subdomain",
+    "format.dns1035Label",
+    "format.qualifiedName",
+    "format.dns1123LabelPrefix",
+    "format.dns1123SubdomainPrefix",
+    "format.dns1035LabelPrefix",
+    "format.labelValue",
+    "format.uri",
+    "format.uuid",
+    "format.byte",
+    "format.date",
+    "format.datetime",
+    "group",
+    "resource",
+    "subresource",
+    "namespace",
+    "name",
+    "path",
+    "serviceAccount",
+    "fieldSelector",
+    "labelSelector",
+    "check",
+    "allowed",
+    "reason",
+    "errored",
+    "error",
 ];
 
 /// The namespace that an expression before a dot names.
@@ -123,11 +165,13 @@ pub(super) fn type_named(name: &str) -> Option<&'static str> {
 
 /// Calls a function; the receiver of a method is the first argument.
 pub(super) fn call<'a>(name: &str, arguments: &[Value<'a>], budget: &mut Budget) -> Outcome<Value<'a>> {
-    let found = operator(name, arguments)
+    let found = operator(name, arguments, budget)
         .or_else(|| plain(name, arguments))
         .or_else(|| texts::call(name, arguments, budget))
         .or_else(|| net::call(name, arguments))
-        .or_else(|| lists::call(name, arguments))
+        .or_else(|| lists::call(name, arguments, budget))
+        .or_else(|| authz::call(name, arguments, budget))
+        .or_else(|| versions::call(name, arguments))
         .or_else(|| optional::call(name, arguments))
         .or_else(|| amounts(name, arguments));
     found.unwrap_or_else(|| {
@@ -136,20 +180,20 @@ pub(super) fn call<'a>(name: &str, arguments: &[Value<'a>], budget: &mut Budget)
     })
 }
 
-fn operator<'a>(name: &str, arguments: &[Value<'a>]) -> Option<Outcome<Value<'a>>> {
+fn operator<'a>(name: &str, arguments: &[Value<'a>], budget: &mut Budget) -> Option<Outcome<Value<'a>>> {
     let truth = |outcome: Outcome<bool>| Some(outcome.map(Value::Bool));
     let order = |a, b, fits: fn(std::cmp::Ordering) -> bool| truth(compare::order(a, b).map(fits));
     match (name, arguments) {
-        (op::EQUALS, [a, b]) => truth(Ok(compare::equal(a, b))),
-        (op::NOT_EQUALS, [a, b]) => truth(Ok(!compare::equal(a, b))),
+        (op::EQUALS, [a, b]) => truth(compare::equal(a, b, budget)),
+        (op::NOT_EQUALS, [a, b]) => truth(compare::equal(a, b, budget).map(|same| !same)),
         (op::LESS, [a, b]) => order(a, b, std::cmp::Ordering::is_lt),
         (op::LESS_EQUALS, [a, b]) => order(a, b, std::cmp::Ordering::is_le),
         (op::GREATER, [a, b]) => order(a, b, std::cmp::Ordering::is_gt),
         (op::GREATER_EQUALS, [a, b]) => order(a, b, std::cmp::Ordering::is_ge),
         (op::LOGICAL_NOT, [Value::Bool(one)]) => truth(Ok(!one)),
-        (op::IN, [one, many]) => truth(evaluate::is_in(one, many)),
-        (op::INDEX, [many, index]) => Some(element(many, index)),
-        (op::OPT_INDEX | op::OPT_SELECT, [many, index]) => Some(optional::element(many, index)),
+        (op::IN, [one, many]) => truth(evaluate::is_in(one, many, budget)),
+        (op::INDEX, [many, index]) => Some(element(many, index, budget)),
+        (op::OPT_INDEX | op::OPT_SELECT, [many, index]) => Some(optional::element(many, index, budget)),
         (op::NEGATE, [one]) => Some(match one {
             Value::Int(one) => one.checked_neg().map(Value::Int).ok_or_else(overflow),
             Value::Double(one) => Ok(Value::Double(-one)),
@@ -221,18 +265,27 @@ fn later<'a>(moment: jiff::Timestamp, by: i128) -> Outcome<Value<'a>> {
     moment.map(Value::Time).map_err(|_| Fault::error("timestamp overflow"))
 }
 
-fn element<'a>(many: &Value<'a>, index: &Value<'a>) -> Outcome<Value<'a>> {
-    if let (Some(items), Value::Int(at)) = (many.items(), index) {
-        let found = usize::try_from(*at).ok().and_then(|at| items.get(at).cloned());
+fn element<'a>(many: &Value<'a>, index: &Value<'a>, budget: &mut Budget) -> Outcome<Value<'a>> {
+    if let (Some(_), false, Value::Int(at)) = (many.count(), many.is_map(), index) {
+        let found = usize::try_from(*at).ok().and_then(|at| many.item(at));
         return found.ok_or_else(|| Fault::error(format!("index out of bounds: {at}")));
     }
     if let Value::Optional(_) = many {
-        return optional::element(many, index);
+        return optional::element(many, index, budget);
+    }
+    if let (Value::Text(name), true) = (index, many.is_map()) {
+        return many.member(name).ok_or_else(|| Fault::error(format!("no such key: {name}")));
     }
     let entries = many.entries().ok_or_else(|| {
         Fault::error(format!("no such overload: {}[{}]", many.type_name(), index.type_name()))
     })?;
-    let found = entries.iter().find(|(key, _)| compare::equal(key, index)).map(|(_, value)| value.clone());
+    let mut found = None;
+    for (key, value) in entries.iter() {
+        if compare::equal(key, index, budget)? {
+            found = Some(value.clone());
+            break;
+        }
+    }
     found.ok_or_else(|| match index {
         Value::Text(text) => Fault::error(format!("no such key: {text}")),
         _ => Fault::error("no such key"),
@@ -248,11 +301,7 @@ fn plain<'a>(name: &str, arguments: &[Value<'a>]) -> Option<Outcome<Value<'a>>> 
         ("size", [one]) => Ok(Value::Int(match one {
             Value::Text(text) => text.chars().count() as i64,
             Value::Bytes(bytes) => bytes.len() as i64,
-            other => match (other.items(), other.entries()) {
-                (Some(items), _) => items.len() as i64,
-                (_, Some(entries)) => entries.len() as i64,
-                _ => return None,
-            },
+            other => other.count()? as i64,
         })),
         ("int", [one]) => match one {
             Value::Int(one) => Ok(Value::Int(*one)),

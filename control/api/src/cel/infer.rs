@@ -3,9 +3,10 @@
 
 use ::cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators as op};
 
-use super::functions;
 use super::value::unescape;
+use super::{binding, functions};
 use crate::custom::{Kind, More, Node};
+use crate::schema::{Shape, TypeId, Types};
 
 /// What is known of the type of an expression.
 #[derive(Clone, Debug)]
@@ -20,6 +21,12 @@ pub(crate) enum Type<'n> {
     List(Box<Type<'n>>),
     /// What a schema describes: an object or map.
     Object(&'n Node),
+    /// What the schema of a built-in kind describes.
+    Known(&'n Types, TypeId),
+    /// A map of these.
+    MapOf(Box<Type<'n>>),
+    /// Named values of any type.
+    Record(&'n [String]),
     /// Another one, by its name.
     Other(&'static str),
 }
@@ -46,6 +53,22 @@ impl<'n> Type<'n> {
         }
     }
 
+    /// The type of what the schema of a built-in kind describes.
+    pub(crate) fn of_shape(types: &'n Types, shape: &Shape) -> Self {
+        match shape {
+            Shape::String => Self::Text,
+            Shape::Boolean => Self::Bool,
+            Shape::Int32 | Shape::Int64 => Self::Int,
+            Shape::Number => Self::Double,
+            Shape::Bytes => Self::Other("bytes"),
+            Shape::Time | Shape::MicroTime => Self::Other("timestamp"),
+            Shape::Quantity | Shape::IntOrString | Shape::Any => Self::Any,
+            Shape::Object(id) => Self::Known(types, *id),
+            Shape::List(inner) => Self::List(Box::new(Self::of_shape(types, inner))),
+            Shape::Map(inner) => Self::MapOf(Box::new(Self::of_shape(types, inner))),
+        }
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Any => "dyn",
@@ -54,7 +77,7 @@ impl<'n> Type<'n> {
             Self::Double => "double",
             Self::Text => "string",
             Self::List(_) => "list",
-            Self::Object(_) => "map",
+            Self::Object(_) | Self::Known(..) | Self::MapOf(_) | Self::Record(_) => "map",
             Self::Other(name) => name,
         }
     }
@@ -67,7 +90,7 @@ impl<'n> Type<'n> {
     fn item(&self) -> Type<'n> {
         match self {
             Self::List(inner) => (**inner).clone(),
-            Self::Object(_) => Self::Text,
+            Self::Object(_) | Self::Known(..) | Self::MapOf(_) => Self::Text,
             _ => Self::Any,
         }
     }
@@ -76,6 +99,17 @@ impl<'n> Type<'n> {
     fn field(&self, name: &str) -> Result<Type<'n>, String> {
         match self {
             Self::Any | Self::Other(_) => Ok(Self::Any),
+            Self::Record(fields) if fields.iter().any(|field| field == name) => Ok(Self::Any),
+            Self::Record(_) => Err(format!("undefined field '{name}'")),
+            Self::MapOf(inner) => Ok((**inner).clone()),
+            Self::Known(types, id) => {
+                let unescaped = unescape(name);
+                let kind = types.get(*id);
+                let found =
+                    unescaped.as_deref().and_then(|name| kind.field(name)).or_else(|| kind.field(name));
+                let found = found.map(|field| Self::of_shape(types, &field.shape));
+                found.ok_or_else(|| format!("undefined field '{name}'"))
+            }
             Self::Object(node) => {
                 let of_object = matches!(name, "apiVersion" | "kind" | "metadata");
                 if node.embedded && of_object {
@@ -97,15 +131,21 @@ impl<'n> Type<'n> {
 
 struct Check<'c, 'n> {
     variables: Vec<(&'c str, Type<'n>)>,
+    /// Whether messages may be made.
+    messages: bool,
 }
 
 /// Checks an expression of these variables.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn check<'n>(expression: &IdedExpr, variables: &[(&str, Type<'n>)]) -> Result<Type<'n>, String> {
+pub(super) fn check<'n>(
+    expression: &IdedExpr,
+    variables: &[(&str, Type<'n>)],
+    messages: bool,
+) -> Result<Type<'n>, String> {
     let variables = variables.iter().map(|(name, kind)| (*name, kind.clone())).collect();
-    Check { variables }.expression(expression)
+    Check { variables, messages }.expression(expression)
 }
 
 impl<'c, 'n> Check<'c, 'n> {
@@ -171,13 +211,29 @@ impl<'c, 'n> Check<'c, 'n> {
                 outcome
             }
             Expr::Call(call) => self.call(call),
-            Expr::Struct(one) => Err(format!("undeclared reference to '{}'", one.type_name)),
+            Expr::Struct(one) => {
+                let name = one.type_name.as_str();
+                let known = name == "JSONPatch" || name == "Object" || name.starts_with("Object.");
+                if !self.messages || !known {
+                    return Err(format!("undeclared reference to '{name}'"));
+                }
+                if name == "JSONPatch" {
+                    patch_fields(one)?;
+                }
+                for one in super::within(expression) {
+                    self.expression(one)?;
+                }
+                Ok(Type::Other(if name == "JSONPatch" { "JSONPatch" } else { "Object" }))
+            }
             Expr::Unspecified => Ok(Type::Any),
         }
     }
 
     fn call(&mut self, call: &'c CallExpr) -> Result<Type<'n>, String> {
         let target = call.target.as_deref();
+        if let (Some(target), Some(count)) = (target, binding::variables(&call.func_name, &call.args)) {
+            return self.binding(target, &call.func_name, &call.args, count);
+        }
         let space = target.and_then(functions::namespace).filter(|space| self.find(space).is_none());
         let mut kinds = Vec::new();
         if let (None, Some(target)) = (space, target) {
@@ -202,7 +258,8 @@ impl<'c, 'n> Check<'c, 'n> {
             (op::LESS | op::LESS_EQUALS | op::GREATER | op::GREATER_EQUALS, [a, b]) if fit(a, b) => {
                 Ok(Type::Bool)
             }
-            (op::IN, [_, Type::Any | Type::List(_) | Type::Object(_) | Type::Other(_)]) => Ok(Type::Bool),
+            (op::IN, [_, Type::Bool | Type::Int | Type::Double | Type::Text]) => Err(mismatch()),
+            (op::IN, [_, _]) => Ok(Type::Bool),
             (op::CONDITIONAL, [test, yes, no]) if test.may_be(&Type::Bool) => {
                 Ok(if yes.name() == no.name() { yes.clone() } else { Type::Any })
             }
@@ -211,7 +268,9 @@ impl<'c, 'n> Check<'c, 'n> {
                 More::Like(inner) => Type::of(inner),
                 _ => Type::Any,
             }),
-            (op::INDEX, [Type::Any | Type::Other(_), _]) | (op::OPT_INDEX, [_, _]) => Ok(Type::Any),
+            (op::INDEX, [Type::MapOf(inner), _]) => Ok((**inner).clone()),
+            (op::INDEX, [Type::Any | Type::Other(_) | Type::Known(..) | Type::Record(_), _])
+            | (op::OPT_INDEX, [_, _]) => Ok(Type::Any),
             (op::OPT_SELECT, [of, _]) => {
                 if let Some(IdedExpr { expr: Expr::Literal(LiteralValue::String(field)), .. }) =
                     call.args.last()
@@ -235,6 +294,29 @@ impl<'c, 'n> Check<'c, 'n> {
         }
     }
 
+    /// A call that gives names to values.
+    fn binding(
+        &mut self,
+        target: &'c IdedExpr,
+        name: &str,
+        arguments: &'c [IdedExpr],
+        count: usize,
+    ) -> Result<Type<'n>, String> {
+        self.expression(target)?;
+        let before = self.variables.len();
+        for one in &arguments[..count] {
+            self.variables.push((binding::name_of(one).unwrap_or_default(), Type::Any));
+        }
+        let outcome = arguments[count..].iter().try_for_each(|one| self.expression(one).map(drop));
+        self.variables.truncate(before);
+        outcome?;
+        Ok(match name {
+            "all" | "exists" | "existsOne" | "exists_one" => Type::Bool,
+            "transformList" => Type::List(Box::new(Type::Any)),
+            _ => Type::Any,
+        })
+    }
+
     /// Operands of arithmetic are alike, but for moments and durations.
     fn sum(&self, a: &Type<'n>, b: &Type<'n>) -> Option<Type<'n>> {
         match (a, b) {
@@ -245,6 +327,18 @@ impl<'c, 'n> Check<'c, 'n> {
             _ => None,
         }
     }
+}
+
+/// What a `JSONPatch` may say.
+fn patch_fields(one: &::cel::common::ast::StructExpr) -> Result<(), String> {
+    for entry in &one.entries {
+        if let ::cel::common::ast::EntryExpr::StructField(field) = &entry.expr
+            && !matches!(field.field.as_str(), "op" | "path" | "from" | "value")
+        {
+            return Err(format!("undefined field '{}'", field.field));
+        }
+    }
+    Ok(())
 }
 
 fn is_number(kind: &Type<'_>) -> bool {
@@ -270,7 +364,8 @@ fn result<'n>(name: &str) -> Type<'n> {
         | "format" | "charAt" | "getScheme" | "getHost" | "getHostname" | "getPort" => Type::Text,
         "bool" | "contains" | "startsWith" | "endsWith" | "matches" | "isSorted" | "hasValue" | "isURL"
         | "isIP" | "isCIDR" | "isQuantity" | "sets.contains" | "sets.equivalent" | "sets.intersects"
-        | "isGreaterThan" | "isLessThan" | "containsIP" | "containsCIDR" => Type::Bool,
+        | "isGreaterThan" | "isLessThan" | "containsIP" | "containsCIDR" | "allowed" | "errored"
+        | "isSemver" => Type::Bool,
         _ => Type::Any,
     }
 }

@@ -2,13 +2,21 @@
 
 use std::cmp::Ordering;
 
-use super::{Fault, Outcome, Value, compare};
+use super::{Budget, Fault, Outcome, Value, compare};
 
-pub(super) fn call<'a>(name: &str, arguments: &[Value<'a>]) -> Option<Outcome<Value<'a>>> {
+pub(super) fn call<'a>(
+    name: &str,
+    arguments: &[Value<'a>],
+    budget: &mut Budget,
+) -> Option<Outcome<Value<'a>>> {
+    if let ("lists.range", [Value::Int(count)]) = (name, arguments) {
+        return Some(range(*count, budget));
+    }
     let (first, rest) = arguments.split_first()?;
+    if let (true, [Value::Int(from), Value::Int(to)]) = (name == "slice", rest) {
+        return Some(slice(&first.items()?, *from, *to));
+    }
     let items = first.items()?;
-    let has = |many: &[Value<'a>], one: &Value<'a>| many.iter().any(|item| compare::equal(one, item));
-    let place = |at: Option<usize>| Ok(Value::Int(at.map_or(-1, |at| at as i64)));
     Some(match (name, rest) {
         ("isSorted", []) => {
             let sorted = items.windows(2).try_fold(true, |sorted, pair| {
@@ -19,35 +27,101 @@ pub(super) fn call<'a>(name: &str, arguments: &[Value<'a>]) -> Option<Outcome<Va
         ("sum", []) => sum(&items),
         ("min", []) => extreme(&items, false),
         ("max", []) => extreme(&items, true),
-        ("indexOf", [one]) => place(items.iter().position(|item| compare::equal(one, item))),
-        ("lastIndexOf", [one]) => place(items.iter().rposition(|item| compare::equal(one, item))),
+        ("sort", []) => sort(&items, budget),
+        ("indexOf", [one]) => place(items.iter().enumerate(), one, budget),
+        ("lastIndexOf", [one]) => place(items.iter().enumerate().rev(), one, budget),
         ("reverse", []) => Ok(Value::list(items.iter().rev().cloned().collect())),
-        ("distinct", []) => {
-            let fresh = items.iter().enumerate().filter(|(at, item)| !has(&items[..*at], item));
-            Ok(Value::list(fresh.map(|(_, item)| item.clone()).collect()))
-        }
-        ("flatten", []) => {
-            let flat = items.iter().flat_map(|item| match item.items() {
-                Some(inner) => inner.into_owned(),
-                None => vec![item.clone()],
-            });
-            Ok(Value::list(flat.collect()))
-        }
-        ("slice", [Value::Int(from), Value::Int(to)]) => {
-            let range = usize::try_from(*from).ok().zip(usize::try_from(*to).ok());
-            let found = range.and_then(|(from, to)| items.get(from..to));
-            found.map(|found| Value::list(found.to_vec())).ok_or_else(|| Fault::error("index out of bounds"))
-        }
-        ("sets.contains", [other]) => Ok(Value::Bool(other.items()?.iter().all(|one| has(&items, one)))),
-        ("sets.intersects", [other]) => Ok(Value::Bool(other.items()?.iter().any(|one| has(&items, one)))),
+        ("distinct", []) => distinct(&items, budget),
+        ("flatten", []) => flatten(&items, 1, budget),
+        ("flatten", [Value::Int(depth)]) if *depth >= 0 => flatten(&items, *depth, budget),
+        ("sets.contains", [other]) => all(&other.items()?, &items, budget).map(Value::Bool),
+        ("sets.intersects", [other]) => intersect(&other.items()?, &items, budget).map(Value::Bool),
         ("sets.equivalent", [other]) => {
             let other = other.items()?;
-            Ok(Value::Bool(
-                other.iter().all(|one| has(&items, one)) && items.iter().all(|one| has(&other, one)),
-            ))
+            let both = all(&other, &items, budget).and_then(|one| Ok(one && all(&items, &other, budget)?));
+            both.map(Value::Bool)
         }
         _ => return None,
     })
+}
+
+/// The longest list of numbers that is made out of nothing.
+const LONGEST: i64 = 100_000;
+
+fn range<'a>(count: i64, budget: &mut Budget) -> Outcome<Value<'a>> {
+    if count > LONGEST {
+        return Err(Fault::Cost);
+    }
+    budget.spend(count.max(0) as u64)?;
+    Ok(Value::list((0..count).map(Value::Int).collect()))
+}
+
+fn slice<'a>(items: &[Value<'a>], from: i64, to: i64) -> Outcome<Value<'a>> {
+    let range = usize::try_from(from).ok().zip(usize::try_from(to).ok());
+    let found = range.and_then(|(from, to)| items.get(from..to));
+    found.map(|found| Value::list(found.to_vec())).ok_or_else(|| Fault::error("index out of bounds"))
+}
+
+fn place<'v, 'a: 'v>(
+    items: impl Iterator<Item = (usize, &'v Value<'a>)>,
+    one: &Value<'_>,
+    budget: &mut Budget,
+) -> Outcome<Value<'a>> {
+    for (at, item) in items {
+        if compare::equal(one, item, budget)? {
+            return Ok(Value::Int(at as i64));
+        }
+    }
+    Ok(Value::Int(-1))
+}
+
+fn sort<'a>(items: &[Value<'a>], budget: &mut Budget) -> Outcome<Value<'a>> {
+    budget.spend(items.len() as u64 * u64::from(items.len().max(2).ilog2()))?;
+    let mut sorted = items.to_vec();
+    let mut fault = None;
+    sorted.sort_by(|a, b| {
+        compare::order(a, b).unwrap_or_else(|why| {
+            fault = Some(why);
+            Ordering::Equal
+        })
+    });
+    fault.map_or_else(|| Ok(Value::list(sorted)), Err)
+}
+
+fn distinct<'a>(items: &[Value<'a>], budget: &mut Budget) -> Outcome<Value<'a>> {
+    let mut kept: Vec<Value<'a>> = Vec::new();
+    for item in items {
+        if !compare::any(kept.iter(), item, budget)? {
+            kept.push(item.clone());
+        }
+    }
+    Ok(Value::list(kept))
+}
+
+fn flatten<'a>(items: &[Value<'a>], depth: i64, budget: &mut Budget) -> Outcome<Value<'a>> {
+    let mut flat = Vec::new();
+    for item in items {
+        match item.items() {
+            Some(inner) if depth > 0 => {
+                budget.spend(inner.len() as u64)?;
+                match flatten(&inner, depth - 1, budget)? {
+                    Value::List(inner) => flat.extend(inner.iter().cloned()),
+                    other => flat.push(other),
+                }
+            }
+            _ => flat.push(item.clone()),
+        }
+    }
+    Ok(Value::list(flat))
+}
+
+/// Whether all of `these` are in `those`.
+fn all(these: &[Value<'_>], those: &[Value<'_>], budget: &mut Budget) -> Outcome<bool> {
+    these.iter().try_fold(true, |fine, one| Ok(fine && compare::any(those.iter(), one, budget)?))
+}
+
+fn intersect(these: &[Value<'_>], those: &[Value<'_>], budget: &mut Budget) -> Outcome<bool> {
+    these.iter().try_fold(false, |fine, one| Ok(fine || compare::any(those.iter(), one, budget)?))
 }
 
 /// The smallest or the largest of some values.

@@ -5,20 +5,30 @@
 //! functions that Kubernetes adds. An expression is checked before it is kept: names, functions, fields of a schema, and
 //! operands whose types are known.
 
+mod authz;
+mod binding;
 mod compare;
 mod evaluate;
 mod functions;
 mod infer;
+pub(crate) mod json;
 mod lists;
 mod net;
 mod optional;
 mod texts;
 mod time;
 mod value;
+mod versions;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use ::cel::common::ast::{EntryExpr, Expr, IdedEntryExpr, IdedExpr};
 use ::cel::parser::Parser;
+use regex::Regex;
 
+pub(crate) use authz::Asked;
+pub use authz::{Asker, Authority, Question, Ruling};
 pub(crate) use infer::Type;
 pub(crate) use value::Value;
 
@@ -50,22 +60,36 @@ impl Fault {
 
 type Outcome<T> = Result<T, Fault>;
 
-/// What is left to spend.
+/// What is left to spend, and what was paid for and may be used again.
 #[derive(Debug)]
-pub(crate) struct Budget(u64);
+pub(crate) struct Budget {
+    left: u64,
+    /// The regular expressions that the expression itself has, compiled with it.
+    known: Arc<HashMap<String, Regex>>,
+    /// Those that were compiled since.
+    patterns: HashMap<String, Regex>,
+}
 
 impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
-        Self(limit)
+        Self { left: limit, known: Arc::default(), patterns: HashMap::new() }
     }
 
     pub(crate) fn left(&self) -> u64 {
-        self.0
+        self.left
     }
 
     pub(crate) fn spend(&mut self, cost: u64) -> Outcome<()> {
-        self.0 = self.0.checked_sub(cost).ok_or(Fault::Cost)?;
-        Ok(())
+        match self.left.checked_sub(cost) {
+            Some(left) => {
+                self.left = left;
+                Ok(())
+            }
+            None => {
+                self.left = 0;
+                Err(Fault::Cost)
+            }
+        }
     }
 }
 
@@ -73,6 +97,8 @@ impl Budget {
 #[derive(Debug)]
 pub(crate) struct Program {
     expression: IdedExpr,
+    /// The regular expressions that are written in it.
+    patterns: Arc<HashMap<String, Regex>>,
 }
 
 impl Program {
@@ -85,12 +111,27 @@ impl Program {
         variables: &[(&str, Type<'_>)],
         wanted: &Type<'_>,
     ) -> Result<Self, String> {
+        Self::compile_with(source, variables, wanted, false)
+    }
+
+    /// The same; with `messages`, an expression may make an `Object` or a `JSONPatch`.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub(crate) fn compile_with(
+        source: &str,
+        variables: &[(&str, Type<'_>)],
+        wanted: &Type<'_>,
+        messages: bool,
+    ) -> Result<Self, String> {
         let expression = parse(source)?;
-        let found = infer::check(&expression, variables)?;
+        let found = infer::check(&expression, variables, messages)?;
         if !found.may_be(wanted) {
             return Err(format!("must evaluate to {}, not {}", wanted.name(), found.name()));
         }
-        Ok(Self { expression })
+        let mut patterns = HashMap::new();
+        texts::written_patterns(&expression, &mut patterns)?;
+        Ok(Self { expression, patterns: Arc::new(patterns) })
     }
 
     /// The value of the expression.
@@ -102,7 +143,15 @@ impl Program {
         variables: &[(&'a str, Value<'a>)],
         budget: &mut Budget,
     ) -> Outcome<Value<'a>> {
+        budget.known = self.patterns.clone();
         evaluate::run(&self.expression, variables, budget)
+    }
+
+    /// The fields of a variable that it mentions.
+    pub(crate) fn fields_of(&self, variable: &str) -> BTreeSet<&str> {
+        let mut fields = BTreeSet::new();
+        fields_of(&self.expression, variable, &mut fields);
+        fields
     }
 
     /// Whether it mentions a variable.
@@ -165,6 +214,28 @@ fn within(expression: &IdedExpr) -> Vec<&IdedExpr> {
 
 fn depth(expression: &IdedExpr) -> usize {
     1 + within(expression).into_iter().map(depth).max().unwrap_or(0)
+}
+
+fn fields_of<'e>(expression: &'e IdedExpr, variable: &str, fields: &mut BTreeSet<&'e str>) {
+    match &expression.expr {
+        Expr::Select(select) if matches!(&select.operand.expr, Expr::Ident(name) if name == variable) => {
+            fields.insert(&select.field);
+        }
+        // `variables.?name`
+        Expr::Call(call) => {
+            if let [IdedExpr { expr: Expr::Ident(name), .. }, IdedExpr { expr: Expr::Literal(literal), .. }] =
+                &call.args[..]
+                && name == variable
+                && let ::cel::common::ast::LiteralValue::String(field) = literal
+            {
+                fields.insert(field.inner());
+            }
+        }
+        _ => {}
+    }
+    for one in within(expression) {
+        fields_of(one, variable, fields);
+    }
 }
 
 fn mentions(expression: &IdedExpr, variable: &str) -> bool {

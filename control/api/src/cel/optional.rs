@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Fault, Outcome, Value, compare};
+use super::{Budget, Fault, Outcome, Value, compare};
 
 pub(super) fn call<'a>(name: &str, arguments: &[Value<'a>]) -> Option<Outcome<Value<'a>>> {
     let some = |value: &Value<'a>| Value::Optional(Some(Rc::new(value.clone())));
@@ -28,25 +28,35 @@ fn is_zero(value: &Value<'_>) -> bool {
         Value::Null | Value::Bool(false) | Value::Int(0) | Value::Uint(0) => true,
         Value::Double(one) => *one == 0.0,
         Value::Text(text) => text.is_empty(),
-        other => {
-            other.items().is_some_and(|items| items.is_empty())
-                || other.entries().is_some_and(|entries| entries.is_empty())
-        }
+        other => other.count() == Some(0),
     }
 }
 
 /// An element that may not be there, of something that may not be there.
-pub(super) fn element<'a>(many: &Value<'a>, index: &Value<'a>) -> Outcome<Value<'a>> {
+pub(super) fn element<'a>(many: &Value<'a>, index: &Value<'a>, budget: &mut Budget) -> Outcome<Value<'a>> {
     let many = match many {
         Value::Optional(None) => return Ok(Value::Optional(None)),
         Value::Optional(Some(inner)) => Value::clone(inner),
         many => many.clone(),
     };
-    let found = match (many.items(), many.entries(), index) {
-        (Some(items), _, Value::Int(at)) => usize::try_from(*at).ok().and_then(|at| items.get(at).cloned()),
-        (_, Some(_), Value::Text(name)) => many.member(name),
-        (_, Some(entries), _) => {
-            entries.iter().find(|(key, _)| compare::equal(key, index)).map(|(_, value)| value.clone())
+    if let (Value::Variables(known), Value::Text(name)) = (&many, index) {
+        let found = known.iter().find(|(known, _)| known == name);
+        return found.map_or(Ok(Value::Optional(None)), |(_, outcome)| {
+            outcome.clone().map(|value| Value::Optional(Some(Rc::new(value))))
+        });
+    }
+    let found = match (many.is_map(), many.count(), index) {
+        (false, Some(_), Value::Int(at)) => usize::try_from(*at).ok().and_then(|at| many.item(at)),
+        (true, _, Value::Text(name)) => many.member(name),
+        (true, Some(_), _) => {
+            let mut found = None;
+            for (key, value) in many.entries().as_deref().into_iter().flatten() {
+                if compare::equal(key, index, budget)? {
+                    found = Some(value.clone());
+                    break;
+                }
+            }
+            found
         }
         _ => return Err(Fault::error(format!("no such overload: {} has no elements", many.type_name()))),
     };

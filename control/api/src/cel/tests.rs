@@ -134,3 +134,52 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn functions_of_versions_formats_and_two_variables_are_there() {
+    let own = json!({ "map": { "a": 1, "b": 2 }, "list": [3, 1, 2], "name": "x" });
+    for (source, expected) in [
+        ("semver('1.2.3').isGreaterThan(semver('1.2.3-rc.1')) && semver('v1', true).minor() == 0", "true"),
+        ("isSemver('1.2') || isSemver('1.2', true)", "true"),
+        ("format.dns1123Label().validate('a-b').hasValue()", "false"),
+        ("format.named('dns1123Label').value().validate('A').value()[0].contains('lowercase')", "true"),
+        ("optional.of(self.name).optMap(n, n + '!').orValue('')", "x!"),
+        ("self.?gone.optMap(n, n + '!').orValue('none')", "none"),
+        ("self.map.all(k, v, v > 0) && self.map.exists(k, v, k == 'b' && v == 2)", "true"),
+        ("self.list.transformList(i, v, v > 1, i * v).sum()", "4"),
+        ("self.map.transformMap(k, v, v * 2).b", "4"),
+        ("self.list.sort() == [1, 2, 3] && lists.range(3) == [0, 1, 2]", "true"),
+        ("[[1, [2]], [3]].flatten(2) == [1, 2, 3]", "true"),
+        ("strings.quote('a\"b')", "\"a\\\"b\""),
+        ("{'a': 1, 'b': 2} == self.map && self.map == {'b': 2, 'a': 1}", "true"),
+        ("{1: 'a'} == {1: 'a'} && {1: 'a'} != {2: 'a'}", "true"),
+    ] {
+        assert_eq!(evaluate(source, &own).as_deref(), Ok(expected), "{source}");
+    }
+}
+
+#[test]
+fn long_lists_can_be_mapped_and_filtered() {
+    let own = json!({ "list": (0..20_000).collect::<Vec<_>>() });
+    assert_eq!(evaluate("self.list.map(x, x + 1).filter(x, x > 10).size()", &own).as_deref(), Ok("19990"));
+}
+
+#[test]
+fn what_is_compared_compiled_and_made_is_paid_for() {
+    let long: Vec<String> = (0..3000).map(|at| at.to_string()).collect();
+    let members: serde_json::Map<String, serde_json::Value> =
+        long.iter().map(|one| (one.clone(), json!(1))).collect();
+    let own = json!({ "list": long, "map": members, "text": "x".repeat(100_000) });
+    for source in [
+        "self.list.distinct().size() == 3000",
+        "sets.equivalent(self.list, self.list)",
+        "self.list.exists(x, self.text.matches(x))",
+        "self.list.map(x, self.text).join(',') == ''",
+        "self.list.all(x, self.map == self.map)",
+        "lists.range(1000000).size() > 0",
+    ] {
+        assert_eq!(evaluate(source, &own), Err(Fault::Cost), "{source}");
+    }
+    // What is written in the expression is compiled once.
+    assert_eq!(evaluate("self.list.all(x, x.matches('^[0-9]+$'))", &own).as_deref(), Ok("true"));
+}

@@ -1,6 +1,11 @@
 //! Functions of text.
 
-use super::{Budget, Fault, Outcome, Value, time};
+use std::collections::HashMap;
+
+use ::cel::common::ast::{Expr, IdedExpr, LiteralValue};
+use regex::Regex;
+
+use super::{Budget, Fault, Outcome, Value, time, within};
 use crate::custom::compile_pattern;
 
 /// The longest text that a function may make (bytes).
@@ -25,7 +30,12 @@ pub(super) fn call<'a>(
                 .iter()
                 .map(|item| if let Value::Text(text) = item { Some(text.to_string()) } else { None })
                 .collect();
-            Some(Ok(Value::text(texts?.join(between))))
+            let texts = texts?;
+            let size: usize = texts.iter().map(|text| text.len() + between.len()).sum();
+            if size > LONGEST {
+                return Some(Err(Fault::Cost));
+            }
+            Some(budget.spend(size as u64 / 12).map(|()| Value::text(texts.join(between))))
         }
         _ => None,
     }
@@ -52,6 +62,8 @@ fn of_text<'a>(
     Some(match (name, rest) {
         ("lowerAscii", []) => Ok(Value::text(text.to_ascii_lowercase())),
         ("upperAscii", []) => Ok(Value::text(text.to_ascii_uppercase())),
+        ("strings.quote", []) => Ok(Value::text(serde_json::Value::from(text).to_string())),
+        ("jsonpatch.escapeKey", []) => Ok(Value::text(text.replace('~', "~0").replace('/', "~1"))),
         ("trim", []) => Ok(Value::text(text.trim())),
         ("reverse", []) => Ok(Value::text(text.chars().rev().collect::<String>())),
         ("charAt", [Value::Int(at)]) if *at == chars().len() as i64 => Ok(Value::text("")),
@@ -114,10 +126,42 @@ fn search<'a>(name: &str, text: &str, rest: &[Value<'a>], budget: &mut Budget) -
     })
 }
 
-fn pattern_of(pattern: &str, budget: &mut Budget) -> Outcome<regex::Regex> {
-    // A pattern is compiled each time; that costs more than to look through a text.
-    budget.spend(pattern.len() as u64 * 4)?;
-    compile_pattern(pattern).map_err(Fault::error)
+/// What it costs to compile a regular expression that is not written in the expression itself.
+const COMPILATION: u64 = 10_000;
+/// The longest one of these (bytes).
+const LONGEST_PATTERN: usize = 4 << 10;
+
+fn pattern_of(pattern: &str, budget: &mut Budget) -> Outcome<Regex> {
+    if let Some(known) = budget.known.get(pattern).or_else(|| budget.patterns.get(pattern)) {
+        return Ok(known.clone());
+    }
+    budget.spend(COMPILATION)?;
+    if pattern.len() > LONGEST_PATTERN {
+        return Err(Fault::Cost);
+    }
+    let compiled = compile_pattern(pattern).map_err(Fault::error)?;
+    budget.patterns.insert(pattern.to_owned(), compiled.clone());
+    Ok(compiled)
+}
+
+/// Compiles the regular expressions that are written in an expression.
+///
+/// # Errors
+/// When one of them is none.
+pub(super) fn written_patterns(
+    expression: &IdedExpr,
+    patterns: &mut HashMap<String, Regex>,
+) -> Result<(), String> {
+    if let Expr::Call(call) = &expression.expr
+        && matches!(call.func_name.as_str(), "matches" | "find" | "findAll")
+        && let Some(IdedExpr { expr: Expr::Literal(LiteralValue::String(text)), .. }) =
+            call.args.get(usize::from(call.target.is_none()))
+    {
+        let text: &str = text.inner();
+        let compiled = compile_pattern(text).map_err(|why| format!("error parsing regexp: {why}"))?;
+        patterns.insert(text.to_owned(), compiled);
+    }
+    within(expression).into_iter().try_for_each(|one| written_patterns(one, patterns))
 }
 
 fn place<'a>(text: &str, at: Option<usize>) -> Value<'a> {
@@ -138,6 +182,7 @@ pub(super) fn text_of(value: &Value<'_>) -> Option<Outcome<String>> {
         Value::Network(address, bits) => format!("{address}/{bits}"),
         Value::Quantity(one) => one.to_string(),
         Value::Url(url) => url.to_string(),
+        Value::Version(version) => version.to_string(),
         Value::Bytes(bytes) => match String::from_utf8(bytes.to_vec()) {
             Ok(text) => text,
             Err(_) => return Some(Err(Fault::error("invalid UTF-8 in bytes, cannot convert to string"))),

@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value as Json;
 
-use super::time;
+use super::authz::{Asked, Ruling};
+use super::{Outcome, time};
 use crate::custom::{Kind, Node};
 use crate::quantity::Quantity;
 
@@ -36,6 +37,15 @@ pub(crate) enum Value<'a> {
     Network(IpAddr, u8),
     Quantity(Rc<Quantity>),
     Url(Rc<str>),
+    Version(Rc<semver::Version>),
+    /// The name of a format.
+    Format(&'static str),
+    /// The fields of what is written as a message.
+    Message(Rc<Vec<(&'a str, Value<'a>)>>),
+    /// Named values, some of which could not be had.
+    Variables(Rc<Vec<(&'a str, Outcome<Value<'a>>)>>),
+    Asked(Asked<'a>),
+    Ruling(Rc<Ruling>),
 }
 
 impl<'a> Value<'a> {
@@ -79,7 +89,7 @@ impl<'a> Value<'a> {
     }
 
     /// What messages call its type.
-    pub(super) fn type_name(&self) -> &'static str {
+    pub(crate) fn type_name(&self) -> &'static str {
         match self {
             Self::Null => "null_type",
             Self::Bool(_) => "bool",
@@ -98,6 +108,12 @@ impl<'a> Value<'a> {
             Self::Network(..) => "net.CIDR",
             Self::Quantity(_) => "kubernetes.Quantity",
             Self::Url(_) => "kubernetes.URL",
+            Self::Version(_) => "kubernetes.Semver",
+            Self::Format(_) => "kubernetes.NamedFormat",
+            Self::Message(_) => "Object",
+            Self::Variables(_) => "variables",
+            Self::Asked(asked) => asked.type_name(),
+            Self::Ruling(_) => "kubernetes.authorization.Decision",
         }
     }
 
@@ -128,6 +144,42 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// How many items or entries there are, without looking at them.
+    pub(super) fn count(&self) -> Option<usize> {
+        match self {
+            Self::List(items) => Some(items.len()),
+            Self::Map(entries) => Some(entries.len()),
+            Self::Json(Json::Array(items), _) => Some(items.len()),
+            Self::Json(Json::Object(members), _) => Some(members.len()),
+            _ => None,
+        }
+    }
+
+    /// Whether there are members.
+    pub(super) fn is_map(&self) -> bool {
+        matches!(self, Self::Map(_) | Self::Json(Json::Object(_), _) | Self::Message(_) | Self::Asked(_))
+    }
+
+    /// One item of a list.
+    pub(super) fn item(&self, at: usize) -> Option<Value<'a>> {
+        match self {
+            Self::List(items) => items.get(at).cloned(),
+            Self::Json(Json::Array(items), node) => {
+                Some(Value::of(items.get(at)?, node.and_then(|node| node.items.as_deref())))
+            }
+            _ => None,
+        }
+    }
+
+    /// Indices and items of a list, keys and values of a map.
+    pub(super) fn pairs(&self) -> Option<Vec<(Value<'a>, Value<'a>)>> {
+        if let Some(items) = self.items() {
+            let items = items.iter().cloned().enumerate();
+            return Some(items.map(|(at, item)| (Self::Int(at as i64), item)).collect());
+        }
+        self.entries().map(Cow::into_owned)
+    }
+
     /// A member of a map by name. In a schema's fields, names that are no CEL names are escaped.
     pub(super) fn member(&self, name: &str) -> Option<Value<'a>> {
         match self {
@@ -136,6 +188,10 @@ impl<'a> Value<'a> {
                     |name: &str| Some(Value::of(json.get(name)?, node.and_then(|node| node.member(name))));
                 find(name).or_else(|| find(&unescape(name).filter(|other| other != name)?))
             }
+            Self::Message(fields) => {
+                fields.iter().find(|(field, _)| *field == name).map(|(_, value)| value.clone())
+            }
+            Self::Asked(asked) => asked.member(name),
             Self::Map(entries) => {
                 let found = entries.iter().find(|(key, _)| matches!(key, Self::Text(text) if text == name));
                 found.map(|(_, value)| value.clone())

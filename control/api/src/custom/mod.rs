@@ -29,6 +29,7 @@ use crate::registry::{Resource, StoragePath, Subresource};
 
 pub(crate) use check::check;
 pub(crate) use columns::{PrinterColumn, cells};
+pub(crate) use format::fits as fits_format;
 pub(crate) use json_path::JsonPath;
 pub(crate) use node::{Kind, More, Node};
 pub(crate) use pattern::compile as compile_pattern;

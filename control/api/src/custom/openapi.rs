@@ -50,7 +50,8 @@ fn kinds(resource: &Resource) -> Value {
 
 fn metadata() -> Value {
     json!({
-        "description": "Metadata of the object.",
+        "description": "Standard object's metadata. More info: \
+            https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata",
         "allOf": [{ "$ref": format!("#/components/schemas/{}", crate::openapi::OBJECT_META) }],
     })
 }

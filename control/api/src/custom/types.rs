@@ -119,6 +119,7 @@ fn plain(name: &str, shape: Shape) -> Field {
         name: name.to_owned(),
         shape,
         required: false,
+        omits_zero: false,
         list_type: ListType::Atomic,
         list_keys: Vec::new(),
         map_type: None,

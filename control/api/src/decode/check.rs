@@ -22,7 +22,7 @@ pub(super) fn json_type(value: &Value) -> &'static str {
     }
 }
 
-/// Checks the whole object; gives a sentence for each unknown field that was taken out.
+/// Checks the whole object; gives the path of each unknown field that was taken out.
 ///
 /// # Errors
 /// A sentence on the first wrong type.
@@ -59,8 +59,7 @@ impl<'a> Walk<'a> {
             if known.is_none() && self.unknown.len() < REPORTED {
                 let dot = if self.path.is_empty() { "" } else { "." };
                 let path = format!("{}{dot}{name}", self.path);
-                // Quoted, so that no line break gets into a warning header.
-                self.unknown.push(format!("unknown field {path:?}"));
+                self.unknown.push(path);
             }
             known.is_some_and(|field| !value.is_null() || (field.shape == Shape::Any))
         });

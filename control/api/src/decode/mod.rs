@@ -5,9 +5,11 @@
 
 mod check;
 mod value;
+mod zero;
 
 use serde_json::Value;
 
+use crate::apply;
 use crate::custom::{self, Custom};
 use crate::object::{remove, set};
 use crate::registry::{
@@ -84,7 +86,13 @@ pub fn parse(body: &[u8], encoding: Encoding) -> Result<Parsed, Status> {
 /// # Errors
 /// 400 with upstream's words: another kind or version than expected, a wrong type, an unknown field under `Strict`.
 pub fn check(resource: &Resource, value: &mut Value, mode: FieldValidation) -> Result<Vec<String>, Status> {
-    Expected::of(resource).check(value, Vec::new(), mode)
+    Expected::of(resource).check(value, Vec::new(), Vec::new(), mode)
+}
+
+/// Takes out what upstream's types leave out when they are written: empty lists, maps and texts, zeros and `false` of
+/// fields that are `omitempty`.
+pub fn omit_zeros(resource: &Resource, value: &mut Value) {
+    zero::omit(&resource.schema, value);
 }
 
 /// [`parse`] and [`check`] in one, duplicate fields included: what a handler calls.
@@ -98,6 +106,25 @@ pub fn object(
     mode: FieldValidation,
 ) -> Result<(Value, Vec<String>), Status> {
     Expected::of(resource).read(body, encoding, mode)
+}
+
+/// What somebody applies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// The object, without what the schema does not know.
+    pub value: Value,
+    /// The paths of that, as server-side apply writes them: `.spec.foo`.
+    pub undeclared: Vec<String>,
+    /// A sentence on the duplicate fields of its text.
+    pub duplicates: Vec<String>,
+}
+
+/// Reads the body of a server-side apply.
+///
+/// # Errors
+/// 400 when it is no YAML, of another kind, or of a wrong type.
+pub fn applied(resource: &Resource, body: &[u8]) -> Result<Applied, Status> {
+    Expected::of(resource).applied(body)
 }
 
 /// The body of a subresource whose kind is another than the resource's, such as `Scale` or `Binding`.
@@ -147,20 +174,45 @@ impl<'a> Expected<'a> {
         mode: FieldValidation,
     ) -> Result<(Value, Vec<String>), Status> {
         let parsed = value::read(body, encoding).map_err(|why| self.unrecognized(&why, body))?;
-        let mut value = parsed.value;
-        let warnings = self.check(&mut value, parsed.duplicates, mode)?;
+        let (mut value, duplicates) = (parsed.value, parsed.duplicates);
+        // Of YAML duplicates are noticed when it becomes JSON, of JSON when it becomes an object.
+        let (before, after) = match encoding {
+            Encoding::Yaml => (duplicates, Vec::new()),
+            Encoding::Json | Encoding::Protobuf => (Vec::new(), duplicates),
+        };
+        let warnings = self.check(&mut value, before, after, mode)?;
         Ok((value, warnings))
     }
 
+    fn applied(&self, body: &[u8]) -> Result<Applied, Status> {
+        let parsed = value::read(body, Encoding::Yaml).map_err(|why| self.unrecognized(&why, body))?;
+        let mut value = parsed.value;
+        self.identify(&mut value)?;
+        let undeclared = match self.custom {
+            Some(_) => Vec::new(),
+            None => apply::undeclared(self.schema, &value),
+        };
+        let gone = self.prune(&mut value).map_err(|why| self.cannot_handle(self.kind, self.version, &why))?;
+        let undeclared = match self.custom {
+            Some(_) => gone.into_iter().map(|path| format!(".{path}")).collect(),
+            None => undeclared,
+        };
+        Ok(Applied { value, undeclared, duplicates: parsed.duplicates })
+    }
+
+    /// Checks the value; `before` and `after` are problems of its text, told before and after those of its fields.
     fn check(
         &self,
         value: &mut Value,
-        duplicates: Vec<String>,
+        before: Vec<String>,
+        after: Vec<String>,
         mode: FieldValidation,
     ) -> Result<Vec<String>, Status> {
         self.identify(value)?;
         let unknown = self.prune(value).map_err(|why| self.cannot_handle(self.kind, self.version, &why))?;
-        let problems: Vec<String> = duplicates.into_iter().chain(unknown).collect();
+        // Quoted, so that no line break gets into a warning header.
+        let unknown = unknown.into_iter().map(|path| format!("unknown field {path:?}"));
+        let problems: Vec<String> = before.into_iter().chain(unknown).chain(after).collect();
         match mode {
             FieldValidation::Ignore => Ok(Vec::new()),
             FieldValidation::Warn => Ok(problems),
@@ -172,7 +224,7 @@ impl<'a> Expected<'a> {
         }
     }
 
-    /// Takes out what the schema does not know. Of a custom object only the metadata has types that decoding insists on.
+    /// Takes out what the schema does not know, and gives its paths. Of a custom object only the metadata has types that decoding insists on.
     fn prune(&self, value: &mut Value) -> Result<Vec<String>, String> {
         let Some(custom) = self.custom else { return check::walk(self.schema, value) };
         let mut object = serde_json::json!({});
@@ -180,8 +232,7 @@ impl<'a> Expected<'a> {
             set(&mut object, "metadata", metadata);
         }
         let mut unknown = check::walk(self.schema, &mut object)?;
-        let gone = custom::prune(&custom.node, value);
-        unknown.extend(gone.into_iter().map(|path| format!("unknown field {path:?}")));
+        unknown.extend(custom::prune(&custom.node, value));
         if let Some(metadata) = remove(&mut object, "metadata") {
             set(value, "metadata", metadata);
         }

@@ -115,7 +115,7 @@ fn duplicate_fields_are_reported_and_the_last_one_wins() {
     let body = b"spec:\n  replicas: 1\n  replicas: 2\n";
     let (value, warnings) = object(deployments(), body, Encoding::Yaml, FieldValidation::Warn).unwrap();
     assert_eq!(value["spec"]["replicas"], 2);
-    assert_eq!(warnings, ["yaml: unmarshal errors: key \"replicas\" already set in map"]);
+    assert_eq!(warnings, ["yaml: unmarshal errors:\n  line 3: key \"replicas\" already set in map"]);
 }
 
 #[test]
@@ -223,4 +223,39 @@ proptest::proptest! {
     fn decoder_on_nearly_yaml_never_panics(body in "[a-z:&* \\[\\]{}\\-\n\"'|>0-9!]{0,60}") {
         let _ = object(deployments(), body.as_bytes(), Encoding::Yaml, FieldValidation::Strict);
     }
+}
+
+#[test]
+fn zeros_that_go_leaves_out_are_taken_out_and_nothing_else() {
+    let mut value = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "a", "labels": {}, "annotations": {"a": ""}, "finalizers": [], "generation": 0},
+        "spec": {
+            "replicas": 0, "paused": false, "minReadySeconds": 0, "strategy": {},
+            "selector": {"matchLabels": {"": ""}, "matchExpressions": []},
+            "template": {"metadata": {"labels": {}}, "spec": {
+                "hostNetwork": false, "nodeName": "", "securityContext": {}, "automountServiceAccountToken": false,
+                "containers": [{"name": "c", "args": [""], "env": [{"name": "E", "value": ""}], "resources": {},
+                    "volumeMounts": []}],
+                "volumes": [{"name": "v", "emptyDir": {"medium": ""}}],
+            }},
+        },
+        "status": {"replicas": 0},
+    });
+    omit_zeros(deployments(), &mut value);
+    let expected = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "a", "annotations": {"a": ""}},
+        "spec": {
+            "replicas": 0, "strategy": {},
+            "selector": {"matchLabels": {"": ""}},
+            "template": {"metadata": {}, "spec": {
+                "securityContext": {}, "automountServiceAccountToken": false,
+                "containers": [{"name": "c", "args": [""], "env": [{"name": "E"}], "resources": {}}],
+                "volumes": [{"name": "v", "emptyDir": {}}],
+            }},
+        },
+        "status": {},
+    });
+    assert_eq!(value, expected);
 }

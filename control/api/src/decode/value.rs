@@ -27,7 +27,7 @@ pub(super) fn read(body: &[u8], encoding: Encoding) -> Result<Parsed, String> {
     };
     let mut duplicates = notes.into_inner();
     if encoding == Encoding::Yaml && !duplicates.is_empty() {
-        duplicates = vec![format!("yaml: unmarshal errors: {}", duplicates.join(", "))];
+        duplicates = vec![format!("yaml: unmarshal errors:\n  {}", duplicates.join("\n  "))];
     }
     Ok(Parsed { value, duplicates })
 }
@@ -84,13 +84,15 @@ struct Seed<'a> {
 }
 
 impl Seed<'_> {
-    fn duplicate(&self, key: &str) {
+    /// Notes a member that was there before; the line is that of its name, 0 where that is not known.
+    fn duplicate(&self, key: &str, line: u64) {
         let mut notes = self.notes.borrow_mut();
         // A hostile body could hold a million of them.
         if notes.len() >= 64 {
             return;
         }
         let note = match self.encoding {
+            Encoding::Yaml if line > 0 => format!("line {line}: key {key:?} already set in map"),
             Encoding::Yaml => format!("key {key:?} already set in map"),
             Encoding::Json | Encoding::Protobuf => {
                 let mut text = String::new();
@@ -101,6 +103,17 @@ impl Seed<'_> {
         if !notes.contains(&note) {
             notes.push(note);
         }
+    }
+}
+
+impl Seed<'_> {
+    /// The next name in a map, and its line where the text has lines that count.
+    fn next_key<'de, A: MapAccess<'de>>(&self, access: &mut A) -> Result<Option<(String, u64)>, A::Error> {
+        if self.encoding != Encoding::Yaml {
+            return Ok(access.next_key::<String>()?.map(|key| (key, 0)));
+        }
+        let key = access.next_key::<serde_saphyr::Spanned<String>>()?;
+        Ok(key.map(|key| (key.value, key.referenced.line())))
     }
 }
 
@@ -174,12 +187,12 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
-        while let Some(key) = access.next_key::<String>()? {
+        while let Some((key, line)) = self.next_key(&mut access)? {
             let path = Path { parent: self.path, step: Step::Name(&key) };
             let seed = Seed { path: Some(&path), depth: self.depth + 1, ..self };
             let value = access.next_value_seed(seed)?;
             if members.contains_key(&key) {
-                self.duplicate(&key);
+                self.duplicate(&key, line);
             }
             members.insert(key, value);
         }

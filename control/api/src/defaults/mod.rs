@@ -29,6 +29,8 @@ pub fn apply(resource: &Resource, object: &mut Value) {
         "apps" => apps::apply(resource, object),
         "batch" => batch::apply(resource, object),
         "storage.k8s.io" => storage::apply(resource, object),
+        crate::admissionregistration::GROUP => crate::admissionregistration::default(resource, object),
+        crate::aggregation::GROUP => crate::aggregation::default(object),
         "apiextensions.k8s.io" => crate::definition::default(object),
         _ => networking::apply(resource, object),
     }

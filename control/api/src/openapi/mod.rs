@@ -5,6 +5,7 @@
 
 mod paths;
 mod v2;
+mod v2_protobuf;
 
 use std::collections::BTreeSet;
 use std::hash::{Hash as _, Hasher as _};
@@ -16,6 +17,7 @@ use crate::custom;
 use crate::registry::{Registry, Resource, join_group_version, schema_name};
 
 pub use v2::v2;
+pub use v2_protobuf::v2_protobuf;
 
 /// A name for the present content of all documents, for `hash` parameters and entity tags.
 pub fn hash() -> &'static str {

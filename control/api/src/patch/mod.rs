@@ -42,23 +42,18 @@ pub fn json_patch(document: &Value, patch: &[u8]) -> Result<Value, Status> {
         if let PatchOperation::Copy(copy) = operation {
             copied += copy.from.resolve(&document).map_or(0, |value| value.to_string().len());
             if copied > MAX_COPIED {
-                let limit = format!(
-                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED}"
-                );
-                return Err(unprocessable(&limit));
+                return Err(does_not_apply());
             }
         }
-        json_patch::patch(&mut document, std::slice::from_ref(operation))
-            .map_err(|why| unprocessable(&why.to_string()))?;
+        json_patch::patch(&mut document, std::slice::from_ref(operation)).map_err(|_| does_not_apply())?;
     }
     Ok(document)
 }
 
-fn unprocessable(why: &str) -> Status {
-    let mut status =
-        Status::new(422, "Invalid", "the server rejected our request due to an error in our request");
-    status.details = Some(json!({ "causes": [{ "reason": "UnexpectedServerResponse", "message": why }] }));
-    status
+/// 422, without what is wrong: upstream keeps that to itself.
+fn does_not_apply() -> Status {
+    let message = "the server rejected our request due to an error in our request";
+    Status { details: Some(json!({})), ..Status::new(422, "Invalid", message) }
 }
 
 /// Applies a merge patch (RFC 7386).

@@ -18,6 +18,7 @@ use special::Special;
 use table::{Field, Kind, Message, table};
 use wire::{Reader, Scalar};
 
+pub(crate) use wire::Writer;
 pub use write::{has_kind, list, metadata_list, object, watch_frame};
 
 /// What every such body begins with.

@@ -107,35 +107,35 @@ fn short() -> String {
 
 /// Writes fields one after the other.
 #[derive(Default)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     out: Vec<u8>,
 }
 
 impl Writer {
     /// What was written.
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.out
     }
 
     /// A number; signed ones as their complement in 64 bits.
-    pub(super) fn number(&mut self, field: u64, number: u64) {
+    pub(crate) fn number(&mut self, field: u64, number: u64) {
         self.varint(field << 3);
         self.varint(number);
     }
 
-    pub(super) fn double(&mut self, field: u64, number: f64) {
+    pub(crate) fn double(&mut self, field: u64, number: f64) {
         self.varint(field << 3 | 1);
         self.out.extend_from_slice(&number.to_le_bytes());
     }
 
-    pub(super) fn bytes(&mut self, field: u64, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, field: u64, bytes: &[u8]) {
         self.varint(field << 3 | 2);
         self.varint(bytes.len() as u64);
         self.out.extend_from_slice(bytes);
     }
 
     /// A message whose length is known when it is written.
-    pub(super) fn message<E>(
+    pub(crate) fn message<E>(
         &mut self,
         field: u64,
         write: impl FnOnce(&mut Self) -> Result<(), E>,

@@ -12,10 +12,12 @@ mod services;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::quantity::Quantity;
-use crate::resources::Amounts;
+use crate::resources::{self, Amounts};
 
 pub use check::{Limited, Quota, Request, check};
 pub use scope::Selector;
@@ -137,4 +139,31 @@ pub fn kinds_of<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<(String,
         }
     }
     kinds
+}
+
+/// What all objects together use of what a quota limits. `list` gives the objects of a kind in the quota's namespace,
+/// nothing for kinds that there are not: what is only theirs is left out.
+pub fn measure<'a>(
+    hard: impl IntoIterator<Item = &'a String>,
+    selectors: &[Selector],
+    mut list: impl FnMut(&str, &str) -> Option<Vec<Arc<Value>>>,
+    now: &str,
+) -> Amounts {
+    let hard: Vec<String> = hard.into_iter().cloned().collect();
+    let mut used = Amounts::new();
+    for (group, plural) in kinds_of(&hard) {
+        let evaluator = Evaluator::of(&group, &plural);
+        let Some(objects) = list(&group, &plural) else { continue };
+        let names = evaluator.matching(&hard);
+        for name in &names {
+            used.entry(name.clone()).or_insert(Quantity::of(0));
+        }
+        let inside = |object: &&Arc<Value>| selectors.iter().all(|one| evaluator.in_scope(one, object));
+        for object in objects.iter().filter(inside) {
+            let mut own = evaluator.usage(object, now);
+            own.retain(|name, _| names.contains(name));
+            resources::add(&mut used, &own);
+        }
+    }
+    used
 }

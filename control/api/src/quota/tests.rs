@@ -211,3 +211,20 @@ fn names_of_a_quota_lead_to_the_kinds_that_it_counts() {
     );
     assert_eq!(kinds(&["requests.example.com/x", "nothing"]), [of("", "pods")]);
 }
+
+#[test]
+fn objects_of_a_namespace_are_counted_together() {
+    let hard: Vec<String> =
+        ["cpu", "pods", "count/x.example.com", "services"].iter().map(|name| (*name).to_owned()).collect();
+    let pods = [pod(json!({ "cpu": "100m" }), json!({})), pod(json!({ "cpu": "200m" }), json!({}))];
+    let list = |group: &str, plural: &str| match (group, plural) {
+        ("", "pods") => Some(pods.iter().cloned().map(Arc::new).collect()),
+        ("", "services") => Some(Vec::new()),
+        _ => None,
+    };
+    let used = measure(&hard, &[], list, NOW);
+    assert_eq!(write(&used), json!({ "cpu": "300m", "pods": "2", "services": "0" }));
+    let none = Selector::of_spec(&json!({ "scopes": ["Terminating"] }));
+    let used = measure(&hard, &none, list, NOW);
+    assert_eq!(write(&used), json!({ "cpu": "0", "pods": "0", "services": "0" }));
+}

@@ -116,6 +116,11 @@ impl Resource {
         }
     }
 
+    /// Whether its objects are the namespaces.
+    pub fn is_namespaces(&self) -> bool {
+        self.group.is_empty() && self.plural == "namespaces"
+    }
+
     /// Whether it has this verb.
     pub fn has_verb(&self, verb: &str) -> bool {
         self.verbs.iter().any(|one| one == verb)
@@ -230,6 +235,14 @@ impl Registry {
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
         let at = self.by_plural.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))?;
         Some(&self.resources[*at]).filter(|resource| resource.served)
+    }
+
+    /// The other resources in whose form the same objects are served.
+    pub fn equivalents<'a>(&'a self, resource: &'a Resource) -> impl Iterator<Item = &'a Resource> {
+        let own = |other: &Resource| (&other.group, &other.version) == (&resource.group, &resource.version);
+        let stored =
+            |other: &Resource| other.has_verb("get") && other.storage.prefix == resource.storage.prefix;
+        self.resources().filter(move |other| stored(other) && !own(other))
     }
 
     /// A resource by its kind, whether served or not.
@@ -403,8 +416,7 @@ mod tests {
 
     #[test]
     fn unserved_resources_are_not_found() {
-        assert!(registry().find("apiregistration.k8s.io", "v1", "apiservices").is_none());
-        assert!(registry().find_kind("apiregistration.k8s.io", "v1", "APIService").is_some());
-        assert!(registry().groups().all(|group| group.name != "apiregistration.k8s.io"));
+        assert!(registry().find("", "v1", "componentstatuses").is_none());
+        assert!(registry().find_kind("", "v1", "ComponentStatus").is_some());
     }
 }

@@ -1,17 +1,7 @@
 //! What upstream serves and this server does not, yet. To serve more, take the line out.
 
 /// Resources that have behaviour beyond create, read, update and delete which is not there.
-const RESOURCES: [(&str, &str); 9] = [
-    ("", "bindings"),
-    ("", "componentstatuses"),
-    ("apiregistration.k8s.io", "apiservices"),
-    ("admissionregistration.k8s.io", "mutatingadmissionpolicies"),
-    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings"),
-    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
-    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
-    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
-    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
-];
+const RESOURCES: [(&str, &str); 2] = [("", "bindings"), ("", "componentstatuses")];
 
 /// Subresources that are not there.
 const SUBRESOURCES: [(&str, &str, &str); 0] = [];

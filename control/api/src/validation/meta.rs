@@ -15,7 +15,7 @@ fn name_rule(resource: &Resource) -> fn(&str) -> names::Verdict {
     match (resource.group.as_str(), resource.plural.as_str()) {
         ("", "namespaces") | ("apps", "statefulsets") => names::dns_label,
         ("", "services") => names::dns_label,
-        ("rbac.authorization.k8s.io", _) => names::path_segment,
+        ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _) => names::path_segment,
         ("networking.k8s.io", "ipaddresses") => address::canonical,
         ("certificates.k8s.io", "certificatesigningrequests") => |_| Ok(()),
         _ => names::dns_subdomain,

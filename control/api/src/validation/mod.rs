@@ -37,7 +37,7 @@ mod rbac;
 mod resize;
 mod resources;
 mod schema;
-mod selector;
+pub(crate) mod selector;
 mod service;
 mod small;
 mod status;
@@ -103,6 +103,10 @@ fn content(resource: &Resource, object: &Value, old: Option<&Value>, errors: &mu
         ("apps", _) => apps::check(resource, object, creating, errors),
         ("batch", _) => batch::check(resource, object, old, errors),
         ("apiextensions.k8s.io", _) => crate::definition::check(object, errors),
+        (crate::aggregation::GROUP, _) => crate::aggregation::check(object, errors),
+        (crate::admissionregistration::GROUP, _) => {
+            crate::admissionregistration::check(resource, object, old, errors);
+        }
         ("autoscaling", _) => autoscaling::check(object, errors),
         ("certificates.k8s.io", _) => certificates::check(object, errors),
         ("coordination.k8s.io", "leases") => small::lease(object, errors),

@@ -14,7 +14,7 @@ pub(super) fn at(place: &Place<'_>, errors: &mut Errors) {
 }
 
 /// Rules for a `LabelSelector`.
-pub(super) fn selector(path: &str, selector: &Value, errors: &mut Vec<FieldError>) {
+pub(crate) fn selector(path: &str, selector: &Value, errors: &mut Vec<FieldError>) {
     meta::labels(&format!("{path}.matchLabels"), selector.get("matchLabels"), errors);
     for (index, expression) in items(selector, &["matchExpressions"]).iter().enumerate() {
         let path = format!("{path}.matchExpressions[{index}]");

@@ -1,13 +1,15 @@
 //! Creates, deletes, adopts and releases pods, and writes the status.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 
+use super::keeper::Keeper;
 use super::plan::{Change, new_pod};
 use crate::error::{During, Error, Result, first_of};
 use crate::informers::Informers;
@@ -20,16 +22,22 @@ use crate::runtime::ownership::{
     Claim, adopt_patch, claim, controller_of, controller_reference, matches, release_patch,
 };
 
-pub(super) struct Writer {
+pub(super) struct Writer<K> {
+    pub(super) kind: PhantomData<K>,
     pub(super) client: Client,
     pub(super) recorder: Recorder,
     pub(super) clock: Clock,
     pub(super) expectations: Arc<Expectations>,
 }
 
-impl Writer {
+impl<K: Keeper> Writer<K> {
     /// The pods of a set; adopts and releases as its selector says.
-    pub(super) async fn claim(&self, set: &ReplicaSet, informers: &Informers) -> Result<Vec<Arc<Pod>>> {
+    pub(super) async fn claim(
+        &self,
+        object: &K,
+        set: &ReplicaSet,
+        informers: &Informers,
+    ) -> Result<Vec<Arc<Pod>>> {
         let (meta, Some(spec)) = (&set.metadata, set.spec.as_ref()) else { return Ok(Vec::new()) };
         let namespace = meta.namespace.as_deref().unwrap_or_default();
         let uid = meta.uid.as_deref().unwrap_or_default();
@@ -47,9 +55,9 @@ impl Writer {
                     }
                     Claim::Adopt => {
                         if !std::mem::replace(&mut checked, true) {
-                            self.still_there(set).await?;
+                            self.still_there(object).await?;
                         }
-                        adopt_patch(&pod.metadata, &controller_reference(set))
+                        adopt_patch(&pod.metadata, &controller_reference(object))
                     }
                     Claim::Release => release_patch(&pod.metadata, uid),
                 };
@@ -67,32 +75,32 @@ impl Writer {
     }
 
     /// Nothing is adopted for a set that has been deleted, or replaced by one of the same name.
-    async fn still_there(&self, set: &ReplicaSet) -> Result<()> {
-        let key = ObjectKey::of(&set.metadata);
-        let live = self.sets(&key.namespace).get(&key.name).await.during("get replicaset", &key)?;
-        if live.metadata.uid != set.metadata.uid || live.metadata.deletion_timestamp.is_some() {
-            return Err(Error::StaleCache(format!("replicaset {key}")));
+    async fn still_there(&self, object: &K) -> Result<()> {
+        let key = ObjectKey::of(object.meta());
+        let live = self.sets(&key.namespace).get(&key.name).await.during("get the owner of pods", &key)?;
+        if live.meta().uid != object.meta().uid || live.meta().deletion_timestamp.is_some() {
+            return Err(Error::StaleCache(format!("{} {key}", K::plural(&()))));
         }
         Ok(())
     }
 
-    pub(super) async fn change_pods(&self, set: &ReplicaSet, change: &Change) -> Result<()> {
+    pub(super) async fn change_pods(&self, object: &K, set: &ReplicaSet, change: &Change) -> Result<()> {
         match change {
             Change::Keep => Ok(()),
-            Change::Create(count) => self.create(set, *count).await,
-            Change::Delete(pods) => self.delete(set, pods).await,
+            Change::Create(count) => self.create(object, set, *count).await,
+            Change::Delete(pods) => self.delete(object, pods).await,
         }
     }
 
     /// Creates in batches of 1, 2, 4, ...: what is refused is refused a few times, not hundreds of times.
-    async fn create(&self, set: &ReplicaSet, count: usize) -> Result<()> {
-        let key = ObjectKey::of(&set.metadata);
+    async fn create(&self, object: &K, set: &ReplicaSet, count: usize) -> Result<()> {
+        let key = ObjectKey::of(object.meta());
         self.expectations.expect_creations(&key, count);
-        let pod = new_pod(set);
+        let pod = new_pod(set, controller_reference(object));
         let (mut left, mut batch) = (count, 1);
         while left > 0 {
             let size = batch.min(left);
-            let results = join_all((0..size).map(|_| self.create_one(set, &pod))).await;
+            let results = join_all((0..size).map(|_| self.create_one(object, &pod))).await;
             left -= size;
             let failures: Vec<Error> = results.into_iter().filter_map(Result::err).collect();
             if !failures.is_empty() {
@@ -108,33 +116,33 @@ impl Writer {
         Ok(())
     }
 
-    async fn create_one(&self, set: &ReplicaSet, pod: &Pod) -> Result<()> {
-        let key = ObjectKey::of(&set.metadata);
+    async fn create_one(&self, object: &K, pod: &Pod) -> Result<()> {
+        let key = ObjectKey::of(object.meta());
         let created = self.pods(&key.namespace).create(&PostParams::default(), pod).await;
-        match created.during("create pod of replicaset", &key) {
+        match created.during("create pod of", &key) {
             Ok(pod) => {
                 let message = format!("Created pod: {}", pod.metadata.name.unwrap_or_default());
-                self.recorder.record(set, Severity::Normal, "SuccessfulCreate", message);
+                self.recorder.record(object, Severity::Normal, "SuccessfulCreate", message);
                 Ok(())
             }
             Err(error) => {
                 if !error.is_namespace_terminating() {
                     let message = format!("Error creating: {}", error.reason());
-                    self.recorder.record(set, Severity::Warning, "FailedCreate", message);
+                    self.recorder.record(object, Severity::Warning, "FailedCreate", message);
                 }
                 Err(error)
             }
         }
     }
 
-    async fn delete(&self, set: &ReplicaSet, pods: &[Arc<Pod>]) -> Result<()> {
-        let key = ObjectKey::of(&set.metadata);
+    async fn delete(&self, object: &K, pods: &[Arc<Pod>]) -> Result<()> {
+        let key = ObjectKey::of(object.meta());
         self.expectations.expect_deletions(&key, pods.iter().filter_map(|pod| pod.metadata.uid.clone()));
-        let results = join_all(pods.iter().map(|pod| self.delete_one(set, &key, pod))).await;
+        let results = join_all(pods.iter().map(|pod| self.delete_one(object, &key, pod))).await;
         first_of(pods.len(), results.into_iter().filter_map(Result::err).collect(), &key)
     }
 
-    async fn delete_one(&self, set: &ReplicaSet, of: &ObjectKey, pod: &Pod) -> Result<()> {
+    async fn delete_one(&self, object: &K, of: &ObjectKey, pod: &Pod) -> Result<()> {
         let key = ObjectKey::of(&pod.metadata);
         let params = DeleteParams {
             preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None }),
@@ -143,7 +151,7 @@ impl Writer {
         match self.pods(&key.namespace).delete(&key.name, &params).await.during("delete pod", &key) {
             Ok(_) => {
                 let message = format!("Deleted pod: {}", key.name);
-                self.recorder.record(set, Severity::Normal, "SuccessfulDelete", message);
+                self.recorder.record(object, Severity::Normal, "SuccessfulDelete", message);
                 Ok(())
             }
             Err(error) => {
@@ -152,23 +160,22 @@ impl Writer {
                     return Ok(());
                 }
                 let message = format!("Error deleting: {}", error.reason());
-                self.recorder.record(set, Severity::Warning, "FailedDelete", message);
+                self.recorder.record(object, Severity::Warning, "FailedDelete", message);
                 Err(error)
             }
         }
     }
 
-    pub(super) async fn write_status(&self, set: &ReplicaSet, status: ReplicaSetStatus) -> Result<()> {
-        let key = ObjectKey::of(&set.metadata);
-        let updated = ReplicaSet { status: Some(status), ..set.clone() };
+    pub(super) async fn write_status(&self, updated: &K) -> Result<()> {
+        let key = ObjectKey::of(updated.meta());
         let api = self.sets(&key.namespace);
-        api.replace_status(&key.name, &PostParams::default(), &updated)
+        api.replace_status(&key.name, &PostParams::default(), updated)
             .await
-            .during("update status of replicaset", &key)?;
+            .during("update status of the owner of pods", &key)?;
         Ok(())
     }
 
-    fn sets(&self, namespace: &str) -> Api<ReplicaSet> {
+    fn sets(&self, namespace: &str) -> Api<K> {
         Api::namespaced(self.client.clone(), namespace)
     }
 

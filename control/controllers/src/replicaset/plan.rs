@@ -8,12 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::core::ObjectMeta;
 
 use crate::pod_state;
 use crate::runtime::clock::whole_seconds;
-use crate::runtime::ownership::controller_reference;
 
 /// The most pods that one look creates or deletes.
 pub const BURST: usize = 500;
@@ -117,7 +116,7 @@ fn rank(pod: &Pod, crowd: usize) -> impl Ord + use<> {
 }
 
 /// The pod that the set's template describes; the API gives it its name.
-pub fn new_pod(set: &ReplicaSet) -> Pod {
+pub fn new_pod(set: &ReplicaSet, owner: OwnerReference) -> Pod {
     let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
     let meta = template.metadata.unwrap_or_default();
     Pod {
@@ -127,7 +126,7 @@ pub fn new_pod(set: &ReplicaSet) -> Pod {
             labels: meta.labels,
             annotations: meta.annotations,
             finalizers: meta.finalizers,
-            owner_references: Some(vec![controller_reference(set)]),
+            owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
         spec: template.spec,

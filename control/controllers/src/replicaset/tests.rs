@@ -8,6 +8,8 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
+use crate::runtime::ownership::controller_reference;
+
 use super::plan::{BURST, Change, Observed, change, look_again, new_pod, status};
 
 fn now() -> Timestamp {
@@ -88,7 +90,8 @@ fn change_deletes_from_the_crowded_node() {
 
 #[test]
 fn new_pod_carries_the_template_and_its_owner() {
-    let pod = new_pod(&set(1, 0));
+    let set = set(1, 0);
+    let pod = new_pod(&set, controller_reference(&set));
     assert_eq!(pod.metadata.generate_name.as_deref(), Some("web-"));
     assert_eq!(pod.metadata.labels.unwrap()["app"], "web");
     let owner = &pod.metadata.owner_references.unwrap()[0];

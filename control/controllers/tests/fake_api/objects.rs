@@ -14,10 +14,15 @@ pub const KINDS: &[(&str, &str, &str, bool)] = &[
     ("v1", "serviceaccounts", "ServiceAccount", true),
     ("v1", "configmaps", "ConfigMap", true),
     ("v1", "events", "Event", true),
+    ("v1", "persistentvolumeclaims", "PersistentVolumeClaim", true),
+    ("v1", "persistentvolumes", "PersistentVolume", false),
+    ("v1", "resourcequotas", "ResourceQuota", true),
+    ("v1", "replicationcontrollers", "ReplicationController", true),
     ("apps/v1", "deployments", "Deployment", true),
     ("apps/v1", "replicasets", "ReplicaSet", true),
     ("discovery.k8s.io/v1", "endpointslices", "EndpointSlice", true),
     ("coordination.k8s.io/v1", "leases", "Lease", true),
+    ("storage.k8s.io/v1", "volumeattributesclasses", "VolumeAttributesClass", false),
 ];
 
 /// A refusal: code, reason, message.

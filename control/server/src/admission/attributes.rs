@@ -1,6 +1,6 @@
 //! What an admission plug-in is told about a write, and what it may say beside its verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
@@ -23,7 +23,6 @@ pub(crate) enum Operation {
 
 impl Operation {
     /// The word in admission reviews and policies.
-    #[allow(dead_code, reason = "webhooks and policies put it on the wire")]
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Create => "CREATE",
@@ -117,17 +116,63 @@ impl Asked<'_> {
 pub(crate) struct Again {
     asked: AtomicBool,
     second: AtomicBool,
+    plugins: Mutex<BTreeMap<&'static str, Round>>,
+}
+
+/// What one plug-in remembers between the rounds.
+#[derive(Debug, Default)]
+struct Round {
+    /// The object as the plug-in left it.
+    left: Option<Value>,
+    /// Those who were asked and want to see later changes.
+    invoked: BTreeSet<String>,
+    /// Those of them after whom something changed.
+    wanted: BTreeSet<String>,
+}
+
+impl Round {
+    fn require(&mut self) {
+        self.wanted.append(&mut self.invoked);
+    }
 }
 
 impl Again {
+    /// A plug-in that asks others begins: what changed since it ended is for those who want to see it.
+    pub(super) fn begin(&self, plugin: &'static str, object: Option<&Value>) {
+        let mut plugins = self.plugins.lock();
+        let round = plugins.entry(plugin).or_default();
+        if self.is_second() && round.left.as_ref() != object {
+            round.require();
+        }
+    }
+
+    /// Somebody whom the plug-in asked changed the object.
+    pub(super) fn require(&self, plugin: &'static str) {
+        self.plugins.lock().entry(plugin).or_default().require();
+        self.ask();
+    }
+
+    /// Somebody was asked who wants to see later changes.
+    pub(super) fn invoked(&self, plugin: &'static str, who: String) {
+        self.plugins.lock().entry(plugin).or_default().invoked.insert(who);
+    }
+
+    /// Whether somebody is to be asked in the second round.
+    pub(super) fn is_wanted(&self, plugin: &'static str, who: &str) -> bool {
+        self.plugins.lock().get(plugin).is_some_and(|round| round.wanted.contains(who))
+    }
+
+    /// The plug-in is done with the object for now.
+    pub(super) fn end(&self, plugin: &'static str, object: Option<&Value>) {
+        self.plugins.lock().entry(plugin).or_default().left = object.cloned();
+    }
+
     /// Asks for a second round of the mutating phase. A second round asks for no third.
-    #[allow(dead_code, reason = "webhooks and policies ask")]
     pub(crate) fn ask(&self) {
         self.asked.store(true, Ordering::Relaxed);
     }
 
     /// Whether this is the second round.
-    #[allow(dead_code, reason = "webhooks and policies behave otherwise then")]
     pub(crate) fn is_second(&self) -> bool {
         self.second.load(Ordering::Relaxed)
     }
@@ -137,6 +182,23 @@ impl Again {
         let asked = self.asked.load(Ordering::Relaxed);
         self.second.store(asked, Ordering::Relaxed);
         asked
+    }
+}
+
+/// Something that a plug-in did in view of a write, such as a charge. It is told when the write has happened; when it is
+/// dropped before, the write has failed.
+pub(crate) trait Hold: Send {
+    fn landed(&mut self);
+}
+
+/// What the plug-ins hold for one write.
+#[derive(Default)]
+pub(crate) struct Held(Vec<Box<dyn Hold>>);
+
+impl Held {
+    /// The write has happened.
+    pub(crate) fn landed(&mut self) {
+        self.0.iter_mut().for_each(|one| one.landed());
     }
 }
 
@@ -150,12 +212,12 @@ pub(crate) struct Attributes<'a> {
     /// The object before the write: there for updates and deletions.
     pub(crate) old: Option<&'a Value>,
     /// The options as an object (`CreateOptions` and the like); null for connections.
-    #[allow(dead_code, reason = "webhooks and policies see it")]
     pub(crate) options: Value,
     /// What is said beside the verdict.
     #[allow(dead_code, reason = "plug-ins that warn come")]
     pub(crate) notes: &'a Notes,
     pub(crate) again: Again,
+    held: Mutex<Held>,
 }
 
 impl<'a> Attributes<'a> {
@@ -170,7 +232,17 @@ impl<'a> Attributes<'a> {
         static NOBODY: Notes =
             Notes { warnings: Mutex::new(Vec::new()), annotations: Mutex::new(BTreeMap::new()) };
         let notes = scope.asked.map_or(&NOBODY, |asked| asked.notes);
-        Self { operation, scope, name, old, options, notes, again: Again::default() }
+        Self { operation, scope, name, old, options, notes, again: Again::default(), held: Mutex::default() }
+    }
+
+    /// Keeps something until the write has happened or failed.
+    pub(crate) fn hold(&self, one: impl Hold + 'static) {
+        self.held.lock().0.push(Box::new(one));
+    }
+
+    /// What is held for the write: whoever does the write keeps it until then.
+    pub(crate) fn into_held(self) -> Held {
+        self.held.into_inner()
     }
 
     pub(crate) fn user(&self) -> &'a UserInfo {
@@ -185,13 +257,11 @@ impl<'a> Attributes<'a> {
         self.scope.subresource
     }
 
-    #[allow(dead_code, reason = "plug-ins that count come")]
     pub(crate) fn is_dry_run(&self) -> bool {
         self.scope.dry_run
     }
 
     /// Group, version and kind of the object: those of the subresource where it has a kind of its own.
-    #[allow(dead_code, reason = "webhooks and policies match by it")]
     pub(crate) fn kind(&self) -> (&'a str, &'a str, &'a str) {
         let resource = self.scope.resource;
         match resource.subresource(self.scope.subresource) {

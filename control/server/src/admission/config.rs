@@ -54,13 +54,26 @@ pub enum ConfigError {
 }
 
 /// Which plug-ins run, with their configuration.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct AdmissionConfig {
     /// Plug-ins that run besides the usual ones.
     pub enable: Vec<String>,
     /// Plug-ins that do not run.
     pub disable: Vec<String>,
+    /// Seconds for which pods stay on nodes that are not ready, and on those that do not answer.
+    pub toleration_seconds: [i64; 2],
     configurations: BTreeMap<String, Value>,
+}
+
+impl Default for AdmissionConfig {
+    fn default() -> Self {
+        Self {
+            enable: Vec::new(),
+            disable: Vec::new(),
+            toleration_seconds: [300; 2],
+            configurations: BTreeMap::new(),
+        }
+    }
 }
 
 impl AdmissionConfig {

@@ -1,4 +1,4 @@
-//! DefaultTolerationSeconds: pods stay five minutes on a node that is not ready or does not answer.
+//! DefaultTolerationSeconds: pods stay a while, five minutes unless told otherwise, on a node that is not ready or does not answer.
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -6,13 +6,15 @@ use skep_api::status::Status;
 
 use super::{Attributes, ConfigError, Ingredients, Plugin};
 
-const SECONDS: u64 = 300;
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
-pub(super) struct DefaultTolerations;
+struct DefaultTolerations {
+    /// For each of the taints.
+    seconds: [i64; 2],
+}
 
-pub(super) fn make(_: &Ingredients, _: Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError> {
-    Ok(Box::new(DefaultTolerations))
+pub(super) fn make(from: &Ingredients, _: Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError> {
+    Ok(Box::new(DefaultTolerations { seconds: from.toleration_seconds }))
 }
 
 /// Whether a toleration answers for `NoExecute` of this taint.
@@ -25,17 +27,17 @@ fn covers(toleration: &Value, taint: &str) -> bool {
 #[async_trait]
 impl Plugin for DefaultTolerations {
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
-        attributes.creates_pod()
+        (attributes.creates() || attributes.updates()) && attributes.is("", "pods")
     }
 
     async fn admit(&self, _: &Attributes<'_>, pod: Option<&mut Value>) -> Result<(), Status> {
         let Some(pod) = pod.filter(|pod| pod["spec"].is_object()) else { return Ok(()) };
         let tolerations = &mut pod["spec"]["tolerations"];
         let mut all = tolerations.as_array_mut().map(std::mem::take).unwrap_or_default();
-        for taint in TAINTS {
+        for (taint, seconds) in TAINTS.into_iter().zip(self.seconds) {
             if !all.iter().any(|toleration| covers(toleration, taint)) {
                 all.push(json!({
-                    "key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS,
+                    "key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds,
                 }));
             }
         }

@@ -1,5 +1,4 @@
-//! What the gate refuses by content: nodes writing beyond themselves (NodeRestriction), and anybody handing out rights
-//! that they do not hold (the escalation and bind checks of RBAC).
+//! Nobody hands out rights that they do not hold (the escalation and bind checks of RBAC).
 
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use serde_json::Value;
 use skep_api::status::Status;
 
 use super::{Attributes, Operation, Plugin};
-use crate::authz::{Authz, node};
+use crate::authz::Authz;
 use crate::request::RequestInfo;
 
 pub(super) struct Gate {
@@ -30,7 +29,6 @@ impl Plugin for Gate {
     async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
         let request = request(attributes);
         let user = attributes.scope.user;
-        node::admit(user, &request, object, attributes.old)?;
         match object {
             Some(object) => self.authorizer.check_escalation(user, &request, object, attributes.old),
             None => Ok(()),

@@ -11,18 +11,31 @@
 mod attributes;
 mod certificates;
 mod claim_resize;
+mod compiled;
 mod config;
 mod default_class;
 mod default_tolerations;
+mod event_rate_limit;
 mod gate;
 mod limit_ranger;
 mod namespace_lifecycle;
+mod node_labels;
+mod node_restriction;
 mod node_taint;
 mod order;
+mod pod_node_selector;
+mod pod_resize;
+mod pod_security;
+mod pod_topology;
+mod policy;
 mod priority;
+mod quota;
 mod runtime_class;
 mod service_account;
+mod shown;
+mod simple;
 mod storage_protection;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -32,12 +45,14 @@ use skep_api::status::Status;
 
 use crate::authz::Authz;
 use crate::cache::Cache;
+use crate::callout::Caller;
 use crate::ids::Ids;
 use crate::storage::Storage;
 
-pub(crate) use attributes::{Asked, Attributes, Operation};
+pub(crate) use attributes::{Asked, Attributes, Held, Hold, Operation};
 pub use attributes::{AuditDetail, Notes};
 pub use config::{AdmissionConfig, ConfigError};
+pub(crate) use policy::TypeChecks;
 
 /// One plug-in.
 #[async_trait]
@@ -61,9 +76,12 @@ pub(crate) struct Ingredients {
     pub(crate) cache: Arc<Cache>,
     pub(crate) ids: Ids,
     pub(crate) authorizer: Arc<Authz>,
+    /// Calls servers of users.
+    pub(crate) caller: Arc<Caller>,
     /// Writes without admission, for plug-ins that keep accounts.
-    #[allow(dead_code, reason = "quotas and webhooks come")]
     pub(crate) storage: Storage,
+    /// How long pods stay on nodes that are not ready, and on those that do not answer.
+    pub(crate) toleration_seconds: [i64; 2],
 }
 
 struct Step {

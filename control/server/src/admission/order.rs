@@ -5,8 +5,10 @@ use serde_json::Value;
 
 use super::{ConfigError, Ingredients, Plugin};
 use super::{
-    certificates, claim_resize, default_class, default_tolerations, limit_ranger, namespace_lifecycle,
-    node_taint, priority, runtime_class, service_account, storage_protection,
+    certificates, claim_resize, default_class, default_tolerations, event_rate_limit, limit_ranger,
+    namespace_lifecycle, node_restriction, node_taint, pod_node_selector, pod_resize, pod_security,
+    pod_topology, policy, priority, quota, runtime_class, service_account, simple, storage_protection,
+    webhook,
 };
 
 /// Makes a plug-in out of its configuration, if it has one.
@@ -26,7 +28,6 @@ const fn on(name: &'static str, make: Make) -> Entry {
 }
 
 /// Those that run only when they are asked for.
-#[allow(dead_code, reason = "options come one by one")]
 const fn off(name: &'static str, make: Make) -> Entry {
     Entry { name, default: false, make: Some(make) }
 }
@@ -37,26 +38,26 @@ const fn absent(name: &'static str) -> Entry {
 
 /// The order.
 pub(crate) const ORDER: &[Entry] = &[
-    absent("AlwaysAdmit"),
+    off("AlwaysAdmit", simple::make_admit),
     absent("NamespaceAutoProvision"),
     on("NamespaceLifecycle", namespace_lifecycle::make),
     absent("NamespaceExists"),
     absent("LimitPodHardAntiAffinityTopology"),
     on("LimitRanger", limit_ranger::make),
     on("ServiceAccount", service_account::make),
-    absent("NodeRestriction"),
+    on("NodeRestriction", node_restriction::make),
     on("TaintNodesByCondition", node_taint::make),
-    absent("AlwaysPullImages"),
+    off("AlwaysPullImages", simple::make_pull),
     absent("ImagePolicyWebhook"),
-    absent("PodSecurity"),
-    absent("PodNodeSelector"),
+    on("PodSecurity", pod_security::make),
+    off("PodNodeSelector", pod_node_selector::make),
     on("Priority", priority::make),
     on("DefaultTolerationSeconds", default_tolerations::make),
     absent("PodTolerationRestriction"),
-    absent("EventRateLimit"),
+    off("EventRateLimit", event_rate_limit::make),
     absent("ExtendedResourceToleration"),
     on("DefaultStorageClass", default_class::make_storage),
-    off("StorageObjectInUseProtection", storage_protection::make),
+    on("StorageObjectInUseProtection", storage_protection::make),
     absent("PodGroupProtection"),
     absent("OwnerReferencesPermissionEnforcement"),
     on("PersistentVolumeClaimResize", claim_resize::make),
@@ -66,16 +67,16 @@ pub(crate) const ORDER: &[Entry] = &[
     on("ClusterTrustBundleAttest", certificates::make_attest),
     on("CertificateSubjectRestriction", certificates::make_restriction),
     on("DefaultIngressClass", default_class::make_ingress),
-    absent("DenyServiceExternalIPs"),
-    absent("PodTopologyLabels"),
+    off("DenyServiceExternalIPs", simple::make_external),
+    on("PodTopologyLabels", pod_topology::make),
     absent("PodGroupWorkloadExists"),
     absent("NodeDeclaredFeatureValidator"),
     absent("JobValidation"),
-    absent("PodResizeValidator"),
-    absent("MutatingAdmissionPolicy"),
-    absent("MutatingAdmissionWebhook"),
-    absent("ValidatingAdmissionPolicy"),
-    absent("ValidatingAdmissionWebhook"),
-    absent("ResourceQuota"),
-    absent("AlwaysDeny"),
+    on("PodResizeValidator", pod_resize::make),
+    on("MutatingAdmissionPolicy", policy::make_mutating),
+    on("MutatingAdmissionWebhook", webhook::make_mutating),
+    on("ValidatingAdmissionPolicy", policy::make_validating),
+    on("ValidatingAdmissionWebhook", webhook::make_validating),
+    on("ResourceQuota", quota::make),
+    off("AlwaysDeny", simple::make_deny),
 ];

@@ -8,9 +8,11 @@ use skep_api::status::Status;
 
 use super::{Attributes, ConfigError, Ingredients, Plugin};
 use crate::cache::Cache;
+use crate::failure;
 use crate::gate::ObjectReader;
 
 const GROUP: &str = "scheduling.k8s.io";
+const PREEMPTS: &str = "PreemptLowerPriority";
 
 pub(super) struct Priority {
     cache: Arc<Cache>,
@@ -25,6 +27,54 @@ impl Priority {
         self.cache.list(GROUP, "priorityclasses", "")
     }
 
+    /// From the name to the number, for a new pod.
+    async fn resolve(&self, attributes: &Attributes<'_>, pod: &mut Value) -> Result<(), Status> {
+        let spec = &mut pod["spec"];
+        let class = match spec["priorityClassName"].as_str().filter(|name| !name.is_empty()) {
+            Some(name) => {
+                let missing = || attributes.forbid(&format!("no PriorityClass with name {name} was found"));
+                Some(self.class(name).await?.ok_or_else(missing)?)
+            }
+            None => self.default_class(),
+        };
+        let (value, policy) = match &class {
+            Some(class) => (class["value"].as_i64().unwrap_or_default(), class["preemptionPolicy"].as_str()),
+            None => (0, Some(PREEMPTS)),
+        };
+        if let Some(given) = spec["priority"].as_i64().filter(|given| *given != value) {
+            return Err(attributes.forbid(&format!(
+                "the integer value of priority ({given}) must not be provided in pod spec; priority admission \
+                 controller computed {value} from the given PriorityClass name"
+            )));
+        }
+        if let (Some(given), Some(policy)) = (spec["preemptionPolicy"].as_str(), policy)
+            && given != policy
+        {
+            return Err(attributes.forbid(&format!(
+                "the string value of PreemptionPolicy ({given}) must not be provided in pod spec; priority admission \
+                 controller computed {policy} from the given PriorityClass name"
+            )));
+        }
+        if let Some(class) = &class {
+            spec["priorityClassName"] = class["metadata"]["name"].clone();
+        }
+        spec["priority"] = json!(value);
+        if let Some(policy) = policy {
+            spec["preemptionPolicy"] = json!(policy);
+        }
+        Ok(())
+    }
+
+    /// The class of a name; one that is not in the cache may only be too new for it.
+    async fn class(&self, name: &str) -> Result<Option<Arc<Value>>, Status> {
+        let find = || self.cache.get(GROUP, "priorityclasses", "", name);
+        if let Some(found) = find() {
+            return Ok(Some(found));
+        }
+        self.cache.catch_up().await.map_err(failure::read)?;
+        Ok(find())
+    }
+
     /// The class of pods that name none: of several the one with the smallest value.
     fn default_class(&self) -> Option<Arc<Value>> {
         let defaults = self.classes().into_iter().filter(|class| class["globalDefault"] == true);
@@ -35,44 +85,18 @@ impl Priority {
 #[async_trait]
 impl Plugin for Priority {
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
-        !attributes.deletes() && (attributes.creates_pod() || attributes.is(GROUP, "priorityclasses"))
+        (attributes.creates() || attributes.updates())
+            && (attributes.is("", "pods") || attributes.is(GROUP, "priorityclasses"))
     }
 
-    async fn admit(&self, attributes: &Attributes<'_>, pod: Option<&mut Value>) -> Result<(), Status> {
-        let pod = pod.filter(|pod| attributes.creates_pod() && pod["spec"].is_object());
-        let Some(pod) = pod else { return Ok(()) };
-        let spec = &mut pod["spec"];
-        let class = match spec["priorityClassName"].as_str().filter(|name| !name.is_empty()) {
-            Some(name) => {
-                let found = self.cache.get(GROUP, "priorityclasses", "", name);
-                Some(found.ok_or_else(|| {
-                    attributes.forbid(&format!("no PriorityClass with name {name} was found"))
-                })?)
-            }
-            None => self.default_class(),
+    async fn admit(&self, attributes: &Attributes<'_>, object: Option<&mut Value>) -> Result<(), Status> {
+        let Some(pod) = object.filter(|pod| attributes.is("", "pods") && pod["spec"].is_object()) else {
+            return Ok(());
         };
-        let value = class.as_ref().and_then(|class| class["value"].as_i64()).unwrap_or_default();
-        if spec["priority"].as_i64().is_some_and(|given| given != value) {
-            return Err(attributes.forbid(&format!(
-                "the integer value of priority ({}) must not be provided in pod spec; priority admission controller \
-                 computed {value} from the given PriorityClass name",
-                spec["priority"]
-            )));
+        match attributes.old {
+            Some(old) => keep(pod, old),
+            None => self.resolve(attributes, pod).await?,
         }
-        if let Some(class) = &class {
-            spec["priorityClassName"] = class["metadata"]["name"].clone();
-        }
-        let policy = class.as_ref().and_then(|class| class["preemptionPolicy"].as_str());
-        let policy = policy.unwrap_or("PreemptLowerPriority");
-        if spec["preemptionPolicy"].as_str().is_some_and(|given| given != policy) {
-            return Err(attributes.forbid(&format!(
-                "the string value of PreemptionPolicy ({}) must not be provided in pod spec; priority admission \
-                 controller computed {policy} from the given PriorityClass name",
-                spec["preemptionPolicy"].as_str().unwrap_or_default()
-            )));
-        }
-        spec["priority"] = json!(value);
-        spec["preemptionPolicy"] = json!(policy);
         Ok(())
     }
 
@@ -87,5 +111,27 @@ impl Plugin for Priority {
             ))),
             _ => Ok(()),
         }
+    }
+}
+
+/// What an update of a pod leaves out stays.
+fn keep(pod: &mut Value, old: &Value) {
+    for member in ["priority", "preemptionPolicy"] {
+        if pod["spec"][member].is_null() && !old["spec"][member].is_null() {
+            pod["spec"][member] = old["spec"][member].clone();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn update_that_leaves_the_priority_out_keeps_it() {
+        let old = json!({ "spec": { "priority": 5, "preemptionPolicy": "Never" } });
+        let mut pod = json!({ "spec": { "preemptionPolicy": "PreemptLowerPriority" } });
+        keep(&mut pod, &old);
+        assert_eq!(pod["spec"], json!({ "priority": 5, "preemptionPolicy": "PreemptLowerPriority" }));
     }
 }

@@ -1,9 +1,12 @@
 //! ServiceAccount: every pod runs as an account that exists, and finds that account's token in the usual place.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use skep_api::object::{at, items, text};
+use skep_api::registry::registry;
 use skep_api::status::Status;
 
 use super::{Attributes, ConfigError, Ingredients, Plugin};
@@ -13,6 +16,9 @@ use crate::gate::ObjectReader;
 use crate::ids::Ids;
 
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// The account that a controller makes in every namespace, and how long that is waited for.
+const DEFAULT: &str = "default";
+const PATIENCE: Duration = Duration::from_secs(1);
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Seconds that a token lives, with the seven of upstream by which such tokens are told from others.
 const TOKEN_LIFE: u64 = 3607;
@@ -27,17 +33,36 @@ pub(super) fn make(from: &Ingredients, _: Option<&Value>) -> Result<Box<dyn Plug
 }
 
 impl ServiceAccount {
+    /// The account. One that is not in the cache may only be too new for it; the one that every namespace gets is waited
+    /// for a moment.
     async fn account(&self, attributes: &Attributes<'_>, name: &str) -> Result<Arc<Value>, Status> {
         let namespace = attributes.namespace();
-        if let Some(found) = self.cache.get("", "serviceaccounts", namespace, name) {
+        let find = || self.cache.get("", "serviceaccounts", namespace, name);
+        if let Some(found) = find() {
             return Ok(found);
         }
         self.cache.catch_up().await.map_err(failure::read)?;
-        self.cache.get("", "serviceaccounts", namespace, name).ok_or_else(|| {
+        let mut found = find();
+        if found.is_none() && name == DEFAULT {
+            found = tokio::time::timeout(PATIENCE, self.appears(find)).await.ok().flatten();
+        }
+        found.ok_or_else(|| {
             attributes.forbid(&format!(
                 "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
             ))
         })
+    }
+
+    async fn appears(&self, find: impl Fn() -> Option<Arc<Value>>) -> Option<Arc<Value>> {
+        let accounts = registry().find("", "v1", "serviceaccounts")?;
+        let mut changes = self.cache.collection(accounts)?.signal();
+        loop {
+            changes.borrow_and_update();
+            if let Some(found) = find() {
+                return Some(found);
+            }
+            changes.changed().await.ok()?;
+        }
     }
 
     fn volume(name: &str) -> Value {
@@ -88,16 +113,19 @@ impl ServiceAccount {
 impl Plugin for ServiceAccount {
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         attributes.creates_pod()
+            || (attributes.updates() && attributes.is_part("", "pods", "ephemeralcontainers"))
     }
 
-    async fn admit(&self, attributes: &Attributes<'_>, pod: Option<&mut Value>) -> Result<(), Status> {
-        let Some(pod) = pod.filter(|pod| pod["spec"].is_object()) else { return Ok(()) };
-        if pod["metadata"]["annotations"][MIRROR].is_string() {
-            return mirror_is_harmless(attributes, pod);
+    async fn admit(&self, attributes: &Attributes<'_>, object: Option<&mut Value>) -> Result<(), Status> {
+        let Some(pod) = object.filter(|pod| attributes.creates() && pod["spec"].is_object()) else {
+            return Ok(());
+        };
+        if is_mirror(pod) {
+            return mirror_is_harmless(pod).map_err(|why| attributes.forbid(why));
         }
         let given = [&pod["spec"]["serviceAccountName"], &pod["spec"]["serviceAccount"]];
         let given = given.iter().find_map(|name| name.as_str().filter(|name| !name.is_empty()));
-        let name = given.unwrap_or("default").to_owned();
+        let name = given.unwrap_or(DEFAULT).to_owned();
         let account = self.account(attributes, &name).await?;
         let spec = &mut pod["spec"];
         spec["serviceAccountName"] = json!(name);
@@ -107,25 +135,191 @@ impl Plugin for ServiceAccount {
             .as_bool()
             .or_else(|| account["automountServiceAccountToken"].as_bool())
             .unwrap_or(true);
-        if spec["imagePullSecrets"].as_array().is_none_or(Vec::is_empty)
-            && account["imagePullSecrets"].is_array()
-        {
-            spec["imagePullSecrets"] = account["imagePullSecrets"].clone();
+        if items(spec, &["imagePullSecrets"]).is_empty() {
+            let own = items(&account, &["imagePullSecrets"]).iter();
+            let own: Vec<Value> = own.map(|secret| json!({ "name": secret["name"] })).collect();
+            if !own.is_empty() {
+                spec["imagePullSecrets"] = json!(own);
+            }
         }
         if wanted {
             self.mount_token(pod);
         }
         Ok(())
     }
+
+    async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
+        let Some(pod) = object else { return Ok(()) };
+        if is_mirror(pod) && attributes.creates() {
+            return mirror_is_harmless(pod).map_err(|why| attributes.forbid(why));
+        }
+        let name = text(pod, &["spec", "serviceAccountName"]);
+        if name.is_empty() {
+            let (namespace, pod) = (attributes.namespace(), attributes.name);
+            return Err(attributes.forbid(&format!("no service account specified for pod {namespace}/{pod}")));
+        }
+        let account = self.account(attributes, name).await?;
+        let part = if attributes.creates() { Part::Pod } else { Part::EphemeralContainers };
+        match mountable(&account).and_then(|secrets| foreign_secret(&account, &secrets, pod, part)) {
+            Some(why) => Err(attributes.forbid(&why)),
+            None => Ok(()),
+        }
+    }
 }
 
-fn mirror_is_harmless(attributes: &Attributes<'_>, pod: &Value) -> Result<(), Status> {
-    if pod["spec"]["serviceAccountName"].as_str().is_some_and(|name| !name.is_empty()) {
-        return Err(attributes.forbid("a mirror pod may not reference service accounts"));
+fn is_mirror(pod: &Value) -> bool {
+    pod["metadata"]["annotations"][MIRROR].is_string()
+}
+
+fn mirror_is_harmless(pod: &Value) -> Result<(), &'static str> {
+    /// Whether any secret is named, in volumes, environment or for pulling images.
+    fn names_secret(value: &Value) -> bool {
+        const FIELDS: [&str; 5] =
+            ["secret", "secretRef", "secretKeyRef", "nodePublishSecretRef", "imagePullSecrets"];
+        match value {
+            Value::Object(fields) => fields.iter().any(|(key, value)| {
+                let empty = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+                (FIELDS.contains(&key.as_str()) && !empty) || names_secret(value)
+            }),
+            Value::Array(items) => items.iter().any(names_secret),
+            _ => false,
+        }
     }
-    let volumes = pod["spec"]["volumes"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if volumes.iter().any(|volume| volume["secret"].is_object()) {
-        return Err(attributes.forbid("a mirror pod may not reference secrets"));
+    if !text(pod, &["spec", "serviceAccountName"]).is_empty() {
+        return Err("a mirror pod may not reference service accounts");
+    }
+    if names_secret(&pod["spec"]) {
+        return Err("a mirror pod may not reference secrets");
+    }
+    let sources =
+        items(pod, &["spec", "volumes"]).iter().flat_map(|one| items(one, &["projected", "sources"]));
+    if sources.into_iter().any(|source| at(source, &["serviceAccountToken"]).is_some()) {
+        return Err("a mirror pod may not use ServiceAccountToken volume projections");
     }
     Ok(())
+}
+
+/// What of a pod is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Pod,
+    EphemeralContainers,
+}
+
+/// The secrets that the account's pods may use, if it says that these are all.
+fn mountable(account: &Value) -> Option<Vec<&str>> {
+    let enforced = text(account, &["metadata", "annotations", "kubernetes.io/enforce-mountable-secrets"]);
+    matches!(enforced, "1" | "t" | "T" | "TRUE" | "true" | "True")
+        .then(|| items(account, &["secrets"]).iter().map(|secret| text(secret, &["name"])).collect())
+}
+
+/// A secret that the pod uses and its account does not list, in upstream's words.
+fn foreign_secret(account: &Value, secrets: &[&str], pod: &Value, part: Part) -> Option<String> {
+    let spec = &pod["spec"];
+    let own = text(account, &["metadata", "name"]);
+    let end = format!("is not allowed because service account {own} does not reference that");
+    let foreign = |name: &str| !secrets.contains(&name);
+    let containers: &[(&str, &str)] = match part {
+        Part::Pod => &[("initContainers", "init container"), ("containers", "container")],
+        Part::EphemeralContainers => &[("ephemeralContainers", "ephemeral container")],
+    };
+    if part == Part::Pod {
+        for volume in items(spec, &["volumes"]) {
+            let name = text(volume, &["secret", "secretName"]);
+            if at(volume, &["secret"]).is_some() && foreign(name) {
+                return Some(format!("volume with secret.secretName=\"{name}\" {end} secret"));
+            }
+        }
+    }
+    for (list, title) in containers {
+        for container in items(spec, &[list]) {
+            let title = format!("{title} {}", text(container, &["name"]));
+            for variable in items(container, &["env"]) {
+                let Some(key) = at(variable, &["valueFrom", "secretKeyRef"]) else { continue };
+                let (variable, name) = (text(variable, &["name"]), text(key, &["name"]));
+                if foreign(name) {
+                    return Some(format!(
+                        "{title} with envVar {variable} referencing secret.secretName=\"{name}\" {end} secret"
+                    ));
+                }
+            }
+            for source in items(container, &["envFrom"]) {
+                let Some(reference) = at(source, &["secretRef"]) else { continue };
+                let name = text(reference, &["name"]);
+                if foreign(name) {
+                    return Some(format!(
+                        "{title} with envFrom referencing secret.secretName=\"{name}\" {end} secret"
+                    ));
+                }
+            }
+        }
+    }
+    let pulls: Vec<&str> =
+        items(account, &["imagePullSecrets"]).iter().map(|secret| text(secret, &["name"])).collect();
+    let used = items(spec, &["imagePullSecrets"]).iter().map(|secret| text(secret, &["name"]));
+    let mut foreign = used.enumerate().filter(|(_, name)| part == Part::Pod && !pulls.contains(name));
+    foreign
+        .next()
+        .map(|(index, name)| format!("imagePullSecrets[{index}].name=\"{name}\" {end} imagePullSecret"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirror_pod_refers_to_nothing() {
+        let cases = [
+            (json!({}), Ok(())),
+            (json!({ "serviceAccountName": "a" }), Err("a mirror pod may not reference service accounts")),
+            (json!({ "imagePullSecrets": [{ "name": "s" }] }), Err("a mirror pod may not reference secrets")),
+            (
+                json!({ "containers": [{ "env": [{ "valueFrom": { "secretKeyRef": { "name": "s" } } }] }] }),
+                Err("a mirror pod may not reference secrets"),
+            ),
+            (
+                json!({ "volumes": [{ "projected": { "sources": [{ "serviceAccountToken": {} }] } }] }),
+                Err("a mirror pod may not use ServiceAccountToken volume projections"),
+            ),
+        ];
+        for (spec, expected) in cases {
+            assert_eq!(mirror_is_harmless(&json!({ "spec": spec })), expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn account_may_say_which_secrets_its_pods_use() {
+        let mut account = json!({
+            "metadata": { "name": "a" }, "secrets": [{ "name": "own" }], "imagePullSecrets": [{ "name": "pull" }],
+        });
+        assert_eq!(mountable(&account), None);
+        account["metadata"]["annotations"] = json!({ "kubernetes.io/enforce-mountable-secrets": "true" });
+        let secrets = mountable(&account).unwrap();
+        assert_eq!(secrets, ["own"]);
+        let pod = |spec: Value| foreign_secret(&account, &secrets, &json!({ "spec": spec }), Part::Pod);
+        let env = |name: &str| {
+            json!({ "containers": [{ "name": "c", "env": [
+                { "name": "E", "valueFrom": { "secretKeyRef": { "name": name } } },
+            ] }] })
+        };
+        assert_eq!(pod(env("own")), None);
+        assert_eq!(
+            pod(env("x")).unwrap(),
+            "container c with envVar E referencing secret.secretName=\"x\" is not allowed because service account a \
+             does not reference that secret"
+        );
+        assert_eq!(
+            pod(json!({ "volumes": [{ "secret": { "secretName": "x" } }] })).unwrap(),
+            "volume with secret.secretName=\"x\" is not allowed because service account a does not reference that secret"
+        );
+        assert_eq!(pod(json!({ "imagePullSecrets": [{ "name": "pull" }] })), None);
+        assert_eq!(
+            pod(json!({ "imagePullSecrets": [{ "name": "x" }] })).unwrap(),
+            "imagePullSecrets[0].name=\"x\" is not allowed because service account a does not reference that \
+             imagePullSecret"
+        );
+        let later = json!({ "spec": { "ephemeralContainers": [{ "name": "e", "envFrom": [{ "secretRef": { "name": "x" } }] }] } });
+        let found = foreign_secret(&account, &secrets, &later, Part::EphemeralContainers);
+        assert!(found.unwrap().starts_with("ephemeral container e with envFrom"));
+    }
 }

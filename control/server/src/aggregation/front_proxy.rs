@@ -44,7 +44,6 @@ impl FrontProxy {
     }
 
     /// The certificate to show, and the number of its renewals.
-    #[allow(dead_code, reason = "aggregated servers are called with it")]
     pub(crate) fn shown(&self) -> (u64, Arc<Leaf>) {
         self.leaf.read().clone()
     }

@@ -3,6 +3,7 @@
 //! Readers take a snapshot, which costs nothing, or read the ring from where they are. Nobody waits for them: a reader
 //! that is slower than the ring is long finds its place gone.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::object::{EventType, Object};
 use super::ring::{Budget, Ring};
+use crate::encryption::reason_of;
 
 /// Objects by key.
 pub type Objects = OrdMap<Arc<str>, Arc<Object>>;
@@ -83,6 +85,8 @@ pub struct Usage {
 
 struct State {
     objects: Objects,
+    /// What is in the store, encrypted, and cannot be opened, and why.
+    unreadable: BTreeMap<String, String>,
     object_bytes: usize,
     /// Revision of the newest change.
     last: u64,
@@ -102,7 +106,9 @@ pub struct Collection {
 impl Collection {
     /// An empty collection, whose ring takes its memory from `budget`.
     pub(super) fn new(prefix: String, budget: Arc<Budget>) -> Self {
-        let state = State { objects: Objects::new(), object_bytes: 0, last: 0, ring: Ring::new(budget, 0) };
+        let ring = Ring::new(budget, 0);
+        let (objects, unreadable) = (Objects::new(), BTreeMap::new());
+        let state = State { objects, unreadable, object_bytes: 0, last: 0, ring };
         Self {
             prefix,
             state: RwLock::new(state),
@@ -125,6 +131,19 @@ impl Collection {
     /// One object.
     pub fn get(&self, key: &str) -> Option<Arc<Object>> {
         self.state.read().objects.get(key).cloned()
+    }
+
+    /// The first key with this prefix whose value is encrypted and cannot be opened, and why.
+    pub(crate) fn unreadable_below(&self, prefix: &str) -> Option<(String, String)> {
+        let state = self.state.read();
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        let (key, why) = state.unreadable.range::<str, _>(from).next()?;
+        key.starts_with(prefix).then(|| (key.clone(), why.clone()))
+    }
+
+    /// Why the value of this key cannot be opened, if it is encrypted and cannot be.
+    pub(crate) fn unreadable(&self, key: &str) -> Option<String> {
+        self.state.read().unreadable.get(key).cloned()
     }
 
     /// How many objects there are.
@@ -220,18 +239,26 @@ impl Collection {
     pub(super) fn replace(&self, fresh: Vec<skep_store::KeyValue>, revision: u64) {
         {
             let mut state = self.state.write();
+            let mut unreadable = BTreeMap::new();
             let objects = fresh.into_iter().filter_map(|kv| {
                 let kept =
                     state.objects.get(kv.key.as_str()).filter(|old| old.revision() == kv.mod_revision.0);
                 let object = match kept {
                     Some(kept) => kept.clone(),
-                    None => Arc::new(read(&kv.key, &kv.value, kv.mod_revision.0)?),
+                    None => match Object::from_stored(kv.key.as_str().into(), &kv.value, kv.mod_revision.0) {
+                        Some(object) => Arc::new(object),
+                        None => {
+                            unreadable.extend(left_out(&kv.key, &kv.value));
+                            return None;
+                        }
+                    },
                 };
                 Some((object.key().clone(), object))
             });
             let objects: Objects = objects.collect();
             state.object_bytes = objects.values().map(|object| object_size(object)).sum();
             state.objects = objects;
+            state.unreadable = unreadable;
             state.last = revision;
             state.ring.restart(revision);
         }
@@ -248,18 +275,19 @@ fn object_size(object: &Object) -> usize {
     object.key().len() + object.json().len()
 }
 
-fn read(key: &str, value: &[u8], revision: u64) -> Option<Object> {
-    let object = Object::from_stored(key.into(), value, revision);
-    if object.is_none() {
-        tracing::error!(key, "left out: what the store holds is not a JSON object with metadata");
-    }
-    object
+/// Says that a value is not shown. If it could not be opened, readers are to be told: the key, and why.
+fn left_out(key: &str, value: &[u8]) -> Option<(String, String)> {
+    let closed = reason_of(value);
+    let why = closed.unwrap_or("what the store holds is not a JSON object with metadata");
+    tracing::error!(key, why, "left out");
+    closed.map(|why| (key.to_owned(), why.to_owned()))
 }
 
 impl State {
     fn apply(&mut self, event: &skep_store::Event) {
         let revision = event.revision.0;
         self.last = self.last.max(revision);
+        self.unreadable.remove(&event.key);
         let previous = self.objects.get(event.key.as_str()).cloned();
         let change = match (&event.current, previous) {
             (None, None) => return,
@@ -280,10 +308,7 @@ impl State {
                     None => (event.key.as_str().into(), EventType::Added),
                 };
                 let Some((object, line)) = Object::with_event(key, &current.value, revision, kind) else {
-                    tracing::error!(
-                        key = event.key,
-                        "left out: what was written is not a JSON object with metadata"
-                    );
+                    self.unreadable.extend(left_out(&event.key, &current.value));
                     return;
                 };
                 let object = Arc::new(object);

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
@@ -32,7 +32,7 @@ use crate::gate::ObjectReader;
 use crate::pki::Leaf;
 
 pub(crate) use failure::{CallError, Why};
-pub(crate) use target::Target;
+pub(crate) use target::{Target, Trust, trust};
 
 use connect::Client;
 
@@ -102,6 +102,37 @@ impl Caller {
                 true => Ok(body),
                 false => Err(Why::Code(code.as_u16(), String::from_utf8_lossy(&body).trim().to_owned())),
             }
+        };
+        match tokio::time::timeout(patience, whole).await {
+            Ok(outcome) => outcome.map_err(fail),
+            Err(_) => Err(fail(Why::Timeout)),
+        }
+    }
+
+    /// Gets a path of a server, with these headers: the code and the body of the answer, whatever the code.
+    ///
+    /// # Errors
+    ///
+    /// When there is no answer within these bounds.
+    pub(crate) async fn get(
+        &self,
+        target: &Target,
+        shown: Shown,
+        path: &str,
+        headers: HeaderMap,
+        patience: Duration,
+        limit: usize,
+    ) -> Result<(u16, Bytes), CallError> {
+        let url = format!("https://{}{path}", target.authority());
+        let fail = |why| CallError { method: Method::GET, url: url.clone(), why };
+        let request =
+            Request::builder().uri(url.as_str()).header(HOST, target.authority()).body(body::empty());
+        let mut request = request.map_err(|error| fail(Why::Send(error.to_string())))?;
+        request.headers_mut().extend(headers);
+        let whole = async {
+            let response = self.send(target, shown, request).await?;
+            let code = response.status().as_u16();
+            Ok((code, read(response.into_body(), limit).await?))
         };
         match tokio::time::timeout(patience, whole).await {
             Ok(outcome) => outcome.map_err(fail),

@@ -38,7 +38,6 @@ pub(crate) enum Trust {
     /// One of these, PEM.
     Authority(String),
     /// Anybody.
-    #[allow(dead_code, reason = "aggregated servers may be exempt")]
     Anyone,
 }
 

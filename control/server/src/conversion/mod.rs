@@ -124,6 +124,26 @@ impl Converter {
         Ok(new)
     }
 
+    /// An object of `resource` in another version, where a webhook knows how.
+    ///
+    /// # Errors
+    ///
+    /// 500 when the webhook does not convert it.
+    pub(crate) async fn bring(
+        &self,
+        resource: &Resource,
+        desired: &str,
+        object: Value,
+    ) -> Result<Value, Status> {
+        match review::webhook(resource) {
+            Some(webhook) if review::is_needed(&object, desired) => {
+                let mut answers = self.ask(webhook, desired, &[Arc::new(object)]).await?;
+                answers.pop().ok_or_else(|| Status::internal("an object was lost in its conversion"))
+            }
+            _ => Ok(object),
+        }
+    }
+
     /// An object in the version of `resource`, as it is stored.
     ///
     /// # Errors
@@ -131,13 +151,7 @@ impl Converter {
     /// 500 when the webhook does not convert it.
     pub(crate) async fn to_storage(&self, resource: &Resource, object: Value) -> Result<Value, Status> {
         let desired = join_group_version(&resource.storage.group, &resource.storage.version);
-        match review::webhook(resource) {
-            Some(webhook) if review::is_needed(&object, &desired) => {
-                let mut answers = self.ask(webhook, &desired, &[Arc::new(object)]).await?;
-                answers.pop().ok_or_else(|| Status::internal("an object was lost in its conversion"))
-            }
-            _ => Ok(object),
-        }
+        self.bring(resource, &desired, object).await
     }
 
     async fn ask(

@@ -55,6 +55,11 @@ impl Kinds {
         self.now.borrow().clone()
     }
 
+    /// Wakes when kinds come or go.
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<Registry>> {
+        self.0.subscribe()
+    }
+
     fn replace(&self, custom: impl IntoIterator<Item = Arc<Resource>>) {
         let with = self.current().with_custom(custom);
         self.now.send_replace(Arc::new(with));

@@ -5,7 +5,7 @@
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use skep_api::apply as machine;
-use skep_api::decode::{self, Encoding, FieldValidation};
+use skep_api::decode::{self, FieldValidation};
 use skep_api::status::Status;
 
 use super::Call;
@@ -29,9 +29,11 @@ pub(super) async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Sta
     let manner = call.manner()?;
     let options = ApplyOptions::parse(&call.query)?;
     let bytes = content::read(body).await?;
-    let (mut applied, warnings) =
-        decode::object(&call.resource, &bytes, Encoding::Yaml, options.write.validation)?;
+    call.record.patched(&bytes);
+    let decode::Applied { value: mut applied, undeclared, duplicates } =
+        decode::applied(&call.resource, &bytes)?;
     check(call, &mut applied)?;
+    let warnings = complain(call, &undeclared, duplicates, options.write.validation)?;
     let scope = Scope { ownership: Ownership::Decided, ..call.scope(options.write.dry_run) };
     let now = call.server.ids().now_text();
     let writer = scope.writer(&options.manager, &now);
@@ -60,6 +62,42 @@ pub(super) async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Sta
     let mut response = call.object(&manner, code, &object);
     respond::warn(&mut response, &warnings);
     Ok(response)
+}
+
+/// What is wrong with the text of an applied object: warnings, or a refusal.
+fn complain(
+    call: &Call,
+    undeclared: &[String],
+    duplicates: Vec<String>,
+    mode: FieldValidation,
+) -> Result<Vec<String>, Status> {
+    if !undeclared.is_empty() {
+        let (resource, name) = (&call.resource, &call.info.name);
+        let mut why: Vec<String> =
+            undeclared.iter().map(|path| format!("{path}: field not declared in schema")).collect();
+        if why.len() > 1 {
+            why = vec![format!("errors:\n  {}", why.join("\n  "))];
+        }
+        // Upstream has no better code for it.
+        let message = format!(
+            "failed to create typed patch object ({}/{name}; {}, Kind={}): {}",
+            call.scope(false).namespace,
+            resource.group_version(),
+            resource.kind,
+            why.concat()
+        );
+        return Err(Status::new(500, "", message));
+    }
+    match mode {
+        FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Warn => Ok(duplicates),
+        FieldValidation::Strict if duplicates.is_empty() => Ok(Vec::new()),
+        FieldValidation::Strict => {
+            let why = duplicates.join(", ");
+            let message = format!("error strict decoding YAML: error converting YAML to JSON: {why}");
+            Err(Status::bad_request(message))
+        }
+    }
 }
 
 /// Checks what every applied object must keep to, and names it as the path does.

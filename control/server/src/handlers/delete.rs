@@ -33,6 +33,7 @@ async fn options(call: &Call, body: Body) -> Result<DeleteOptions, Status> {
         return DeleteOptions::parse(None, &call.query);
     }
     let parsed = skep_api::decode::parse(&bytes, negotiate::encoding(&call.parts.headers)?)?;
+    call.record.requested(&call.resource, &call.info.subresource, &parsed.value);
     DeleteOptions::parse(Some(&parsed.value), &call.query)
 }
 

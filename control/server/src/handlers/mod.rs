@@ -18,6 +18,7 @@ use std::sync::Arc;
 use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{Response, StatusCode};
+use parking_lot::Mutex;
 use serde_json::Value;
 use skep_api::decode::{self, FieldValidation};
 use skep_api::protobuf;
@@ -27,9 +28,11 @@ use skep_api::validation;
 use tokio::sync::OwnedRwLockReadGuard;
 
 use crate::admission::{Asked, Attributes, Notes, Operation};
+use crate::audit::Record;
 use crate::body::Body;
 use crate::cache::Object;
 use crate::content;
+use crate::fairness::Permit;
 use crate::negotiate;
 use crate::query::Query;
 use crate::request::RequestInfo;
@@ -49,10 +52,13 @@ pub(crate) struct Call {
     pub(crate) kinds: Arc<Registry>,
     pub(crate) info: RequestInfo,
     pub(crate) user: UserInfo,
+    pub(crate) record: Record,
     pub(crate) query: Query,
     pub(crate) parts: Parts,
     /// What is said about the request beside its answer.
     pub(crate) notes: Arc<Notes>,
+    /// The seats of a watch, until it has begun.
+    pub(crate) permit: Mutex<Option<Permit>>,
 }
 
 impl Call {
@@ -118,28 +124,35 @@ impl Call {
         let bytes = content::read(body).await?;
         let subresource =
             self.resource.subresource(&self.info.subresource).ok_or_else(Status::no_such_path)?;
-        decode::subresource(&self.resource, subresource, &bytes, encoding, mode)
+        let read = decode::subresource(&self.resource, subresource, &bytes, encoding, mode)?;
+        self.record.requested(&self.resource, &self.info.subresource, &read.0);
+        Ok(read)
     }
 
     /// Reads a body that is checked by who takes it.
     async fn other_body(&self, body: Body) -> Result<Value, Status> {
         let encoding = negotiate::encoding(&self.parts.headers)?;
         let bytes = content::read(body).await?;
-        Ok(decode::parse(&bytes, encoding)?.value)
+        let value = decode::parse(&bytes, encoding)?.value;
+        self.record.requested(&self.resource, &self.info.subresource, &value);
+        Ok(value)
     }
 }
 
 /// Handles a request for a resource.
 pub(crate) async fn handle(call: Call, body: Body) -> Result<Response<Body>, Status> {
-    let deprecation = match &call.resource.custom {
-        Some(custom) => custom.deprecation.clone(),
-        None => validation::deprecation(&call.resource).map(str::to_owned),
-    };
-    let mut response = route(call, body).await?;
-    if let Some(deprecation) = deprecation {
-        crate::respond::warn(&mut response, &[deprecation]);
+    if let Some(deprecation) = deprecation(&call.resource) {
+        call.notes.warn(deprecation);
     }
-    Ok(response)
+    route(call, body).await
+}
+
+/// What everybody is told who uses a kind on its way out.
+fn deprecation(resource: &Resource) -> Option<String> {
+    if let Some(custom) = &resource.custom {
+        return custom.deprecation.clone();
+    }
+    validation::deprecation(resource).map(str::to_owned)
 }
 
 impl Call {

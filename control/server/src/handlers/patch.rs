@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use skep_api::registry::Resource;
 use skep_api::status::Status;
+use skep_api::validation::FieldError;
 use skep_api::{decode, patch as patches};
 
 use super::{Call, apply};
@@ -43,7 +44,25 @@ impl Patch {
             }
             _ => return Err(Status::unsupported_media_type(&TAKEN)),
         };
-        Ok(make(content::read(body).await?))
+        let patch = content::read(body).await?;
+        call.record.patched(&patch);
+        Ok(make(patch))
+    }
+
+    /// 422: the patch applies, but what comes out is no object of the kind.
+    fn made_nonsense(&self, object: &Value, why: &Status) -> Status {
+        let value = match self {
+            Self::Strategic(patch) => String::from_utf8_lossy(patch).into_owned(),
+            Self::Json(_) | Self::Merge(_) => object.to_string(),
+        };
+        // Of unknown fields upstream tells without naming the kind before.
+        let from = why.message.find("strict decoding error: ").unwrap_or_default();
+        let error = FieldError::invalid("patch", value, &why.message[from..]);
+        let message = format!(" \"\" is invalid: {error}");
+        Status {
+            details: Some(json!({ "causes": [error.to_cause()] })),
+            ..Status::new(422, "Invalid", message)
+        }
     }
 
     /// The patched object. `resource` is what a strategic patch goes by.
@@ -68,7 +87,8 @@ pub(super) async fn patch(call: &Call, body: Body) -> Result<Response<Body>, Sta
     let warnings = Mutex::new(Vec::new());
     let propose = |current: &Value| {
         let mut object = patch.apply(Some(&*call.resource), current)?;
-        *warnings.lock() = decode::check(&call.resource, &mut object, options.validation)?;
+        let checked = decode::check(&call.resource, &mut object, options.validation);
+        *warnings.lock() = checked.map_err(|why| patch.made_nonsense(&object, &why))?;
         Ok(object)
     };
     let scope = call.scope(options.dry_run);

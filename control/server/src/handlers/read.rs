@@ -99,7 +99,12 @@ pub(super) async fn state(call: &Call, collection: &Collection, at: ReadAt) -> R
         ReadAt::Newest => drop(cache.catch_up().await.map_err(failure::read)?),
         ReadAt::NotOlderThan(revision) | ReadAt::Exact(revision) => reach(call, revision).await?,
     }
-    Ok(cache.snapshot(collection))
+    let snapshot = cache.snapshot(collection);
+    let prefix = call.resource.store_prefix(Some(call.scope(false).namespace));
+    match collection.unreadable_below(&prefix) {
+        Some((key, why)) => Err(failure::unreadable(&key, &why)),
+        None => Ok(snapshot),
+    }
 }
 
 async fn reach(call: &Call, revision: u64) -> Result<(), Status> {

@@ -37,6 +37,7 @@ async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     let manner = Manner::plain(&call.parts, &call.query);
     let options = ApplyOptions::parse(&call.query)?;
     let bytes = content::read(body).await?;
+    call.record.patched(&bytes);
     let subresource = call.resource.subresource("scale").ok_or_else(Status::no_such_path)?;
     let mode = options.write.validation;
     let (scale, warnings) = decode::subresource(&call.resource, subresource, &bytes, Encoding::Yaml, mode)?;

@@ -21,14 +21,13 @@ use crate::body::Body;
 use crate::cache::{Change, EventType, Gone, Object, Watcher};
 use crate::conversion::Converter;
 use crate::failure;
+use crate::fairness::Permit;
 use crate::metrics::Counted;
 use crate::options::{Selection, WatchFrom, WatchOptions};
 use crate::respond::{CHUNK, Renderer, streamed};
 
 /// A bookmark is sent about so often.
 const BOOKMARKS: Duration = Duration::from_secs(60);
-/// A watch without a time-out of its own lasts this long, and up to twice as long, as upstream has it.
-const SHORTEST: u64 = 1800;
 
 pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
     let manner = call.manner()?;
@@ -50,10 +49,12 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
             (objects.into(), snapshot.revision, marked)
         }
     };
-    let seconds = options.timeout.unwrap_or_else(|| SHORTEST + call.server.ids().below(SHORTEST));
+    let shortest = call.server.lasting().watch.as_secs().max(1);
+    let seconds = options.timeout.unwrap_or_else(|| shortest + call.server.ids().below(shortest));
     let now = Instant::now();
     let session = Session {
         initial,
+        permit: call.permit.lock().take(),
         mark: marked.then_some(position),
         ending,
         watcher: cache.watch(&collection, prefix, position),
@@ -80,6 +81,8 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
 struct Session {
     /// What is still to be told of the state at the beginning.
     initial: VecDeque<Arc<Object>>,
+    /// The seats that the beginning takes.
+    permit: Option<Permit>,
     /// The end of it is to be marked, at this revision.
     mark: Option<u64>,
     watcher: Watcher,
@@ -179,6 +182,9 @@ impl Session {
             let annotations = json!({ "k8s.io/initial-events-end": "true" });
             let bookmark = self.renderer.bookmark(revision, Some(annotations));
             piece.extend_from_slice(&self.renderer.notice("BOOKMARK", &bookmark));
+        }
+        if self.initial.is_empty() {
+            self.permit = None;
         }
         (!piece.is_empty()).then(|| piece.freeze())
     }

@@ -36,7 +36,9 @@ impl Call {
     ) -> Result<(Value, Vec<String>), Status> {
         let encoding = negotiate::encoding(&self.parts.headers)?;
         let bytes = content::read(body).await?;
-        decode::object(&self.resource, &bytes, encoding, mode)
+        let read = decode::object(&self.resource, &bytes, encoding, mode)?;
+        self.record.requested(&self.resource, &self.info.subresource, &read.0);
+        Ok(read)
     }
 
     pub(super) fn part(&self) -> Part {
@@ -52,6 +54,7 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, St
     let manner = call.manner()?;
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
     if matches!(call.resource.group.as_str(), "authentication.k8s.io" | "authorization.k8s.io") {
+        negotiate::plain(&call.parts.headers)?;
         let mut review = call.other_body(body).await?;
         call.admit(options.dry_run, &mut review).await?;
         let answer = call.server.gate().reviews.create(&call.user, &call.info, review).await?;

@@ -1,11 +1,16 @@
 //! `/healthz`, `/livez`, `/readyz`: is the process alive, can it serve, in upstream's words.
 
+use std::time::Duration;
+
 use http::{Response, StatusCode};
 
 use super::text;
 use crate::body::Body;
 use crate::query::Query;
 use crate::server::Inner;
+
+/// So long the store, whichever it is, has to answer: upstream's figure for etcd.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Which of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +41,15 @@ pub(super) fn find(path: &str) -> Option<(Kind, &str)> {
     })
 }
 
-/// The checks of a kind, and whether each holds. None of them waits.
-fn checks(server: &Inner, kind: Kind) -> Vec<(&'static str, bool)> {
+/// The checks of a kind, and whether each holds.
+async fn checks(server: &Inner, kind: Kind) -> Vec<(&'static str, bool)> {
     let filled = server.storage().cache.applied() > 0;
-    let mut checks = vec![("ping", true), ("etcd", filled), ("poststarthook/rbac/bootstrap-roles", filled)];
+    let stored = tokio::time::timeout(PATIENCE, server.storage().store.current_revision()).await;
+    let stored = filled && matches!(stored, Ok(Ok(_)));
+    let mut checks = vec![("ping", true), ("etcd", stored), ("poststarthook/rbac/bootstrap-roles", filled)];
+    if let Some(encryption) = server.encryption() {
+        checks.push(("kms-providers", encryption.health().is_ok()));
+    }
     if kind == Kind::Readyz {
         checks.push(("informer-sync", filled));
         checks.push(("shutdown", !server.stopping().is_cancelled()));
@@ -48,9 +58,9 @@ fn checks(server: &Inner, kind: Kind) -> Vec<(&'static str, bool)> {
 }
 
 /// The answer of a health path.
-pub(super) fn answer(server: &Inner, kind: Kind, only: &str, query: &Query) -> Response<Body> {
+pub(super) async fn answer(server: &Inner, kind: Kind, only: &str, query: &Query) -> Response<Body> {
     let excluded: Vec<&str> = query.all("exclude").collect();
-    let mut all = checks(server, kind);
+    let mut all = checks(server, kind).await;
     if !only.is_empty() {
         all.retain(|(name, _)| *name == only);
         if all.is_empty() {

@@ -19,14 +19,14 @@ use crate::request::RequestInfo;
 use crate::respond::Manner;
 use crate::server::Inner;
 
-use documents::Document;
 pub(crate) use documents::Documents;
+use documents::{Document, OPENAPI_PROTOBUF};
 
 /// The version of Kubernetes that the API is that of, and our own mark on it.
 const GIT_VERSION: &str = "v1.36.0+skep";
 
 /// Answers a request for a path that is no resource.
-pub(crate) fn handle(
+pub(crate) async fn handle(
     server: &Arc<Inner>,
     info: &RequestInfo,
     parts: &Parts,
@@ -37,7 +37,7 @@ pub(crate) fn handle(
     }
     let path = info.path.trim_end_matches('/');
     if let Some((kind, check)) = health::find(path) {
-        return Ok(health::answer(server, kind, check, query));
+        return Ok(health::answer(server, kind, check, query).await);
     }
     let manner = Manner::plain(parts, query);
     match path {
@@ -53,8 +53,16 @@ pub(crate) fn handle(
         "/openid/v1/jwks" => return Ok(manner.value(StatusCode::OK, &server.gate().tokens.jwks())),
         _ => {}
     }
+    if path == "/openapi/v2"
+        && negotiate::prefers(&parts.headers, &OPENAPI_PROTOBUF)
+        && let Some(document) =
+            server.documents().openapi_in_protobuf(&server.kinds().current(), &server.aggregation().remotes())
+    {
+        return Ok(served(&document, parts, &manner));
+    }
     let document = server.documents().find(
         &server.kinds().current(),
+        &server.aggregation().remotes(),
         path,
         negotiate::aggregated_discovery(&parts.headers),
     );
@@ -71,7 +79,7 @@ fn served(document: &Document, parts: &Parts, manner: &Manner) -> Response<Body>
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        manner.json(StatusCode::OK, document.json.clone())
+        manner.json(StatusCode::OK, document.bytes.clone())
     };
     let headers = response.headers_mut();
     if let Ok(etag) = HeaderValue::from_str(&document.etag) {

@@ -13,6 +13,7 @@ use skep_api::status::Status;
 use skep_api::table;
 
 use super::{CHUNK, GZIP_FROM, JSON, Manner, Renderer, gzip, streamed};
+use crate::audit::Returned;
 use crate::body::Body;
 use crate::cache::Object;
 use crate::failure;
@@ -51,10 +52,7 @@ impl ListAnswer {
         if manner.wire == Wire::Protobuf {
             return self.in_protobuf(manner, &renderer);
         }
-        let (kind, api_version) = match manner.form {
-            Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
-            _ => (self.resource.list_kind(), self.resource.group_version()),
-        };
+        let (kind, api_version) = self.kind(manner);
         let head = json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta() }).to_string();
         let head = format!("{},\"items\":[", &head[..head.len() - 1]);
         let size: usize = self.objects.iter().map(|object| object.json().len() + 1).sum();
@@ -77,6 +75,24 @@ impl ListAnswer {
         response
     }
 
+    fn kind(&self, manner: &Manner) -> (String, String) {
+        match manner.form {
+            Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
+            _ => (self.resource.list_kind(), self.resource.group_version()),
+        }
+    }
+
+    /// What a list in another encoding holds.
+    fn in_json(&self, manner: &Manner, values: &[Arc<Value>]) -> Value {
+        let (kind, api_version) = self.kind(manner);
+        let item = |value: &Arc<Value>| match manner.form {
+            Form::Metadata => json!({ "metadata": value["metadata"] }),
+            _ => Value::clone(value),
+        };
+        let items: Vec<Value> = values.iter().map(item).collect();
+        json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta(), "items": items })
+    }
+
     /// The length of everything stands at its beginning: nothing can be sent before all is written.
     fn in_protobuf(&self, manner: &Manner, renderer: &Renderer) -> Response<Body> {
         let values: Vec<Arc<Value>> = self.objects.iter().map(|object| renderer.value(object)).collect();
@@ -86,7 +102,13 @@ impl ListAnswer {
             _ => protobuf::list(&self.resource.group_version(), &self.resource.kind, &self.meta(), items),
         };
         match written {
-            Ok(bytes) => manner.encoded(StatusCode::OK, bytes.into()),
+            Ok(bytes) => {
+                let mut response = manner.encoded(StatusCode::OK, bytes.into());
+                if manner.audited {
+                    response.extensions_mut().insert(Returned(self.in_json(manner, &values)));
+                }
+                response
+            }
             Err(why) => failure::response(&Status::internal(why)),
         }
     }

@@ -17,6 +17,7 @@ use serde_json::Value;
 use skep_api::status::Status;
 use skep_api::table::IncludeObject;
 
+use crate::audit::{Audited, Said};
 use crate::body::{self, Body, BoxError};
 use crate::failure::invalid_options;
 use crate::negotiate::{self, Form, Wire};
@@ -40,6 +41,8 @@ pub(crate) struct Manner {
     pub(crate) include: IncludeObject,
     pretty: bool,
     gzip: bool,
+    /// Whether the audit log wants the answer, too.
+    audited: bool,
 }
 
 impl Manner {
@@ -67,7 +70,8 @@ impl Manner {
         let person = ["curl", "Wget", "Mozilla/5.0"].iter().any(|start| agent.starts_with(start));
         let gzip = header(http::header::ACCEPT_ENCODING).split(',').any(|one| one.trim().starts_with("gzip"));
         let pretty = query.optional_flag("pretty").unwrap_or(person);
-        Self { form: Form::Object, wire: Wire::Json, include: IncludeObject::Metadata, pretty, gzip }
+        let audited = parts.extensions.get::<Audited>().is_some();
+        Self { form: Form::Object, wire: Wire::Json, include: IncludeObject::Metadata, pretty, gzip, audited }
     }
 
     /// An answer that is one JSON text.
@@ -99,7 +103,11 @@ impl Manner {
 
     /// An answer that is one value.
     pub(crate) fn value(&self, code: StatusCode, value: &Value) -> Response<Body> {
-        self.json(code, value.to_string().into())
+        let mut response = self.json(code, value.to_string().into());
+        if value["kind"] == "Status" {
+            response.extensions_mut().insert(Said(value.clone()));
+        }
+        response
     }
 }
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use skep_api::status::Status;
-use skep_api::{defaults, strategy, validation};
+use skep_api::{decode, defaults, strategy, validation};
 use skep_store::{Expected, StoreError};
 
 use super::{Scope, Storage, metadata};
 use crate::admission::{Attributes, Operation};
 use crate::cache::Object;
 use crate::failure;
+use crate::user::UserInfo;
 
 /// So many names are tried for an object with `generateName`.
 const NAMES: usize = 8;
@@ -51,6 +52,7 @@ impl Storage {
 
     async fn create_named(&self, scope: &Scope<'_>, mut object: Value) -> Result<Arc<Object>, Status> {
         let resource = scope.resource;
+        decode::omit_zeros(resource, &mut object);
         metadata::begin(&mut object, &self.ids);
         let name = metadata::text(&object, "name").to_owned();
         defaults::apply(resource, &mut object);
@@ -59,12 +61,16 @@ impl Storage {
             Attributes::new(Operation::Create, scope, &name, None, scope.options("CreateOptions"));
         self.admission.admit(&attributes, Some(&mut object)).await?;
         strategy::prepare_create(resource, &mut object);
+        if resource.kind == "CertificateSigningRequest" && resource.group == "certificates.k8s.io" {
+            sign_with_user(&mut object, scope.user);
+        }
         let errors = validation::create(resource, &object);
         if !errors.is_empty() {
             return Err(Status::invalid(resource, &name, errors));
         }
         self.admission.validate(&attributes, Some(&object)).await?;
         scope.warn(&object, None);
+        let mut held = attributes.into_held();
         if scope.dry_run && self.get(scope, &name).await.is_ok() {
             return Err(Status::already_exists(resource, &name));
         }
@@ -76,9 +82,30 @@ impl Storage {
         let written = self.put(scope, &name, object, Expected::Absent).await;
         self.settle(scope, &name, reservation, &written).await;
         let written = written?;
+        if written.is_ok() {
+            held.landed();
+        }
         written.map_err(|error| match error {
             StoreError::Conflict { .. } => Status::already_exists(resource, &name),
             error => failure::store(error),
         })
+    }
+}
+
+/// Who asks for a certificate is who creates the request, whatever it says itself.
+fn sign_with_user(object: &mut Value, user: &UserInfo) {
+    let Some(spec) = object["spec"].as_object_mut() else { return };
+    for member in ["username", "uid", "groups", "extra"] {
+        spec.remove(member);
+    }
+    spec.insert("username".into(), user.name.clone().into());
+    if !user.uid.is_empty() {
+        spec.insert("uid".into(), user.uid.clone().into());
+    }
+    if !user.groups.is_empty() {
+        spec.insert("groups".into(), user.groups.clone().into());
+    }
+    if !user.extra.is_empty() {
+        spec.insert("extra".into(), json!(user.extra));
     }
 }

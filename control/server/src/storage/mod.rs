@@ -26,6 +26,7 @@ use crate::admission::{Asked, Chain};
 use crate::allocation::Services;
 use crate::cache::{Cache, Object};
 use crate::conversion::Converter;
+use crate::encryption::EncryptedStore;
 use crate::failure;
 use crate::ids::Ids;
 use crate::respond::view;
@@ -115,6 +116,8 @@ pub(crate) struct Current {
 #[derive(Clone)]
 pub(crate) struct Storage {
     pub(crate) store: Arc<dyn Store>,
+    /// The same, where values are encrypted.
+    pub(crate) encrypted: Option<EncryptedStore>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) admission: Chain,
     pub(crate) services: Arc<Services>,
@@ -137,6 +140,9 @@ impl Storage {
     pub(crate) fn cached(&self, scope: &Scope<'_>, name: &str) -> Result<Arc<Object>, Status> {
         let collection = self.cache.collection(scope.resource).ok_or_else(Status::no_such_path)?;
         let key = scope.resource.store_key(Some(scope.namespace), name);
+        if let Some(why) = collection.unreadable(&key) {
+            return Err(failure::unreadable(&key, &why));
+        }
         collection.get(&key).ok_or_else(|| Status::not_found(scope.resource, name))
     }
 
@@ -219,6 +225,14 @@ impl Storage {
         let revision = self.store.delete(key, Revision(revision)).await?;
         self.visible(revision.0).await;
         Ok(())
+    }
+
+    /// Whether an object would be stored differently if it were written now, as it is.
+    async fn is_stale(&self, object: &Object) -> Result<bool, StoreError> {
+        match &self.encrypted {
+            Some(encrypted) => encrypted.is_stale(object.key()).await,
+            None => Ok(false),
+        }
     }
 
     async fn visible(&self, revision: u64) {

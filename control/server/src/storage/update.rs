@@ -6,11 +6,11 @@ use serde_json::Value;
 use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::strategy::Narrow;
-use skep_api::{defaults, strategy, validation};
+use skep_api::{decode, defaults, strategy, validation};
 use skep_store::{Expected, Revision, StoreError};
 
 use super::{ATTEMPTS, Current, Scope, Storage, metadata};
-use crate::admission::{Attributes, Operation};
+use crate::admission::{Attributes, Held, Operation};
 use crate::cache::Object;
 use crate::failure;
 use crate::scale::Places;
@@ -72,12 +72,14 @@ impl Storage {
     ) -> Result<Result<Arc<Object>, StoreError>, Status> {
         let old = &current.value;
         let mut object = propose(old)?;
+        decode::omit_zeros(scope.resource, &mut object);
         metadata::place(scope, Some(name), &mut object)?;
         metadata::keep(scope.resource, name, &mut object, old)?;
+        let mut held = Held::default();
         match part {
             Part::Own => metadata::carry(&mut object, old, "managedFields"),
             Part::Finalize => self.follow_finalize(scope, name, &mut object, old).await?,
-            _ => self.follow_rules(scope, name, part, &mut object, old).await?,
+            _ => held = self.follow_rules(scope, name, part, &mut object, old).await?,
         }
         let reservation = match part {
             Part::Whole | Part::Scale => self.allocate(scope, &mut object, Some(old)).await?,
@@ -87,12 +89,20 @@ impl Storage {
             return self.finish(scope, name, current, object).await;
         }
         if object == **old {
-            return Ok(Ok(current.object.clone()));
+            // A value under an old key is written again by whoever writes it unchanged.
+            match self.is_stale(&current.object).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(Ok(current.object.clone())),
+                Err(error) => return Ok(Err(error)),
+            }
         }
         let expected = Expected::Revision(Revision(current.object.revision()));
         let written = self.put(scope, name, object, expected).await;
         self.settle(scope, name, reservation, &written).await;
         let written = written?;
+        if written.is_ok() {
+            held.landed();
+        }
         if let (Ok(new), false) = (&written, scope.dry_run) {
             self.release(scope.resource, old, Some(new.value())).await;
         }
@@ -106,7 +116,7 @@ impl Storage {
         part: Part,
         object: &mut Value,
         old: &Value,
-    ) -> Result<(), Status> {
+    ) -> Result<Held, Status> {
         let resource = scope.resource;
         defaults::apply(resource, object);
         scope.own(&self.ids.now_text(), old, object);
@@ -134,7 +144,8 @@ impl Storage {
             scope.warn(object, Some(old));
         }
         let scale = (part == Part::Scale).then(|| Places::of(resource).scale(resource, object));
-        self.admission.validate(&attributes, Some(scale.as_ref().unwrap_or(object))).await
+        self.admission.validate(&attributes, Some(scale.as_ref().unwrap_or(object))).await?;
+        Ok(attributes.into_held())
     }
 
     /// The first phase of admission, for the form of the object that is written.

@@ -7,6 +7,7 @@
 
 mod client;
 mod forward;
+mod links;
 mod pods;
 mod proxy;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use skep_api::status::Status;
 
 pub use client::NodeClient;
+pub(crate) use forward::{strip_connection_headers, strip_credentials, tunnel, wants_upgrade};
 
 use crate::body::Body;
 use crate::gate::{Authorizer, Decision, ObjectReader};

@@ -11,7 +11,8 @@ use skep_api::status::Status;
 
 use super::Streams;
 use super::client::{Endpoint, Security};
-use super::forward::wants_upgrade;
+use super::forward::{through, wants_upgrade};
+use super::links::Origin;
 use crate::body::{self, Body};
 use crate::refusal;
 use crate::request::RequestInfo;
@@ -35,13 +36,22 @@ impl Streams {
             onward.push('?');
             onward.push_str(query);
         }
+        let prefix = path[..path.len() - rest.len()].to_owned();
         let target = Target::parse(&info.name)?;
         let endpoint = match info.resource.as_str() {
             "nodes" => self.node_target(&target)?,
             "pods" => pod_target(&*self.object("pods", &info.namespace, target.name)?, &target)?,
             _ => self.service_target(&info.namespace, &target)?,
         };
-        self.forward(request, &endpoint, &onward).await
+        let upgrade = wants_upgrade(request.headers());
+        let origin = Origin { backend: endpoint.authority(), asked: asked_host(&request), prefix };
+        let is_head = request.method() == Method::HEAD;
+        match self.forward(request, &endpoint, &onward).await {
+            Ok(answer) if upgrade || is_head => Ok(answer),
+            Ok(answer) => Ok(through(answer, &origin).await),
+            Err(failure) if upgrade => Err(failure.into()),
+            Err(failure) => Err(failure.of_service()),
+        }
     }
 
     fn node_target(&self, target: &Target<'_>) -> Result<Endpoint, Status> {
@@ -75,6 +85,18 @@ impl Streams {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         Ok(endpoints[turn % endpoints.len()].clone())
     }
+}
+
+/// The host that the client asked: from the request's target with HTTP/2, from its header otherwise.
+fn asked_host(request: &Request<Body>) -> String {
+    let header = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str())
+        .or_else(header)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 struct Target<'a> {

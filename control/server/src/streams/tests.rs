@@ -42,6 +42,15 @@ async fn node(mut request: Request<Body>) -> Result<Response<Body>, Infallible> 
         let text = "container \"c\" in pod \"web\" is waiting to start: ContainerCreating\n";
         return Ok(Response::builder().status(400).body(body::full(text)).unwrap());
     }
+    if path.starts_with("/page") {
+        let page = Response::builder().header("content-type", "text/html; charset=utf-8");
+        let page = page.header("access-control-allow-origin", "*").header("content-length", "25");
+        return Ok(page.body(body::full("<a href='/next'>next</a>\n")).unwrap());
+    }
+    if path.starts_with("/moved") {
+        let moved = Response::builder().status(302).header("location", "/page?x=1");
+        return Ok(moved.body(body::empty()).unwrap());
+    }
     if request.headers().contains_key("upgrade") {
         let protocol = request.headers().get("sec-websocket-protocol").cloned();
         let upgrade = hyper::upgrade::on(&mut request);
@@ -271,6 +280,29 @@ async fn node_proxy_passes_the_rest_of_the_path_as_it_was_sent() {
     let answer = fixture.get(&info, "/api/v1/nodes/n1/proxy?x=1").await.unwrap();
     assert_eq!(answer.status(), 301);
     assert_eq!(answer.headers()["location"], "/api/v1/nodes/n1/proxy/?x=1");
+}
+
+#[tokio::test]
+async fn proxied_page_and_redirect_lead_through_the_proxy() {
+    let fixture = fixture().await;
+    let info =
+        RequestInfo { resource: "nodes".into(), namespace: String::new(), ..pod_info("", "n1", "proxy") };
+    let answer = fixture.get(&info, "/api/v1/nodes/n1/proxy/page/").await.unwrap();
+    assert!(!answer.headers().contains_key("access-control-allow-origin"));
+    assert!(!answer.headers().contains_key("content-length"));
+    assert_eq!(text(answer).await, "<a href=\"/api/v1/nodes/n1/proxy/next\">next</a>\n");
+    let answer = fixture.get(&info, "/api/v1/nodes/n1/proxy/moved").await.unwrap();
+    assert_eq!(answer.headers()["location"], "/api/v1/nodes/n1/proxy/page?x=1");
+}
+
+#[tokio::test]
+async fn proxy_to_nobody_is_unavailable() {
+    let fixture = fixture().await;
+    let info =
+        RequestInfo { resource: "nodes".into(), namespace: String::new(), ..pod_info("", "gone", "proxy") };
+    let (code, message) = fixture.get(&info, "/api/v1/nodes/gone/proxy/x").await.unwrap_err();
+    assert_eq!(code, 503);
+    assert!(message.starts_with("error trying to reach service: dial tcp 127.0.0.1:1: "), "{message}");
 }
 
 /// Another port of a node is not the node agent: TLS to it proves nothing, and shows nothing of the server.

@@ -2,19 +2,30 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::named::{Named, Resolver};
+use super::options::TlsOptions;
 use crate::error::Error;
 use crate::pki::Leaf;
 
 /// The serving certificate and the authority of clients. Clones share them.
 #[derive(Clone)]
 pub struct TlsKeys {
+    options: TlsOptions,
+    material: Arc<Mutex<Material>>,
     config: Arc<RwLock<Arc<ServerConfig>>>,
+}
+
+/// What is in use.
+struct Material {
+    serving: Leaf,
+    client_ca: String,
+    named: Vec<Named>,
 }
 
 impl std::fmt::Debug for TlsKeys {
@@ -30,7 +41,19 @@ impl TlsKeys {
     ///
     /// When they cannot be used.
     pub fn new(serving: &Leaf, client_ca_pem: &str) -> Result<Self, Error> {
-        Ok(Self { config: Arc::new(RwLock::new(Arc::new(config(serving, client_ca_pem)?))) })
+        Self::with(serving, client_ca_pem, TlsOptions::default())
+    }
+
+    /// The same, with these versions and ciphers.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be used.
+    pub fn with(serving: &Leaf, client_ca_pem: &str, options: TlsOptions) -> Result<Self, Error> {
+        let (serving, client_ca) = (serving.clone(), client_ca_pem.to_owned());
+        let material = Material { serving, client_ca, named: Vec::new() };
+        let config = Arc::new(RwLock::new(Arc::new(config(&material, &options)?)));
+        Ok(Self { options, material: Arc::new(Mutex::new(material)), config })
     }
 
     /// Uses other keys for new connections.
@@ -39,7 +62,28 @@ impl TlsKeys {
     ///
     /// When they cannot be used; the former ones stay.
     pub fn reload(&self, serving: &Leaf, client_ca_pem: &str) -> Result<(), Error> {
-        *self.config.write() = Arc::new(config(serving, client_ca_pem)?);
+        let (serving, client_ca) = (serving.clone(), client_ca_pem.to_owned());
+        self.change(|former| Material { serving, client_ca, named: former.named.clone() })
+    }
+
+    /// Uses these certificates for clients that ask for their names, from now on and besides the serving certificate.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be used; the former ones stay.
+    pub fn name(&self, named: Vec<Named>) -> Result<(), Error> {
+        self.change(|former| Material {
+            serving: former.serving.clone(),
+            client_ca: former.client_ca.clone(),
+            named,
+        })
+    }
+
+    fn change(&self, how: impl FnOnce(&Material) -> Material) -> Result<(), Error> {
+        let mut material = self.material.lock();
+        let new = how(&material);
+        *self.config.write() = Arc::new(config(&new, &self.options)?);
+        *material = new;
         Ok(())
     }
 
@@ -48,19 +92,18 @@ impl TlsKeys {
     }
 }
 
-fn config(serving: &Leaf, client_ca_pem: &str) -> Result<ServerConfig, Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots(client_ca_pem)?), Arc::clone(&provider))
-            .allow_unauthenticated()
-            .build()
-            .map_err(|source| failed("use the client certificate authority", source))?;
+fn config(material: &Material, options: &TlsOptions) -> Result<ServerConfig, Error> {
+    let provider = options.provider();
+    let authority = Arc::new(roots(&material.client_ca)?);
+    let verifier = WebPkiClientVerifier::builder_with_provider(authority, Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()
+        .map_err(|source| failed("use the client certificate authority", source))?;
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(options.versions())
         .map_err(|source| failed("choose protocol versions", source))?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates(&serving.certificate_pem)?, private_key(&serving.key_pem)?)
-        .map_err(|source| failed("use the serving certificate", source))?;
+        .with_cert_resolver(Arc::new(Resolver::new(&material.serving, &material.named)?));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -99,6 +142,9 @@ pub fn roots(pem: &str) -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-fn failed(operation: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+pub(super) fn failed(
+    operation: &'static str,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
     Error::Tls { operation, source: source.into() }
 }

@@ -8,9 +8,13 @@
 mod any_certificate;
 mod keys;
 mod listener;
+mod named;
+mod options;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use any_certificate::AnyCertificate;
 pub use keys::{TlsKeys, certificates, private_key, roots};
 pub use listener::{Limits, Listener};
+pub use named::{Named, NamedFiles};
+pub use options::{TlsOptions, cipher, only_newest};

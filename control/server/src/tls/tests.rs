@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::service_fn;
 
-use super::{Limits, Listener, TlsKeys, certificates, private_key, roots};
+use super::{Limits, Listener, Named, TlsKeys, certificates, private_key, roots};
 use crate::body::{self, Body};
 use crate::gate::Credentials;
 use crate::pki::{Authority, Leaf, Pki, Role, ServingNames};
@@ -195,4 +195,43 @@ async fn bind_port_in_use_is_a_clear_error() {
     let server = server(Limits::default()).await;
     let error = Listener::bind(server.address, server.keys.clone(), Limits::default()).await.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {}", server.address));
+}
+
+#[tokio::test]
+async fn certificate_is_that_of_the_name_asked_for() {
+    let server = server(Limits::default()).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let names = ServingNames {
+        dns: vec!["other.example".into(), "a.below.example".into()],
+        ..ServingNames::default()
+    };
+    let other = Pki::open(elsewhere.path(), names, SystemTime::now()).unwrap();
+    let named = |names: &[&str]| Named {
+        leaf: other.serving().unwrap(),
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    let (own, theirs) = (server.pki.ca_pem().unwrap(), other.ca_pem().unwrap());
+    let reaches = async |ca: &str, name: &str| connect(&server, &client(ca, None, "h2"), name).await.is_ok();
+    server.keys.name(vec![named(&["other.example", "*.below.example"])]).unwrap();
+    assert!(reaches(&theirs, "other.example").await && reaches(&theirs, "a.below.example").await);
+    assert!(reaches(&own, "localhost").await && !reaches(&theirs, "localhost").await);
+    // A new certificate of the server leaves the named ones alone, and names may come from the certificate.
+    server.keys.reload(&server.pki.serving().unwrap(), &own).unwrap();
+    assert!(reaches(&theirs, "other.example").await);
+    server.keys.name(vec![named(&[])]).unwrap();
+    assert!(reaches(&theirs, "other.example").await);
+    server.keys.name(Vec::new()).unwrap();
+    assert!(!reaches(&theirs, "other.example").await);
+}
+
+#[tokio::test]
+async fn headers_beyond_the_limit_are_refused() {
+    let server = server(Limits { header_bytes: 8192, ..Limits::default() }).await;
+    let connector = client(&server.pki.ca_pem().unwrap(), None, "http/1.1");
+    let mut stream = connect(&server, &connector, "localhost").await.unwrap();
+    let request = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "a".repeat(20_000));
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = Vec::new();
+    let _ = stream.read_to_end(&mut text).await;
+    assert!(text.starts_with(b"HTTP/1.1 431"), "{:?}", String::from_utf8_lossy(&text));
 }

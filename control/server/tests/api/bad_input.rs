@@ -24,7 +24,9 @@ async fn unknown_field_is_pruned_warned_of_or_refused() {
     cluster.get(&format!("{MAPS}/b")).await.failure(404, "NotFound");
     let patch = json!({ "colour": "red" });
     let strict = cluster.patch(&format!("{MAPS}/a?fieldValidation=Strict"), "merge", patch).await;
-    strict.failure(400, "BadRequest");
+    let message = strict.failure(422, "Invalid");
+    assert!(message.starts_with(" \"\" is invalid: patch: Invalid value: "), "{message}");
+    assert!(message.ends_with(": strict decoding error: unknown field \"colour\""), "{message}");
 }
 
 #[tokio::test]

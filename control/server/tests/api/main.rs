@@ -2,13 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod admission;
+mod aggregation;
 mod allocation;
 mod apply;
+mod audit;
 mod bad_input;
 mod conversion;
 mod custom;
 mod definitions;
 mod deletion;
+mod encryption;
+mod fairness;
 mod harness;
 #[path = "../hooks/mod.rs"]
 mod hooks;
@@ -16,8 +21,12 @@ mod machinery;
 mod paths;
 mod pod_operations;
 mod pods;
+mod policies;
 mod protobuf;
+mod quota;
 mod reads;
 mod rules;
+mod servers;
 mod watches;
+mod webhooks;
 mod writes;

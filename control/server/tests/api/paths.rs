@@ -31,6 +31,15 @@ async fn openapi_is_there() {
     let document = cluster.get(url).await.expect(200);
     assert!(document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"].is_object());
     assert_eq!(cluster.get("/openapi/v2").await.expect(200)["swagger"], "2.0");
+    // As kubectl up to 1.26 asks, and `explain --output=plaintext-openapiv2` after it.
+    let accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    let answer = cluster.accepting("/openapi/v2", accept).await;
+    assert_eq!(answer.code, 200);
+    let content_type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+    assert_eq!(answer.headers["content-type"], content_type);
+    assert!(answer.bytes.starts_with(b"\x0a\x032.0\x12"));
+    let json = cluster.accepting("/openapi/v2", &format!("application/json, {accept}")).await;
+    assert_eq!(json.expect(200)["swagger"], "2.0");
 }
 
 #[tokio::test]

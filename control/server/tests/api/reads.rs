@@ -147,3 +147,21 @@ async fn long_lists_are_compressed_for_those_who_take_it() {
     assert!(pretty.bytes.starts_with(b"{\n  \""));
     assert_eq!(pretty.json(), plain.json());
 }
+
+#[tokio::test]
+async fn review_as_table_is_not_acceptable() {
+    let cluster = cluster().await;
+    let review = json!({ "spec": { "nonResourceAttributes": { "path": "/", "verb": "get" } } });
+    let send = |accept: &str| {
+        let request = Request::post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
+            .header("accept", accept)
+            .header("content-type", "application/json")
+            .body(Full::new(review.to_string().into()))
+            .unwrap();
+        cluster.send(request)
+    };
+    let message = send("application/json;as=Table;v=v1;g=meta.k8s.io").await.failure(406, "NotAcceptable");
+    assert_eq!(message, "only the following media types are accepted: application/json");
+    // Who takes plain JSON, too, gets that.
+    assert_eq!(send(TABLE).await.expect(201)["status"]["allowed"], true);
+}

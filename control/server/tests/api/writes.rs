@@ -66,7 +66,10 @@ async fn update_of_what_is_not_there_creates_only_some_kinds() {
     let map = json!({ "kind": "ConfigMap", "apiVersion": "v1", "metadata": { "name": "x" } });
     cluster.put(&format!("{MAPS}/x"), &map).await.failure(404, "NotFound");
     let endpoints = json!({ "kind": "Endpoints", "apiVersion": "v1", "metadata": { "name": "x" } });
-    cluster.put("/api/v1/namespaces/default/endpoints/x", &endpoints).await.expect(201);
+    let made = cluster.put("/api/v1/namespaces/default/endpoints/x", &endpoints).await;
+    made.expect(201);
+    let deprecated = "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"";
+    assert_eq!(made.headers["warning"], deprecated);
 }
 
 #[tokio::test]
@@ -206,8 +209,13 @@ async fn signing_request_is_approved_by_its_subresource_alone() {
     // A block of the right kind; what is in it is for who signs.
     let pem = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUFBPQotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K";
     let spec = json!({ "request": pem, "signerName": "example.com/s", "usages": ["client auth"] });
-    let request = json!({ "metadata": { "name": "r" }, "spec": spec });
-    cluster.post(requests, "CertificateSigningRequest", request).await.expect(201);
+    let mut request = json!({ "metadata": { "name": "r" }, "spec": spec });
+    request["spec"]["username"] = json!("somebody else");
+    request["spec"]["groups"] = json!(["system:nodes"]);
+    let made = cluster.post(requests, "CertificateSigningRequest", request).await.expect(201);
+    // Who asks is who is asking.
+    assert_eq!(made["spec"]["username"], "admin");
+    assert_eq!(made["spec"]["groups"], json!(["system:masters", "system:authenticated"]));
     let approval =
         json!({ "status": { "conditions": [{ "type": "Approved", "status": "True", "reason": "me" }] } });
     let path = format!("{requests}/r/approval");

@@ -1,6 +1,7 @@
 //! Three members on loopback ports: members that fail, a majority that is lost and comes back; needs the tier `etcd`.
 
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,35 +15,77 @@ use super::EtcdStore;
 use super::tests::tier;
 use crate::{Expected, Revision, Store, StoreError, WatchItem, WatchStream};
 
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 
+/// Where a member runs.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// `address:port` for clients,
+    pub(super) client: String,
+    /// and for the other members.
+    pub(super) peer: String,
+    /// Its data folder.
+    pub(super) data: PathBuf,
+    /// The process whose network namespace it runs in, if that is not the test's own.
+    pub(super) network: Option<u32>,
+}
+
+/// Three members.
 pub(super) struct Cluster {
     members: Vec<Option<Child>>,
-    folder: TempDir,
-    /// Client and peer port of each member.
-    ports: Vec<[u16; 2]>,
+    places: Vec<Place>,
+    _folder: TempDir,
 }
 
 impl Cluster {
+    /// On loopback ports.
     pub(super) fn start() -> Self {
+        Self::start_on(|folder, member| folder.join(member.to_string()))
+    }
+
+    /// On loopback ports, with data folders of the caller's choice.
+    pub(super) fn start_on(data: impl Fn(&Path, usize) -> PathBuf) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let free = || TcpListener::bind("127.0.0.1:0").unwrap();
         let held: Vec<_> = (0..3).map(|_| [free(), free()]).collect();
-        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
-        let ports = held.iter().map(|pair| pair.each_ref().map(port)).collect();
+        let place = |(member, [client, peer]): (usize, &[TcpListener; 2])| Place {
+            client: client.local_addr().unwrap().to_string(),
+            peer: peer.local_addr().unwrap().to_string(),
+            data: data(folder.path(), member),
+            network: None,
+        };
+        let places = held.iter().enumerate().map(place).collect();
         drop(held);
-        let mut cluster =
-            Self { members: vec![None, None, None], folder: tempfile::tempdir().unwrap(), ports };
+        Self::start_at(places, folder)
+    }
+
+    /// In three places; `folder` goes with the cluster.
+    pub(super) fn start_at(places: Vec<Place>, folder: TempDir) -> Self {
+        let mut cluster = Self { members: vec![None, None, None], places, _folder: folder };
         (0..3).for_each(|member| cluster.revive(member));
         cluster
     }
 
     pub(super) fn revive(&mut self, member: usize) {
-        let url = |port: u16| format!("http://127.0.0.1:{port}");
-        let [client, peer] = self.ports[member].map(url);
-        let all: Vec<String> = (0..3).map(|one| format!("m{one}={}", url(self.ports[one][1]))).collect();
-        let child = Command::new("etcd")
+        let place = &self.places[member];
+        let (client, peer) = (format!("http://{}", place.client), format!("http://{}", place.peer));
+        let all: Vec<String> = self
+            .places
+            .iter()
+            .enumerate()
+            .map(|(one, place)| format!("m{one}=http://{}", place.peer))
+            .collect();
+        let mut command = match place.network {
+            None => Command::new("etcd"),
+            Some(holder) => {
+                let mut command = Command::new("nsenter");
+                command.args(["-t", &holder.to_string(), "-n", "etcd"]);
+                command
+            }
+        };
+        let child = command
             .args(["--name", &format!("m{member}"), "--data-dir"])
-            .arg(self.folder.path().join(member.to_string()))
+            .arg(&place.data)
             .args(["--logger=zap", "--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &all.join(","), "--heartbeat-interval=50", "--election-timeout=500"])
@@ -77,7 +120,7 @@ impl Cluster {
     }
 
     fn endpoints(&self) -> Vec<String> {
-        self.ports.iter().map(|[client, _]| format!("http://127.0.0.1:{client}")).collect()
+        self.places.iter().map(|place| format!("http://{}", place.client)).collect()
     }
 
     pub(super) async fn store(&self) -> EtcdStore {
@@ -110,7 +153,7 @@ impl Drop for Cluster {
 }
 
 /// Writes keys until one is acknowledged, which must happen in time; a write that fails may or may not have happened.
-async fn write(store: &EtcdStore, acknowledged: &mut Vec<(String, Revision)>, tried: &mut u32) {
+pub(super) async fn write(store: &EtcdStore, acknowledged: &mut Vec<(String, Revision)>, tried: &mut u32) {
     let begun = Instant::now();
     loop {
         *tried += 1;
@@ -124,7 +167,7 @@ async fn write(store: &EtcdStore, acknowledged: &mut Vec<(String, Revision)>, tr
 }
 
 /// The next change of the watch up to `upto`.
-async fn seen(watch: &mut WatchStream, upto: Revision) -> Vec<(String, Revision)> {
+pub(super) async fn seen(watch: &mut WatchStream, upto: Revision) -> Vec<(String, Revision)> {
     let mut seen: Vec<(String, Revision)> = Vec::new();
     while seen.last().is_none_or(|(_, revision)| *revision < upto) {
         let item = tokio::time::timeout(PATIENCE, watch.next()).await.unwrap();

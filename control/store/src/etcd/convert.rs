@@ -79,6 +79,12 @@ pub(super) fn passing(error: &Error) -> bool {
     }
 }
 
+/// Whether a member refused to begin because it knows no leader: the request had no effect, another member may do.
+pub(super) fn not_begun(error: &Error) -> bool {
+    matches!(error, Error::GRpcStatus(status)
+        if status.code() as i32 == UNAVAILABLE && status.message() == "etcdserver: no leader")
+}
+
 /// The store's error for what etcd says. etcd tells its errors apart by text only.
 pub(super) fn explain(operation: &'static str, error: Error) -> StoreError {
     if let Error::GRpcStatus(status) = &error {

@@ -5,17 +5,24 @@
 //! watchers learn of progress as soon as etcd tells of anything, without asking. Times to live become leases that keys
 //! of the same kind of age share (`leases`).
 //!
-//! Does not start, join or repair etcd. Forgetting history is left to [`Store::compact`] and to etcd's own settings.
+//! History is forgotten in turns with the other servers (`compact`). Does not start, join, defragment or repair etcd.
 
+mod compact;
 mod convert;
 mod follow;
 mod leases;
 mod newest;
 
 #[cfg(test)]
+mod auth_tests;
+#[cfg(test)]
 mod cluster_tests;
 #[cfg(test)]
 mod history_tests;
+#[cfg(test)]
+mod partition_tests;
+#[cfg(test)]
+mod stall_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -31,11 +38,14 @@ use bytes::Bytes;
 pub use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
 use etcd_client::{
     Client, Compare, CompareOp, GetOptions, PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse,
+    TxnResponse,
 };
-use futures::FutureExt;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::compact::Compactor;
 use self::convert::{explain, key_value, number, revision};
 use self::follow::Follower;
 use self::leases::Leases;
@@ -52,12 +62,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(3);
 
 /// How often a member is asked whether it is there, and how long it has to answer. etcd takes offence below 5 s.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(4));
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(6), Duration::from_secs(3));
 
-/// Longest wait for an answer before a read is tried again.
-const ATTEMPT: Duration = Duration::from_secs(4);
+/// Wait for an answer before a read is asked once more beside it, perhaps of another member.
+const BESIDE: Duration = Duration::from_millis(1500);
 
-/// Wait before a read is tried again, perhaps on another member.
+/// Wait before what failed is tried again, perhaps on another member.
 const AGAIN: Duration = Duration::from_millis(100);
 
 /// Keys per request of a list.
@@ -74,6 +84,7 @@ pub struct EtcdStore {
     leases: Leases,
     newest: Newest,
     following: JoinHandle<()>,
+    compacting: JoinHandle<()>,
 }
 
 impl EtcdStore {
@@ -93,13 +104,14 @@ impl EtcdStore {
         let feed = Arc::new(Feed::new(at, FeedBounds::default()));
         let follower = Arc::new(Follower::new(client.clone(), feed.clone()));
         let following = tokio::spawn(follower.clone().follow());
+        let compacting = tokio::spawn(Compactor::new(client.clone()).run(compact::EVERY));
         let leases = Leases::new(client.clone());
         let asking = client.clone();
         let newest = Newest::new(move || {
             let client = asking.clone();
             async move { newest(&client).await }.boxed()
         });
-        Ok(Self { client, feed, follower, leases, newest, following })
+        Ok(Self { client, feed, follower, leases, newest, following, compacting })
     }
 
     async fn transact(&self, key: &str, expected: Expected, write: TxnOp) -> Result<Revision, StoreError> {
@@ -111,8 +123,7 @@ impl EtcdStore {
             .when([Compare::mod_revision(key, CompareOp::Equal, wanted)])
             .and_then([write])
             .or_else([TxnOp::get(key, None)]);
-        let mut kv = self.client.kv_client();
-        let response = answer("write to etcd", kv.txn(transaction)).await?;
+        let response = self.propose(transaction).await?;
         if response.succeeded() {
             return header_revision(response.header());
         }
@@ -121,6 +132,23 @@ impl EtcdStore {
             _ => None,
         };
         Err(StoreError::Conflict { key: key.to_owned(), current })
+    }
+
+    /// Runs a transaction. It is tried again, perhaps on another member, only while members say that they did not begin.
+    async fn propose(&self, transaction: Txn) -> Result<TxnResponse, StoreError> {
+        let (operation, started) = ("write to etcd", Instant::now());
+        loop {
+            let mut kv = self.client.kv_client();
+            let error = match tokio::time::timeout(PATIENCE, kv.txn(transaction.clone())).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) => error,
+                Err(elapsed) => return Err(StoreError::backend(operation, elapsed)),
+            };
+            if !convert::not_begun(&error) || started.elapsed() + AGAIN >= PATIENCE {
+                return Err(explain(operation, error));
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     /// Refuses a revision that is compacted or has not happened.
@@ -187,6 +215,7 @@ struct Page {
 impl Drop for EtcdStore {
     fn drop(&mut self) {
         self.following.abort();
+        self.compacting.abort();
         self.feed.close();
     }
 }
@@ -202,23 +231,38 @@ async fn answer<T>(
     }
 }
 
-/// Waits for the answer to a read, which is tried again while members fail or elect a leader, but not for ever.
+/// Waits for the answer to a read, but not for ever. It is asked again while members fail or elect a leader, and also
+/// beside a question that is not answered soon: the member may be cut off, which nobody has noticed yet.
 async fn read<T, F>(operation: &'static str, mut request: impl FnMut() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, etcd_client::Error>>,
 {
-    let started = Instant::now();
+    let give_up = Instant::now() + PATIENCE;
+    let mut asked = FuturesUnordered::new();
+    asked.push(request());
+    let mut again = Instant::now() + BESIDE;
     loop {
-        let error = match tokio::time::timeout(ATTEMPT, request()).await {
-            Ok(Ok(answered)) => return Ok(answered),
-            Ok(Err(error)) if !convert::passing(&error) => return Err(explain(operation, error)),
-            Ok(Err(error)) => explain(operation, error),
-            Err(elapsed) => StoreError::backend(operation, elapsed),
+        let error = tokio::select! {
+            Some(answered) = asked.next() => match answered {
+                Ok(answered) => return Ok(answered),
+                Err(error) if !convert::passing(&error) => return Err(explain(operation, error)),
+                Err(error) => explain(operation, error),
+            },
+            () = tokio::time::sleep_until(again) => {
+                asked.push(request());
+                again = Instant::now() + BESIDE;
+                continue;
+            }
+            () = tokio::time::sleep_until(give_up) => {
+                return Err(StoreError::backend(operation, "no member has answered in time"));
+            }
         };
-        if started.elapsed() + AGAIN >= PATIENCE {
+        if Instant::now() + AGAIN >= give_up {
             return Err(error);
         }
-        tokio::time::sleep(AGAIN).await;
+        if asked.is_empty() {
+            again = Instant::now() + AGAIN;
+        }
     }
 }
 

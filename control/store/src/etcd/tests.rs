@@ -53,7 +53,7 @@ impl Etcd {
         EtcdStore::connect(&self.endpoints(), None).await.unwrap()
     }
 
-    async fn client(&self) -> Client {
+    pub(super) async fn client(&self) -> Client {
         Client::connect(self.endpoints(), None).await.unwrap()
     }
 }

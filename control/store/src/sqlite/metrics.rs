@@ -1,11 +1,16 @@
 //! What the embedded store reports to Prometheus.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry, exponential_buckets};
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge, Registry, exponential_buckets,
+};
 
 /// The series of one store.
 #[derive(Clone)]
 pub(super) struct Metrics {
     pub(super) commit_seconds: Histogram,
+    phases: HistogramVec,
     pub(super) batch_writes: Histogram,
     pub(super) failures: IntCounter,
     pub(super) file_bytes: IntGauge,
@@ -28,6 +33,15 @@ impl Metrics {
                 0.000_1,
                 14,
             )?,
+            phases: HistogramVec::new(
+                HistogramOpts::new(
+                    "skep_store_phase_seconds",
+                    "Where the writer's time goes: applying changes, forgetting history, committing, and finishing the \
+                     copy of the log.",
+                )
+                .buckets(exponential_buckets(0.000_1, 2.0, 14)?),
+                &["phase"],
+            )?,
             batch_writes: histogram("skep_store_batch_writes", "Writes that shared one commit.", 1.0, 11)?,
             failures: IntCounter::new("skep_store_commit_failures_total", "Commits that failed.")?,
             file_bytes: IntGauge::new("skep_store_file_bytes", "Size of the data file without its log.")?,
@@ -41,9 +55,15 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// Notes how long a part of the writer's work took.
+    pub(super) fn note_phase(&self, phase: &str, took: Duration) {
+        self.phases.with_label_values(&[phase]).observe(took.as_secs_f64());
+    }
+
     fn register(&self, registry: &Registry) -> prometheus::Result<()> {
         registry.register(Box::new(self.commit_seconds.clone()))?;
         registry.register(Box::new(self.batch_writes.clone()))?;
+        registry.register(Box::new(self.phases.clone()))?;
         registry.register(Box::new(self.failures.clone()))?;
         for gauge in [&self.file_bytes, &self.live_bytes, &self.revision, &self.compacted] {
             registry.register(Box::new(gauge.clone()))?;

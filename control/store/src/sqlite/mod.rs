@@ -30,6 +30,8 @@ mod kill_tests;
 #[cfg(test)]
 mod power_tests;
 #[cfg(test)]
+mod stall_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -68,6 +70,8 @@ pub struct SqliteStore {
     compacted: Arc<AtomicU64>,
     clock: StoreClock,
     writer: Option<JoinHandle<()>>,
+    // Last: closing it takes the locks of the connections away.
+    _data: Arc<File>,
     _lock: File,
 }
 
@@ -89,12 +93,14 @@ impl SqliteStore {
         let next_expiry = commit::next_expiry(&connection).map_err(failed)?;
         let metrics = Metrics::new(options.metrics.as_ref())
             .map_err(|error| StoreError::backend("register the metrics", error))?;
-        let checkpointer = Checkpointer::start(path.to_owned())
+        let data = File::open(path).map_err(|error| failure::of_file("open the data file", error))?;
+        let data = Arc::new(data);
+        let checkpointer = Checkpointer::start(path.to_owned(), data.clone())
             .map_err(|error| StoreError::backend("start the checkpointer", error))?;
         let feed = Arc::new(Feed::new(state.revision, bounds));
         let queue = Arc::new(Queue::default());
         let compacted = Arc::new(AtomicU64::new(state.compacted.0));
-        let readers = Readers::open(path.to_owned(), options.readers, feed.clone());
+        let readers = Readers::open(path.to_owned(), options.readers, feed.clone(), data.clone());
         let readers = Arc::new(readers.map_err(failed)?);
         let clock = StoreClock::start(options.clock.unix_millis(), state.clock);
         let writer = Writer {
@@ -114,7 +120,7 @@ impl SqliteStore {
         };
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run());
         let writer = Some(thread.map_err(|error| StoreError::backend("start the writer", error))?);
-        Ok(Self { queue, readers, feed, compacted, clock, writer, _lock: lock })
+        Ok(Self { queue, readers, feed, compacted, clock, writer, _data: data, _lock: lock })
     }
 }
 

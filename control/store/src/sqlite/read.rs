@@ -4,12 +4,13 @@
 //! so its cost beyond the range itself is what has changed since.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Row};
 use tokio::sync::Semaphore;
@@ -29,11 +30,18 @@ pub(super) struct Readers {
     idle: Arc<Mutex<Vec<Connection>>>,
     permits: Arc<Semaphore>,
     feed: Arc<Feed>,
+    // Last: closing it takes the locks of the connections away.
+    _data: Arc<File>,
 }
 
 impl Readers {
     /// A pool of `most` connections. All are opened now, so that reads go on when the disk lets nothing be opened.
-    pub(super) fn open(path: PathBuf, most: usize, feed: Arc<Feed>) -> rusqlite::Result<Self> {
+    pub(super) fn open(
+        path: PathBuf,
+        most: usize,
+        feed: Arc<Feed>,
+        data: Arc<File>,
+    ) -> rusqlite::Result<Self> {
         let most = most.max(1);
         let idle = (0..most).map(|_| schema::open_reader(&path)).collect::<rusqlite::Result<Vec<_>>>()?;
         for connection in &idle {
@@ -41,7 +49,7 @@ impl Readers {
             State::read(connection)?;
         }
         let permits = Arc::new(Semaphore::new(most));
-        Ok(Self { path: Arc::new(path), idle: Arc::new(Mutex::new(idle)), permits, feed })
+        Ok(Self { path: Arc::new(path), idle: Arc::new(Mutex::new(idle)), permits, feed, _data: data })
     }
 
     /// Closes the connections that are idle, so that the writer's is the last, which puts its log into the file.
@@ -87,7 +95,10 @@ impl Readers {
         let read = move |connection: &Connection, _: &State| {
             let sql = "SELECT h.key, e.rev, e.create_rev, e.value
                 FROM head h CROSS JOIN entry e ON e.rev = h.rev WHERE h.key = ?1";
-            connection.prepare_cached(sql)?.query_row([key.as_bytes()], key_value).optional()
+            connection
+                .prepare_cached(sql)?
+                .query_row([key.as_bytes()], |row| key_value(row, &mut Values::alone()))
+                .optional()
         };
         let (found, state) = self.run("get", read).await?;
         Ok((found, state.revision))
@@ -167,9 +178,10 @@ fn list_now(connection: &Connection, range: &Range) -> rusqlite::Result<(Vec<Key
     let sql = "SELECT h.key, e.rev, e.create_rev, e.value FROM head h CROSS JOIN entry e ON e.rev = h.rev
         WHERE h.key >= ?1 AND h.key < ?2 ORDER BY h.key LIMIT ?3";
     let limit = i64::try_from(range.limit).unwrap_or(-1);
+    let mut values = Values::many();
     let items: Vec<KeyValue> = connection
         .prepare_cached(sql)?
-        .query_map((&range.start, &range.end, limit), key_value)?
+        .query_map((&range.start, &range.end, limit), |row| key_value(row, &mut values))?
         .collect::<rusqlite::Result<_>>()?;
     let mut remaining = 0;
     if let Some(last) = items.last().filter(|_| items.len() == range.limit) {
@@ -199,22 +211,59 @@ fn list_then(connection: &Connection, range: &Range, at: Revision) -> rusqlite::
         unchanged.into_iter().chain(changed).filter_map(|(key, rev)| Some((key, rev?))).collect();
     let mut fetch =
         connection.prepare_cached("SELECT key, rev, create_rev, value FROM entry WHERE rev = ?1")?;
+    let mut values = Values::many();
     let items: Vec<KeyValue> = rows
         .values()
         .take(range.limit)
-        .map(|rev| fetch.query_row([rev], key_value))
+        .map(|rev| fetch.query_row([rev], |row| key_value(row, &mut values)))
         .collect::<rusqlite::Result<_>>()?;
     let remaining = rows.len() - items.len();
     Ok((items, remaining as u64))
 }
 
+/// Small values of one list, side by side in memory: an allocation for each of them would cost more than reading it.
+/// Each of them keeps its neighbours in memory.
+struct Values {
+    room: BytesMut,
+    together: usize,
+}
+
+/// So much is allocated at a time.
+const TOGETHER: usize = 64 << 10;
+
+impl Values {
+    /// For many.
+    fn many() -> Self {
+        Self { room: BytesMut::new(), together: TOGETHER }
+    }
+
+    /// For one.
+    fn alone() -> Self {
+        Self { room: BytesMut::new(), together: 0 }
+    }
+
+    fn copy(&mut self, value: &[u8]) -> Bytes {
+        if value.len() > self.together / 16 {
+            return Bytes::copy_from_slice(value);
+        }
+        if self.room.capacity() < value.len() {
+            self.room = BytesMut::with_capacity(self.together);
+        }
+        self.room.extend_from_slice(value);
+        self.room.split().freeze()
+    }
+}
+
 /// Columns: key, rev, create_rev, value.
-fn key_value(row: &Row<'_>) -> rusqlite::Result<KeyValue> {
+fn key_value(row: &Row<'_>, values: &mut Values) -> rusqlite::Result<KeyValue> {
+    let value = row.get_ref(3)?.as_blob().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Blob, Box::new(error))
+    })?;
     Ok(KeyValue {
         key: text(row, 0)?,
         mod_revision: revision(row.get(1)?),
         create_revision: revision(row.get(2)?),
-        value: Bytes::from(row.get::<_, Vec<u8>>(3)?),
+        value: values.copy(value),
     })
 }
 

@@ -137,7 +137,8 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(5))?;
-    connection.pragma_update(None, "cache_size", -8192)?;
+    // A range of ten thousand small objects fits; the connection that was used last is used first.
+    connection.pragma_update(None, "cache_size", -20480)?;
     Ok(connection)
 }
 

@@ -18,6 +18,9 @@ const LEAST: u64 = 100;
 /// The least time between two marks.
 const MARK_EVERY: Duration = Duration::from_secs(1);
 
+/// Revisions that are removed before the clock is looked at again.
+const PIECE: u64 = 32;
+
 /// Free pages that are not worth giving back: the next writes use them.
 const SPARE_PAGES: i64 = 1024;
 
@@ -64,12 +67,25 @@ pub(super) fn target(
     state.compacted.max(Revision(by_age.max(by_count).max(by_size)))
 }
 
-/// Removes the history of up to `most` revisions that were given up.
-pub(super) fn sweep(connection: &Connection, state: &mut State, most: u64) -> rusqlite::Result<()> {
+/// Removes the history of up to `most` revisions that were given up; stops early, but not at once, at `deadline`.
+pub(super) fn sweep(
+    connection: &Connection,
+    state: &mut State,
+    most: u64,
+    deadline: Instant,
+) -> rusqlite::Result<()> {
     let upto = Revision(state.swept.0.saturating_add(most)).min(state.compacted);
-    if upto <= state.swept {
-        return Ok(());
+    while state.swept < upto {
+        let next = Revision(state.swept.0 + PIECE).min(upto);
+        sweep_to(connection, state, next)?;
+        if Instant::now() >= deadline {
+            break;
+        }
     }
+    Ok(())
+}
+
+fn sweep_to(connection: &Connection, state: &mut State, upto: Revision) -> rusqlite::Result<()> {
     let superseded = "DELETE FROM entry WHERE rev IN
         (SELECT prev_rev FROM entry WHERE rev > ?1 AND rev <= ?2 AND prev_rev IS NOT NULL)
         RETURNING length(key) + ifnull(length(value), 0)";
@@ -86,14 +102,15 @@ pub(super) fn sweep(connection: &Connection, state: &mut State, most: u64) -> ru
     Ok(())
 }
 
-/// Gives up to `most` pages back to the file system when more than a quarter of the file is free.
-pub(super) fn vacuum(connection: &Connection, most: u32) -> rusqlite::Result<()> {
+/// Gives up to `most` pages back to the file system when more than a quarter of the file is free; stops at `deadline`.
+pub(super) fn vacuum(connection: &Connection, most: u32, deadline: Instant) -> rusqlite::Result<()> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let free = pragma("freelist_count")?;
     if free > SPARE_PAGES && free > pragma("page_count")? / 4 {
         let mut statement = connection.prepare_cached(&format!("PRAGMA incremental_vacuum({most})"))?;
+        // One page per row.
         let mut rows = statement.query([])?;
-        while rows.next()?.is_some() {}
+        while rows.next()?.is_some() && Instant::now() < deadline {}
     }
     Ok(())
 }

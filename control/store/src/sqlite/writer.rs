@@ -30,6 +30,8 @@ const SWEEP_STEP: u64 = 128;
 const IDLE_SWEEP_STEP: u64 = 1024;
 /// Pages given back per commit.
 const VACUUM_STEP: u32 = 64;
+/// Longest time that a commit spends on forgetting and giving back, about: whoever writes next waits for it.
+const CLEAN_UP: Duration = Duration::from_millis(8);
 /// How long the writer leaves expiry and forgetting alone after a failed commit.
 const BACK_OFF: Duration = Duration::from_secs(5);
 
@@ -55,6 +57,8 @@ pub(super) struct Writer {
 struct Committed {
     outcomes: Vec<Outcome>,
     bytes: usize,
+    /// Time spent on the changes themselves, on forgetting, and on waiting for the disk.
+    phases: [Duration; 3],
 }
 
 impl Writer {
@@ -81,16 +85,22 @@ impl Writer {
     }
 
     fn serve(&mut self, requests: Vec<Request>) {
-        if self.checkpointer.take_finish()
-            && let Err(error) = checkpoint::run(&self.connection)
-        {
-            tracing::warn!(%error, "could not finish copying the store's log");
-        }
         let begun = Instant::now();
-        match self.commit(&requests) {
+        let finishing = self.checkpointer.is_asked();
+        if finishing {
+            if let Err(error) = checkpoint::run(&self.connection) {
+                tracing::warn!(%error, "could not finish copying the store's log");
+            }
+            self.metrics.note_phase("copy", begun.elapsed());
+        }
+        let committed = self.commit(&requests);
+        if finishing {
+            self.checkpointer.finished();
+        }
+        match committed {
             Ok(committed) => {
                 self.quiet_until = None;
-                self.measure(begun, requests.len(), committed.bytes);
+                self.measure(begun, requests.len(), &committed);
                 for (request, outcome) in requests.into_iter().zip(committed.outcomes) {
                     // A caller that went away does not want to know.
                     let _ = request.reply.send(outcome);
@@ -117,29 +127,40 @@ impl Writer {
         if batch.earliest_expiry.is_some_and(|at| at <= batch.now) {
             batch.earliest_expiry = batch.expire(EXPIRE_STEP)?;
         }
+        let applied = Instant::now();
         let step = if requests.is_empty() { IDLE_SWEEP_STEP } else { SWEEP_STEP + 2 * requests.len() as u64 };
         batch.state.compacted =
             sweep::target(&batch.state, &mut self.marks, now, &self.options.retention, step);
-        sweep::sweep(&batch.transaction, &mut batch.state, step)?;
+        let swept = batch.state.swept.0;
+        sweep::sweep(&batch.transaction, &mut batch.state, step, applied + CLEAN_UP)?;
+        let rows = batch.events.len() + (batch.state.swept.0 - swept) as usize;
         if batch.state != self.state {
-            sweep::vacuum(&batch.transaction, VACUUM_STEP)?;
+            sweep::vacuum(&batch.transaction, VACUUM_STEP, applied + CLEAN_UP)?;
+        }
+        let cleaned = Instant::now();
+        if batch.state != self.state {
             batch.state.clock = batch.now;
             batch.state.write(&batch.transaction)?;
             batch.transaction.commit()?;
             self.marks.note(now, batch.state.revision);
         }
+        let phases = [applied - now, cleaned - applied, cleaned.elapsed()];
         self.state = batch.state;
         self.next_expiry = batch.earliest_expiry;
         self.compacted.store(self.state.compacted.0, Ordering::Release);
         let bytes =
             batch.events.iter().filter_map(|event| event.current.as_ref()).map(|kv| kv.value.len()).sum();
-        self.checkpointer.note(batch.events.len(), bytes);
+        self.checkpointer.note(rows, bytes);
         self.feed.publish(batch.events);
-        Ok(Committed { outcomes, bytes })
+        Ok(Committed { outcomes, bytes, phases })
     }
 
-    fn measure(&self, begun: Instant, writes: usize, bytes: usize) {
+    fn measure(&self, begun: Instant, writes: usize, committed: &Committed) {
+        let bytes = committed.bytes;
         self.metrics.commit_seconds.observe(begun.elapsed().as_secs_f64());
+        for (phase, took) in ["apply", "forget", "commit"].into_iter().zip(committed.phases) {
+            self.metrics.note_phase(phase, took);
+        }
         if writes > 0 {
             self.metrics.batch_writes.observe(writes as f64);
         }

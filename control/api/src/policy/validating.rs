@@ -1,0 +1,192 @@
+//! `ValidatingAdmissionPolicy`: validations that must hold, and annotations for the audit log.
+
+use serde_json::Value;
+
+use super::session::{self, Session, Variable};
+use super::{Conditions, Inputs, Match, Names, POLICY};
+use crate::cel::{Program, Type, Value as Cel};
+use crate::object::{at, items, text};
+
+/// The longest message that an expression may give (bytes).
+const LONGEST_MESSAGE: usize = 5 << 10;
+
+#[derive(Debug)]
+struct Validation {
+    source: String,
+    program: Program,
+    message: String,
+    message_expression: Option<(String, Program)>,
+    reason: String,
+}
+
+#[derive(Debug)]
+struct Annotation {
+    key: String,
+    source: String,
+    program: Program,
+}
+
+#[derive(Debug)]
+struct Programs {
+    variables: Vec<Variable>,
+    validations: Vec<Validation>,
+    annotations: Vec<Annotation>,
+}
+
+/// A compiled policy.
+#[derive(Debug)]
+pub struct ValidatingPolicy {
+    /// Whether what cannot be evaluated is as good as refused.
+    pub fails: bool,
+    conditions: Conditions,
+    programs: Result<Programs, String>,
+}
+
+/// What one validation says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing against it.
+    Admit,
+    /// Refused.
+    Deny {
+        /// What to tell the author.
+        message: String,
+        /// The reason of the failure; nothing for what could not be evaluated.
+        reason: String,
+    },
+}
+
+/// What a policy says about a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// One for each validation, in order.
+    pub decisions: Vec<Decision>,
+    /// Key and value of audit annotations.
+    pub annotations: Vec<(String, String)>,
+    /// Annotations that could not be made, where that means refusal.
+    pub broken: Vec<String>,
+}
+
+impl ValidatingPolicy {
+    /// Compiles the `spec` of a policy. One that cannot be compiled fails for every request.
+    pub fn read(spec: &Value) -> Self {
+        let params = at(spec, &["paramKind"]).is_some();
+        Self {
+            fails: text(spec, &["failurePolicy"]) != "Ignore",
+            conditions: Conditions::read(items(spec, &["matchConditions"]), params),
+            programs: Programs::read(spec, params),
+        }
+    }
+
+    fn failed(&self, why: String) -> Decision {
+        match self.fails {
+            true => Decision::Deny { message: why, reason: String::new() },
+            false => Decision::Admit,
+        }
+    }
+
+    /// What it says about a request.
+    pub fn evaluate(&self, inputs: &Inputs<'_>) -> Verdict {
+        let only = |decision| Verdict { decisions: vec![decision], ..Verdict::default() };
+        let programs = match &self.programs {
+            Ok(programs) => programs,
+            Err(why) => return only(self.failed(format!("compilation error: {why}"))),
+        };
+        match self.conditions.hold(inputs) {
+            Match::Yes => {}
+            Match::No => return Verdict::default(),
+            Match::Unknown(_) if !self.fails => return Verdict::default(),
+            Match::Unknown(why) => return only(self.failed(why)),
+        }
+        let mut session = Session::new(inputs, &programs.variables, POLICY);
+        let mut verdict = Verdict::default();
+        for one in &programs.validations {
+            verdict.decisions.push(self.decide(one, &mut session));
+        }
+        let mut session = Session::new(inputs, &programs.variables, POLICY);
+        for one in &programs.annotations {
+            match session.evaluate(&one.source, &one.program) {
+                Ok(Cel::Text(text)) if !text.trim().is_empty() => {
+                    verdict.annotations.push((one.key.clone(), text.trim().to_owned()));
+                }
+                Ok(Cel::Text(_) | Cel::Null) => {}
+                Ok(other) => verdict.broken.push(format!(
+                    "valueExpression '{}' resulted in unsupported return type: {}. Return type must be either \
+                     string or null.",
+                    one.source,
+                    other.type_name()
+                )),
+                Err(why) if self.fails => verdict.broken.push(why),
+                Err(_) => {}
+            }
+        }
+        verdict
+    }
+
+    fn decide<'a>(&self, one: &'a Validation, session: &mut Session<'a>) -> Decision {
+        match session.evaluate(&one.source, &one.program) {
+            Ok(Cel::Bool(true)) => Decision::Admit,
+            Ok(_) => Decision::Deny { message: one.message(session), reason: one.reason.clone() },
+            Err(why) => self.failed(why),
+        }
+    }
+}
+
+impl Validation {
+    /// What its expression says, or else what is written, or the expression itself.
+    fn message<'a>(&'a self, session: &mut Session<'a>) -> String {
+        if let Some((source, program)) = &self.message_expression
+            && let Ok(Cel::Text(text)) = session.evaluate(source, program)
+        {
+            let text = text.trim();
+            if !text.is_empty() && text.len() <= LONGEST_MESSAGE && !text.contains('\n') {
+                return text.to_owned();
+            }
+        }
+        match self.message.as_str() {
+            "" => format!("failed expression: {}", self.source.trim()),
+            message => message.to_owned(),
+        }
+    }
+}
+
+impl Programs {
+    fn read(spec: &Value, params: bool) -> Result<Self, String> {
+        let variables = session::variables(spec, params)?;
+        let known = session::names(&variables);
+        let names = Names { params, authorizer: true, variables: &known };
+        let quiet = Names { authorizer: false, ..names };
+        let validation = |one: &Value| {
+            let source = text(one, &["expression"]).to_owned();
+            let message = text(one, &["messageExpression"]);
+            let message_expression = match message.trim() {
+                "" => None,
+                _ => Some((message.to_owned(), quiet.compile(message, &Type::Text, false)?)),
+            };
+            let reason = match text(one, &["reason"]) {
+                "" => "Invalid",
+                reason => reason,
+            };
+            Ok::<_, String>(Validation {
+                program: names.compile(&source, &Type::Bool, false)?,
+                source,
+                message: text(one, &["message"]).trim().to_owned(),
+                message_expression,
+                reason: reason.to_owned(),
+            })
+        };
+        let annotation = |one: &Value| {
+            let source = text(one, &["valueExpression"]).trim().to_owned();
+            let program = names.compile(&source, &Type::Any, false)?;
+            Ok::<_, String>(Annotation { key: text(one, &["key"]).to_owned(), program, source })
+        };
+        Ok(Self {
+            validations: items(spec, &["validations"]).iter().map(validation).collect::<Result<_, _>>()?,
+            annotations: items(spec, &["auditAnnotations"])
+                .iter()
+                .map(annotation)
+                .collect::<Result<_, _>>()?,
+            variables,
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! Policies that change objects, one after the other, before the webhooks that do.
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use skep_api::admissionregistration::Rules;
+use skep_api::decode::{self, FieldValidation};
+use skep_api::object::name;
+use skep_api::policy::{MutatingPolicy, Patch, lay};
+use skep_api::status::Status;
+use skep_api::{defaults, patch};
+
+use super::bound::{Invocation, Policies, Policy, with_inputs};
+use super::{Attributes, Ingredients, Plugin, is_out_of_reach, shown};
+use crate::admission::Operation;
+
+const NAME: &str = "MutatingAdmissionPolicy";
+
+pub(super) struct Mutating(Policies<MutatingPolicy>);
+
+fn compile(policy: &Value) -> Policy<MutatingPolicy> {
+    Policy {
+        rules: Rules::of_constraints(&policy["spec"]["matchConstraints"]),
+        program: MutatingPolicy::read(&policy["spec"]),
+    }
+}
+
+impl Mutating {
+    pub(super) fn new(from: &Ingredients) -> Self {
+        let (policies, bindings) = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings");
+        Self(Policies::new(from, policies, bindings, compile))
+    }
+
+    /// The object as a policy changes it, in its own form; nothing if the policy has nothing to say.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be evaluated.
+    async fn change(
+        &self,
+        one: &Invocation<'_, MutatingPolicy>,
+        attributes: &Attributes<'_>,
+        object: &Value,
+        namespace: &Value,
+    ) -> Result<Option<Value>, String> {
+        let told = |status: Status| status.message;
+        let (mut form, old) = self.0.form(attributes, one.form, Some(object)).await.map_err(told)?;
+        let program = &one.policy.program;
+        let applies = self.with(one, attributes, (&form, &old), namespace, |inputs| program.applies(inputs));
+        if !applies? || (attributes.again.is_second() && !attributes.again.is_wanted(NAME, &id(one))) {
+            return Ok(None);
+        }
+        for index in 0..program.mutations() {
+            let patch =
+                self.with(one, attributes, (&form, &old), namespace, |inputs| program.patch(index, inputs))?;
+            form = patched(one, attributes, &form, &patch)?;
+        }
+        if !shown::is_own_kind(attributes) {
+            return Ok(Some(form));
+        }
+        let own = attributes.scope.resource;
+        shown::reform(&self.0.storage.converter, one.form, own, &form).await.map(Some).map_err(told)
+    }
+
+    fn with<T>(
+        &self,
+        one: &Invocation<'_, MutatingPolicy>,
+        attributes: &Attributes<'_>,
+        objects: (&Value, &Value),
+        namespace: &Value,
+        evaluate: impl FnOnce(&skep_api::policy::Inputs<'_>) -> T,
+    ) -> T {
+        let given = (&*one.param, namespace);
+        with_inputs(attributes, &self.0.authorizer, one.form, objects, given, evaluate)
+    }
+}
+
+fn patched(
+    one: &Invocation<'_, MutatingPolicy>,
+    attributes: &Attributes<'_>,
+    object: &Value,
+    patch: &Patch,
+) -> Result<Value, String> {
+    let mut new = match patch {
+        Patch::Json(operations) => {
+            patch::json_patch(object, operations.to_string().as_bytes()).map_err(|status| status.message)?
+        }
+        Patch::Apply(configuration) if shown::is_own_kind(attributes) => {
+            lay(one.form, attributes.scope.kinds, object, configuration)?
+        }
+        Patch::Apply(_) => return Err("an ApplyConfiguration of this kind is not supported".to_owned()),
+    };
+    if shown::is_own_kind(attributes) {
+        let checked = decode::check(one.form, &mut new, FieldValidation::Strict);
+        checked.map_err(|status| format!("invalid ApplyConfiguration or JSONPatch: {}", status.message))?;
+        defaults::apply(one.form, &mut new);
+    }
+    Ok(new)
+}
+
+/// What tells an invocation from all others.
+fn id(one: &Invocation<'_, MutatingPolicy>) -> String {
+    let param = &one.param;
+    let namespace = param["metadata"]["namespace"].as_str().unwrap_or_default();
+    format!("{}/{}/{namespace}/{}", one.policy_name(), one.binding_name(), name(param))
+}
+
+#[async_trait]
+impl Plugin for Mutating {
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        attributes.operation != Operation::Delete && !is_out_of_reach(attributes) && !self.0.are_idle()
+    }
+
+    async fn admit(&self, attributes: &Attributes<'_>, object: Option<&mut Value>) -> Result<(), Status> {
+        let Some(object) = object else { return Ok(()) };
+        let invocations = self.0.of(attributes, Some(object)).await;
+        attributes.again.begin(NAME, Some(object));
+        let mut errors: Vec<String> = Vec::new();
+        if !invocations.is_empty() {
+            let namespace = self.0.namespace(attributes).await?;
+            for one in &invocations {
+                let outcome = match &one.trouble {
+                    Some(why) => Err(why.clone()),
+                    None => self.change(one, attributes, object, &namespace).await,
+                };
+                match outcome {
+                    Ok(None) => continue,
+                    Ok(Some(new)) => {
+                        if new != *object {
+                            *object = new;
+                            attributes.again.require(NAME);
+                        }
+                        if one.policy.program.again {
+                            attributes.again.invoked(NAME, id(one));
+                        }
+                    }
+                    Err(why) if one.policy.program.fails => errors.push(message(one, &why)),
+                    Err(why) => {
+                        tracing::debug!(policy = one.policy_name(), why, "a policy that may fail failed")
+                    }
+                }
+            }
+        }
+        attributes.again.end(NAME, Some(object));
+        refusal(attributes, errors)
+    }
+}
+
+fn message(one: &Invocation<'_, MutatingPolicy>, why: &str) -> String {
+    match one.binding_name() {
+        "" => format!("policy {:?} denied request: {why}", one.policy_name()),
+        binding => format!("policy '{}' with binding '{binding}' denied request: {why}", one.policy_name()),
+    }
+}
+
+fn refusal(attributes: &Attributes<'_>, errors: Vec<String>) -> Result<(), Status> {
+    let Some(first) = errors.first() else { return Ok(()) };
+    let mut status = attributes.forbid("admission request denied by policy");
+    status.message = first.clone();
+    status.reason = "Invalid";
+    let causes: Vec<Value> = errors.iter().map(|message| json!({ "message": message })).collect();
+    status.details.get_or_insert_with(|| json!({}))["causes"] = json!(causes);
+    Err(status)
+}

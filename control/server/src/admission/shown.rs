@@ -1,0 +1,219 @@
+//! A write as webhooks and policies are shown it: in the form of the resource that they ask for, with the words of
+//! admission reviews, and the rights of its author.
+//!
+//! Shared by both kinds of plug-ins. Owns no decision.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use skep_api::admissionregistration::{Interest, Rules};
+use skep_api::convert;
+use skep_api::policy::{Asker, Authority, Question, Ruling};
+use skep_api::registry::{Resource, registry};
+use skep_api::status::Status;
+
+use super::{Attributes, Operation};
+use crate::authz::Authz;
+use crate::cache::Cache;
+use crate::conversion::Converter;
+use crate::failure;
+use crate::gate::{Authorizer, Decision, ObjectReader};
+use crate::request::RequestInfo;
+use crate::user::UserInfo;
+
+/// The namespace of a write; that of a Namespace is itself.
+pub(super) fn namespace<'a>(attributes: &Attributes<'a>) -> &'a str {
+    if attributes.scope.resource.is_namespaces() { attributes.name } else { attributes.namespace() }
+}
+
+/// What rules go by.
+pub(super) fn interest<'a>(attributes: &Attributes<'a>) -> Interest<'a> {
+    Interest {
+        operation: attributes.operation.word(),
+        resource: attributes.scope.resource,
+        subresource: attributes.subresource(),
+        namespace: namespace(attributes),
+        name: attributes.name,
+        kinds: attributes.scope.kinds,
+    }
+}
+
+/// A namespace; one that is not in the cache may only be too new for it.
+///
+/// # Errors
+///
+/// 404 when it is not there.
+pub(super) async fn find_namespace(cache: &Cache, name: &str) -> Result<Arc<Value>, Status> {
+    if let Some(found) = cache.get("", "namespaces", "", name) {
+        return Ok(found);
+    }
+    cache.catch_up().await.map_err(failure::read)?;
+    let resource = registry().find("", "v1", "namespaces").ok_or_else(Status::no_such_path)?;
+    cache.get("", "namespaces", "", name).ok_or_else(|| Status::not_found(resource, name))
+}
+
+/// The resource in whose form somebody with these rules is to see the write; nothing if it is not for them.
+///
+/// # Errors
+///
+/// When the namespace that the rules ask about is not there.
+pub(super) async fn matching<'a>(
+    cache: &Cache,
+    rules: &Rules,
+    attributes: &Attributes<'a>,
+    object: Option<&Value>,
+) -> Result<Option<&'a Resource>, Status> {
+    let Some(form) = rules.resource(&interest(attributes)) else { return Ok(None) };
+    if !rules.selects(object, attributes.old) {
+        return Ok(None);
+    }
+    Ok(selects_namespace(cache, rules, attributes, object).await?.then_some(form))
+}
+
+/// Whether the write's namespace is selected. What is in none is, but for namespaces themselves.
+async fn selects_namespace(
+    cache: &Cache,
+    rules: &Rules,
+    attributes: &Attributes<'_>,
+    object: Option<&Value>,
+) -> Result<bool, Status> {
+    let name = namespace(attributes);
+    if rules.selects_all_namespaces() || name.is_empty() {
+        return Ok(true);
+    }
+    let itself = attributes.scope.resource.is_namespaces()
+        && attributes.subresource().is_empty()
+        && matches!(attributes.operation, Operation::Create | Operation::Update);
+    if let (true, Some(object)) = (itself, object) {
+        return Ok(rules.selects_namespace(object["metadata"].get("labels")));
+    }
+    let found = find_namespace(cache, name).await?;
+    Ok(rules.selects_namespace(found["metadata"].get("labels")))
+}
+
+/// An object of the write's resource in the form of another one, or back.
+///
+/// # Errors
+///
+/// When a webhook has to convert it, and does not.
+pub(super) async fn reform(
+    converter: &Converter,
+    from: &Resource,
+    to: &Resource,
+    object: &Value,
+) -> Result<Value, Status> {
+    if same(from, to) {
+        return Ok(object.clone());
+    }
+    if Converter::concerns(from) {
+        return converter.bring(from, &to.group_version(), object.clone()).await;
+    }
+    let mut object = object.clone();
+    convert::to_storage(from, &mut object);
+    convert::from_storage(to, &mut object);
+    Ok(object)
+}
+
+/// Whether two resources are the same one.
+pub(super) fn same(one: &Resource, other: &Resource) -> bool {
+    (&one.group, &one.version, &one.plural) == (&other.group, &other.version, &other.plural)
+}
+
+/// Whether what is written is an object of the resource, not one of a kind that only a subresource has.
+pub(super) fn is_own_kind(attributes: &Attributes<'_>) -> bool {
+    let resource = attributes.scope.resource;
+    attributes.operation != Operation::Connect
+        && attributes.kind() == (&resource.group, &resource.version, &resource.kind)
+}
+
+/// The `request` of an admission review, without its objects and id. `form` is the resource that was asked for.
+pub(super) fn request(attributes: &Attributes<'_>, form: &Resource) -> Value {
+    let own = attributes.scope.resource;
+    let (group, version, kind) = attributes.kind();
+    let asked = match is_own_kind(attributes) {
+        true => (form.group.as_str(), form.version.as_str(), form.kind.as_str()),
+        false => (group, version, kind),
+    };
+    let kind = |(group, version, kind): (&str, &str, &str)| json!({ "group": group, "version": version, "kind": kind });
+    let resource =
+        |one: &Resource| json!({ "group": one.group, "version": one.version, "resource": one.plural });
+    let mut request = json!({
+        "kind": kind(asked),
+        "resource": resource(form),
+        "requestKind": kind((group, version, attributes.kind().2)),
+        "requestResource": resource(own),
+        "operation": attributes.operation.word(),
+        "userInfo": user(attributes.user()),
+        "dryRun": attributes.is_dry_run(),
+        "options": attributes.options,
+    });
+    let texts = [
+        ("subResource", attributes.subresource()),
+        ("requestSubResource", attributes.subresource()),
+        ("name", attributes.name),
+        ("namespace", namespace(attributes)),
+    ];
+    for (member, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+        request[member] = json!(text);
+    }
+    request
+}
+
+fn user(user: &UserInfo) -> Value {
+    let mut shown = json!({ "username": user.name, "groups": user.groups });
+    if !user.uid.is_empty() {
+        shown["uid"] = json!(user.uid);
+    }
+    if !user.extra.is_empty() {
+        shown["extra"] = json!(user.extra);
+    }
+    shown
+}
+
+/// What the write itself is about, as a question about rights.
+pub(super) fn question(attributes: &Attributes<'_>) -> Question {
+    let resource = attributes.scope.resource;
+    Question {
+        group: resource.group.clone(),
+        resource: resource.plural.clone(),
+        subresource: attributes.subresource().to_owned(),
+        namespace: namespace(attributes).to_owned(),
+        name: attributes.name.to_owned(),
+        ..Question::default()
+    }
+}
+
+/// The rights of the write's author.
+pub(super) struct Rights<'a> {
+    pub(super) authorizer: &'a Authz,
+    pub(super) user: &'a UserInfo,
+}
+
+impl Authority for Rights<'_> {
+    fn rule(&self, question: &Question) -> Ruling {
+        let account;
+        let user = match &question.asker {
+            Asker::Author => self.user,
+            Asker::ServiceAccount { namespace, name } => {
+                account = UserInfo::service_account(namespace, name);
+                &account
+            }
+        };
+        let request = RequestInfo {
+            is_resource: question.path.is_none(),
+            path: question.path.clone().unwrap_or_default(),
+            verb: question.verb.clone(),
+            group: question.group.clone(),
+            version: "*".to_owned(),
+            namespace: question.namespace.clone(),
+            resource: question.resource.clone(),
+            subresource: question.subresource.clone(),
+            name: question.name.clone(),
+            rest: String::new(),
+        };
+        match self.authorizer.authorize(user, &request) {
+            Decision::Allow => Ruling { allowed: true, reason: String::new() },
+            Decision::Deny(reason) => Ruling { allowed: false, reason },
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Webhooks that only judge, asked all at once.
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use serde_json::Value;
+use skep_api::admissionregistration;
+use skep_api::status::Status;
+
+use super::hook::{self, Form, Hook};
+use super::{Asked, Attributes, Ingredients, Plugin, Trouble, Webhooks};
+use crate::admission::compiled::Compiled;
+
+pub(super) struct Validating {
+    webhooks: Webhooks,
+    configurations: Compiled<Vec<Hook>>,
+}
+
+impl Validating {
+    pub(super) fn new(from: &Ingredients) -> Self {
+        let plural = "validatingwebhookconfigurations";
+        let configurations = Compiled::new(from.cache.clone(), plural, hook::compile);
+        Self { webhooks: Webhooks::new(from), configurations }
+    }
+
+    async fn ask(
+        &self,
+        index: usize,
+        hook: &Hook,
+        form: &Form<'_>,
+        attributes: &Attributes<'_>,
+    ) -> Result<(), Status> {
+        let question = Asked { request: &form.request, object: &form.object, old: &form.old };
+        match self.webhooks.ask(hook, attributes, &question, false).await {
+            Ok(_) => Ok(()),
+            Err(Trouble::Refused(status)) => Err(status),
+            Err(Trouble::Failed(why)) if hook.fails => Err(Status::internal(why)),
+            Err(Trouble::Failed(why)) => {
+                tracing::warn!(webhook = hook.name, why, "failed to call a webhook, which may be ignored");
+                let key = format!("failed-open.validating.webhook.admission.k8s.io/round_0_index_{index}");
+                attributes.notes.annotate(&key, hook.name.as_str());
+                Ok(())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Plugin for Validating {
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        !admissionregistration::is_exempt(attributes.scope.resource) && !self.configurations.is_empty()
+    }
+
+    async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
+        let configurations = self.configurations.current();
+        let mut asked = Vec::new();
+        for hook in configurations.iter().flat_map(|(_, hooks)| hooks.iter()) {
+            if let Some(form) = self.webhooks.form(hook, attributes, object).await? {
+                asked.push((hook, form));
+            }
+        }
+        let questions = asked.iter().enumerate();
+        let questions = questions.map(|(index, (hook, form))| self.ask(index, hook, form, attributes));
+        join_all(questions).await.into_iter().collect()
+    }
+}

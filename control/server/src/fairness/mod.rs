@@ -1,0 +1,339 @@
+//! Priority and fairness: who gets a seat, who waits, who is sent away (`flowcontrol.apiserver.k8s.io/v1`, KEP-1040).
+//!
+//! The way of a request: [`classify`] finds its flow schema and flow, [`work`] says how many seats it takes, the queues of
+//! its level ([`queues`]) give it a [`Permit`] at once, or later, or not at all. The permit is held until the answer is
+//! out; of a watch, until what was there at its beginning is. Levels lend seats to each other as demand goes ([`levels`]).
+//!
+//! Everything that decides is pure and knows time as seconds passed in; this file does the waiting.
+
+mod allocate;
+mod classify;
+mod config;
+mod demand;
+mod dropped;
+mod keep;
+mod levels;
+mod metrics;
+mod queues;
+mod shuffle;
+#[cfg(test)]
+mod tests;
+mod turns;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+use parking_lot::RwLock;
+use prometheus::Registry;
+use serde_json::Value;
+use skep_api::status::Status;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+pub(crate) use keep::keep;
+pub(crate) use work::Facts;
+
+use self::config::{Response, Schema};
+use self::levels::{Active, Caller, Calls, Levels};
+use self::metrics::FairnessMetrics;
+use self::queues::{Arrived, Called, Place, Refused, Running, Seconds};
+use self::turns::{InTurn, Turns};
+use crate::query::Query;
+use crate::request::RequestInfo;
+use crate::user::UserInfo;
+
+const SCHEMA_HEADER: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+const LEVEL_HEADER: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
+
+/// Fairness. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Fairness {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Seats that the server has in all.
+    seats: u32,
+    began: Instant,
+    levels: RwLock<Arc<Levels>>,
+    turns: Arc<Turns>,
+    metrics: FairnessMetrics,
+}
+
+/// A seat, or several. They are free again when this is dropped.
+pub(crate) struct Permit {
+    inner: Arc<Inner>,
+    active: Arc<Active>,
+    running: Option<Running>,
+    started: Instant,
+    watch: bool,
+    /// Where it waits for turns; requests that are exempt do not.
+    line: Option<Line>,
+}
+
+/// Where a request waits for its turn at the processors.
+#[derive(Clone)]
+pub(crate) struct Line {
+    turns: Arc<Turns>,
+    flow: u64,
+}
+
+impl Line {
+    /// Runs a future whose beginning waits for its turn, if it has to.
+    pub(crate) async fn run<F: Future>(line: Option<Self>, future: F) -> F::Output {
+        let turn = match &line {
+            Some(line) => Some(line.turns.take(line.flow).await),
+            None => None,
+        };
+        InTurn::new(future, turn).await
+    }
+}
+
+impl Permit {
+    /// Where the request waits for its turn, if it has to.
+    pub(crate) fn line(&self) -> Option<Line> {
+        self.line.clone()
+    }
+}
+
+/// By what a request was judged: goes into the headers of its answer, whatever becomes of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Classified {
+    schema: String,
+    level: String,
+}
+
+impl Classified {
+    /// Tells the client by which objects it was judged; their names are nobody's business.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap) {
+        for (name, uid) in [(SCHEMA_HEADER, &self.schema), (LEVEL_HEADER, &self.level)] {
+            if let Ok(value) = HeaderValue::from_str(uid)
+                && !uid.is_empty()
+            {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
+
+impl Fairness {
+    /// Fairness among requests that share `seats`. Until objects are read, all share one level.
+    pub(crate) fn new(seats: u32, registry: &Registry) -> Self {
+        let began = Instant::now();
+        let levels = Levels::new(&[], &[], None, seats, 0.0);
+        let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+        let (turns, metrics) = (Turns::new(processors), FairnessMetrics::new(registry));
+        let inner = Inner { seats, began, levels: RwLock::new(Arc::new(levels)), turns, metrics };
+        let this = Self { inner: Arc::new(inner) };
+        this.adjust();
+        this
+    }
+
+    /// Goes by these objects from now on.
+    pub(crate) fn configure(&self, schemas: &[Arc<Value>], levels: &[Arc<Value>]) {
+        {
+            let mut current = self.inner.levels.write();
+            let now = self.inner.now();
+            *current = Arc::new(Levels::new(schemas, levels, Some(&current), self.inner.seats, now));
+        }
+        self.adjust();
+    }
+
+    /// Gives seats anew.
+    fn adjust(&self) {
+        let levels = self.inner.levels.read().clone();
+        let calls = levels.adjust(self.inner.now(), &self.inner.metrics);
+        self.inner.call_all(calls);
+    }
+
+    /// Waits for a seat, at most as long as `patience`.
+    ///
+    /// # Errors
+    ///
+    /// 429 when there is none and no place to wait, or none came free in time.
+    pub(crate) async fn enter(
+        &self,
+        user: &UserInfo,
+        info: &RequestInfo,
+        query: &Query,
+        facts: impl FnOnce() -> Facts,
+        patience: Duration,
+    ) -> (Classified, Result<Permit, Status>) {
+        let levels = self.inner.levels.read().clone();
+        let schema = classify::find(&levels.schemas, user, info);
+        let active = levels.levels[schema.level.as_str()].clone();
+        let classified = Classified { schema: schema.uid.clone(), level: active.level.uid.clone() };
+        let facts = if active.level.response == Response::Exempt { Facts::default() } else { facts() };
+        let work = work::estimate(info, query, facts, active.most_for_one);
+        let (level, name) = (&*active.level.name, &*schema.name);
+        self.inner.metrics.estimated(level, name, work.width());
+        let flow = classify::flow(schema, user, info);
+        let exempt = active.level.response == Response::Exempt;
+        let line = (!exempt).then(|| Line { turns: self.inner.turns.clone(), flow });
+        let (caller, called) = oneshot::channel();
+        let (arrived, calls) =
+            active.state.queues.lock().arrive(self.inner.now(), work, flow, schema, caller);
+        let watch = info.verb == "watch";
+        let outcome = match arrived {
+            Arrived::Runs(running) => Ok(self.inner.permit(&active, running, watch, line)),
+            Arrived::Refused(why) => {
+                let reason = match why {
+                    Refused::ConcurrencyLimit => "concurrency-limit",
+                    Refused::QueueFull => "queue-full",
+                };
+                self.inner.metrics.refused(level, name, reason);
+                Err(self.inner.too_many(&active))
+            }
+            Arrived::Waits(place) => {
+                self.inner.metrics.queued(level, name, work.width(), place.length);
+                let waiting = Wait {
+                    inner: self.inner.clone(),
+                    active: active.clone(),
+                    schema: schema.clone(),
+                    place,
+                    seats: work.width(),
+                    since: Instant::now(),
+                    called: Some(called),
+                };
+                self.inner.call(&active, calls);
+                return (classified, waiting.until(patience, watch, line).await);
+            }
+        };
+        (classified, outcome)
+    }
+
+    /// Seats of a level that are taken, and requests that wait there.
+    #[cfg(test)]
+    fn usage(&self, level: &str) -> (u32, usize) {
+        let levels = self.inner.levels.read().clone();
+        let queues = levels.levels[level].state.queues.lock();
+        (queues.in_use().0, queues.waiting())
+    }
+}
+
+impl Inner {
+    fn now(&self) -> Seconds {
+        self.began.elapsed().as_secs_f64()
+    }
+
+    fn permit(
+        self: &Arc<Self>,
+        active: &Arc<Active>,
+        running: Running,
+        watch: bool,
+        line: Option<Line>,
+    ) -> Permit {
+        self.metrics.started(&active.level.name, &running);
+        let (inner, active) = (self.clone(), active.clone());
+        Permit { inner, active, running: Some(running), started: Instant::now(), watch, line }
+    }
+
+    fn call_all(&self, calls: Calls) {
+        for (active, called) in calls {
+            self.call(&active, called);
+        }
+    }
+
+    /// Calls requests whose turn it is. Those that have left in the meantime make room for others.
+    fn call(&self, active: &Active, mut called: Vec<Called<Caller>>) {
+        while let Some(one) = called.pop() {
+            let running = one.running;
+            self.metrics.left(&active.level.name, &running.schema.name, running.work.width());
+            self.metrics.started(&active.level.name, &running);
+            if let Err(running) = one.call.send(running) {
+                called.extend(self.finish(active, &running, 0.0, false));
+            }
+        }
+    }
+
+    fn finish(&self, active: &Active, running: &Running, after: f64, watch: bool) -> Vec<Called<Caller>> {
+        let called = active.state.queues.lock().finish(self.now(), running);
+        self.metrics.finished(&active.level.name, running, after, watch);
+        if running.work.lingering.is_zero() {
+            self.metrics.released(&active.level.name, running);
+        }
+        called
+    }
+
+    fn too_many(&self, active: &Active) -> Status {
+        let seconds = self.began.elapsed().as_secs();
+        let retry = active.state.dropped.lock().refuse(seconds);
+        Status::too_many_requests("Too many requests, please try again later.", retry)
+    }
+}
+
+/// A request in a queue. One that is dropped leaves it.
+struct Wait {
+    inner: Arc<Inner>,
+    active: Arc<Active>,
+    schema: Arc<Schema>,
+    place: Place,
+    seats: u32,
+    since: Instant,
+    called: Option<oneshot::Receiver<Running>>,
+}
+
+impl Wait {
+    async fn until(mut self, patience: Duration, watch: bool, line: Option<Line>) -> Result<Permit, Status> {
+        let called = self.called.as_mut().expect("it is there until it was called");
+        match tokio::time::timeout(patience, called).await {
+            Ok(Ok(running)) => {
+                self.called = None;
+                Ok(Permit {
+                    inner: self.inner.clone(),
+                    active: self.active.clone(),
+                    running: Some(running),
+                    started: Instant::now(),
+                    watch,
+                    line,
+                })
+            }
+            _ => Err(self.inner.too_many(&self.active)),
+        }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        let Some(mut called) = self.called.take() else { return };
+        let cancelled = self.active.state.queues.lock().cancel(self.inner.now(), self.place);
+        if cancelled {
+            let (level, schema) = (&*self.active.level.name, &*self.schema.name);
+            self.inner.metrics.left(level, schema, self.seats);
+            self.inner.metrics.gave_up(level, schema, self.since.elapsed().as_secs_f64());
+        } else if let Ok(running) = called.try_recv() {
+            // It was called in the very moment in which it left.
+            let calls = self.inner.finish(&self.active, &running, 0.0, false);
+            self.inner.call(&self.active, calls);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let Some(running) = self.running.take() else { return };
+        let (inner, active) = (self.inner.clone(), self.active.clone());
+        let after = self.started.elapsed().as_secs_f64();
+        let calls = inner.finish(&active, &running, after, self.watch);
+        inner.call(&active, calls);
+        if running.work.lingering.is_zero() {
+            return;
+        }
+        let lingering = running.work.lingering;
+        let release = move || {
+            let calls = active.state.queues.lock().release(inner.now(), &running);
+            inner.metrics.released(&active.level.name, &running);
+            inner.call(&active, calls);
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
+                tokio::time::sleep(lingering).await;
+                release();
+            })),
+            Err(_) => release(),
+        }
+    }
+}

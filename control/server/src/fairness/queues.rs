@@ -1,0 +1,362 @@
+//! The queues of one priority level: fair queuing in virtual time (KEP-1040), without a clock of its own.
+//!
+//! Each queue that has requests gets the same share of the level's seats. The progress meter R counts seat-seconds given to
+//! each busy queue; every queue knows at which R its next request would begin. The request that would end first is next.
+//! A request goes through: waiting -> executing -> lingering (its seats stay taken for what it causes afterwards) -> gone.
+//!
+//! Pure: callers pass the time in and act on what comes out.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::{Response, Schema};
+use super::demand::Demand;
+use super::shuffle;
+
+/// What a request is taken to last until it is known.
+const GUESS: f64 = 0.003;
+
+/// Seconds since the level began.
+pub(super) type Seconds = f64;
+
+/// What a request costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Work {
+    /// Seats while it is handled.
+    pub(super) seats: u32,
+    /// Seats afterwards, and for how long.
+    pub(super) final_seats: u32,
+    pub(super) lingering: Duration,
+}
+
+impl Work {
+    /// A request that takes one seat while it is handled.
+    pub(super) const ONE: Self = Self { seats: 1, final_seats: 0, lingering: Duration::ZERO };
+
+    /// Seats that must be free.
+    pub(super) fn width(&self) -> u32 {
+        self.seats.max(self.final_seats)
+    }
+
+    fn total(&self) -> f64 {
+        f64::from(self.seats) * GUESS + f64::from(self.final_seats) * self.lingering.as_secs_f64()
+    }
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// There is no queue and no seat.
+    ConcurrencyLimit,
+    /// Its queue is full.
+    QueueFull,
+}
+
+/// A request that waits.
+struct Waiting<T> {
+    ticket: u64,
+    work: Work,
+    schema: Arc<Schema>,
+    arrived: Seconds,
+    arrival: f64,
+    call: T,
+}
+
+/// A request that executes: what [`Queues::finish`] wants to have back.
+#[derive(Clone, Debug)]
+pub(super) struct Running {
+    pub(super) work: Work,
+    pub(super) schema: Arc<Schema>,
+    /// How long it waited.
+    pub(super) waited: Seconds,
+    queue: Option<usize>,
+    started: Seconds,
+}
+
+/// A request whose turn it is, and how to call it.
+pub(super) struct Called<T> {
+    pub(super) running: Running,
+    pub(super) call: T,
+}
+
+/// Where a request that waits is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    queue: usize,
+    ticket: u64,
+    /// How many wait there now.
+    pub(super) length: usize,
+}
+
+/// What becomes of a request that arrives.
+pub(super) enum Arrived {
+    Runs(Running),
+    Waits(Place),
+    Refused(Refused),
+}
+
+#[derive(Default)]
+struct Queue<T> {
+    waiting: VecDeque<Waiting<T>>,
+    executing: usize,
+    seats: u32,
+    /// R at which its next request would begin.
+    next: f64,
+}
+
+impl<T> Queue<T> {
+    fn is_busy(&self) -> bool {
+        !self.waiting.is_empty() || self.executing > 0
+    }
+
+    /// No request begins before it came: a queue that uses less than its share saves nothing up.
+    fn bound(&mut self) {
+        if let Some(oldest) = self.waiting.front() {
+            self.next = self.next.max(oldest.arrival);
+        }
+    }
+}
+
+/// The queues of a level.
+pub(super) struct Queues<T> {
+    response: Response,
+    limit: u32,
+    queues: Vec<Queue<T>>,
+    progress: f64,
+    now: Seconds,
+    robin: usize,
+    tickets: u64,
+    waiting: usize,
+    seats_waiting: u32,
+    executing: usize,
+    seats: u32,
+    demand: Demand,
+}
+
+impl<T> Queues<T> {
+    pub(super) fn new(response: Response, limit: u32, now: Seconds) -> Self {
+        let mut queues = Self {
+            response,
+            limit,
+            queues: Vec::new(),
+            progress: 0.0,
+            now,
+            robin: 0,
+            tickets: 0,
+            waiting: 0,
+            seats_waiting: 0,
+            executing: 0,
+            seats: 0,
+            demand: Demand::new(now),
+        };
+        queues.shape(response);
+        queues
+    }
+
+    fn shape(&mut self, response: Response) {
+        self.response = response;
+        if let Response::Queue { queues, .. } = response
+            && queues > self.queues.len()
+        {
+            let new = || Queue { waiting: VecDeque::new(), executing: 0, seats: 0, next: 0.0 };
+            self.queues.resize_with(queues, new);
+        }
+    }
+
+    /// Seats taken, and by how many requests.
+    #[cfg(test)]
+    pub(super) fn in_use(&self) -> (u32, usize) {
+        (self.seats, self.executing)
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    pub(super) fn progress(&self) -> f64 {
+        self.progress
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting == 0 && self.executing == 0 && self.seats == 0
+    }
+
+    /// The seats that were wanted since this was asked last.
+    pub(super) fn take_demand(&mut self, now: Seconds) -> super::demand::Observed {
+        self.demand.take(now)
+    }
+
+    /// Another limit, or other queues. Queues that are too many are emptied as it goes.
+    pub(super) fn configure(&mut self, now: Seconds, response: Response, limit: u32) -> Vec<Called<T>> {
+        self.sync(now);
+        self.limit = limit;
+        self.shape(response);
+        self.dispatch()
+    }
+
+    /// Moves the meter on, by what went on since it was moved last.
+    fn sync(&mut self, now: Seconds) {
+        let passed = (now - self.now).max(0.0);
+        self.now = self.now.max(now);
+        let (mut busy, mut wanted) = (0_u32, 0_u32);
+        for queue in &self.queues {
+            busy += u32::from(queue.is_busy());
+            wanted += queue.seats + queue.waiting.iter().map(|one| one.work.width()).sum::<u32>();
+        }
+        if busy > 0 {
+            self.progress += passed * f64::from(wanted.min(self.limit)) / f64::from(busy);
+        }
+    }
+
+    /// A request comes; requests whose turn it is by that come out, too, and the new one may be among those that wait.
+    pub(super) fn arrive(
+        &mut self,
+        now: Seconds,
+        work: Work,
+        flow: u64,
+        schema: &Arc<Schema>,
+        call: T,
+    ) -> (Arrived, Vec<Called<T>>) {
+        self.sync(now);
+        let Response::Queue { queues, hand, length } = self.response else {
+            if !self.fits(work.width()) {
+                return (Arrived::Refused(Refused::ConcurrencyLimit), Vec::new());
+            }
+            let running = self.start(work, schema.clone(), now, None);
+            return (Arrived::Runs(running), Vec::new());
+        };
+        let at = self.choose(queues, hand, flow);
+        if self.seats >= self.limit && self.queues[at].waiting.len() >= length {
+            return (Arrived::Refused(Refused::QueueFull), Vec::new());
+        }
+        let ticket = self.tickets;
+        self.tickets += 1;
+        let arrival = self.progress;
+        let queue = &mut self.queues[at];
+        if !queue.is_busy() {
+            queue.next = arrival;
+        }
+        let schema = schema.clone();
+        queue.waiting.push_back(Waiting { ticket, work, schema, arrived: now, arrival, call });
+        queue.bound();
+        let place = Place { queue: at, ticket, length: queue.waiting.len() };
+        self.waiting += 1;
+        self.seats_waiting += work.width();
+        self.note();
+        let called = self.dispatch();
+        (Arrived::Waits(place), called)
+    }
+
+    /// The queue with the least work, of the flow's hand.
+    fn choose(&self, queues: usize, hand: usize, flow: u64) -> usize {
+        let hand = shuffle::deal(queues, hand, flow);
+        let offset = self.tickets as usize % hand.len();
+        let work = |at: usize| self.queues[at].waiting.iter().map(|one| one.work.total()).sum::<f64>();
+        let turned = (0..hand.len()).map(|at| hand[(offset + at) % hand.len()]);
+        turned.min_by(|one, other| work(*one).total_cmp(&work(*other))).expect("a hand has a queue")
+    }
+
+    fn fits(&self, seats: u32) -> bool {
+        match self.response {
+            Response::Exempt => true,
+            // What is wider than the level has it for itself.
+            _ if seats > self.limit => self.executing == 0,
+            _ => self.seats + seats <= self.limit,
+        }
+    }
+
+    fn start(&mut self, work: Work, schema: Arc<Schema>, arrived: Seconds, queue: Option<usize>) -> Running {
+        self.executing += 1;
+        self.seats += work.width();
+        if let Some(queue) = queue {
+            let queue = &mut self.queues[queue];
+            queue.executing += 1;
+            queue.seats += work.width();
+        }
+        self.note();
+        Running { work, schema, waited: self.now - arrived, queue, started: self.now }
+    }
+
+    fn note(&mut self) {
+        self.demand.set(self.now, f64::from(self.seats + self.seats_waiting));
+    }
+
+    /// Starts whatever can start.
+    fn dispatch(&mut self) -> Vec<Called<T>> {
+        let mut called = Vec::new();
+        while self.waiting > 0 && self.seats < self.limit {
+            let Some(at) = self.next_queue() else { break };
+            let oldest = self.queues[at].waiting.front().expect("the chosen queue has requests");
+            if !self.fits(oldest.work.width()) {
+                break;
+            }
+            self.robin = at;
+            let one = self.queues[at].waiting.pop_front().expect("the chosen queue has requests");
+            self.queues[at].next += one.work.total();
+            self.queues[at].bound();
+            self.waiting -= 1;
+            self.seats_waiting -= one.work.width();
+            let running = self.start(one.work, one.schema, one.arrived, Some(at));
+            called.push(Called { running, call: one.call });
+        }
+        called
+    }
+
+    /// The queue whose oldest request would end first; of equals, the first after the one that had its turn last.
+    fn next_queue(&self) -> Option<usize> {
+        let count = self.queues.len();
+        let turned = (1..=count).map(|step| (self.robin + step) % count);
+        let end =
+            |at: usize| self.queues[at].waiting.front().map(|one| self.queues[at].next + one.work.total());
+        let ends = turned.filter_map(|at| Some((at, end(at)?)));
+        ends.min_by(|one, other| one.1.total_cmp(&other.1)).map(|(at, _)| at)
+    }
+
+    /// A request does not want to wait any longer; whether it was still waiting.
+    pub(super) fn cancel(&mut self, now: Seconds, place: Place) -> bool {
+        self.sync(now);
+        let queue = &mut self.queues[place.queue];
+        let Some(at) = queue.waiting.iter().position(|one| one.ticket == place.ticket) else { return false };
+        let one = queue.waiting.remove(at).expect("it was just found");
+        queue.bound();
+        self.waiting -= 1;
+        self.seats_waiting -= one.work.width();
+        self.note();
+        true
+    }
+
+    /// A request was handled. Its seats stay taken until [`Queues::release`] where it lingers.
+    pub(super) fn finish(&mut self, now: Seconds, running: &Running) -> Vec<Called<T>> {
+        self.sync(now);
+        self.executing -= 1;
+        if let Some(at) = running.queue {
+            let queue = &mut self.queues[at];
+            queue.executing -= 1;
+            // What was guessed when it began is put right.
+            queue.next -= f64::from(running.work.seats) * (GUESS - (self.now - running.started));
+            queue.bound();
+        }
+        match running.work.lingering.is_zero() {
+            true => self.release(now, running),
+            false => Vec::new(),
+        }
+    }
+
+    /// Nothing of the request is left.
+    pub(super) fn release(&mut self, now: Seconds, running: &Running) -> Vec<Called<T>> {
+        self.sync(now);
+        self.seats -= running.work.width();
+        if let Some(at) = running.queue {
+            self.queues[at].seats -= running.work.width();
+        }
+        self.note();
+        self.dispatch()
+    }
+}
+
+#[cfg(test)]
+#[path = "queues_tests.rs"]
+mod tests;

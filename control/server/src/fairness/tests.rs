@@ -1,0 +1,180 @@
+//! Waiting, refusals and seats of upstream's levels, on paused time.
+
+use http::Method;
+
+use super::*;
+use crate::authz::bootstrap::bootstrap_objects;
+
+const PATIENCE: Duration = Duration::from_secs(15);
+
+fn fairness(seats: u32) -> (Fairness, Registry) {
+    let registry = Registry::new();
+    let fairness = Fairness::new(seats, &registry);
+    let of = |plural: &str| -> Vec<Arc<Value>> {
+        let all = bootstrap_objects().into_iter().filter(|one| one.resource == plural);
+        all.map(|one| Arc::new(one.object)).collect()
+    };
+    fairness.configure(&of("flowschemas"), &of("prioritylevelconfigurations"));
+    (fairness, registry)
+}
+
+fn request(line: &str) -> (RequestInfo, Query) {
+    let (method, target) = line.split_once(' ').unwrap();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let query = Query::parse(query);
+    (RequestInfo::parse(&method.parse::<Method>().unwrap(), path, &query), query)
+}
+
+async fn enter(fairness: &Fairness, user: &str) -> Result<Permit, Status> {
+    let (info, query) = request("GET /api/v1/namespaces/a/pods/b");
+    fairness.enter(&UserInfo::new(user, &[]), &info, &query, Facts::default, PATIENCE).await.1
+}
+
+/// Entered in a task of its own.
+fn entering(fairness: &Fairness, user: &'static str) -> tokio::task::JoinHandle<Result<Permit, Status>> {
+    let fairness = fairness.clone();
+    tokio::spawn(async move { enter(&fairness, user).await })
+}
+
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn seats_are_divided_by_shares_as_upstream_divides_them() {
+    let (fairness, _) = fairness(600);
+    let levels = fairness.inner.levels.read().clone();
+    let limits = |name: &str| levels.levels[name].limits;
+    // 245 shares: 40 + 40 + 30 + 100 + 20 + 10 + 5, and none for the exempt.
+    let of = |nominal, least, most| levels::Limits { nominal, least, most };
+    assert_eq!(limits("global-default"), of(49, 24, 649));
+    assert_eq!(limits("workload-low"), of(245, 24, 845));
+    assert_eq!(limits("catch-all"), of(13, 13, 613));
+    assert_eq!(limits("exempt"), of(0, 0, 0));
+    assert_eq!((levels.levels["global-default"].most_for_one, levels.levels["exempt"].most_for_one), (8, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_waits_until_a_seat_is_free() {
+    let (fairness, _) = fairness(1);
+    let mut held = fill(&fairness).await;
+    let waiting = entering(&fairness, "ann");
+    settle().await;
+    assert!(!waiting.is_finished());
+    held.pop();
+    let permit = waiting.await.unwrap().unwrap();
+    drop((permit, held));
+    assert_eq!(fairness.usage("global-default"), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_that_waited_too_long_is_sent_away_for_a_while() {
+    let (fairness, registry) = fairness(1);
+    let held = fill(&fairness).await;
+    let status = enter(&fairness, "ann").await.err().unwrap();
+    assert_eq!((status.code, status.retry_after), (429, Some(1)));
+    assert_eq!(status.message, "Too many requests, please try again later.");
+    assert_eq!(fairness.usage("global-default").1, 0);
+    let families = registry.gather();
+    let rejected = families.iter().find(|one| one.name() == "apiserver_flowcontrol_rejected_requests_total");
+    let labels: Vec<_> =
+        rejected.unwrap().get_metric()[0].get_label().iter().map(|label| label.value()).collect();
+    assert_eq!(labels, ["global-default", "global-default", "time-out"]);
+    drop(held);
+}
+
+/// Takes all seats that the level of ordinary users has.
+async fn fill(fairness: &Fairness) -> Vec<Permit> {
+    let mut held = Vec::new();
+    loop {
+        let mut next = Box::pin(enter(fairness, "filler"));
+        match futures::FutureExt::now_or_never(&mut next) {
+            Some(permit) => held.push(permit.unwrap()),
+            None => return held,
+        }
+        assert!(held.len() < 1000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_whose_client_goes_leaves_its_queue() {
+    let (fairness, _) = fairness(1);
+    let held = fill(&fairness).await;
+    let waiting = entering(&fairness, "ann");
+    settle().await;
+    assert_eq!(fairness.usage("global-default").1, 1);
+    waiting.abort();
+    settle().await;
+    assert_eq!(fairness.usage("global-default"), (held.len() as u32, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn flood_of_one_user_does_not_keep_another_waiting() {
+    let (fairness, _) = fairness(1);
+    let held = fill(&fairness).await;
+    let order = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let comes = |user: &'static str| {
+        let (fairness, order) = (fairness.clone(), order.clone());
+        tokio::spawn(async move {
+            let permit = enter(&fairness, user).await.unwrap();
+            order.lock().push(user);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            drop(permit);
+        })
+    };
+    let mut all: Vec<_> = (0..100).map(|_| comes("flood")).collect();
+    settle().await;
+    all.push(comes("quiet"));
+    settle().await;
+    drop(held);
+    for one in all {
+        one.await.unwrap();
+    }
+    // The flood waits in six queues, each of which has the same right as that of the other.
+    let before = order.lock().iter().position(|user| *user == "quiet").unwrap();
+    assert!(before <= 7, "{before} of a hundred came first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn exempt_requests_always_pass_and_are_counted() {
+    let (fairness, _) = fairness(1);
+    let (info, query) = request("GET /api/v1/pods");
+    let admin = UserInfo::new("admin", &["system:masters"]);
+    let mut held = Vec::new();
+    for _ in 0..50 {
+        held.push(fairness.enter(&admin, &info, &query, Facts::default, PATIENCE).await.1.unwrap());
+    }
+    assert_eq!(fairness.usage("exempt"), (50, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn write_with_many_watchers_keeps_its_seats_a_little_longer() {
+    let (fairness, _) = fairness(600);
+    let (info, query) = request("PUT /api/v1/namespaces/a/pods/b");
+    let facts = || Facts { watchers: 50, ..Facts::default() };
+    let permit = fairness.enter(&UserInfo::new("ann", &[]), &info, &query, facts, PATIENCE).await.1.unwrap();
+    assert_eq!(fairness.usage("global-default").0, 5);
+    drop(permit);
+    settle().await;
+    assert_eq!(fairness.usage("global-default").0, 5);
+    tokio::time::sleep(Duration::from_millis(6)).await;
+    settle().await;
+    assert_eq!(fairness.usage("global-default").0, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_levels_lend_their_seats() {
+    let (fairness, registry) = fairness(100);
+    let held = fill(&fairness).await;
+    let own = held.len();
+    let waiting: Vec<_> = (0..60).map(|_| entering(&fairness, "ann")).collect();
+    settle().await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    fairness.adjust();
+    settle().await;
+    let served = waiting.iter().filter(|one| one.is_finished()).count();
+    assert!(served > own, "{served} seats were borrowed, {own} are its own");
+    assert!(registry.gather().iter().any(|one| one.name() == "apiserver_flowcontrol_current_limit_seats"));
+}
