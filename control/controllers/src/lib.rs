@@ -26,8 +26,8 @@ mod root_ca;
 pub mod runtime;
 mod service_account;
 mod service_account_token;
-mod storage_protection;
 mod service_cidr;
+mod storage_protection;
 mod taint_eviction;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
