@@ -203,7 +203,8 @@ impl Packet {
                         return Err("wrong header checksum".into());
                     }
                     let address = |at| take(at, 4).map(|b| IpAddr::from([b[0], b[1], b[2], b[3]]));
-                    let length = usize::from(word(l3 + 2)?) - header;
+                    let length =
+                        usize::from(word(l3 + 2)?).checked_sub(header).ok_or("shorter than its header")?;
                     (
                         address(l3 + 12)?,
                         address(l3 + 16)?,
@@ -235,6 +236,14 @@ impl Packet {
         let sctp = protocol == SCTP;
         if !tcp && !sctp && protocol != UDP {
             return Err(format!("protocol {protocol}: {bytes:02x?}"));
+        }
+        let least = match protocol {
+            TCP => 20,
+            SCTP => 16,
+            _ => 8,
+        };
+        if bytes.len() < least {
+            return Err(format!("{} bytes of protocol {protocol}", bytes.len()));
         }
         let number = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let packet = Self {
