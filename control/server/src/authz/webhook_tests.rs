@@ -180,7 +180,10 @@ async fn file_that_is_wrong_is_refused_in_upstreams_words() {
         assert!(good.contains(from), "{from}");
         let text = good.replacen(from, to, 1);
         let error = AuthorizerChain::of_file(&text, Path::new("f")).unwrap_err().to_string();
-        assert!(error.starts_with("f: ") && error.contains(expected), "{to}: {error}");
+        assert!(
+            error.starts_with("authorization configuration f: ") && error.contains(expected),
+            "{to}: {error}"
+        );
     }
     let none = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\n";
     let error = AuthorizerChain::of_file(none, Path::new("f")).unwrap_err().to_string();

@@ -59,7 +59,10 @@ fn file_that_is_wrong_is_refused_with_its_name() {
         let path = directory.path().join("k");
         std::fs::write(&path, text).unwrap();
         let error = Webhook::from_kubeconfig(&path).unwrap_err().to_string();
-        assert!(error.starts_with(&path.display().to_string()) && error.contains(expected), "{error}");
+        assert!(
+            error.starts_with(&format!("kubeconfig {}: ", path.display())) && error.contains(expected),
+            "{error}"
+        );
     };
     let file = |cluster: &str, user: &str| {
         format!(

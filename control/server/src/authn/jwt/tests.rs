@@ -353,7 +353,10 @@ async fn file_that_is_wrong_is_refused_in_upstreams_words() {
         assert!(good.contains(from), "{from}");
         let text = good.replacen(from, to, 1);
         let error = AuthenticationConfiguration::of_file(&text, Path::new("f"), &[]).unwrap_err().to_string();
-        assert!(error.starts_with("f: ") && error.contains(expected), "{to}: {error}");
+        assert!(
+            error.starts_with("authentication configuration f: ") && error.contains(expected),
+            "{to}: {error}"
+        );
     }
     let own = [url];
     let error = AuthenticationConfiguration::of_file(&good, Path::new("f"), &own).unwrap_err().to_string();
