@@ -57,7 +57,7 @@ impl Kinds {
 
     /// Wakes when kinds come or go.
     pub(crate) fn changes(&self) -> watch::Receiver<Arc<Registry>> {
-        self.0.subscribe()
+        self.now.subscribe()
     }
 
     fn replace(&self, custom: impl IntoIterator<Item = Arc<Resource>>) {

@@ -174,14 +174,14 @@ async fn every_write_is_as_strict_as_it_is_asked_to_be() {
         answer.expect(200);
         assert_eq!(warnings(&answer), ["unknown field 'colour'"], "{kind}");
         let strict = cluster.patch(&format!("{path}?fieldValidation=Strict"), kind, unknown.clone()).await;
-        strict.failure(400, "BadRequest");
+        strict.failure(422, "Invalid");
     }
     let operation = json!([{ "op": "add", "path": "/colour", "value": "red" }]);
     let answer = cluster.patch(&path, "json", operation.clone()).await;
     answer.expect(200);
     assert_eq!(warnings(&answer), ["unknown field 'colour'"]);
     let strict = cluster.patch(&format!("{path}?fieldValidation=Strict"), "json", operation).await;
-    strict.failure(400, "BadRequest");
+    strict.failure(422, "Invalid");
     let applied = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a"},"colour":"red"}"#;
     let apply = |query: &str| {
         let path = format!("{MAPS}/a?fieldManager=m{query}");
