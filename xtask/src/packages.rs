@@ -105,11 +105,15 @@ pub fn bpf_linker() -> Option<PathBuf> {
 /// A program that `cargo install` makes, on the path or where cargo puts it.
 pub fn cargo_program(name: &str) -> Option<PathBuf> {
     find_program(name).or_else(|| {
-        let home = std::env::var_os("CARGO_HOME")
-            .map(PathBuf::from)
-            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")))?;
+        let home = cargo_home()?;
         Some(home.join("bin").join(name)).filter(|path| path.exists())
     })
+}
+
+/// Where cargo keeps what is not of one project.
+pub fn cargo_home() -> Option<PathBuf> {
+    let named = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    named.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")))
 }
 
 /// A program on the path.

@@ -149,7 +149,24 @@ fn check_licences(faults: &mut Vec<String>) -> &'static str {
     if let Err(error) = output(build::cargo().args(check)) {
         faults.push(format!("cargo deny: {error:#}"));
     }
-    "licences checked"
+    if !has_advisories() {
+        return "licences checked; advisories not checked: `cargo deny fetch db` has not been run";
+    }
+    if let Err(error) =
+        output(build::cargo().args(["deny", "--offline", "--log-level", "error", "check", "advisories"]))
+    {
+        faults.push(format!("cargo deny: {error:#}"));
+    }
+    "licences and advisories checked"
+}
+
+/// Whether the database of advisories is on this machine. It is never fetched from here: a check needs no network.
+fn has_advisories() -> bool {
+    packages::cargo_home().is_some_and(|home| {
+        ["advisory-dbs", "advisory-db"]
+            .iter()
+            .any(|name| home.join(name).read_dir().is_ok_and(|mut all| all.next().is_some()))
+    })
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub mod defaults;
 pub mod definition;
 pub mod discovery;
 pub mod disruption;
+pub mod expression;
 pub mod object;
 pub mod openapi;
 pub mod patch;

@@ -1,6 +1,7 @@
 //! The scheduler or the controllers in a process of their own, as clients of whatever API server a kubeconfig names.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,9 +10,11 @@ use kube::{Client, Config};
 use skep_controllers::ControllersConfig;
 use skep_scheduler::SchedulerConfig;
 use skep_server::pki::read_text;
+use skep_server::tokens::Keys;
 
 use crate::election::{self, Candidate};
 use crate::flags::{ControllersArguments, SchedulerArguments};
+use crate::run::signer;
 use crate::{metrics, shutdown};
 
 /// A watch is told something every minute or so. After a longer silence the server is gone without a word: the connection
@@ -45,7 +48,10 @@ pub(crate) async fn scheduler(arguments: SchedulerArguments) -> anyhow::Result<(
 pub(crate) async fn controllers(arguments: ControllersArguments) -> anyhow::Result<()> {
     let stop = shutdown::on_signals()?;
     let networks = arguments.cluster_cidr.iter().map(ToString::to_string).collect();
-    let config = ControllersConfig::new(read_text(&arguments.root_ca_file)?, networks);
+    let mut config = ControllersConfig::new(read_text(&arguments.root_ca_file)?, networks);
+    if let Some(path) = &arguments.service_account_private_key_file {
+        config.token_signer = Some(signer(Arc::new(Keys::from_pem(&read_text(path)?, "")?)));
+    }
     metrics::serve(arguments.metrics_listen, config.metrics.clone(), &stop).await?;
     let client = client(&arguments.kubeconfig).await?;
     let work = |stop| {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod encryption;
+mod serving;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -11,6 +12,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use skep_server::allocation::Cidr;
 
 use crate::admission::AdmissionArguments;
+use crate::auth::{AuthenticationArguments, AuthorizationArguments};
+pub(crate) use serving::TlsArguments;
 
 /// The control plane of a Skep cluster.
 #[derive(Debug, Parser)]
@@ -99,6 +102,10 @@ pub(crate) struct ServerArguments {
     /// A file of tokens that never expire: `token,user,uid[,"group,..."]` per line.
     #[arg(long, value_name = "FILE")]
     pub(crate) token_auth_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) authentication: AuthenticationArguments,
+    #[command(flatten)]
+    pub(crate) authorization: AuthorizationArguments,
     /// Serve metrics without TLS here, too (`/metrics`, `/healthz`).
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) metrics_listen: Option<SocketAddr>,
@@ -106,6 +113,8 @@ pub(crate) struct ServerArguments {
     pub(crate) audit: audit::AuditArguments,
     #[command(flatten)]
     pub(crate) encryption: encryption::EncryptionArguments,
+    #[command(flatten)]
+    pub(crate) serving: serving::ServingArguments,
 }
 
 #[derive(Debug, Args)]
@@ -172,6 +181,9 @@ pub(crate) struct ControllersArguments {
     /// The authority that every namespace publishes to its pods.
     #[arg(long, value_name = "FILE")]
     pub(crate) root_ca_file: PathBuf,
+    /// The key that signs the tokens in Secrets of service accounts; without it they get none.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) service_account_private_key_file: Option<PathBuf>,
     /// Networks of pod addresses, of which every node gets a part; at most one of each family.
     #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.244.0.0/16")]
     pub(crate) cluster_cidr: Vec<Cidr>,

@@ -12,9 +12,12 @@ use skep_server::tls::TlsKeys;
 use skep_server::tokens::Keys;
 use tokio_util::sync::CancellationToken;
 
-use crate::flags::ServerArguments;
+use crate::auth::AccountArguments;
+use crate::flags::{ServerArguments, TlsArguments};
 use crate::shutdown;
 
+/// How often the certificates that somebody else renews are looked at.
+const LOOK: Duration = Duration::from_secs(60);
 /// How often certificates are looked at.
 const CHECK: Duration = Duration::from_secs(12 * 3600);
 
@@ -26,6 +29,9 @@ pub(crate) struct OpenKeys {
     pub(crate) front_proxy: FrontProxy,
     kubeconfig: PathBuf,
     url: String,
+    tls: TlsArguments,
+    /// The authority of front proxies, whose certificates the listener accepts besides those of clients.
+    proxies: Option<PathBuf>,
 }
 
 impl OpenKeys {
@@ -46,9 +52,15 @@ impl OpenKeys {
         }
         let pki = Pki::open(&arguments.data_dir.join("pki"), names, SystemTime::now())?;
         let authority = pki.ca_pem()?;
+        let proxies = arguments.authentication.proxy.requestheader_client_ca_file.clone();
         let port = arguments.listen.port();
+        let tls = arguments.serving.tls.clone();
         let keys = Self {
-            listener: TlsKeys::new(&pki.serving()?, &authority)?,
+            listener: TlsKeys::with(
+                &tls.serving(pki.serving()?)?,
+                &of_clients(&authority, proxies.as_deref())?,
+                tls.options(),
+            )?,
             nodes: NodeClient::new(&authority, &pki.kubelet_client()?)?,
             front_proxy: FrontProxy::new(
                 pki.front_proxy_ca_pem()?,
@@ -58,18 +70,29 @@ impl OpenKeys {
             kubeconfig: arguments.data_dir.join("admin.kubeconfig"),
             url: format!("https://{}", std::net::SocketAddr::new(advertised, port)),
             pki,
+            tls,
+            proxies,
         };
+        keys.tls.name(&keys.listener)?;
         Ok(keys)
     }
 
     /// The gate that these keys make.
-    pub(crate) fn gate(&self, token_file: Option<&Path>) -> anyhow::Result<GateConfig> {
-        let keys = Keys::from_pem(&self.pki.token_key_pem()?, &self.pki.further_token_keys_pem()?)?;
-        let mut gate = GateConfig::new(keys, self.nodes.clone());
-        if let Some(path) = token_file {
-            gate.static_tokens = skep_server::authn::StaticTokens::parse(&read_text(path)?, path)?;
+    pub(crate) fn gate(&self, accounts: &AccountArguments) -> anyhow::Result<GateConfig> {
+        let own = self.pki.token_key_pem()?;
+        let mut further = self.pki.further_token_keys_pem()?;
+        let signing = match &accounts.service_account_signing_key_file {
+            None => own,
+            Some(path) => {
+                // What the key of the data directory signed before is still good.
+                further = format!("{further}\n{own}");
+                read_text(path)?
+            }
+        };
+        for path in &accounts.service_account_key_file {
+            further = format!("{further}\n{}", read_text(path)?);
         }
-        Ok(gate)
+        Ok(GateConfig::new(Keys::from_pem(&signing, &further)?, self.nodes.clone()))
     }
 
     /// The certificate of the cluster's authority.
@@ -88,10 +111,19 @@ impl OpenKeys {
         let mut hang_ups = shutdown::hang_ups()?;
         let mut checks = tokio::time::interval(CHECK);
         checks.tick().await;
+        let (mut looks, mut contents) = (tokio::time::interval(LOOK), self.tls.contents());
         loop {
             let asked = tokio::select! {
                 _ = checks.tick() => false,
                 _ = hang_ups.recv() => true,
+                _ = looks.tick() => {
+                    let found = self.tls.contents();
+                    if found == contents {
+                        continue;
+                    }
+                    contents = found;
+                    true
+                }
                 () = shutdown.cancelled() => return Ok(()),
             };
             // The former keys work on, so that there is time to find out.
@@ -109,10 +141,20 @@ impl OpenKeys {
             return Ok(false);
         }
         let authority = self.pki.ca_pem()?;
-        self.listener.reload(&self.pki.serving()?, &authority)?;
+        let accepted = of_clients(&authority, self.proxies.as_deref())?;
+        self.listener.reload(&self.tls.serving(self.pki.serving()?)?, &accepted)?;
+        self.tls.name(&self.listener)?;
         self.nodes.reload(&authority, &self.pki.kubelet_client()?)?;
         self.front_proxy.reload(self.pki.front_proxy_client()?);
         self.write_kubeconfig()?;
         Ok(true)
     }
+}
+
+/// The authorities that a client's certificate may be of.
+fn of_clients(authority: &str, proxies: Option<&Path>) -> anyhow::Result<String> {
+    Ok(match proxies {
+        None => authority.to_owned(),
+        Some(path) => format!("{authority}\n{}", read_text(path)?),
+    })
 }

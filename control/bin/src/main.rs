@@ -5,6 +5,7 @@
 
 mod admission;
 mod alone;
+mod auth;
 mod components;
 mod copies;
 mod credentials;

@@ -4,19 +4,22 @@
 //! requests, store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use prometheus::Registry;
-use skep_controllers::ControllersConfig;
+use skep_controllers::{ControllersConfig, TokenOf, TokenSigner};
 use skep_scheduler::SchedulerConfig;
 use skep_server::audit::Audit;
 use skep_server::encryption::Encryption;
-use skep_server::tls::{Limits, Listener};
+use skep_server::tls::Listener;
+use skep_server::tokens::Keys;
 use skep_server::{ApiServer, ServerConfig};
 use skep_store::Store;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Setup;
 use crate::flags::{RunArguments, ServerArguments};
 use crate::keys::OpenKeys;
 use crate::{components, metrics, shutdown, store};
@@ -27,6 +30,7 @@ pub(crate) async fn everything(arguments: RunArguments) -> anyhow::Result<()> {
     let networks = arguments.cluster_cidr.iter().map(ToString::to_string).collect();
     let mut controllers = ControllersConfig::new(running.authority.clone(), networks);
     controllers.metrics = running.metrics.clone();
+    controllers.token_signer = Some(signer(Arc::clone(&running.token_keys)));
     let scheduler = SchedulerConfig { metrics: running.metrics.clone(), ..SchedulerConfig::default() };
     let tasks = components::start(&running.server, controllers, scheduler, arguments.elects(), &stop);
     running.until_stopped(tasks, stop).await
@@ -38,13 +42,20 @@ pub(crate) async fn api_server(arguments: ServerArguments) -> anyhow::Result<()>
     running.until_stopped(JoinSet::new(), stop).await
 }
 
+/// Signs the tokens in Secrets of service accounts.
+pub(crate) fn signer(keys: Arc<Keys>) -> TokenSigner {
+    Arc::new(move |of: &TokenOf<'_>| keys.sign_for_secret(of.namespace, of.account, of.uid, of.secret))
+}
+
 /// An API server that takes requests.
 struct Running {
     server: ApiServer,
     store: Arc<dyn Store>,
     metrics: Registry,
     audit: Audit,
+    shutdown_delay: Duration,
     authority: String,
+    token_keys: Arc<Keys>,
     listener: JoinHandle<()>,
     announced: JoinHandle<()>,
     close: CancellationToken,
@@ -54,17 +65,28 @@ struct Running {
 impl Running {
     async fn start(arguments: &ServerArguments, stop: &CancellationToken) -> anyhow::Result<Self> {
         let keys = OpenKeys::open(arguments)?;
-        let listener = Listener::bind(arguments.listen, keys.listener.clone(), Limits::default()).await?;
+        let listener =
+            Listener::bind(arguments.listen, keys.listener.clone(), arguments.serving.limits()).await?;
         let metrics = Registry::new();
         metrics::serve(arguments.metrics_listen, metrics.clone(), stop).await?;
         let store = store::open(arguments, &metrics).await?;
-        let gate = keys.gate(arguments.token_auth_file.as_deref())?;
+        let mut gate = keys.gate(&arguments.authentication.accounts)?;
+        let setup = Setup::apply(
+            &arguments.authentication,
+            &arguments.authorization,
+            arguments.token_auth_file.as_deref(),
+            &keys.authority()?,
+            &mut gate,
+        )?;
+        let token_keys = Arc::clone(&gate.token_keys);
         let mut config = ServerConfig::new(gate, arguments.advertised()?, arguments.service_cidr.clone());
         config.advertise_port = listener.address().context("the listening address is unknown")?.port();
         config.metrics = metrics.clone();
         config.front_proxy = Some(keys.front_proxy.clone());
         let audit = Audit::open(arguments.audit.options()?, config.ids.clock.clone(), &metrics)?;
         config.audit = audit.clone();
+        (config.seats, config.lasting) = (arguments.serving.seats(), arguments.serving.lasting());
+        config.shutdown_sends_away = arguments.serving.shutdown_send_retry_after;
         if let Some(options) = arguments.encryption.options()? {
             config.encryption = Some(Encryption::open(options, &metrics).await?);
         }
@@ -72,6 +94,7 @@ impl Running {
         config.shared = !arguments.etcd.etcd_endpoints.is_empty();
         let server =
             ApiServer::new(Arc::clone(&store), config).await.context("cannot start the API server")?;
+        tokio::spawn(setup.follow(server.gate().authorizer(), stop.clone()));
         let close = CancellationToken::new();
         let listener = tokio::spawn(listener.serve(server.service(), close.clone()));
         let kubeconfig = keys.write_kubeconfig()?;
@@ -79,7 +102,20 @@ impl Running {
         let announced = tokio::spawn(server.clone().announce(stop.clone()));
         let authority = keys.authority()?;
         let keys = tokio::spawn(keys.keep_fresh(stop.clone()));
-        Ok(Self { server, store, metrics, audit, authority, listener, announced, close, keys })
+        let shutdown_delay = arguments.serving.shutdown_delay_duration;
+        Ok(Self {
+            server,
+            store,
+            metrics,
+            audit,
+            shutdown_delay,
+            authority,
+            token_keys,
+            listener,
+            announced,
+            close,
+            keys,
+        })
     }
 
     /// Runs until `stop`, or until a task fails; then ends everything in order.
@@ -94,6 +130,9 @@ impl Running {
         };
         stop.cancel();
         while tasks.join_next().await.is_some() {}
+        // Balancers see that /readyz says no, and send nobody here any more, before anybody is sent away.
+        self.server.announce_shutdown();
+        tokio::time::sleep(self.shutdown_delay).await;
         self.server.shut_down();
         // Who uses the cluster's own address goes elsewhere before the door closes.
         let announced = self.announced.await.context("the announcement panicked");

@@ -9,9 +9,11 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
-    ReplicationController, ResourceQuota, Service, ServiceAccount,
+    ReplicationController, ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use kube::runtime::watcher::Config;
 use kube::{Api, Client, Resource};
@@ -19,11 +21,15 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::bootstrap_tokens::CLUSTER_INFO;
 use crate::root_ca::CONFIG_MAP;
 use crate::runtime::informer::Informer;
 
 /// The namespace that holds the nodes' heartbeats.
 pub const NODE_LEASES: &str = "kube-node-lease";
+
+/// The namespace that holds the tokens of nodes that join.
+pub const TOKENS: &str = "kube-system";
 
 /// A handle to every shared watch.
 #[derive(Clone, Default)]
@@ -58,8 +64,20 @@ pub struct Informers {
     pub attribute_classes: Informer<VolumeAttributesClass>,
     /// core/v1 ResourceQuota
     pub resource_quotas: Informer<ResourceQuota>,
+    /// networking.k8s.io/v1 ServiceCIDR
+    pub service_cidrs: Informer<ServiceCIDR>,
+    /// networking.k8s.io/v1 IPAddress
+    pub ip_addresses: Informer<IPAddress>,
     /// core/v1 ConfigMap, only those named `kube-root-ca.crt`
     pub root_cas: Informer<ConfigMap>,
+    /// rbac.authorization.k8s.io/v1 ClusterRole
+    pub cluster_roles: Informer<ClusterRole>,
+    /// core/v1 Secret, only tokens of service accounts
+    pub account_tokens: Informer<Secret>,
+    /// core/v1 Secret, only bootstrap tokens
+    pub bootstrap_tokens: Informer<Secret>,
+    /// core/v1 ConfigMap, only `kube-public/cluster-info`
+    pub cluster_info: Informer<ConfigMap>,
 }
 
 impl Informers {
@@ -81,8 +99,17 @@ impl Informers {
         start(&self.volumes, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.attribute_classes, Api::all(client.clone()), any(), tasks, shutdown);
         start(&self.resource_quotas, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.service_cidrs, Api::all(client.clone()), any(), tasks, shutdown);
+        start(&self.ip_addresses, Api::all(client.clone()), any(), tasks, shutdown);
         let roots = any().fields(&format!("metadata.name={CONFIG_MAP}"));
         start(&self.root_cas, Api::all(client.clone()), roots, tasks, shutdown);
+        start(&self.cluster_roles, Api::all(client.clone()), any(), tasks, shutdown);
+        let tokens = any().fields("type=bootstrap.kubernetes.io/token");
+        start(&self.bootstrap_tokens, Api::namespaced(client.clone(), TOKENS), tokens, tasks, shutdown);
+        let tokens = any().fields("type=kubernetes.io/service-account-token");
+        start(&self.account_tokens, Api::all(client.clone()), tokens, tasks, shutdown);
+        let info = any().fields(&format!("metadata.name={CLUSTER_INFO}"));
+        start(&self.cluster_info, Api::namespaced(client.clone(), "kube-public"), info, tasks, shutdown);
     }
 
     /// Waits until every cache holds a complete first list.
@@ -103,7 +130,13 @@ impl Informers {
             self.volumes.synced(),
             self.attribute_classes.synced(),
             self.resource_quotas.synced(),
+            self.service_cidrs.synced(),
+            self.ip_addresses.synced(),
             self.root_cas.synced(),
+            self.cluster_roles.synced(),
+            self.account_tokens.synced(),
+            self.bootstrap_tokens.synced(),
+            self.cluster_info.synced(),
         );
     }
 }

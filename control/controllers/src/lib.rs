@@ -5,6 +5,8 @@
 //! [`runtime`]; which kinds are watched is in [`informers`].
 
 pub mod backends;
+mod bootstrap_tokens;
+mod clusterrole_aggregation;
 mod deployment;
 mod discovery;
 mod endpoints;
@@ -23,6 +25,8 @@ mod resource_quota;
 mod root_ca;
 pub mod runtime;
 mod service_account;
+mod service_account_token;
+mod service_cidr;
 mod storage_protection;
 mod taint_eviction;
 
@@ -33,6 +37,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use error::{Error, Result};
+pub use service_account_token::{TokenOf, TokenSigner};
 
 use crate::informers::Informers;
 use crate::runtime::clock::Clock;
@@ -56,6 +61,8 @@ pub struct ControllersConfig {
     pub node_mask_v4: u8,
     /// Prefix length of a node's IPv6 range.
     pub node_mask_v6: u8,
+    /// Signs the tokens in Secrets of service accounts; without it they get none.
+    pub token_signer: Option<TokenSigner>,
     /// Where metrics are registered.
     pub metrics: prometheus::Registry,
     /// The wall clock.
@@ -70,6 +77,7 @@ impl ControllersConfig {
             cluster_cidrs,
             node_mask_v4: 24,
             node_mask_v6: 64,
+            token_signer: None,
             metrics: prometheus::Registry::new(),
             clock: Clock::system(),
         }
@@ -123,11 +131,18 @@ pub async fn run(
     let mirrored = endpointslice_mirroring::MirroredSlices::new(&mut context);
     let namespaces = namespace::Namespaces::new(&mut context);
     let service_accounts = service_account::ServiceAccounts::new(&mut context);
+    let service_cidrs = service_cidr::ServiceCidrs::new(&mut context);
     let root_cas = root_ca::RootCas::new(&mut context, config.root_ca.clone());
     let node_ranges = node_ipam::NodeRanges::new(&mut context, &config)?;
     let node_lifecycle = node_lifecycle::NodeLifecycle::new(&mut context);
     let taint_eviction = taint_eviction::TaintEviction::new(&mut context);
     let pod_garbage = pod_gc::PodGarbage::new(&mut context);
+    let aggregated_roles = clusterrole_aggregation::AggregatedRoles::new(&mut context);
+    let account_tokens = config.token_signer.clone().map(|signer| {
+        service_account_token::AccountTokens::new(&mut context, config.root_ca.clone(), signer)
+    });
+    let token_cleaner = bootstrap_tokens::TokenCleaner::new(&mut context);
+    let bootstrap_signer = bootstrap_tokens::BootstrapSigner::new(&mut context);
     let watching = clients(SHARED_IDENTITY);
     let quotas = resource_quota::ResourceQuotas::new(&mut context, watching, shutdown.clone());
     let claims = storage_protection::ClaimProtection::new(&mut context);
@@ -149,11 +164,18 @@ pub async fn run(
     start(mirrored, &metrics, &mut tasks, &shutdown);
     start(namespaces, &metrics, &mut tasks, &shutdown);
     start(service_accounts, &metrics, &mut tasks, &shutdown);
+    start(service_cidrs, &metrics, &mut tasks, &shutdown);
     start(root_cas, &metrics, &mut tasks, &shutdown);
     start(node_ranges, &metrics, &mut tasks, &shutdown);
     start(node_lifecycle, &metrics, &mut tasks, &shutdown);
     start(taint_eviction, &metrics, &mut tasks, &shutdown);
     start(pod_garbage, &metrics, &mut tasks, &shutdown);
+    start(aggregated_roles, &metrics, &mut tasks, &shutdown);
+    if let Some(account_tokens) = account_tokens {
+        start(account_tokens, &metrics, &mut tasks, &shutdown);
+    }
+    start(token_cleaner, &metrics, &mut tasks, &shutdown);
+    start(bootstrap_signer, &metrics, &mut tasks, &shutdown);
     start(quotas, &metrics, &mut tasks, &shutdown);
     start(claims, &metrics, &mut tasks, &shutdown);
     start(volumes, &metrics, &mut tasks, &shutdown);

@@ -528,3 +528,33 @@ async fn claim_stays_while_a_pod_uses_it() {
     api.with(release).unwrap();
     api.until("a volume goes that nobody has", |api| api.get("persistentvolumes", "v").is_none()).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn service_network_stays_while_a_service_has_an_address_of_it() {
+    let api = FakeApi::default();
+    let _running = start(&api);
+    api.create("servicecidrs", json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.1.0.0/24"]}}));
+    let labels = json!({"ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"});
+    let service = json!({"resource": "services", "namespace": "default", "name": "s"});
+    api.create(
+        "ipaddresses",
+        json!({"metadata": {"name": "10.1.0.7", "labels": labels}, "spec": {"parentRef": service}}),
+    );
+    let state = |api: &FakeApi| {
+        let network = api.get("servicecidrs", "more")?;
+        let ready = network["status"]["conditions"].as_array()?.iter().find(|one| one["type"] == "Ready")?;
+        let finalizers = network["metadata"]["finalizers"].clone();
+        Some((finalizers, ready["status"].clone(), ready["reason"].clone()))
+    };
+    let finalizers = json!(["networking.k8s.io/service-cidr-finalizer"]);
+    let ready = (finalizers.clone(), json!("True"), json!(""));
+    api.until("the network is ready", |api| state(api) == Some(ready.clone())).await;
+    api.with(|objects| objects.delete("servicecidrs", "", "more", &json!({}))).unwrap();
+    let waiting = (finalizers, json!("False"), json!("Terminating"));
+    api.until("the network waits for its address", |api| state(api) == Some(waiting.clone())).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(api.get("servicecidrs", "more").is_some());
+    api.with(|objects| objects.delete("ipaddresses", "", "10.1.0.7", &json!({}))).unwrap();
+    api.until("the network goes with its last address", |api| api.get("servicecidrs", "more").is_none())
+        .await;
+}

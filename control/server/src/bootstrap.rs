@@ -1,6 +1,6 @@
 //! The objects that every cluster has, made when a server starts and they are not there: namespaces, roles, priority
 //! classes, and the services of the API and of DNS. What somebody changed stays as it is, but for the endpoints of the
-//! API itself, which are [`crate::endpoint`]'s.
+//! API itself, which are [`crate::endpoint`]'s; roles and bindings get what they lack.
 
 use std::net::IpAddr;
 
@@ -11,13 +11,16 @@ use skep_api::status::Status;
 use crate::aggregation::FrontProxy;
 use crate::allocation::Cidr;
 use crate::authz::bootstrap::bootstrap_objects;
+use crate::authz::reconcile::{self, Step};
 use crate::endpoint;
 use crate::pki::MASTERS;
 use crate::server::{StartError, dns_address};
-use crate::storage::{Ownership, Part, Scope, Storage};
+use crate::storage::{DeleteOptions, Ownership, Part, Scope, Storage};
 use crate::user::UserInfo;
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Who owns what this server makes itself.
 const OWNER: Ownership<'_> = Ownership::Changed("kube-apiserver");
@@ -47,7 +50,11 @@ pub(crate) async fn run(
         one.ensure("", "v1", "namespaces", json!({ "metadata": { "name": name } })).await?;
     }
     for object in bootstrap_objects() {
-        one.ensure(object.group, object.version, object.resource, object.object).await?;
+        if object.group == RBAC {
+            one.reconcile(object.resource, &object.object).await?;
+        } else {
+            one.ensure(object.group, object.version, object.resource, object.object).await?;
+        }
     }
     if let Some(front_proxy) = front_proxy {
         let config = front_proxy.authentication_config();
@@ -104,6 +111,32 @@ impl Bootstrap<'_> {
             Err(status) if status.reason != "AlreadyExists" => Err(failed(&scope, name, status)),
             _ => Ok(()),
         }
+    }
+
+    /// Creates a role or binding, or adds what it lacks.
+    async fn reconcile(&self, plural: &str, expected: &Value) -> Result<(), StartError> {
+        self.ensure(RBAC, "v1", plural, expected.clone()).await?;
+        let Some(scope) = self.scope(RBAC, "v1", plural, expected) else { return Ok(()) };
+        let name = expected["metadata"]["name"].as_str().unwrap_or_default();
+        let Ok(there) = self.storage.cached(&scope, name) else { return Ok(()) };
+        match reconcile::step(there.value(), expected) {
+            Step::Leave => return Ok(()),
+            Step::Update(_) => {
+                let propose = |current: &Value| match reconcile::step(current, expected) {
+                    Step::Update(new) => Ok(new),
+                    _ => Ok(current.clone()),
+                };
+                let updated = self.storage.update(&scope, name, Part::Whole, &propose).await;
+                updated.map_err(|status| failed(&scope, name, status))?;
+            }
+            Step::Recreate => {
+                let deleted = self.storage.delete(&scope, name, &DeleteOptions::default()).await;
+                deleted.map_err(|status| failed(&scope, name, status))?;
+                self.ensure(RBAC, "v1", plural, expected.clone()).await?;
+            }
+        }
+        tracing::info!(resource = plural, name, "brought up to date");
+        Ok(())
     }
 
     /// Creates an object, or puts right what it says about this server.

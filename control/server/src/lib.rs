@@ -36,6 +36,7 @@ mod paths;
 pub mod pki;
 mod query;
 mod refusal;
+mod remote;
 pub mod request;
 mod respond;
 pub mod reviews;

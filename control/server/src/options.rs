@@ -158,6 +158,8 @@ impl ListOptions {
     pub(crate) fn parse(resource: &Resource, query: &Query) -> Result<Self, Status> {
         let selection = Selection::parse(resource, query)?;
         let limit = number(query, "limit")?.unwrap_or_default() as usize;
+        // Lists are answered sooner; what is no number is refused all the same.
+        number(query, "timeoutSeconds")?;
         let revision = revision(query)?;
         let token = query.get("continue").map(Token::decode).transpose()?;
         let word = query.get("resourceVersionMatch");

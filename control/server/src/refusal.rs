@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use skep_api::registry::registry;
 use skep_api::status::Status;
+use skep_api::validation::FieldError;
 
 use crate::request::RequestInfo;
 use crate::user::UserInfo;
@@ -88,6 +89,19 @@ pub(crate) fn invalid(
         }
     }
     let sentence = format!("{qualified} {name:?} is invalid: {field}: {text}");
+    Status { details: Some(details), ..Status::new(422, "Invalid", sentence) }
+}
+
+/// 422 with several causes, of such a kind.
+pub(crate) fn invalid_fields(group: &str, kind: &str, errors: &[FieldError]) -> Status {
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let text = match texts.as_slice() {
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
+    };
+    let causes: Vec<Value> = errors.iter().map(FieldError::to_cause).collect();
+    let details = json!({"group": group, "kind": kind, "causes": causes});
+    let sentence = format!("{kind}.{group} \"\" is invalid: {text}");
     Status { details: Some(details), ..Status::new(422, "Invalid", sentence) }
 }
 

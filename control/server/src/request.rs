@@ -1,7 +1,9 @@
 //! What a request asks for, read from its method, path and query (`RequestInfo` of Kubernetes' API server).
 
 use http::Method;
+use skep_api::validation::names;
 
+use crate::authz::{Requirement, selectors};
 use crate::query::Query;
 
 /// The attributes of a request that routing, authorization and audit look at.
@@ -27,6 +29,10 @@ pub struct RequestInfo {
     pub name: String,
     /// What follows the subresource (`proxy/...`), without the leading slash.
     pub rest: String,
+    /// What a list, watch or deletion of a collection selects by fields.
+    pub field_selector: Vec<Requirement>,
+    /// The same by labels.
+    pub label_selector: Vec<Requirement>,
 }
 
 /// Subresources of namespaces: `/api/v1/namespaces/NAME/status` is not a resource "status" in a namespace.
@@ -59,7 +65,7 @@ impl RequestInfo {
             let (namespace, behind) = segment(segment(rest).1);
             let next = segment(behind).0;
             // The namespace itself is an object in itself, as far as authorization goes.
-            info.namespace = decode(namespace)?;
+            info.namespace = percent_decoded(namespace)?;
             if !next.is_empty() && !NAMESPACE_SUBRESOURCES.contains(&next) {
                 rest = behind;
             }
@@ -73,8 +79,13 @@ impl RequestInfo {
         } else if info.name.is_empty() {
             info.verb = collection_verb(&info.verb, query).to_owned();
         }
-        if info.name.is_empty() && matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
-            info.name = query.get("fieldSelector").and_then(name_in_selector).unwrap_or_default();
+        if matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
+            let fields = query.get("fieldSelector").unwrap_or_default();
+            info.field_selector = selectors::of_fields(fields);
+            info.label_selector = query.get("labelSelector").map(selectors::of_labels).unwrap_or_default();
+            if info.name.is_empty() {
+                info.name = name_in_selector(&info.field_selector).unwrap_or_default();
+            }
         }
         Some(info)
     }
@@ -118,11 +129,11 @@ fn take(path: &mut &str) -> Option<String> {
         return None;
     }
     *path = rest;
-    decode(first)
+    percent_decoded(first)
 }
 
 /// Percent-decodes a segment; `None` if it is not UTF-8 then.
-fn decode(segment: &str) -> Option<String> {
+pub(crate) fn percent_decoded(segment: &str) -> Option<String> {
     if !segment.contains('%') {
         return Some(segment.to_owned());
     }
@@ -145,12 +156,10 @@ fn decode(segment: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The name in `metadata.name=NAME`, if that is a part of the selector.
-fn name_in_selector(selector: &str) -> Option<String> {
-    selector.split(',').find_map(|term| {
-        let name = term.trim().strip_prefix("metadata.name=")?;
-        Some(name.strip_prefix('=').unwrap_or(name).to_owned())
-    })
+/// The name in `metadata.name=NAME`, if that is a part of the selector and can be a name.
+fn name_in_selector(selector: &[Requirement]) -> Option<String> {
+    let name = selector.iter().find_map(|one| one.value("metadata.name"))?;
+    names::path_segment(name).is_ok().then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -232,6 +241,27 @@ mod tests {
             let info = RequestInfo::parse(&Method::GET, path, &Query::default());
             assert!(!info.is_resource, "{path}");
             assert_eq!(info.verb, "get");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_request_is_read(
+            method in "GET|PUT|POST|PATCH|DELETE|OPTIONS|MELT",
+            path in "(/(api|apis|v1|apps|namespaces|pods|status|proxy|watch|%2[Ff0]|%[0-9a-z]{0,2}|[ -~]{0,6})){0,9}/?",
+            query in "((limit|continue|resourceVersion|resourceVersionMatch|watch|labelSelector|fieldSelector|dryRun|\
+                sendInitialEvents|timeoutSeconds|fieldValidation|fieldManager|force)=(1|0|true|Exact|All|%[0-9a-f]{2}|\
+                [ -~]{0,8})&){0,5}",
+        ) {
+            let (method, query) = (Method::from_bytes(method.as_bytes())?, Query::parse(&query));
+            let info = RequestInfo::parse(&method, &path, &query);
+            proptest::prop_assert_eq!(&info.path, &path);
+            proptest::prop_assert!(!info.is_resource || !(info.resource.is_empty() || info.version.is_empty()));
+            let pods = skep_api::registry::registry().find("", "v1", "pods").expect("is served");
+            let _ = crate::options::ListOptions::parse(pods, &query);
+            let _ = crate::options::WatchOptions::parse(pods, &query);
+            let _ = crate::options::WriteOptions::parse("UpdateOptions", &query);
+            let _ = crate::options::ApplyOptions::parse(&query);
         }
     }
 }

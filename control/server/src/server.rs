@@ -57,6 +57,8 @@ pub struct ServerConfig {
     pub seats: u32,
     /// How long requests may last.
     pub lasting: Lasting,
+    /// Whether requests that come after [`ApiServer::shut_down`] are sent away (429).
+    pub shutdown_sends_away: bool,
     /// Who this server is before aggregated API servers; without it, none of them can be asked.
     pub front_proxy: Option<FrontProxy>,
     /// Which admission plug-ins run.
@@ -94,6 +96,7 @@ impl ServerConfig {
             encryption: None,
             seats: 600,
             lasting: Lasting::default(),
+            shutdown_sends_away: false,
             front_proxy: None,
             admission: AdmissionConfig::default(),
         }
@@ -137,8 +140,12 @@ pub(crate) struct Inner {
     documents: Documents,
     own: Own,
     aggregation: Arc<Aggregation>,
+    /// The end is near: `/readyz` says no.
+    leaving: CancellationToken,
     /// No new work is taken on, watches end.
     stopping: CancellationToken,
+    /// Whether new requests are sent away from then on.
+    sends_away: bool,
     /// The cache stands still.
     stopped: CancellationToken,
 }
@@ -182,6 +189,16 @@ impl Inner {
 
     pub(crate) fn documents(&self) -> &Documents {
         &self.documents
+    }
+
+    /// Whether the end is near.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.is_cancelled()
+    }
+
+    /// Whether new requests have to go elsewhere.
+    pub(crate) fn sends_away(&self) -> bool {
+        self.sends_away && self.stopping.is_cancelled()
     }
 
     pub(crate) fn aggregation(&self) -> &Aggregation {
@@ -232,6 +249,7 @@ impl ApiServer {
             encryption,
             seats,
             lasting,
+            shutdown_sends_away,
             front_proxy,
             admission,
         } = config;
@@ -274,7 +292,9 @@ impl ApiServer {
             metrics: Metrics::new(metrics),
             documents: Documents::new(SocketAddr::new(advertise_address, advertise_port).to_string()),
             own,
+            leaving: stopping.child_token(),
             stopping,
+            sends_away: shutdown_sends_away,
             stopped,
         };
         let server = Self { inner: Arc::new(inner) };
@@ -299,6 +319,11 @@ impl ApiServer {
     /// The gate, for who needs more of it than requests do.
     pub fn gate(&self) -> Gate {
         self.inner.gate.clone()
+    }
+
+    /// Says that it will stop: `/readyz` says no, everything else goes on.
+    pub fn announce_shutdown(&self) {
+        self.inner.leaving.cancel();
     }
 
     /// Begins to stop: `/readyz` says no, watches end. Requests that are being handled go on, as do new ones, until the

@@ -124,6 +124,9 @@ async fn dispatch(
     if info.is_resource && info.verb.is_empty() && info.subresource != "proxy" {
         return Err(no_such_method());
     }
+    if inner.sends_away() && !is_looked_at(&info.path) {
+        return Err(Status::too_many_requests("The apiserver is shutting down, please try again later.", 5));
+    }
     let (mut parts, body) = request.into_parts();
     if !info.is_long_running() {
         course.deadline = Some(Instant::now() + patience(&query, inner.lasting().request)?);
@@ -132,6 +135,10 @@ async fn dispatch(
     let line = course.permit.as_ref().and_then(Permit::line);
     if let Some(known) = inner.aggregation().route(kinds, &info.path) {
         parts.extensions.insert(course.record.clone());
+        if info.is_long_running() {
+            // How long it takes to begin is the other server's affair.
+            course.permit = None;
+        }
         let passing = inner.aggregation().pass_on(&known, &user, Request::from_parts(parts, body));
         return match course.deadline.filter(|_| !info.is_long_running()) {
             None => passing.await,
@@ -176,6 +183,11 @@ async fn dispatch(
     }
 }
 
+/// Whether somebody looks there how this server is.
+fn is_looked_at(path: &str) -> bool {
+    ["/metrics", "/livez", "/readyz", "/healthz"].iter().any(|start| path.starts_with(start))
+}
+
 fn too_long() -> Status {
     Status::timeout("request did not complete within requested timeout - context deadline exceeded", 0)
 }
@@ -189,7 +201,7 @@ async fn let_in(
     parts: &mut Parts,
     course: &mut Course,
 ) -> Result<UserInfo, Status> {
-    let user = match inner.gate().authenticate(parts).await {
+    let user = match inner.gate().authenticate(parts, info).await {
         Ok(user) => user,
         Err(status) => {
             inner.audit().refused(&course.id, info, parts, &status).await;
@@ -202,19 +214,19 @@ async fn let_in(
         parts.headers.remove(ACCEPT_ENCODING);
         parts.extensions.insert(Audited);
     }
-    let user = match inner.gate().impersonate(&user, parts)? {
-        Some(other) => {
-            course.record.impersonated(&other);
-            other
+    let user = match inner.gate().impersonate(&user, parts, info).await? {
+        Some(assumed) => {
+            course.record.impersonated(&assumed.user);
+            assumed.user
         }
         None => user,
     };
     seat(inner, info, resource, query, &user, course).await?;
-    let decided = inner.gate().authorize(&user, info);
-    let decision = if decided.is_ok() { "allow" } else { "forbid" };
-    course.record.annotate("authorization.k8s.io/decision", decision);
-    course.record.annotate("authorization.k8s.io/reason", "");
-    decided.map(|()| user)
+    let decision = inner.gate().decide(&user, info).await;
+    let allowed = decision.is_allowed();
+    course.record.annotate("authorization.k8s.io/decision", if allowed { "allow" } else { "forbid" });
+    course.record.annotate("authorization.k8s.io/reason", &decision.reason);
+    if allowed { Ok(user) } else { Err(decision.refusal(&user, info)) }
 }
 
 /// Waits for a seat. What lasts needs none, but for watches while they begin.

@@ -52,6 +52,8 @@ pub const EGRESS_NEIGHBOUR: u8 = 5;
 /// | any | RST in either direction | `CLOSED` |
 /// | `CLOSING`, `CLOSED` | SYN | replaced by a new flow |
 ///
+/// SCTP packets count by their first chunk: INIT as SYN, ABORT and SHUTDOWN COMPLETE as RST, SHUTDOWN and its ACK as FIN.
+///
 /// Each direction's entry follows what that direction sends; a connection is closing when either entry is.
 pub const STATE_NEW: u8 = 0;
 /// See [`STATE_NEW`].
@@ -71,7 +73,7 @@ pub struct FlowKey {
     pub source_port: Be16,
     /// Destination port.
     pub destination_port: Be16,
-    /// [`crate::TCP`] or [`crate::UDP`].
+    /// [`crate::TCP`], [`crate::UDP`] or [`crate::SCTP`].
     pub protocol: u8,
     /// Zero.
     pub reserved: [u8; 3],

@@ -3,7 +3,9 @@
 //! Only a datagram's first fragment carries ports. It leaves an entry here, by which the others are found to be of the same
 //! flow. Least-recently-used hash maps. Writers and readers: the TC programs; XDP leaves fragments to them. An entry counts
 //! for [`LIFE_TICKS`], the time that a receiver waits for missing fragments (RFC 791, Linux' `ipfrag_time`). When a map is
-//! full the least recently used entries go, and with them the rest of datagrams that few fragments were seen of lately.
+//! full the least recently used entries go, and with them the rest of datagrams that few fragments were seen of lately. Who
+//! sends first fragments with made-up sources can do that on purpose, as with any reassembly: it takes the whole capacity
+//! within the time that one datagram's fragments take to come in.
 //!
 //! A later fragment without an entry is dropped where its destination is an address that services alone have
 //! ([`crate::fronts::address_bit_v4`]): nothing there could use it, and kept until the first one comes it would be memory
@@ -18,7 +20,7 @@ pub const FRAGMENTS_V4: &str = "FRAGMENTS_V4";
 /// Name of the IPv6 map: [`FragmentKey<V6>`] -> [`FragmentPorts`].
 pub const FRAGMENTS_V6: &str = "FRAGMENTS_V6";
 /// Default capacity of each; the loader may choose another.
-pub const FRAGMENTS_CAPACITY: u32 = 1 << 13;
+pub const FRAGMENTS_CAPACITY: u32 = 1 << 15;
 /// Ticks for which an entry counts: some 30 s.
 pub const LIFE_TICKS: u32 = 450;
 

@@ -3,7 +3,7 @@
 //! An array of 64-bit words, mapped into memory by user space, seen as 2^20 bits. A frontend with
 //! [`crate::service::SCOPE_EXTERNAL`] has its bit (see [`bit_v4`], [`bit_v6`]) set. Writer: the agent, before it writes
 //! the frontend's entry. So has every address that only services have, under port and protocol 0: all but NodePorts'.
-//! It is set Readers: the uplink programs. A bit that is set without a frontend costs time, never
+//! Readers: the uplink programs. A bit that is set without a frontend costs time, never
 //! correctness, so bits need not be cleared. It cannot become full, only less useful: with 100,000 frontends one packet in
 //! ten that is not for a service is looked up in vain.
 

@@ -71,14 +71,20 @@ pub use address::{Be16, V4, V6};
 
 /// Raised with every change of any layout or meaning here. Pinned maps written by another version are migrated or
 /// refused, never reinterpreted; [`config::Config::version`] carries it.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// IANA protocol number of TCP.
 pub const TCP: u8 = 6;
 /// IANA protocol number of UDP.
 pub const UDP: u8 = 17;
-/// IANA protocol number of SCTP. Entries may exist; the programs leave SCTP packets alone in this version.
+/// IANA protocol number of SCTP.
 pub const SCTP: u8 = 132;
+
+/// Whether packets of this protocol, one of the three above, belong to connections that are opened and closed: TCP and SCTP.
+#[inline(always)]
+pub const fn has_connections(protocol: u8) -> bool {
+    protocol != UDP
+}
 
 /// Types that are plain bytes: `repr(C)`, no padding, every bit pattern valid.
 ///

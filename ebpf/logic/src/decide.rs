@@ -10,7 +10,7 @@ use skep_abi::config::Config;
 use skep_abi::counters::Reason;
 use skep_abi::flow::{EGRESS_UNRESOLVED, FLOW_REPLY, Flow, FlowKey, STATE_CLOSING, STATE_ESTABLISHED};
 use skep_abi::service::{SCOPE_EXTERNAL, SCOPE_INTERNAL};
-use skep_abi::{Be16, TCP};
+use skep_abi::{Be16, has_connections};
 
 use crate::establish::{self, Established};
 use crate::family::Family;
@@ -220,7 +220,7 @@ fn usable<A>(state: Option<BackendState>, flow: &Flow<A>, packet: &Packet<A>) ->
         // Whoever has the address now, it is not the backend: its packets are its own.
         return if state == STATE_GONE { Usable::Again } else { Usable::Yes };
     }
-    if packet.network.protocol != TCP {
+    if !has_connections(packet.network.protocol) {
         return if active { Usable::Yes } else { Usable::Again };
     }
     if track::opens(packet.flags) && (flow.state >= STATE_CLOSING || !active) {
@@ -235,7 +235,7 @@ fn advance<A>(flow: &mut Flow<A>, packet: &Packet<A>, now: u32) {
     flow.last_seen = now;
     flow.packets = flow.packets.wrapping_add(1);
     flow.bytes = flow.bytes.wrapping_add(u64::from(packet.network.length));
-    let state = if packet.network.protocol == TCP {
+    let state = if has_connections(packet.network.protocol) {
         track::tcp(flow.state, packet.flags)
     } else if flow.flags & FLOW_REPLY != 0 {
         STATE_ESTABLISHED

@@ -12,7 +12,7 @@ use skep_abi::flow::{FLOW_INTERNAL, FLOW_SNAT, Flow, FlowKey, STATE_CLOSED, STAT
 use skep_abi::service::{
     FLAG_ALWAYS_SNAT, FLAG_DROP_WHEN_EMPTY, FLAG_SOURCE_RANGES, SCOPE_INTERNAL, ServiceKey, ServiceValue,
 };
-use skep_abi::{Be16, TCP};
+use skep_abi::{Be16, has_connections};
 
 use crate::affinity;
 use crate::choose::{self, Inputs};
@@ -97,7 +97,7 @@ pub fn establish<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F:
             Established::refused(Reason::NoEndpoints)
         };
     }
-    if network.protocol == TCP && !track::opens(packet.flags) {
+    if has_connections(network.protocol) && !track::opens(packet.flags) {
         return Established::refused(Reason::NoFlow);
     }
     let Some((backend, state)) = client_backend(tables, &service, question) else {
@@ -140,7 +140,7 @@ fn enter_forward<F: Family, T: Tables<F>>(
     let length = packet.network.length;
     let routed = resolve::<F, T>(tables, config, flow, length);
     flow.epoch = config.epoch;
-    let moved = packet.network.protocol != TCP && tables.flow(key, |_| ()).is_some();
+    let moved = !has_connections(packet.network.protocol) && tables.flow(key, |_| ()).is_some();
     if !routed || tables.insert_flow(key, flow, Existing::Replace).is_err() {
         let reply_key = partner_key::<F>(config, flow, key);
         tables.remove_flow(&reply_key);

@@ -11,14 +11,23 @@
 //!
 //! Why a later fragment that comes before the first is dropped: [`skep_abi::fragment`]. Why one that reaches into the
 //! transport header is: it would replace what was translated (RFC 1858, RFC 3128).
+//!
+//! Whole SCTP packets are dealt with here too, apart from the code and the stack of what there is more of. Fragments of SCTP
+//! are left alone: its checksum goes over the whole packet, and a first fragment does not say how long that
+//! is. SCTP cuts its messages itself, so that there are none where the path's MTU is known.
+//!
+//! A translated fragment leaves with another identification ([`leaving_id`]). Receivers put together what has the same two
+//! addresses and identification; translated, packets of several clients or services have the same two addresses, and their
+//! senders, who do not know of each other, may well use the same identification.
 
 use skep_abi::counters::Reason;
 use skep_abi::fragment::{FragmentKey, FragmentPorts, LIFE_TICKS};
-use skep_abi::{Be16, TCP, UDP};
+use skep_abi::{Be16, SCTP, TCP, UDP};
 
 use crate::bytes::Bytes;
+use crate::choose;
 use crate::family::Family;
-use crate::parse::{Network, Packet, TcpHeader, UdpHeader};
+use crate::parse::{Chunk, Network, Packet, Ports, SCTP_LEAST, TcpHeader, UdpHeader, sctp_flags};
 use crate::tables::Tables;
 
 /// Bytes of the transport header that translation may change, at most.
@@ -43,8 +52,10 @@ pub const CUT: u32 = 1;
 pub const LATER: u32 = 2;
 /// A later one that reaches into the transport header.
 pub const OVER: u32 = 3;
+/// No fragment: a whole SCTP packet.
+pub const WHOLE: u32 = 4;
 
-/// A fragment of TCP or UDP.
+/// A fragment of TCP or UDP, or an SCTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Piece<A> {
@@ -52,8 +63,10 @@ pub struct Piece<A> {
     pub packet: Packet<A>,
     /// What it shares with the datagram's other fragments.
     pub key: FragmentKey<A>,
-    /// [`FIRST`], [`CUT`], [`LATER`] or [`OVER`].
+    /// [`FIRST`], [`CUT`], [`LATER`], [`OVER`] or [`WHOLE`].
     pub place: u32,
+    /// The identification with which it leaves if it is translated; known after [`prepare`].
+    pub new_id: u32,
 }
 
 /// What is to be done with a fragment.
@@ -103,7 +116,47 @@ pub fn read<F: Family, B: Bytes + ?Sized>(bytes: &B, l3: usize) -> Option<Piece<
         }
     };
     let key = FragmentKey { source, destination, id, protocol: u32::from(protocol) };
-    Some(Piece { packet, key, place })
+    Some(Piece { packet, key, place, new_id: id })
+}
+
+/// Reads a whole SCTP packet whose network header is at `l3` into `piece`, and says whether it is one. Straight into memory,
+/// since the stack of the kernel's virtual machine has no room for it ("combined stack size of 3 calls is 528. Too large",
+/// Linux 6.18).
+#[inline(always)]
+pub fn read_whole<F: Family, B: Bytes + ?Sized>(bytes: &B, l3: usize, piece: &mut Piece<F::Address>) -> bool {
+    let Ok(network) = F::network(bytes, l3) else { return false };
+    let l4 = l3 + network.header_length as usize;
+    let Some(ports) = bytes.load::<Ports>(l4) else { return false };
+    let Some(chunk) = bytes.load::<Chunk>(l4 + 12) else { return false };
+    if network.protocol != SCTP || network.header_length + SCTP_LEAST > network.length {
+        return false;
+    }
+    piece.place = WHOLE;
+    let packet = &mut piece.packet;
+    packet.network = network;
+    packet.source_port = ports.source;
+    packet.destination_port = ports.destination;
+    packet.flags = sctp_flags(chunk.kind);
+    packet.l3 = l3;
+    packet.l4 = l4;
+    true
+}
+
+/// The identification with which fragments leave that arrive with that of `piece`: moved by a distance that the whole tuple
+/// decides. Equal for all fragments of a datagram without a word being kept about it, different for different datagrams of
+/// one flow, and for datagrams of different flows equal by chance alone, as it is for any two of a busy sender's.
+#[inline(always)]
+fn leaving_id<F: Family>(piece: &Piece<F::Address>) -> u32 {
+    let packet = &piece.packet;
+    let [one, other] = F::pair(0, &packet.network.source, &packet.network.destination);
+    let ports = u32::from(packet.source_port.raw()) | u32::from(packet.destination_port.raw()) << 16;
+    let distance = choose::scramble(choose::scramble(one ^ ports) ^ other);
+    if F::IS_V4 {
+        let id = Be16::from_raw(piece.key.id as u16).get();
+        u32::from(Be16::new(id.wrapping_add(distance as u16)).raw())
+    } else {
+        piece.key.id ^ distance
+    }
 }
 
 /// Finds out what is to be done with `piece`; gives a later fragment the ports of its datagram.
@@ -111,6 +164,7 @@ pub fn read<F: Family, B: Bytes + ?Sized>(bytes: &B, l3: usize) -> Option<Piece<
 pub fn prepare<F: Family, T: Tables<F>>(tables: &T, piece: &mut Piece<F::Address>) -> Step {
     let service = tables.front(F::front(&piece.key.destination, Be16::new(0), 0));
     if piece.place == FIRST {
+        piece.new_id = leaving_id::<F>(piece);
         if service {
             note(tables, piece);
             return Step::Go;
@@ -127,6 +181,7 @@ pub fn prepare<F: Family, T: Tables<F>>(tables: &T, piece: &mut Piece<F::Address
             }
             piece.packet.source_port = ports.source_port;
             piece.packet.destination_port = ports.destination_port;
+            piece.new_id = leaving_id::<F>(piece);
             Step::Go
         }
         _ if service => Step::Drop(Reason::FragmentBeforeFirst),

@@ -7,7 +7,7 @@
 //! The way of a packet: [`parse`] finds the tuple; [`decide::decide`] looks for a known flow, makes one
 //! ([`establish`]) when the packet starts a connection to a service, and keeps it in order ([`maintain`]); the outcome is
 //! a [`decide::Outcome`]. [`quote`] is the same for ICMP errors about flows, and [`fragment`] says
-//! what packet a fragment is part of. [`checksum`] says how the checksums change, [`reject`] builds the answer to a refused packet,
+//! what packet a fragment is part of. [`checksum`] says how the checksums change, [`sctp`] how SCTP's does, [`reject`] builds the answer to a refused packet,
 //! and [`socket`] is the same for the socket hooks.
 //!
 //! # What a packet costs
@@ -41,6 +41,7 @@ pub mod maintain;
 pub mod parse;
 pub mod quote;
 pub mod reject;
+pub mod sctp;
 pub mod socket;
 pub mod tables;
 pub mod track;

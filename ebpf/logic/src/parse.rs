@@ -2,7 +2,7 @@
 //! between belongs to [`crate::family`]. Anything else is skipped: it is not for the datapath, and never an error.
 
 use skep_abi::counters::Reason;
-use skep_abi::{Be16, Plain, TCP, UDP};
+use skep_abi::{Be16, Plain, SCTP, TCP, UDP};
 
 use crate::bytes::Bytes;
 use crate::family::Family;
@@ -38,7 +38,7 @@ pub struct Network<A> {
     pub header_length: u32,
 }
 
-/// A TCP or UDP packet.
+/// A TCP, UDP or SCTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<A> {
     /// Network header.
@@ -47,7 +47,7 @@ pub struct Packet<A> {
     pub source_port: Be16,
     /// Destination port.
     pub destination_port: Be16,
-    /// TCP flags; 0 for UDP.
+    /// TCP flags, or what comes closest to an SCTP packet's first chunk ([`sctp_flags`]); 0 for UDP.
     pub flags: u8,
     /// Offset of the network header.
     pub l3: usize,
@@ -60,6 +60,8 @@ pub struct Packet<A> {
 pub enum Skip {
     /// Another protocol.
     Foreign,
+    /// SCTP: dealt with apart ([`crate::fragment`]).
+    Sctp,
     /// The family's ICMP: an error may be about a flow ([`crate::quote`]).
     Icmp,
     /// See [`Reason::Malformed`].
@@ -75,7 +77,7 @@ impl Skip {
     #[inline(always)]
     pub const fn reason(self) -> Option<Reason> {
         match self {
-            Self::Foreign | Self::Icmp => None,
+            Self::Foreign | Self::Sctp | Self::Icmp => None,
             Self::Malformed => Some(Reason::Malformed),
             Self::Fragment => Some(Reason::Fragment),
             Self::ExtensionHeaders => Some(Reason::ExtensionHeaders),
@@ -125,7 +127,45 @@ pub(crate) struct UdpHeader {
     checksum: Be16,
 }
 
+/// The start of an SCTP packet's first chunk, behind the 12 bytes of the common header (RFC 9260 sections 3.1 and 3.2).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Chunk {
+    pub(crate) kind: u8,
+    flags: u8,
+    length: Be16,
+}
+
+/// Length of an SCTP packet with the shortest chunk.
+pub const SCTP_LEAST: u32 = 16;
+/// Offset of the SCTP checksum.
+pub const SCTP_CHECKSUM: usize = 8;
+/// SCTP chunk types (RFC 9260 section 3.2).
+pub const CHUNK_INIT: u8 = 1;
+const CHUNK_INIT_ACK: u8 = 2;
+/// See [`CHUNK_INIT`].
+pub const CHUNK_ABORT: u8 = 6;
+const CHUNK_SHUTDOWN: u8 = 7;
+const CHUNK_SHUTDOWN_ACK: u8 = 8;
+const CHUNK_SHUTDOWN_COMPLETE: u8 = 14;
+
+/// The TCP flags that mean for a connection what an SCTP packet means whose first chunk is `chunk`. Chunks that open or
+/// abort come first in their packets (RFC 9260 section 6.10); a shutdown behind data is missed, and costs nothing but that
+/// the entry is thought to be of an open connection until it is evicted.
+#[inline(always)]
+pub const fn sctp_flags(chunk: u8) -> u8 {
+    match chunk {
+        CHUNK_INIT => SYN,
+        CHUNK_INIT_ACK => SYN | ACK,
+        CHUNK_ABORT | CHUNK_SHUTDOWN_COMPLETE => RST,
+        CHUNK_SHUTDOWN | CHUNK_SHUTDOWN_ACK => FIN | ACK,
+        _ => ACK,
+    }
+}
+
 // SAFETY: `repr(C)` over integers, without padding (sizes asserted below).
+unsafe impl Plain for Chunk {}
+// SAFETY: as above.
 unsafe impl Plain for Ports {}
 // SAFETY: as above.
 unsafe impl Plain for TcpHeader {}
@@ -135,6 +175,7 @@ const _: () = {
     assert!(size_of::<Ports>() == 4);
     assert!(size_of::<TcpHeader>() == 20);
     assert!(size_of::<UdpHeader>() == 8);
+    assert!(size_of::<Chunk>() + 12 == SCTP_LEAST as usize);
 };
 
 /// Reads the Ethernet header and at most one VLAN tag (802.1Q or 802.1ad).
@@ -175,6 +216,7 @@ pub fn packet<F: Family, B: Bytes + ?Sized>(bytes: &B, l3: usize) -> Result<Pack
             }
             (udp.ports, 0)
         }
+        SCTP => return Err(Skip::Sctp),
         protocol if protocol == F::ICMP => return Err(Skip::Icmp),
         _ => return Err(Skip::Foreign),
     };

@@ -21,7 +21,7 @@
 use skep_abi::backend::STATE_GONE;
 use skep_abi::counters::Reason;
 use skep_abi::flow::{EGRESS_UNRESOLVED, Flow};
-use skep_abi::{Be16, TCP, UDP};
+use skep_abi::{Be16, SCTP, TCP, UDP};
 
 use crate::bytes::Bytes;
 use crate::checksum::Delta;
@@ -87,7 +87,7 @@ pub fn read<F: Family, B: Bytes + ?Sized>(bytes: &B, l3: usize) -> Option<Quote<
     }
     let inner_l3 = l4 + ICMP;
     let inner = F::network(bytes, inner_l3).ok()?;
-    if inner.source != outer.destination || !matches!(inner.protocol, TCP | UDP) {
+    if inner.source != outer.destination || !matches!(inner.protocol, TCP | UDP | SCTP) {
         return None;
     }
     let headers = outer.header_length + ICMP as u32 + inner.header_length;
@@ -97,7 +97,8 @@ pub fn read<F: Family, B: Bytes + ?Sized>(bytes: &B, l3: usize) -> Option<Quote<
     let inner_l4 = inner_l3 + inner.header_length as usize;
     let ports: Ports = bytes.load(inner_l4)?;
     let within = if inner.protocol == TCP { 16 } else { 6 };
-    let quoted = headers + within + 2 <= outer.length;
+    // SCTP's sum is over the whole packet, which is not here; nobody checks what is quoted of it.
+    let quoted = inner.protocol != SCTP && headers + within + 2 <= outer.length;
     let checksum = inner_l4 + within as usize;
     if checksum > WITHIN {
         return None;

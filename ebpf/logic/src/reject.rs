@@ -1,16 +1,17 @@
-//! The answer to a refused packet: a TCP reset (RFC 9293) or an ICMP "port unreachable" (RFC 792, RFC 4443), as a whole
-//! Ethernet frame. Owns the bytes of the answer; sending it is the programs' part. Packets with IP options or extension
+//! The answer to a refused packet: a TCP reset (RFC 9293), an SCTP ABORT (RFC 9260 section 8.4; an ICMP error that quotes an
+//! INIT as briefly as ours would not be believed) or an ICMP "port unreachable" (RFC 792, RFC 4443), as a whole Ethernet frame. Owns the bytes of the answer; sending it is the programs' part. Packets with IP options or extension
 //! headers, or a VLAN tag, get no answer.
 //!
 //! The frame is made of 16-bit words as they lie in memory, which is the alignment that the headers have behind an
 //! Ethernet header, and the unit of the checksums.
 
-use skep_abi::{Be16, TCP};
+use skep_abi::{Be16, SCTP, TCP};
 
 use crate::bytes::Bytes;
 use crate::checksum::fold16;
 use crate::family::Family;
-use crate::parse::{ACK, ETHERNET, FIN, Packet, RST, SYN};
+use crate::parse::{ACK, CHUNK_ABORT, ETHERNET, FIN, Packet, RST, SCTP_CHECKSUM, SYN};
+use crate::sctp;
 
 /// Words of the longest answer: Ethernet, IPv6, ICMPv6, and the refused packet's IPv6 header and 8 bytes.
 pub const MAX_WORDS: usize = 55;
@@ -37,24 +38,30 @@ impl Answer {
 /// Words of the answer to a packet of this protocol: known at compile time for either.
 #[inline(always)]
 pub const fn words<F: Family>(protocol: u8) -> usize {
-    let transport = if protocol == TCP { 20 } else { 8 + F::HEADER + 8 };
+    let transport = match protocol {
+        TCP => 20,
+        SCTP => 16,
+        _ => 8 + F::HEADER + 8,
+    };
     (ETHERNET + F::HEADER + transport) / 2
 }
 
-/// Writes the answer to `packet`. Returns whether there is one.
+/// Writes the answer to `packet`, which is of `protocol`: a constant in each call, so that the kernel's verifier follows one
+/// way through all that is done for an answer. Returns whether there is one.
 #[inline(always)]
 pub fn build<F: Family, B: Bytes + ?Sized>(
     bytes: &B,
     packet: &Packet<F::Address>,
+    protocol: u8,
     answer: &mut Answer,
 ) -> bool {
     if packet.l3 != ETHERNET || packet.network.header_length as usize != F::HEADER {
         return false;
     }
-    let written = if packet.network.protocol == TCP {
-        reset::<F, B>(bytes, packet, answer)
-    } else {
-        unreachable::<F, B>(bytes, packet, answer)
+    let written = match protocol {
+        TCP => reset::<F, B>(bytes, packet, answer),
+        SCTP => abort::<F, B>(bytes, packet, answer),
+        _ => unreachable::<F, B>(bytes, packet, answer),
     };
     written.is_some()
 }
@@ -146,6 +153,36 @@ fn reset<F: Family, B: Bytes + ?Sized>(
     words[l4 + 9] = 0;
     words[l4 + 8] = !fold16(pseudo + sum::<10>(words, l4));
     answer.length = words_u16::<F>(TCP);
+    Some(())
+}
+
+/// An ABORT. To an INIT it carries the tag that the INIT asks for; to anything else the packet's own, and says so (T bit).
+#[inline(always)]
+fn abort<F: Family, B: Bytes + ?Sized>(
+    bytes: &B,
+    packet: &Packet<F::Address>,
+    answer: &mut Answer,
+) -> Option<()> {
+    let words = &mut answer.words;
+    headers::<F, B>(bytes, packet, SCTP, 16, words)?;
+    let l4 = L3 + F::HEADER / 2;
+    let opens = packet.flags & (SYN | ACK) == SYN;
+    // The initiate tag is the INIT chunk's first field. The offset as a constant, which `build` has seen to: SCTP packets are
+    // kept in memory that the kernel's verifier knows nothing about.
+    let at = ETHERNET + F::HEADER;
+    let tag: u32 = if opens { bytes.load(at + 16)? } else { bytes.load(at + 4)? };
+    words[l4] = packet.destination_port.raw();
+    words[l4 + 1] = packet.source_port.raw();
+    words[l4 + 2] = tag as u16;
+    words[l4 + 3] = (tag >> 16) as u16;
+    words[l4 + SCTP_CHECKSUM / 2] = 0;
+    words[l4 + SCTP_CHECKSUM / 2 + 1] = 0;
+    words[l4 + 6] = u16::from_ne_bytes([CHUNK_ABORT, u8::from(!opens)]);
+    words[l4 + 7] = Be16::new(4).raw();
+    let sum = sctp::checksum::<8>(words, l4).to_le();
+    words[l4 + SCTP_CHECKSUM / 2] = sum as u16;
+    words[l4 + SCTP_CHECKSUM / 2 + 1] = (sum >> 16) as u16;
+    answer.length = words_u16::<F>(SCTP);
     Some(())
 }
 

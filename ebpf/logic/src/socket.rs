@@ -3,7 +3,8 @@
 //!
 //! A service without endpoints is left alone here: the packets then meet TC, which refuses them as it would anyone's, so
 //! that the program sees "connection refused" and not "operation not permitted". A frontend with source ranges is left
-//! alone too: a socket has no source address yet, its packets have.
+//! alone too: a socket has no source address yet, its packets have. But for this node's own processes, who are taken to have
+//! the node's address: what they send to an address that the node itself holds would meet no TC program.
 
 use skep_abi::affinity::{AffinityKey, CLIENT_NAMESPACE};
 use skep_abi::backend::{Backend, BackendState, STATE_ACTIVE, STATE_GONE};
@@ -70,7 +71,10 @@ pub fn outgoing<F: Family, S: Sockets<F>>(
         moved = true;
     }
     if service.flags & FLAG_SOURCE_RANGES != 0 {
-        return None;
+        let own = config.host != 0 && sockets.client() == config.host;
+        if !own || !sockets.in_source_ranges(service.id, &F::node(config)) {
+            return None;
+        }
     }
     if service.count == 0 {
         sockets.count(Reason::SocketNoEndpoints, 0);

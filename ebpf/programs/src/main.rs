@@ -11,7 +11,7 @@
 //!
 //! ICMP errors about translated packets are translated back by whichever program meets them.
 //!
-//! Fragments are translated by TC alone. Packets whose headers are not whole are never translated. VLAN-tagged packets are translated by XDP
+//! Fragments and SCTP are translated by TC alone. Packets whose headers are not whole are never translated. VLAN-tagged packets are translated by XDP
 //! only when they go to the stack; TC on the VLAN interface carries the rest.
 #![no_std]
 #![no_main]

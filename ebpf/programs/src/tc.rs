@@ -14,11 +14,11 @@ use aya_ebpf::programs::TcContext;
 use skep_abi::counters::{Reason, Verdict};
 use skep_abi::flow::{EGRESS_POD, EGRESS_POD_SKB, EGRESS_STACK, Flow};
 use skep_abi::program::Program;
-use skep_abi::{Be16, TCP, UDP};
+use skep_abi::{Be16, SCTP, TCP, UDP};
 use skep_logic::checksum::Delta;
 use skep_logic::decide::{Hook, Outcome, decide};
-use skep_logic::parse::{self, ETHERNET, Network, Packet, Skip};
-use skep_logic::reject;
+use skep_logic::parse::{self, ETHERNET, Network, Packet, SCTP_CHECKSUM, Skip};
+use skep_logic::{reject, sctp};
 use skep_logic::{Family, Ipv4, Ipv6};
 
 use crate::direct::Direct;
@@ -75,7 +75,13 @@ fn run(context: &TcContext, hook: Hook) -> i32 {
 fn either<F: MapFamily>(context: &TcContext, l3: usize, hook: Hook) -> End {
     match carry::<F>(context, l3, hook) {
         End::ICMP => quote::tc::<F>(context, l3, hook),
-        End::FRAGMENT => fragment::carry::<F>(context, l3, hook),
+        End::APART => {
+            let step = fragment::look::<F>(context, l3);
+            match fragment::carry::<F>(context, hook, step) {
+                End::REFUSED => fragment::refuse::<F>(context, hook),
+                end => end,
+            }
+        }
         end => end,
     }
 }
@@ -88,8 +94,10 @@ pub struct End(u32);
 impl End {
     /// Not an end: the packet is of the family's ICMP.
     const ICMP: Self = Self(u32::MAX);
-    /// Not an end: the packet is a fragment.
-    const FRAGMENT: Self = Self(u32::MAX - 1);
+    /// Not an end: the packet is a fragment, or of SCTP.
+    const APART: Self = Self(u32::MAX - 1);
+    /// Not an end: the SCTP packet is to be refused.
+    pub const REFUSED: Self = Self(u32::MAX - 2);
 
     /// `action`, counted as `verdict`.
     #[inline(always)]
@@ -136,7 +144,7 @@ fn carry<F: MapFamily>(context: &TcContext, l3: usize, hook: Hook) -> End {
     let packet = match parse::packet::<F, _>(&direct, l3) {
         Ok(packet) => packet,
         Err(Skip::Icmp) => return End::ICMP,
-        Err(Skip::Fragment) => return End::FRAGMENT,
+        Err(Skip::Fragment | Skip::Sctp) => return End::APART,
         Err(skip) => {
             if let Some(reason) = skip.reason() {
                 stats::count(reason, context.len());
@@ -163,19 +171,27 @@ fn carry<F: MapFamily>(context: &TcContext, l3: usize, hook: Hook) -> End {
         Outcome::Reject(reason) => {
             log::outcome::<F>(program(hook), &packet, reason);
             stats::count(reason, packet.network.length);
-            if answer::<F>(context, &packet) {
-                // A refusal goes back to where the packet came from: out of this interface again, or up into the stack.
-                let flags = if matches!(hook, Hook::TcUplinkOut) { BPF_F_INGRESS } else { 0 };
-                // SAFETY: the helper takes plain numbers.
-                End::new(
-                    unsafe { bpf_redirect(ifindex(context), u64::from(flags)) } as i32,
-                    Verdict::Rejected,
-                )
-            } else {
-                End::new(DROP, Verdict::Dropped)
-            }
+            refused(context, hook, answer::<F>(context, &packet))
         }
     }
+}
+
+/// How a refusal ends, `answered` if the answer to it is in the packet's place: that goes back to where the packet came
+/// from, out of this interface again or up into the stack.
+#[inline(always)]
+fn refused(context: &TcContext, hook: Hook, answered: bool) -> End {
+    if !answered {
+        return End::new(DROP, Verdict::Dropped);
+    }
+    let flags = if matches!(hook, Hook::TcUplinkOut) { BPF_F_INGRESS } else { 0 };
+    // SAFETY: the helper takes plain numbers.
+    End::new(unsafe { bpf_redirect(ifindex(context), u64::from(flags)) } as i32, Verdict::Rejected)
+}
+
+/// Refuses an SCTP packet.
+#[inline(always)]
+pub fn refuse_sctp<F: Family>(context: &TcContext, packet: &Packet<F::Address>, hook: Hook) -> End {
+    refused(context, hook, answer_sctp::<F>(context, packet))
 }
 
 /// Rewrites the packet and sends it where the translation says.
@@ -266,7 +282,47 @@ pub fn rewrite<F: Family>(
     rewrite_network::<F>(context, packet, flow, forwards, addresses, 0)
 }
 
-/// As [`rewrite`] for a later fragment, which has no transport header.
+/// The ports of an SCTP packet and its checksum. Where that is left to the network card it is not there yet, and what is
+/// written in its place is overwritten.
+#[inline(always)]
+pub fn rewrite_sctp<F: Family>(
+    context: &TcContext,
+    packet: &Packet<F::Address>,
+    flow: &Flow<F::Address>,
+) -> Result<(), i64> {
+    let new = [flow.new_source_port.raw(), flow.new_destination_port.raw()];
+    let bits = u32::from(packet.source_port.raw() ^ new[0])
+        | u32::from(packet.destination_port.raw() ^ new[1]) << 16;
+    if bits == 0 {
+        return Ok(());
+    }
+    let sum: u32 = context.load(packet.l4 + SCTP_CHECKSUM)?;
+    let length = packet.network.length - packet.network.header_length;
+    let flags = u64::from(BPF_F_RECOMPUTE_CSUM);
+    context.store(packet.l4, &new, flags)?;
+    context.store(packet.l4 + SCTP_CHECKSUM, &(sum ^ sctp::change(bits, length)), flags)
+}
+
+/// The identification of a fragment.
+#[inline(always)]
+pub fn rewrite_id<F: Family>(
+    context: &TcContext,
+    packet: &Packet<F::Address>,
+    old: u32,
+    new: u32,
+) -> Result<(), i64> {
+    if F::IS_V4 {
+        let at = (packet.l3 + 10) as u32;
+        // SAFETY: the context is this program's own.
+        check(unsafe { bpf_l3_csum_replace(context.skb.skb, at, u64::from(old), u64::from(new), 2) })?;
+        return context.store(packet.l3 + 4, &(new as u16), 0);
+    }
+    // The end of the fragment header, which is the last one before the transport's.
+    context.store(packet.l4 - 4, &new, u64::from(BPF_F_RECOMPUTE_CSUM))
+}
+
+/// The network header of a later fragment, which has no transport header, or of a packet whose transport header is written
+/// apart.
 #[inline(always)]
 pub fn rewrite_addresses<F: Family>(
     context: &TcContext,
@@ -351,6 +407,22 @@ const fn check(result: i64) -> Result<(), i64> {
 /// Replaces the packet by the answer to it. A function of its own for the sake of the stack.
 #[inline(never)]
 fn answer<F: Family>(context: &TcContext, packet: &Packet<F::Address>) -> bool {
+    if packet.network.protocol == TCP {
+        answer_as::<F>(context, packet, TCP)
+    } else {
+        answer_as::<F>(context, packet, UDP)
+    }
+}
+
+/// As [`answer`] for SCTP.
+#[inline(never)]
+fn answer_sctp<F: Family>(context: &TcContext, packet: &Packet<F::Address>) -> bool {
+    answer_as::<F>(context, packet, SCTP)
+}
+
+/// See [`answer`]; `protocol` is a constant.
+#[inline(always)]
+fn answer_as<F: Family>(context: &TcContext, packet: &Packet<F::Address>, protocol: u8) -> bool {
     let direct = linear(context);
     if packet.l3 != ETHERNET {
         return false;
@@ -359,12 +431,10 @@ fn answer<F: Family>(context: &TcContext, packet: &Packet<F::Address>) -> bool {
     // SAFETY: the pointer is to this processor's live scratch entry. A program that runs in between, in an interrupt,
     // could spoil an answer to a refused packet, and nothing else.
     let answer = unsafe { &mut *answer };
-    if !reject::build::<F, _>(&direct, packet, answer) {
+    if !reject::build::<F, _>(&direct, packet, protocol, answer) {
         return false;
     }
-    let words =
-        if packet.network.protocol == TCP { reject::words::<F>(TCP) } else { reject::words::<F>(UDP) };
-    let length = words as u32 * 2;
+    let length = reject::words::<F>(protocol) as u32 * 2;
     let skb = context.skb.skb;
     // SAFETY: the context is this program's own; the answer has at least `length` bytes.
     unsafe {

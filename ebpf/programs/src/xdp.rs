@@ -239,11 +239,11 @@ fn answer<F: Family>(context: &XdpContext, packet: &Packet<F::Address>) -> bool 
     let Some(answer) = ANSWER.get_ptr_mut(0) else { return false };
     // SAFETY: the pointer is to this processor's live scratch entry, and XDP does not interrupt itself.
     let answer = unsafe { &mut *answer };
-    if !reject::build::<F, _>(&direct, packet, answer) {
+    let protocol = if packet.network.protocol == TCP { TCP } else { UDP };
+    if !reject::build::<F, _>(&direct, packet, protocol, answer) {
         return false;
     }
-    let words =
-        if packet.network.protocol == TCP { reject::words::<F>(TCP) } else { reject::words::<F>(UDP) };
+    let words = if protocol == TCP { reject::words::<F>(TCP) } else { reject::words::<F>(UDP) };
     let delta = words as i32 * 2 - direct.len() as i32;
     // SAFETY: the context is this program's own.
     if unsafe { bpf_xdp_adjust_tail(context.ctx, delta) } != 0 {

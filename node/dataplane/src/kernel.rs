@@ -18,11 +18,13 @@ use skep_abi::local::{LOCAL_XDP_REDIRECT, LocalEndpoint};
 use skep_abi::service::ServiceValue;
 use skep_abi::{ABI_VERSION, Be16, program as names};
 use skep_maps::extents::Extent;
+use skep_maps::room::Room;
 use skep_maps::{Dataplane, Difference, Frontend, MapsError, PodLink, Prefix, Totals};
 
 use crate::attach::{self, AttachChoices, XdpState, with_sources};
 use crate::layout;
 use crate::maps::Maps;
+use crate::migrate::Migration;
 use crate::pins::{Pins, remove_pin};
 use crate::sys::{LinkTarget, namespace_cookie};
 use crate::{Error, log};
@@ -99,14 +101,14 @@ impl KernelDataplane {
         let pins = Pins::new(&config.pin_root);
         pins.prepare()?;
         let layouts = layout::of_object(&config.object)?;
-        layout::check_pinned(&pins, &layouts)?;
-        check_version(&pins)?;
+        let migration = Migration::begin(&pins, &layouts)?;
         let mut ebpf = load(config, &pins)?;
         let maps = Maps::open(&pins)?;
-        let settings = settings(config, &maps)?;
+        let settings = settings(config, &maps, migration.earlier())?;
         maps.set_config(&settings).map_err(map_error)?;
         forget_lost_pods(&maps).map_err(map_error)?;
         let uplinks = attach_all(&mut ebpf, config, &pins)?;
+        migration.finish()?;
         log::forward(&mut ebpf);
         let _statistics = config.run_statistics.then(|| aya::sys::enable_stats(aya::sys::Stats::RunTime));
         let _statistics = match _statistics.transpose() {
@@ -201,18 +203,6 @@ pub fn cleanup(pin_root: &std::path::Path) -> Result<Vec<PathBuf>, Error> {
     Ok(removed)
 }
 
-/// Refuses maps that another version of the programs has written.
-fn check_version(pins: &Pins) -> Result<(), Error> {
-    if !pins.map(skep_abi::config::CONFIG).exists() {
-        return Ok(());
-    }
-    let found = Maps::pinned_config(pins)?.version;
-    if found != 0 && found != ABI_VERSION {
-        return Err(Error::VersionDiffers { found, wanted: ABI_VERSION });
-    }
-    Ok(())
-}
-
 fn load(config: &DataplaneConfig, pins: &Pins) -> Result<Ebpf, Error> {
     let failed = |what: &str, source: Box<dyn std::error::Error + Send + Sync>| Error::Load {
         what: what.to_owned(),
@@ -246,8 +236,11 @@ fn map_error(error: MapsError) -> Error {
 }
 
 /// The settings to write: an earlier agent's seed stays, and its epoch is passed, for routes may have changed.
-fn settings(config: &DataplaneConfig, maps: &Maps) -> Result<Config, Error> {
-    let earlier = maps.config().map_err(map_error)?;
+fn settings(config: &DataplaneConfig, maps: &Maps, migrated: Option<Config>) -> Result<Config, Error> {
+    let earlier = match migrated {
+        Some(earlier) => earlier,
+        None => maps.config().map_err(map_error)?,
+    };
     let uplink = match config.uplinks.first() {
         Some(interface) => attach::interface_index(names::XDP_UPLINK, interface)?,
         None => 0,
@@ -302,6 +295,10 @@ fn link_error(interface: &str) -> impl Fn(Error) -> MapsError + '_ {
 impl Dataplane for KernelDataplane {
     fn slot_capacity(&self) -> u32 {
         self.maps.slot_capacity()
+    }
+
+    fn room(&self) -> Room {
+        self.maps.room()
     }
 
     fn services(&self) -> Result<Vec<(Frontend, ServiceValue)>, MapsError> {

@@ -1,8 +1,7 @@
 //! Whether the pinned maps, the object and this agent agree about every map.
 //!
-//! Owns the list of maps that are pinned and the comparison. A pinned map is taken over only if its type, key, value
-//! and flags are the object's; a different capacity alone is kept as it is, since the programs ask the kernel for
-//! bounds. Nothing is ever reinterpreted: what differs is refused before anything is loaded.
+//! Owns the list of maps that are pinned and what makes a map what it is: type, key, value and flags. A different capacity
+//! alone is kept as it is, since the programs ask the kernel for bounds. What may be taken over is [`crate::migrate`]'s.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -94,30 +93,24 @@ pub(crate) fn of_object(object: &[u8]) -> Result<BTreeMap<String, Layout>, Error
     Ok(layouts)
 }
 
-/// Refuses pinned maps whose layout is not the object's.
-pub(crate) fn check_pinned(pins: &Pins, object: &BTreeMap<String, Layout>) -> Result<(), Error> {
+/// The layouts of the maps that are pinned.
+pub(crate) fn pinned(pins: &Pins) -> Result<BTreeMap<&'static str, Layout>, Error> {
+    let mut found = BTreeMap::new();
     for (name, _, _) in MAPS {
         let path = pins.map(name);
         if !path.exists() {
             continue;
         }
         let info = MapInfo::from_pin(&path).map_err(|error| Error::Map { map: name, source: io(error) })?;
-        let found = Layout {
+        let layout = Layout {
             kind: info.map_type().map_or(0, |kind| kind as u32),
             key: info.key_size(),
             value: info.value_size(),
             flags: info.map_flags(),
         };
-        let wanted = object[*name];
-        if found != wanted {
-            return Err(Error::LayoutDiffers {
-                map: (*name).to_owned(),
-                found: found.to_string(),
-                wanted: wanted.to_string(),
-            });
-        }
+        found.insert(*name, layout);
     }
-    Ok(())
+    Ok(found)
 }
 
 /// aya's map errors as I/O errors, which most of them are.

@@ -17,6 +17,7 @@ mod log;
 mod maps;
 mod memory;
 pub mod metrics;
+mod migrate;
 mod pins;
 mod plain;
 mod sys;

@@ -13,6 +13,7 @@ use skep_abi::backend::{BACKEND_STATES, BACKENDS, Backend, BackendState};
 use skep_abi::config::{CONFIG, Config};
 use skep_abi::counters::{COUNTERS, Counter, PROGRAM_STATS, SERVICE_STATS, ServiceStats, VERDICTS};
 use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey};
+use skep_abi::fragment::{FRAGMENTS_V4, FRAGMENTS_V6};
 use skep_abi::fronts::FRONTS;
 use skep_abi::local::{LOCAL_V4, LOCAL_V6, LocalEndpoint};
 use skep_abi::program::PROGRAMS;
@@ -22,6 +23,7 @@ use skep_abi::socket::{PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6};
 use skep_abi::{Plain, V4, V6};
 use skep_maps::extents::Extent;
 use skep_maps::prefix::PrefixKey;
+use skep_maps::room::{PerFamily, Room};
 use skep_maps::{Difference, Frontend, FrontendKey, MapsError, Prefix, Totals};
 
 use crate::Error;
@@ -106,9 +108,11 @@ fn mapped(pins: &Pins, name: &'static str) -> Result<MappedArray, Error> {
 
 /// The hash maps, whether they evict, for counting.
 fn counted(pins: &Pins) -> Result<Vec<Counted>, Error> {
-    let refusing = [SERVICES_V4, SERVICES_V6, LOCAL_V4, LOCAL_V6].map(|name| (name, false));
+    let refusing = [SERVICES_V4, SERVICES_V6, SOURCE_RANGES_V4, SOURCE_RANGES_V6, LOCAL_V4, LOCAL_V6]
+        .map(|name| (name, false));
     let evicting =
-        [FLOWS_V4, FLOWS_V6, AFFINITY, PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6].map(|name| (name, true));
+        [FLOWS_V4, FLOWS_V6, FRAGMENTS_V4, FRAGMENTS_V6, AFFINITY, PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6]
+            .map(|name| (name, true));
     let one = |(map, evicts)| {
         let opened = open(pins, map)?;
         Ok(Counted { map, capacity: opened.entries, raw: opened.raw(), evicts })
@@ -176,6 +180,22 @@ impl Maps {
     pub(crate) fn slots(&self, extent: Extent) -> Vec<Backend> {
         let raw = self.backends.read(extent.start as usize, extent.length as usize);
         raw.chunks_exact(size_of::<Backend>()).filter_map(read).collect()
+    }
+
+    /// How many frontends and source ranges there is room for.
+    pub(crate) fn room(&self) -> Room {
+        Room {
+            frontends: self.capacity(SERVICES_V4, SERVICES_V6),
+            ranges: self.capacity(SOURCE_RANGES_V4, SOURCE_RANGES_V6),
+        }
+    }
+
+    fn capacity(&self, v4: &str, v6: &str) -> PerFamily {
+        let of = |name: &str| {
+            let found = self.counted.iter().find(|counted| counted.map == name);
+            found.map_or(0, |counted| counted.capacity as usize)
+        };
+        PerFamily { v4: of(v4), v6: of(v6) }
     }
 
     /// Every backend id's state.

@@ -18,6 +18,7 @@ use crate::extents::{Extent, Extents};
 use crate::frontend::{Frontend, address_bit, from_shared};
 use crate::numbers::{BackendIds, ServiceIds};
 use crate::prefix::Prefix;
+use crate::room::Room;
 use crate::table::{Life, Lives, Pool, PortState, Table};
 
 /// The service tables' contents.
@@ -25,6 +26,8 @@ use crate::table::{Life, Lives, Pool, PortState, Table};
 pub struct Contents {
     /// Slots in the backend table.
     pub slots: u32,
+    /// How many frontends and source ranges there is room for.
+    pub room: Room,
     /// Every backend id's state; the length is the capacity.
     pub states: Vec<BackendState>,
     /// Every service entry.
@@ -62,7 +65,9 @@ impl Table {
                 port.pools.push(Pool { extent: Some(extent), backends });
             }
         }
+        table.room = contents.room;
         for (id, range) in &contents.source_ranges {
+            table.ranges.add(range);
             match ports.get_mut(id) {
                 Some(port) => port.source_ranges.insert(*range),
                 None => table.pending.ranges_after.insert((*id, *range)),

@@ -10,6 +10,7 @@ use skep_abi::service::ServiceValue;
 
 use crate::difference::Difference;
 use crate::frontend::{Frontend, address_bit};
+use crate::room::PerFamily;
 
 /// A service port's standing in a conflict; the smaller one holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +27,7 @@ pub struct Rank {
 #[derive(Debug, Default)]
 pub struct Claims {
     held: HashMap<Frontend, (Rank, ServiceValue)>,
+    counts: PerFamily,
     // Only for frontends in conflict.
     waiting: HashMap<Frontend, BTreeMap<Rank, ServiceValue>>,
 }
@@ -33,7 +35,9 @@ pub struct Claims {
 impl Claims {
     /// Takes note of an entry that is in the kernel already.
     pub fn adopt(&mut self, frontend: Frontend, rank: Rank, value: ServiceValue) {
-        self.held.insert(frontend, (rank, value));
+        if self.held.insert(frontend, (rank, value)).is_none() {
+            *self.counts.of(frontend.address.is_ipv4()) += 1;
+        }
     }
 
     /// Asks for `frontend` with `value`, or changes the value asked for. False when another service holds it.
@@ -47,6 +51,7 @@ impl Claims {
         match self.held.get_mut(&frontend) {
             None => {
                 self.held.insert(frontend, (rank.clone(), value));
+                *self.counts.of(frontend.address.is_ipv4()) += 1;
                 out.services.insert(frontend, Some(value));
                 out.bits.extend(frontend.bit());
                 out.bits.extend(address_bit(frontend.address, value.kind));
@@ -82,6 +87,7 @@ impl Claims {
                     out.services.insert(frontend, Some(value));
                 }
                 None => {
+                    *self.counts.of(frontend.address.is_ipv4()) -= 1;
                     out.services.insert(frontend, None);
                 }
             }
@@ -96,6 +102,16 @@ impl Claims {
     /// What is installed at `frontend`, and for whom.
     pub fn held(&self, frontend: &Frontend) -> Option<&(Rank, ServiceValue)> {
         self.held.get(frontend)
+    }
+
+    /// Whether `frontend` is installed and nobody waits for it.
+    pub fn goes_with_its_holder(&self, frontend: &Frontend) -> bool {
+        self.held.contains_key(frontend) && !self.waiting.contains_key(frontend)
+    }
+
+    /// How many frontends of each family are installed.
+    pub fn counts(&self) -> PerFamily {
+        self.counts
     }
 
     /// How many frontends are installed.

@@ -17,6 +17,7 @@ use crate::error::MapsError;
 use crate::extents::Extent;
 use crate::frontend::Frontend;
 use crate::prefix::Prefix;
+use crate::room::Room;
 use crate::table::Table;
 
 /// A pod's link, as the network made it.
@@ -49,6 +50,9 @@ pub struct Totals {
 pub trait Dataplane: Send + Sync + 'static {
     /// Slots in the backend table.
     fn slot_capacity(&self) -> u32;
+
+    /// How many frontends and source ranges there is room for, beside which [`Table`] plans.
+    fn room(&self) -> Room;
 
     /// Every service entry, in any order.
     ///
@@ -118,6 +122,7 @@ pub trait Dataplane: Send + Sync + 'static {
 pub fn adopt(dataplane: &dyn Dataplane) -> Result<Table, MapsError> {
     let contents = Contents {
         slots: dataplane.slot_capacity(),
+        room: dataplane.room(),
         states: dataplane.backend_states(),
         services: dataplane.services()?,
         source_ranges: dataplane.source_ranges()?,

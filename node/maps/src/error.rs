@@ -6,7 +6,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum MapsError {
     /// A service does not fit: everything stays as it was.
-    #[error("the backend table has no free {what}")]
+    #[error("the tables have no room for more {what}")]
     TableFull {
         /// What ran out.
         what: &'static str,

@@ -21,6 +21,7 @@ use crate::error::MapsError;
 use crate::extents::Extent;
 use crate::frontend::Frontend;
 use crate::prefix::Prefix;
+use crate::room::Room;
 
 /// What the fake's maps hold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,6 +48,8 @@ pub struct State {
     pub applied: Vec<Difference>,
     /// How many service entries fit; all when `None`.
     pub service_capacity: Option<usize>,
+    /// How much room the fake says that there is.
+    pub room: Room,
 }
 
 /// A dataplane in memory.
@@ -84,6 +87,10 @@ impl FakeDataplane {
 impl Dataplane for FakeDataplane {
     fn slot_capacity(&self) -> u32 {
         u32::try_from(self.state().slots.len()).expect("a fake is small")
+    }
+
+    fn room(&self) -> Room {
+        self.state().room
     }
 
     fn services(&self) -> Result<Vec<(Frontend, ServiceValue)>, MapsError> {

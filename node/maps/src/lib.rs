@@ -17,6 +17,7 @@ pub mod frontend;
 pub mod maglev;
 pub mod numbers;
 pub mod prefix;
+pub mod room;
 pub mod rows;
 pub mod suite;
 pub mod table;

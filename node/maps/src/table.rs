@@ -18,7 +18,7 @@ use skep_abi::Be16;
 use skep_abi::backend::{
     BACKEND_LOCAL, Backend, BackendState, QUARANTINE_MILLIS, STATE_ACTIVE, STATE_DRAINING,
 };
-use skep_abi::service::ServiceValue;
+use skep_abi::service::{KIND_HOST_PORT, ServiceValue};
 
 use crate::claims::{Claims, Rank};
 use crate::desired::{DesiredPool, DesiredPort, Endpoint, Owner, Spread};
@@ -29,6 +29,7 @@ use crate::frontend::{Frontend, to_shared};
 use crate::maglev;
 use crate::numbers::{BackendIds, ServiceIds, gone};
 use crate::prefix::Prefix;
+use crate::room::{PerFamily, RangeCount, Room};
 
 /// How long replaced slots and ids stay untouched.
 pub const QUARANTINE: Duration = Duration::from_millis(QUARANTINE_MILLIS);
@@ -102,6 +103,8 @@ pub struct Table {
     pub(crate) service_ids: ServiceIds,
     pub(crate) backend_ids: BackendIds,
     pub(crate) claims: Claims,
+    pub(crate) room: Room,
+    pub(crate) ranges: RangeCount,
     owners: HashMap<Arc<str>, LiteMap<Arc<str>, PortState>>,
     // The owners with a port that is cramped.
     cramped: HashSet<Arc<str>>,
@@ -121,6 +124,8 @@ impl Table {
             service_ids: ServiceIds::default(),
             backend_ids: BackendIds::new(backend_ids),
             claims: Claims::default(),
+            room: Room::ENDLESS,
+            ranges: RangeCount::default(),
             owners: HashMap::new(),
             cramped: HashSet::new(),
             adopted: HashMap::new(),
@@ -135,7 +140,7 @@ impl Table {
     /// an older service holds.
     ///
     /// # Errors
-    /// [`MapsError::TableFull`] when slots or ids run out; then everything stays as it was.
+    /// [`MapsError::TableFull`] when slots, ids, frontends or source ranges run out; then everything stays as it was.
     pub fn replace(&mut self, owner: &Owner, ports: &[DesiredPort]) -> Result<Vec<Frontend>, MapsError> {
         let mut before = self.owners.remove(&owner.name).unwrap_or_default();
         for port in ports.iter().filter(|port| !before.contains_key(&port.name)).collect::<Vec<_>>() {
@@ -145,19 +150,17 @@ impl Table {
         }
         let mut taken = Taken::default();
         let mut after: LiteMap<Arc<str>, PortState> = LiteMap::with_capacity(ports.len());
-        for port in ports {
-            match self.build(owner, before.get(&port.name), port, &mut taken) {
-                Ok(state) => {
-                    after.insert(port.name.clone(), state);
-                }
-                Err(error) => {
-                    self.give_back(taken);
-                    if !before.is_empty() {
-                        self.owners.insert(owner.name.clone(), before);
-                    }
-                    return Err(error);
-                }
+        let built = ports.iter().try_for_each(|port| {
+            let state = self.build(owner, before.get(&port.name), port, &mut taken)?;
+            after.insert(port.name.clone(), state);
+            Ok(())
+        });
+        if let Err(error) = built.and_then(|()| self.check_room(&before, &after)) {
+            self.give_back(taken);
+            if !before.is_empty() {
+                self.owners.insert(owner.name.clone(), before);
             }
+            return Err(error);
         }
         self.pending.counters.extend(&taken.services);
         let mut refused = Vec::new();
@@ -165,7 +168,7 @@ impl Table {
             self.switch(before.remove(name), state, &mut refused);
         }
         for (_, state) in before {
-            self.delete(state);
+            self.delete(state, false);
         }
         if after.values().any(|state| state.cramped) {
             self.cramped.insert(owner.name.clone());
@@ -182,13 +185,19 @@ impl Table {
     /// service that exists has been through [`Table::replace`].
     pub fn finish_adoption(&mut self) {
         for (_, state) in std::mem::take(&mut self.adopted) {
-            self.delete(state);
+            // A host port that nobody asks for was a pod's that went meanwhile, and its address may be another's by now.
+            let ends = state.frontends.values().all(|value| value.kind == KIND_HOST_PORT);
+            if ends {
+                self.end(&state);
+            }
+            self.delete(state, ends);
         }
     }
 
     /// What the calls since the last one have to write.
     pub fn take_difference(&mut self) -> Difference {
         self.in_flight.append(&mut self.retiring);
+        self.ranges.leave(&self.pending.ranges_after);
         std::mem::take(&mut self.pending)
     }
 
@@ -196,6 +205,7 @@ impl Table {
     /// replaced.
     pub fn applied(&mut self, now: Duration) {
         self.quarantine.extend(self.in_flight.drain(..).map(|retired| (now, retired)));
+        self.ranges.left();
     }
 
     /// Frees what has been in quarantine long enough at `now`. Returns when to call again, if anything is left.
@@ -437,13 +447,50 @@ impl Table {
 
     fn switch_ranges(&mut self, id: u32, before: &BTreeSet<Prefix>, after: &BTreeSet<Prefix>) {
         for range in after.difference(before).map(|range| (id, *range)) {
-            self.pending.ranges_after.remove(&range);
-            self.pending.ranges_before.insert(range);
+            // One that was to go is still there.
+            if !self.pending.ranges_after.remove(&range) {
+                self.pending.ranges_before.insert(range);
+                self.ranges.add(&range.1);
+            }
         }
         for range in before.difference(after).map(|range| (id, *range)) {
-            self.pending.ranges_before.remove(&range);
-            self.pending.ranges_after.insert(range);
+            // One that was to come is not there yet.
+            if self.pending.ranges_before.remove(&range) {
+                self.ranges.take_back(&range.1);
+            } else {
+                self.pending.ranges_after.insert(range);
+            }
         }
+    }
+
+    /// Whether the maps that refuse what is new when they are full have room for what `after` has and `before` has not.
+    fn check_room(
+        &self,
+        before: &LiteMap<Arc<str>, PortState>,
+        after: &LiteMap<Arc<str>, PortState>,
+    ) -> Result<(), MapsError> {
+        let frontends = |ports: &LiteMap<Arc<str>, PortState>| -> BTreeSet<Frontend> {
+            ports.values().flat_map(|state| state.frontends.keys()).copied().collect()
+        };
+        let (had, wants) = (frontends(before), frontends(after));
+        let more = wants.difference(&had).filter(|frontend| self.claims.held(frontend).is_none());
+        let less = had.difference(&wants).filter(|frontend| self.claims.goes_with_its_holder(frontend));
+        let more = PerFamily::count(more.map(|frontend| frontend.address.is_ipv4()));
+        let less = PerFamily::count(less.map(|frontend| frontend.address.is_ipv4()));
+        if !self.claims.counts().fits(more, less, self.room.frontends) {
+            return Err(MapsError::TableFull { what: "frontends" });
+        }
+        let none = BTreeSet::new();
+        let new = after.iter().flat_map(|(name, state)| {
+            let had = before.get(name).map_or(&none, |state| &state.source_ranges);
+            state.source_ranges.difference(had).map(move |range| (state.id, *range))
+        });
+        let new = new.filter(|range| !self.pending.ranges_after.contains(range));
+        let more = PerFamily::count(new.map(|(_, range)| range.is_ipv4()));
+        if !self.ranges.there.fits(more, PerFamily::default(), self.room.ranges) {
+            return Err(MapsError::TableFull { what: "source ranges" });
+        }
+        Ok(())
     }
 
     fn claim(&mut self, state: &PortState, refused: &mut Vec<Frontend>) {
@@ -464,11 +511,23 @@ impl Table {
         }
     }
 
-    /// Plans the removal of a service port. Its backends may drain: nothing says that its endpoints are gone.
-    fn delete(&mut self, state: PortState) {
+    /// Ends what flows have with the backends of a service port.
+    fn end(&mut self, state: &PortState) {
+        for life in state.backends.values() {
+            self.pending.states_after.insert(life.id, gone(life.generation));
+        }
+    }
+
+    /// Plans the removal of a service port. Its backends may drain, unless they have `ended`: nothing says that its endpoints
+    /// are gone.
+    fn delete(&mut self, state: PortState, ended: bool) {
         self.let_go(&state, None);
         self.switch_ranges(state.id, &state.source_ranges, &BTreeSet::new());
         for life in state.backends.values() {
+            if ended {
+                self.retiring.push(Retired::Backend(life.id));
+                continue;
+            }
             if life.active {
                 let draining = BackendState { state: STATE_DRAINING, generation: life.generation };
                 self.pending.states_after.insert(life.id, draining);

@@ -396,3 +396,75 @@ proptest! {
         prop_assert_eq!((table.fill().slots, table.fill().frontends), ((0, 256), 0));
     }
 }
+
+#[test]
+fn replace_without_room_refuses_that_service_and_keeps_the_others() {
+    let dataplane = FakeDataplane::new(64, 64);
+    let per = |v4, v6| skep_maps::room::PerFamily { v4, v6 };
+    dataplane.state().room = skep_maps::room::Room { frontends: per(6, 0), ranges: per(3, 0) };
+    let mut table = adopt(&dataplane).unwrap();
+    let ranged = |address: &str, ranges: &[&str]| {
+        let mut plan = port(address, &["10.244.1.2"], &[]);
+        plan.frontends.truncate(1);
+        plan.source_ranges = ranges.iter().map(|text| skep_maps::Prefix::parse(text).unwrap()).collect();
+        plan
+    };
+    let now = Duration::ZERO;
+    table.replace(&owner("a"), &[ranged("10.96.0.1", &["10.0.0.0/8", "11.0.0.0/8"])]).unwrap();
+    let refused = table.replace(&owner("b"), &[ranged("10.96.0.2", &["10.0.0.0/8", "11.0.0.0/8"])]);
+    assert!(matches!(refused, Err(MapsError::TableFull { what: "source ranges" })), "{refused:?}");
+    assert_eq!(table.ports_of("b"), []);
+    table.replace(&owner("c"), &[ranged("10.96.0.3", &["10.0.0.0/8"])]).unwrap();
+    apply(&mut table, &dataplane, now);
+    let held = || {
+        let state = dataplane.state();
+        (state.services.len(), state.source_ranges.len())
+    };
+    assert_eq!(held(), (2, 3));
+    // A range that leaves makes room only when it has left: others are written before.
+    table.replace(&owner("c"), &[ranged("10.96.0.3", &[])]).unwrap();
+    table.replace(&owner("b"), &[ranged("10.96.0.2", &["10.0.0.0/8"])]).unwrap_err();
+    // One that comes again meanwhile never left.
+    table.replace(&owner("c"), &[ranged("10.96.0.3", &["10.0.0.0/8"])]).unwrap();
+    table.replace(&owner("c"), &[ranged("10.96.0.3", &[])]).unwrap();
+    apply(&mut table, &dataplane, now);
+    table.replace(&owner("b"), &[ranged("10.96.0.2", &["10.0.0.0/8"])]).unwrap();
+    apply(&mut table, &dataplane, now);
+    assert_eq!(held(), (3, 3));
+    // Frontends are counted too, what is let go in the same step is made up for, and another agent counts what is there.
+    let mut table = adopt(&dataplane).unwrap();
+    for number in 4..7 {
+        table.replace(&owner(&number.to_string()), &[ranged(&format!("10.96.0.{number}"), &[])]).unwrap();
+    }
+    let refused = table.replace(&owner("7"), &[ranged("10.96.0.7", &[])]);
+    assert!(matches!(refused, Err(MapsError::TableFull { what: "frontends" })), "{refused:?}");
+    table.replace(&owner("6"), &[ranged("10.96.0.8", &[])]).unwrap();
+    apply(&mut table, &dataplane, now);
+    assert_eq!(dataplane.state().services.len(), 6);
+}
+
+#[test]
+fn adopted_host_port_that_nobody_asks_for_ends_its_flows() {
+    let dataplane = FakeDataplane::new(64, 64);
+    let mut table = adopt(&dataplane).unwrap();
+    for (name, kind) in [("pod", skep_abi::service::KIND_HOST_PORT), ("service", KIND_CLUSTER_IP)] {
+        let mut plan = port(if name == "pod" { "192.0.2.1" } else { "10.96.0.1" }, &["10.244.1.2"], &[]);
+        plan.frontends.truncate(1);
+        plan.frontends[0].kind = kind;
+        table.replace(&owner(name), &[plan]).unwrap();
+    }
+    apply(&mut table, &dataplane, Duration::ZERO);
+    let ids: Vec<u32> = ["192.0.2.1", "10.96.0.1"]
+        .map(|address| {
+            let state = dataplane.state();
+            let (_, value) = state.services.iter().find(|(f, _)| f.address.to_string() == address).unwrap();
+            state.slots[value.slice as usize].id
+        })
+        .into();
+    // Another agent, and both are gone meanwhile.
+    let mut table = adopt(&dataplane).unwrap();
+    table.finish_adoption();
+    apply(&mut table, &dataplane, Duration::ZERO);
+    let states = ids.iter().map(|id| dataplane.state().states[*id as usize].state).collect::<Vec<_>>();
+    assert_eq!(states, [STATE_GONE, STATE_DRAINING]);
+}

@@ -54,7 +54,7 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
-    /// SCTP: carried in the table; the programs do not translate it yet.
+    /// SCTP.
     Sctp,
 }
 

@@ -4,6 +4,7 @@
 //! another machine. Each is one file; [`ALL`] lists them.
 
 pub mod api;
+pub mod authorization;
 pub mod churn;
 pub mod cold_start;
 pub mod datapath;
@@ -60,6 +61,7 @@ pub type Benchmark = fn(&Context) -> anyhow::Result<Vec<Figure>>;
 /// All benchmarks, by name.
 pub const ALL: &[(&str, Benchmark)] = &[
     ("api", api::run),
+    ("authorization", authorization::run),
     ("churn", churn::run),
     ("cold-start", cold_start::run),
     ("datapath", datapath::run),

@@ -16,8 +16,21 @@ pub const ACK: u8 = 16;
 pub const TCP: u8 = 6;
 /// See [`TCP`].
 pub const UDP: u8 = 17;
+/// See [`TCP`].
+pub const SCTP: u8 = 132;
 
-/// A TCP or UDP packet, or what a frame was found to be.
+/// SCTP chunk types.
+pub const INIT: u8 = 1;
+/// See [`INIT`].
+pub const INIT_ACK: u8 = 2;
+/// See [`INIT`].
+pub const ABORT: u8 = 6;
+/// See [`INIT`].
+pub const SHUTDOWN: u8 = 7;
+/// See [`INIT`].
+pub const DATA: u8 = 0;
+
+/// A TCP, UDP or SCTP packet, or what a frame was found to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// Ethernet destination.
@@ -30,15 +43,15 @@ pub struct Packet {
     pub source: SocketAddr,
     /// Destination address and port.
     pub destination: SocketAddr,
-    /// [`TCP`] or [`UDP`].
+    /// [`TCP`], [`UDP`] or [`SCTP`].
     pub protocol: u8,
     /// Time to live or hop limit.
     pub hops: u8,
-    /// TCP flags.
+    /// TCP flags, or the type of the one SCTP chunk.
     pub flags: u8,
-    /// TCP sequence number.
+    /// TCP sequence number, or SCTP verification tag.
     pub sequence: u32,
-    /// TCP acknowledgment number.
+    /// TCP acknowledgment number, or the SCTP chunk's flags.
     pub acknowledgment: u32,
     /// What is carried.
     pub payload: Vec<u8>,
@@ -72,6 +85,18 @@ impl Packet {
             flags: 0,
             sequence: 0,
             payload: b"hello".to_vec(),
+            ..Self::tcp(source, destination, 0)
+        }
+    }
+
+    /// An SCTP packet of one chunk.
+    pub fn sctp(source: SocketAddr, destination: SocketAddr, chunk: u8) -> Self {
+        Self {
+            protocol: SCTP,
+            flags: chunk,
+            sequence: if chunk == INIT { 0 } else { 0x1122_3344 },
+            acknowledgment: 0,
+            payload: (0..16).collect(),
             ..Self::tcp(source, destination, 0)
         }
     }
@@ -122,6 +147,16 @@ impl Packet {
         let mut bytes = Vec::new();
         bytes.extend(self.source.port().to_be_bytes());
         bytes.extend(self.destination.port().to_be_bytes());
+        if self.protocol == SCTP {
+            bytes.extend(self.sequence.to_be_bytes());
+            bytes.extend([0; 4]);
+            bytes.extend([self.flags, self.acknowledgment as u8]);
+            bytes.extend(((4 + self.payload.len()) as u16).to_be_bytes());
+            bytes.extend(&self.payload);
+            let sum = crc32c(&bytes);
+            bytes[8..12].copy_from_slice(&sum.to_le_bytes());
+            return bytes;
+        }
         let at = if self.protocol == TCP {
             bytes.extend(self.sequence.to_be_bytes());
             bytes.extend(self.acknowledgment.to_be_bytes());
@@ -147,7 +182,7 @@ impl Packet {
         bytes
     }
 
-    /// Reads a frame of TCP or UDP without options.
+    /// Reads a frame of TCP, UDP or SCTP (of one chunk) without options.
     ///
     /// # Errors
     ///
@@ -168,7 +203,8 @@ impl Packet {
                         return Err("wrong header checksum".into());
                     }
                     let address = |at| take(at, 4).map(|b| IpAddr::from([b[0], b[1], b[2], b[3]]));
-                    let length = usize::from(word(l3 + 2)?) - header;
+                    let length =
+                        usize::from(word(l3 + 2)?).checked_sub(header).ok_or("shorter than its header")?;
                     (
                         address(l3 + 12)?,
                         address(l3 + 16)?,
@@ -197,8 +233,17 @@ impl Packet {
             };
         let bytes = take(l4, length)?;
         let tcp = protocol == TCP;
-        if !tcp && protocol != UDP {
+        let sctp = protocol == SCTP;
+        if !tcp && !sctp && protocol != UDP {
             return Err(format!("protocol {protocol}: {bytes:02x?}"));
+        }
+        let least = match protocol {
+            TCP => 20,
+            SCTP => 16,
+            _ => 8,
+        };
+        if bytes.len() < least {
+            return Err(format!("{} bytes of protocol {protocol}", bytes.len()));
         }
         let number = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let packet = Self {
@@ -209,17 +254,48 @@ impl Packet {
             destination: SocketAddr::new(destination, u16::from_be_bytes([bytes[2], bytes[3]])),
             protocol,
             hops,
-            flags: if tcp { bytes[13] } else { 0 },
-            sequence: if tcp { number(4) } else { 0 },
-            acknowledgment: if tcp { number(8) } else { 0 },
-            payload: bytes[if tcp { 20 } else { 8 }..].to_vec(),
+            flags: match protocol {
+                TCP => bytes[13],
+                SCTP => bytes[12],
+                _ => 0,
+            },
+            sequence: if tcp || sctp { number(4) } else { 0 },
+            acknowledgment: match protocol {
+                TCP => number(8),
+                SCTP => u32::from(bytes[13]),
+                _ => 0,
+            },
+            payload: bytes[match protocol {
+                TCP => 20,
+                SCTP => 16,
+                _ => 8,
+            }..]
+                .to_vec(),
             options: Vec::new(),
         };
-        if checksum(&[&packet.pseudo_header(length), bytes]) != 0 {
+        if sctp {
+            let mut zeroed = bytes.to_vec();
+            zeroed[8..12].fill(0);
+            if crc32c(&zeroed).to_le_bytes() != bytes[8..12] {
+                return Err(format!("wrong SCTP checksum: {packet:?}"));
+            }
+        } else if checksum(&[&packet.pseudo_header(length), bytes]) != 0 {
             return Err(format!("wrong transport checksum: {packet:?}"));
         }
         Ok(packet)
     }
+}
+
+/// CRC32c (RFC 9260 appendix A), bit by bit.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    let mut sum = u32::MAX;
+    for byte in bytes {
+        sum ^= u32::from(*byte);
+        for _ in 0..8 {
+            sum = if sum & 1 == 1 { (sum >> 1) ^ 0x82f6_3b78 } else { sum >> 1 };
+        }
+    }
+    !sum
 }
 
 /// The bytes of an address.
@@ -257,6 +333,8 @@ mod tests {
             assert_eq!(Packet::read(&packet.build()), Ok(packet));
             let mut packet = Packet::udp(source, destination);
             packet.vlan = Some(7);
+            assert_eq!(Packet::read(&packet.build()), Ok(packet));
+            let packet = Packet::sctp(source, destination, INIT);
             assert_eq!(Packet::read(&packet.build()), Ok(packet));
         }
     }

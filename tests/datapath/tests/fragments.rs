@@ -19,7 +19,7 @@ const NEXT: u32 = u32::MAX;
 const XDP_PASS: u32 = 2;
 
 /// The fragment of `whole` that has bytes `from..to` of what follows the network header. Offsets are multiples of 8.
-fn fragment(whole: &Packet, id: u16, from: usize, to: usize) -> Vec<u8> {
+fn fragment(whole: &Packet, id: u32, from: usize, to: usize) -> Vec<u8> {
     let frame = whole.build();
     let header = if whole.source.is_ipv4() { 34 } else { 54 };
     let body = &frame[header..];
@@ -28,7 +28,7 @@ fn fragment(whole: &Packet, id: u16, from: usize, to: usize) -> Vec<u8> {
     let mut part = frame[..header].to_vec();
     if whole.source.is_ipv4() {
         part[16..18].copy_from_slice(&((20 + to - from) as u16).to_be_bytes());
-        part[18..20].copy_from_slice(&id.to_be_bytes());
+        part[18..20].copy_from_slice(&(id as u16).to_be_bytes());
         part[20..22].copy_from_slice(&((from / 8) as u16 | if more { 0x2000 } else { 0 }).to_be_bytes());
         part[24..26].fill(0);
         let sum = checksum(&[&part[14..]]);
@@ -38,11 +38,19 @@ fn fragment(whole: &Packet, id: u16, from: usize, to: usize) -> Vec<u8> {
         let next = std::mem::replace(&mut part[20], 44);
         part.extend([next, 0]);
         part.extend((from as u16 | u16::from(more)).to_be_bytes());
-        part.extend([0, 0]);
         part.extend(id.to_be_bytes());
     }
     part.extend(&body[from..to]);
     part
+}
+
+/// The identification of a fragment.
+fn id(family: Family, frame: &[u8]) -> u32 {
+    if family == Family::V4 {
+        u32::from(u16::from_be_bytes([frame[18], frame[19]]))
+    } else {
+        u32::from_be_bytes([frame[58], frame[59], frame[60], frame[61]])
+    }
 }
 
 fn vip(family: Family) -> SocketAddr {
@@ -94,6 +102,7 @@ fn fragments_go_the_way_of_their_first_and_back() {
                 hops: 63,
                 ..sent.clone()
             };
+            let mut new_id = None;
             // In disorder, but for the first.
             for at in [0, 2, 1] {
                 let (from, to) = PARTS[at];
@@ -104,14 +113,19 @@ fn fragments_go_the_way_of_their_first_and_back() {
                 assert_eq!(change, left);
                 let change = fixture.tc_uplink("tc_uplink_in", &frame).unwrap();
                 let counters = if at == 0 { counted(&["flow_created"]) } else { BTreeMap::new() };
-                let expected = Change { action: REDIRECT, frame: fragment(&out, 7, from, to), counters };
+                let id = id(family, &change.frame);
+                assert_eq!(*new_id.get_or_insert(id), id, "one datagram keeps one identification");
+                let expected = Change { action: REDIRECT, frame: fragment(&out, id, from, to), counters };
                 assert_eq!(change, expected, "{family:?} {protocol} {frontend} {from}");
             }
             let answer = Packet { source: pod, destination: sent.source, flags: sent.flags, ..sent.clone() };
             let back = Packet { source: frontend, hops: 63, ..answer.clone() };
+            let mut new_id = None;
             for (from, to) in PARTS {
                 let change = fixture.from_pod(&fragment(&answer, 9, from, to)).unwrap();
-                assert_eq!((change.action, change.frame), (REDIRECT, fragment(&back, 9, from, to)));
+                let id = id(family, &change.frame);
+                assert_eq!(*new_id.get_or_insert(id), id);
+                assert_eq!((change.action, change.frame), (REDIRECT, fragment(&back, id, from, to)));
             }
             assert_eq!(fixture.flows().unwrap().len(), 2);
         }
@@ -132,15 +146,45 @@ fn fragments_are_translated_at_source_too() {
         let rows = fixture.flows().unwrap();
         let forward = rows.iter().find(|row| row.source == sent.source).unwrap();
         let out = Packet { source: forward.new_source, destination: pod, hops: 63, ..sent.clone() };
-        assert_eq!((change.action, change.frame), (REDIRECT, fragment(&out, 7, 0, 248)));
+        let new_id = id(family, &change.frame);
+        assert_eq!((change.action, change.frame), (REDIRECT, fragment(&out, new_id, 0, 248)));
         let change = fixture.tc_uplink("tc_uplink_in", &fragment(&sent, 7, 248, 2000)).unwrap();
-        assert_eq!((change.action, change.frame), (REDIRECT, fragment(&out, 7, 248, 2000)));
+        assert_eq!((change.action, change.frame), (REDIRECT, fragment(&out, new_id, 248, 2000)));
         let reply = Packet { source: pod, destination: out.source, ..sent.clone() };
         let back = Packet { source: vip(family), destination: sent.source, hops: 63, ..reply.clone() };
         for (from, to) in PARTS {
             let change = fixture.tc_uplink("tc_uplink_in", &fragment(&reply, 8, from, to)).unwrap();
-            assert_eq!((change.action, change.frame), (REDIRECT, fragment(&back, 8, from, to)), "{family:?}");
+            let id = id(family, &change.frame);
+            assert_eq!(
+                (change.action, change.frame),
+                (REDIRECT, fragment(&back, id, from, to)),
+                "{family:?}"
+            );
         }
+    }
+}
+
+#[test]
+fn clients_with_one_identification_leave_with_two() {
+    if !tier_enabled() {
+        return;
+    }
+    for family in Family::ALL {
+        let fixture = Fixture::new().unwrap();
+        let pod = SocketAddr::new(family.remote_pod(), 8080);
+        Service::external(vip(family), UDP, &[pod]).write(fixture.loaded()).unwrap();
+        // To the pod all of them come from this node, and are told apart by ports that later fragments do not have.
+        let ids: std::collections::BTreeSet<u32> = (0..40)
+            .map(|client| {
+                let sent = long(family, UDP, vip(family));
+                let source = SocketAddr::new(family.client(), 40000 + client);
+                let sent = Packet { source, ..sent };
+                let change = fixture.tc_uplink("tc_uplink_in", &fragment(&sent, 7, 0, 248)).unwrap();
+                assert_eq!(change.action, REDIRECT);
+                id(family, &change.frame)
+            })
+            .collect();
+        assert_eq!(ids.len(), 40, "{family:?}");
     }
 }
 

@@ -134,7 +134,6 @@ fn cluster_goes_on_while_the_machine_that_has_the_address_is_cut_off() {
         let others = cluster.layout.controls.iter().filter(|one| one.name != first.name);
         others.into_iter().find(|one| address::has(one)).cloned()
     });
-    sandbox.echo("web", 2);
     sandbox.config_map("meanwhile");
     fabric::plug(first.host, true).unwrap();
     eventually(15, "one alone has the address again", || address::holder(&cluster.layout).map(drop));

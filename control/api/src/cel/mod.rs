@@ -8,6 +8,7 @@
 mod authz;
 mod binding;
 mod compare;
+pub(crate) mod estimate;
 mod evaluate;
 mod functions;
 mod infer;
@@ -23,7 +24,7 @@ mod versions;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use ::cel::common::ast::{EntryExpr, Expr, IdedEntryExpr, IdedExpr};
+use ::cel::common::ast::{EntryExpr, Expr, IdedEntryExpr, IdedExpr, LiteralValue, operators};
 use ::cel::parser::Parser;
 use regex::Regex;
 
@@ -158,6 +159,11 @@ impl Program {
     pub(crate) fn mentions(&self, variable: &str) -> bool {
         mentions(&self.expression, variable)
     }
+
+    /// Whether it looks at this field of a variable, plainly or as an optional one.
+    pub(crate) fn selects(&self, variable: &str, field: &str) -> bool {
+        selects(&self.expression, variable, field)
+    }
 }
 
 /// Parses on a thread of its own, with a stack that the longest expression cannot exhaust.
@@ -241,6 +247,22 @@ fn fields_of<'e>(expression: &'e IdedExpr, variable: &str, fields: &mut BTreeSet
 fn mentions(expression: &IdedExpr, variable: &str) -> bool {
     matches!(&expression.expr, Expr::Ident(name) if name == variable)
         || within(expression).into_iter().any(|one| mentions(one, variable))
+}
+
+fn selects(expression: &IdedExpr, variable: &str, field: &str) -> bool {
+    let is_variable = |one: &IdedExpr| matches!(&one.expr, Expr::Ident(name) if name == variable);
+    let found = match &expression.expr {
+        Expr::Select(select) => is_variable(&select.operand) && select.field == field,
+        Expr::Call(call) => match (call.func_name.as_str(), call.args.as_slice()) {
+            (
+                operators::OPT_SELECT,
+                [of, IdedExpr { expr: Expr::Literal(LiteralValue::String(name)), .. }],
+            ) => is_variable(of) && name.inner() == field,
+            _ => false,
+        },
+        _ => false,
+    };
+    found || within(expression).into_iter().any(|one| selects(one, variable, field))
 }
 
 #[cfg(test)]

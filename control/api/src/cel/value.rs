@@ -88,6 +88,29 @@ impl<'a> Value<'a> {
         Self::List(Rc::new(items))
     }
 
+    /// As JSON, what has a form there: bytes, times and the like have none.
+    pub(crate) fn to_json(&self) -> Option<Json> {
+        match self {
+            Self::Null => Some(Json::Null),
+            Self::Bool(one) => Some(Json::Bool(*one)),
+            Self::Int(number) => Some(Json::from(*number)),
+            Self::Uint(number) => Some(Json::from(*number)),
+            Self::Double(number) => serde_json::Number::from_f64(*number).map(Json::Number),
+            Self::Text(text) => Some(Json::String(text.clone().into_owned())),
+            Self::List(items) => items.iter().map(Self::to_json).collect::<Option<_>>().map(Json::Array),
+            Self::Map(entries) => {
+                let member = |(key, value): &(Self, Self)| match key {
+                    Self::Text(name) => Some((name.clone().into_owned(), value.to_json()?)),
+                    _ => None,
+                };
+                entries.iter().map(member).collect::<Option<_>>().map(Json::Object)
+            }
+            Self::Json(value, _) => Some((*value).clone()),
+            Self::Optional(inner) => inner.as_ref().map_or(Some(Json::Null), |inner| inner.to_json()),
+            _ => None,
+        }
+    }
+
     /// What messages call its type.
     pub(crate) fn type_name(&self) -> &'static str {
         match self {

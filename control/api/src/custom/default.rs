@@ -1,4 +1,4 @@
-//! Defaults of a schema. A null where none may be stands for a value that was not given.
+//! Defaults of a schema. A null where none may be stands for a value that was not given: it takes the default, or goes.
 
 use serde_json::Value;
 
@@ -19,6 +19,10 @@ pub(super) fn apply(node: &Node, value: &mut Value) {
                     members.insert(name.clone(), default.clone());
                 }
             }
+            members.retain(|name, value| {
+                let inner = node.member(name).filter(|_| !(node.embedded && is_of_object(name)));
+                !(value.is_null() && inner.is_some_and(|inner| !inner.nullable && inner.default.is_none()))
+            });
             for (name, value) in members {
                 if let Some(inner) = node.member(name).filter(|_| !(node.embedded && is_of_object(name))) {
                     null(inner, value);
@@ -41,5 +45,29 @@ pub(super) fn apply(node: &Node, value: &mut Value) {
 fn null(node: &Node, value: &mut Value) {
     if let (Value::Null, false, Some(default)) = (&*value, node.nullable, &node.default) {
         *value = default.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn nulls_that_may_not_be_take_their_default_or_go() {
+        let schema = json!({ "type": "object", "properties": {
+            "plain": { "type": "string" },
+            "given": { "type": "string", "default": "d" },
+            "null": { "type": "string", "nullable": true },
+            "map": { "type": "object", "additionalProperties": { "type": "string" } },
+            "list": { "type": "array", "items": { "type": "object", "properties": { "a": { "type": "string" } } } },
+        } });
+        let node = Node::of_object(&schema).unwrap();
+        let mut value = json!({
+            "plain": null, "given": null, "null": null, "map": { "k": null, "l": "x" }, "list": [{ "a": null }],
+        });
+        apply(&node, &mut value);
+        assert_eq!(value, json!({ "given": "d", "null": null, "map": { "l": "x" }, "list": [{}] }));
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::Node;
 use super::prune::is_of_object;
-use super::sets::counterpart;
+use super::sets::Former;
 use crate::cel::{Budget, EXPRESSION, Fault, OBJECT, Program, Type, Value as Cel};
 use crate::object::{flag, items, text};
 use crate::validation::FieldError;
@@ -30,6 +30,11 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
+    /// What the rule may cost for one value of the schema beside which it stands.
+    pub(crate) fn estimate(&self, node: &Node) -> u64 {
+        self.program.as_ref().map_or(0, |program| program.estimate(node))
+    }
+
     /// What is wrong with the expressions of the rule: the member, and why.
     pub(crate) fn faults(&self) -> impl Iterator<Item = (&'static str, &String)> {
         let rule = self.program.as_ref().err().map(|why| ("rule", why));
@@ -108,8 +113,9 @@ impl Walk<'_> {
                 let Some(inner) = node.items.as_deref().filter(|inner| are_there(inner)) else {
                     return Ok(());
                 };
+                let before = Former::of(node, old);
                 for (index, item) in items.iter().enumerate() {
-                    let old = old.and_then(|old| counterpart(node, old, item));
+                    let old = before.counterpart(node, item);
                     self.value(inner, &format!("{path}[{index}]"), item, old)?;
                 }
             }

@@ -1,5 +1,7 @@
 //! Lists whose items are told apart by value or by key: nothing twice, and which item follows which.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::Node;
@@ -28,14 +30,16 @@ fn walk(node: &Node, path: &str, value: &Value, old: Option<&Value>, errors: &mu
         }
         Value::Array(items) => {
             let identities: Vec<Option<Value>> = items.iter().map(|item| identity(node, item)).collect();
+            let mut seen = HashSet::new();
             for (index, one) in identities.iter().enumerate() {
-                if let Some(one) = one.as_ref().filter(|_| identities[..index].contains(one)) {
+                if let Some(one) = one.as_ref().filter(|one| !seen.insert(one.to_string())) {
                     errors.push(FieldError::duplicate(format!("{path}[{index}]"), one.clone()));
                 }
             }
             let Some(inner) = &node.items else { return };
+            let before = Former::of(node, old);
             for (index, item) in items.iter().enumerate() {
-                let old = old.and_then(|old| counterpart(node, old, item));
+                let old = before.counterpart(node, item);
                 walk(inner, &format!("{path}[{index}]"), item, old, errors);
             }
         }
@@ -59,8 +63,25 @@ pub(super) fn identity(node: &Node, item: &Value) -> Option<Value> {
     }
 }
 
-/// The item of the old list that this one follows. In a list without keys an item follows none.
-pub(super) fn counterpart<'a>(node: &Node, old: &'a Value, item: &Value) -> Option<&'a Value> {
-    let identity_here = identity(node, item)?;
-    old.as_array()?.iter().find(|other| identity(node, other).as_ref() == Some(&identity_here))
+/// The items of the old list, by what tells them apart. In a list without keys an item follows none.
+pub(super) struct Former<'a>(HashMap<String, &'a Value>);
+
+impl<'a> Former<'a> {
+    pub(super) fn of(node: &Node, old: Option<&'a Value>) -> Self {
+        let mut known = HashMap::new();
+        for item in old.and_then(Value::as_array).into_iter().flatten() {
+            if let Some(identity) = identity(node, item) {
+                known.entry(identity.to_string()).or_insert(item);
+            }
+        }
+        Self(known)
+    }
+
+    /// The item that this one follows.
+    pub(super) fn counterpart(&self, node: &Node, item: &Value) -> Option<&'a Value> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(&identity(node, item)?.to_string()).copied()
+    }
 }

@@ -1,4 +1,4 @@
-//! Defaults of the smaller groups: networking, discovery, rbac, autoscaling, scheduling, policy, certificates, flow control.
+//! Defaults of the smaller groups: networking, discovery, rbac, autoscaling, scheduling, policy, flow control, devices.
 
 use serde_json::{Value, json};
 
@@ -20,10 +20,8 @@ pub(super) fn apply(resource: &Resource, object: &mut Value) {
         ("scheduling.k8s.io", "priorityclasses") => {
             default(object, "preemptionPolicy", "PreemptLowerPriority")
         }
-        ("certificates.k8s.io", _) => {
-            let all = json!(["digital signature", "key encipherment"]);
-            default(child(object, "spec"), "usages", all);
-        }
+        ("resource.k8s.io", "resourceclaims") => devices(child(object, "spec")),
+        ("resource.k8s.io", "resourceclaimtemplates") => devices(child(child(object, "spec"), "spec")),
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => {
             default(child(object, "spec"), "matchingPrecedence", 1000);
         }
@@ -87,7 +85,29 @@ fn autoscaler(version: &str, spec: &mut Value) {
     }
 }
 
+/// A request that does not say how many devices it wants is for one.
+fn devices(spec: &mut Value) {
+    let one = |request: &mut Value| {
+        default(request, "allocationMode", "ExactCount");
+        let none = at(request, &["count"]).is_none_or(|count| count == 0);
+        if text(request, &["allocationMode"]) == "ExactCount" && none {
+            set(request, "count", 1);
+        }
+    };
+    let Some(claim) = spec.get_mut("devices") else { return };
+    for request in each(claim, "requests") {
+        if let Some(exact) = request.get_mut("exactly").filter(|exact| exact.is_object()) {
+            one(exact);
+        }
+        each(request, "firstAvailable").for_each(one);
+    }
+}
+
 fn priority_level(spec: &mut Value) {
+    if let Some(exempt) = spec.get_mut("exempt").filter(|exempt| exempt.is_object()) {
+        default(exempt, "nominalConcurrencyShares", 0);
+        default(exempt, "lendablePercent", 0);
+    }
     if text(spec, &["type"]) != "Limited" {
         return;
     }

@@ -84,6 +84,11 @@ fn supported(resource: &Resource) -> &'static [Supported] {
     }
 }
 
+/// The fields that objects of a built-in kind can be selected by, besides name and namespace.
+pub fn selectable(resource: &Resource) -> impl Iterator<Item = &'static str> {
+    supported(resource).iter().map(|one| one.label)
+}
+
 const NAME: Supported = field("metadata.name", &["metadata", "name"]);
 const NAMESPACE: Supported = field("metadata.namespace", &["metadata", "namespace"]);
 

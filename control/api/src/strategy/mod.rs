@@ -16,15 +16,15 @@ use crate::registry::Resource;
 pub use narrow::{Narrow, prepare_narrow};
 pub use pod::{qos_class, total_request};
 
-/// What counts as the wish of the owner, and so moves `metadata.generation`.
-fn counts_generation(resource: &Resource) -> bool {
+/// Whether changes of what the owner wishes are counted in `metadata.generation`.
+pub fn counts_generation(resource: &Resource) -> bool {
     if resource.custom.is_some() {
         return true;
     }
     matches!(
         (resource.group.as_str(), resource.plural.as_str()),
         ("apps", "daemonsets" | "deployments" | "replicasets" | "statefulsets")
-            | ("", "pods" | "replicationcontrollers")
+            | ("", "pods" | "podtemplates" | "replicationcontrollers")
             | ("batch", "cronjobs" | "jobs")
             | ("networking.k8s.io", "ingresses" | "ingressclasses" | "networkpolicies")
             | ("policy", "poddisruptionbudgets")

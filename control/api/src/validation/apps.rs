@@ -223,7 +223,7 @@ pub(super) fn status(resource: &Resource, new: &Value, old: &Value, errors: &mut
     let within = |names: &[&str], whole: &str, errors: &mut Errors| {
         for name in names {
             if count(name) > count("replicas") {
-                status.get(name).invalid(whole, errors);
+                errors.push(FieldError::invalid(status.child(name), count(name), whole));
             }
         }
     };
@@ -249,7 +249,8 @@ pub(super) fn status(resource: &Resource, new: &Value, old: &Value, errors: &mut
         _ => return fewer_collisions(&status, &before, errors),
     }
     if count("availableReplicas") > count("readyReplicas") {
-        status.get("availableReplicas").invalid(ready, errors);
+        let (path, value) = (status.child("availableReplicas"), count("availableReplicas"));
+        errors.push(FieldError::invalid(path, value, ready));
     }
     fewer_collisions(&status, &before, errors);
 }

@@ -44,6 +44,7 @@ mod status;
 mod storage;
 mod volume;
 mod volume_source;
+mod warnings;
 pub(crate) mod webhooks;
 
 use serde_json::Value;
@@ -52,6 +53,7 @@ use crate::registry::Resource;
 
 pub use field::{FieldError, Rule};
 pub use narrow::narrow_update;
+pub use warnings::{deprecation, warnings};
 
 /// The rules that a new object breaks.
 pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
@@ -139,5 +141,7 @@ fn once(errors: &mut Vec<FieldError>) {
     }
 }
 
+#[cfg(test)]
+mod cases;
 #[cfg(test)]
 mod tests;

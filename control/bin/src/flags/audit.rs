@@ -7,6 +7,7 @@ use anyhow::bail;
 use clap::{ArgAction, Args, ValueEnum};
 use skep_server::audit::{
     AuditOptions, BatchOptions, Format, LogOptions, Mode, OutputOptions, Rotation, TruncateOptions,
+    WebhookOptions,
 };
 use skep_server::duration;
 
@@ -49,6 +50,8 @@ pub(crate) struct AuditArguments {
     pub(crate) audit_policy_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) log: AuditLogArguments,
+    #[command(flatten)]
+    pub(crate) webhook: AuditWebhookArguments,
 }
 
 #[derive(Debug, Args)]
@@ -109,6 +112,76 @@ pub(crate) struct AuditLogArguments {
     pub(crate) audit_log_truncate_max_event_size: usize,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct AuditWebhookArguments {
+    /// A kubeconfig file of the webhook that audit events are sent to.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit_webhook_config_file: Option<PathBuf>,
+    /// The pause before a batch that failed is sent again for the first time.
+    #[arg(long, alias = "audit-webhook-batch-initial-backoff", value_name = "TIME", default_value = "10s",
+        value_parser = duration::parse)]
+    pub(crate) audit_webhook_initial_backoff: Duration,
+    /// The group and version of events.
+    #[arg(long, value_name = "VERSION", default_value = "audit.k8s.io/v1", value_parser = ["audit.k8s.io/v1"])]
+    pub(crate) audit_webhook_version: String,
+    /// Whether requests wait for their events.
+    #[arg(long, value_enum, default_value_t = AuditMode::Batch)]
+    pub(crate) audit_webhook_mode: AuditMode,
+    /// In batch mode: so many events may wait.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
+    pub(crate) audit_webhook_batch_buffer_size: usize,
+    /// In batch mode: so many are sent at once.
+    #[arg(long, value_name = "NUMBER", default_value_t = 400)]
+    pub(crate) audit_webhook_batch_max_size: usize,
+    /// In batch mode: so long the first of them waits.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
+    pub(crate) audit_webhook_batch_max_wait: Duration,
+    /// In batch mode: limit the batches per second.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true,
+        default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) audit_webhook_batch_throttle_enable: bool,
+    /// In batch mode: so many batches per second.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10.0)]
+    pub(crate) audit_webhook_batch_throttle_qps: f32,
+    /// In batch mode: so many batches at once after a pause.
+    #[arg(long, value_name = "NUMBER", default_value_t = 15)]
+    pub(crate) audit_webhook_batch_throttle_burst: u32,
+    /// Cut down events that are too large.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false,
+        default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) audit_webhook_truncate_enabled: bool,
+    /// Bytes of a batch before it is split.
+    #[arg(long, value_name = "BYTES", default_value_t = 10 * 1024 * 1024)]
+    pub(crate) audit_webhook_truncate_max_batch_size: usize,
+    /// Bytes of an event before its objects are left out.
+    #[arg(long, value_name = "BYTES", default_value_t = 100 * 1024)]
+    pub(crate) audit_webhook_truncate_max_event_size: usize,
+}
+
+impl AuditWebhookArguments {
+    fn options(&self) -> anyhow::Result<Option<WebhookOptions>> {
+        let Some(kubeconfig) = self.audit_webhook_config_file.clone() else { return Ok(None) };
+        let batch = BatchOptions {
+            buffer: self.audit_webhook_batch_buffer_size,
+            max_size: self.audit_webhook_batch_max_size,
+            max_wait: self.audit_webhook_batch_max_wait,
+            throttle: self
+                .audit_webhook_batch_throttle_enable
+                .then_some((self.audit_webhook_batch_throttle_qps, self.audit_webhook_batch_throttle_burst)),
+            in_parallel: true,
+        };
+        let limits = TruncateOptions {
+            max_event: self.audit_webhook_truncate_max_event_size,
+            max_batch: self.audit_webhook_truncate_max_batch_size,
+        };
+        let truncate = self.audit_webhook_truncate_enabled.then_some(limits);
+        let output = OutputOptions { mode: self.audit_webhook_mode.into(), batch, truncate };
+        check("webhook", &output)?;
+        let initial_backoff = self.audit_webhook_initial_backoff;
+        Ok(Some(WebhookOptions { kubeconfig, initial_backoff, output }))
+    }
+}
+
 impl AuditArguments {
     /// What these flags ask for.
     ///
@@ -116,7 +189,8 @@ impl AuditArguments {
     ///
     /// When they contradict each other.
     pub(crate) fn options(&self) -> anyhow::Result<AuditOptions> {
-        Ok(AuditOptions { policy: self.audit_policy_file.clone(), log: self.log.options()? })
+        let (log, webhook) = (self.log.options()?, self.webhook.options()?);
+        Ok(AuditOptions { policy: self.audit_policy_file.clone(), log, webhook })
     }
 }
 

@@ -12,6 +12,8 @@ pub const KINDS: &[(&str, &str, &str, bool)] = &[
     ("v1", "endpoints", "Endpoints", true),
     ("v1", "namespaces", "Namespace", false),
     ("v1", "serviceaccounts", "ServiceAccount", true),
+    ("v1", "secrets", "Secret", true),
+    ("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", false),
     ("v1", "configmaps", "ConfigMap", true),
     ("v1", "events", "Event", true),
     ("v1", "persistentvolumeclaims", "PersistentVolumeClaim", true),
@@ -22,8 +24,13 @@ pub const KINDS: &[(&str, &str, &str, bool)] = &[
     ("apps/v1", "replicasets", "ReplicaSet", true),
     ("discovery.k8s.io/v1", "endpointslices", "EndpointSlice", true),
     ("coordination.k8s.io/v1", "leases", "Lease", true),
+    ("networking.k8s.io/v1", "ipaddresses", "IPAddress", false),
+    ("networking.k8s.io/v1", "servicecidrs", "ServiceCIDR", false),
     ("storage.k8s.io/v1", "volumeattributesclasses", "VolumeAttributesClass", false),
 ];
+
+/// The directive that takes finalizers away.
+const NO_FINALIZERS: &str = "$deleteFromPrimitiveList/finalizers";
 
 /// A refusal: code, reason, message.
 pub type Refusal = (u16, &'static str, String);
@@ -181,6 +188,12 @@ impl Objects {
             merge_conditions(&mut object, patch);
         }
         let mut patch = patch.clone();
+        if let Some(gone) = patch["metadata"].as_object_mut().and_then(|one| one.remove(NO_FINALIZERS)) {
+            let gone = gone.as_array().cloned().unwrap_or_default();
+            if let Some(list) = object["metadata"]["finalizers"].as_array_mut() {
+                list.retain(|one| !gone.contains(one));
+            }
+        }
         if strategic && let Some(status) = patch["status"].as_object_mut() {
             status.remove("conditions");
         }

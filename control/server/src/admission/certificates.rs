@@ -14,7 +14,7 @@ use x509_parser::prelude::FromDer;
 
 use super::{Attributes, ConfigError, Ingredients, Plugin};
 use crate::authz::Authz;
-use crate::gate::{Authorizer, Decision};
+use crate::gate::Authorizer;
 use crate::pki::MASTERS;
 use crate::request::RequestInfo;
 use crate::user::UserInfo;
@@ -66,7 +66,7 @@ impl Plugin for Signers {
 
     async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
         let Some((signer, verb, why)) = self.question(attributes, object) else { return Ok(()) };
-        if may(&*self.authorizer, attributes.user(), verb, signer) {
+        if may(&*self.authorizer, attributes.user(), verb, signer).await {
             return Ok(());
         }
         Err(attributes.forbid(&format!("user not permitted to {why} signerName {signer:?}")))
@@ -100,9 +100,9 @@ impl Signers {
 }
 
 /// Whether a user may act for a signer: by its name, or for all of its domain.
-fn may(authorizer: &dyn Authorizer, user: &UserInfo, verb: &str, signer: &str) -> bool {
+async fn may(authorizer: &dyn Authorizer, user: &UserInfo, verb: &str, signer: &str) -> bool {
     let all = signer.split_once('/').map(|(domain, _)| format!("{domain}/*"));
-    [Some(signer.to_owned()), all].into_iter().flatten().any(|name| {
+    for name in [Some(signer.to_owned()), all].into_iter().flatten() {
         let request = RequestInfo {
             is_resource: true,
             verb: verb.to_owned(),
@@ -112,8 +112,11 @@ fn may(authorizer: &dyn Authorizer, user: &UserInfo, verb: &str, signer: &str) -
             name,
             ..RequestInfo::default()
         };
-        authorizer.authorize(user, &request) == Decision::Allow
-    })
+        if authorizer.authorize(user, &request).await.is_allowed() {
+            return true;
+        }
+    }
+    false
 }
 
 #[async_trait]
@@ -173,6 +176,7 @@ pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::gate::Decision;
 
     /// A `CertificateSigningRequest` for this subject.
     pub(in crate::admission) fn request(common_name: &str, group: &str, signer: &str) -> Value {
@@ -195,21 +199,22 @@ pub(super) mod tests {
 
     struct Only(&'static str, &'static str);
 
+    #[async_trait]
     impl Authorizer for Only {
-        fn authorize(&self, _: &UserInfo, request: &RequestInfo) -> Decision {
+        async fn authorize(&self, _: &UserInfo, request: &RequestInfo) -> Decision {
             let granted = request.group == GROUP
                 && request.resource == "signers"
                 && (request.verb.as_str(), request.name.as_str()) == (self.0, self.1);
-            if granted { Decision::Allow } else { Decision::Deny(String::new()) }
+            if granted { Decision::allow("") } else { Decision::none("") }
         }
     }
 
-    #[test]
-    fn right_to_a_signer_is_that_to_its_name_or_its_domain() {
+    #[tokio::test]
+    async fn right_to_a_signer_is_that_to_its_name_or_its_domain() {
         let user = UserInfo::new("u", &[]);
-        assert!(may(&Only("approve", "example.com/a"), &user, "approve", "example.com/a"));
-        assert!(may(&Only("approve", "example.com/*"), &user, "approve", "example.com/a"));
-        assert!(!may(&Only("approve", "example.com/b"), &user, "approve", "example.com/a"));
-        assert!(!may(&Only("sign", "example.com/a"), &user, "approve", "example.com/a"));
+        assert!(may(&Only("approve", "example.com/a"), &user, "approve", "example.com/a").await);
+        assert!(may(&Only("approve", "example.com/*"), &user, "approve", "example.com/a").await);
+        assert!(!may(&Only("approve", "example.com/b"), &user, "approve", "example.com/a").await);
+        assert!(!may(&Only("sign", "example.com/a"), &user, "approve", "example.com/a").await);
     }
 }

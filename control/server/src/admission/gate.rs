@@ -30,7 +30,7 @@ impl Plugin for Gate {
         let request = request(attributes);
         let user = attributes.scope.user;
         match object {
-            Some(object) => self.authorizer.check_escalation(user, &request, object, attributes.old),
+            Some(object) => self.authorizer.check_escalation(user, &request, object, attributes.old).await,
             None => Ok(()),
         }
     }

@@ -19,7 +19,6 @@ mod event_rate_limit;
 mod gate;
 mod limit_ranger;
 mod namespace_lifecycle;
-mod node_labels;
 mod node_restriction;
 mod node_taint;
 mod order;

@@ -17,7 +17,7 @@ use crate::authz::Authz;
 use crate::cache::Cache;
 use crate::conversion::Converter;
 use crate::failure;
-use crate::gate::{Authorizer, Decision, ObjectReader};
+use crate::gate::{ObjectReader, Verdict};
 use crate::request::RequestInfo;
 use crate::user::UserInfo;
 
@@ -209,11 +209,10 @@ impl Authority for Rights<'_> {
             resource: question.resource.clone(),
             subresource: question.subresource.clone(),
             name: question.name.clone(),
-            rest: String::new(),
+            ..RequestInfo::default()
         };
-        match self.authorizer.authorize(user, &request) {
-            Decision::Allow => Ruling { allowed: true, reason: String::new() },
-            Decision::Deny(reason) => Ruling { allowed: false, reason },
-        }
+        let decision = self.authorizer.from_memory(user, &request);
+        let reason = if decision.is_allowed() { String::new() } else { decision.reason };
+        Ruling { allowed: decision.verdict == Verdict::Allow, reason }
     }
 }

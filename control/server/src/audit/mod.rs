@@ -7,6 +7,7 @@
 //! the mode `blocking-strict`, a request whose first event cannot be written is refused.
 
 mod event;
+mod kubeconfig;
 mod log;
 mod metrics;
 mod output;
@@ -14,9 +15,11 @@ mod policy;
 mod record;
 mod rotate;
 mod source;
+mod webhook;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use http::request::Parts;
@@ -36,6 +39,7 @@ pub use self::rotate::Rotation;
 use self::event::{ObjectReference, User};
 use self::log::Log;
 use self::output::Output;
+use self::webhook::Webhook;
 use crate::error::Error;
 use crate::gate::Clock;
 use crate::ids::Ids;
@@ -58,6 +62,17 @@ pub struct LogOptions {
     pub output: OutputOptions,
 }
 
+/// The webhook backend as operators ask for it.
+#[derive(Clone, Debug)]
+pub struct WebhookOptions {
+    /// A kubeconfig file that says how it is reached.
+    pub kubeconfig: PathBuf,
+    /// The pause before a batch that failed is sent again for the first time.
+    pub initial_backoff: Duration,
+    /// Whether requests wait, and limits.
+    pub output: OutputOptions,
+}
+
 /// Auditing as operators ask for it.
 #[derive(Clone, Debug, Default)]
 pub struct AuditOptions {
@@ -65,6 +80,8 @@ pub struct AuditOptions {
     pub policy: Option<PathBuf>,
     /// The log file.
     pub log: Option<LogOptions>,
+    /// The webhook.
+    pub webhook: Option<WebhookOptions>,
 }
 
 /// Auditing; the default one writes nothing. Clones are the same.
@@ -93,7 +110,7 @@ impl Audit {
     pub fn open(options: AuditOptions, clock: Clock, registry: &Registry) -> Result<Self, Error> {
         let metrics = AuditMetrics::new(registry);
         let Some(policy) = options.policy else {
-            if options.log.is_some() {
+            if options.log.is_some() || options.webhook.is_some() {
                 tracing::warn!("no audit policy file was given, no audit events will be written");
             }
             return Ok(Self::default());
@@ -103,6 +120,10 @@ impl Audit {
         if let Some(LogOptions { path, rotation, format, output }) = options.log {
             let log = Log::open(path, rotation, format, clock.clone())?;
             outputs.push(Output::new(Arc::new(log), output, metrics.clone()));
+        }
+        if let Some(WebhookOptions { kubeconfig, initial_backoff, output }) = options.webhook {
+            let webhook = Webhook::open(&kubeconfig, initial_backoff)?;
+            outputs.push(Output::new(Arc::new(webhook), output, metrics.clone()));
         }
         Ok(Self::of(policy, outputs, metrics, clock))
     }

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
+use super::{Known, TokenAuthenticator};
 use crate::error::Error;
 use crate::user::UserInfo;
 
@@ -43,12 +45,19 @@ impl StaticTokens {
         Ok(Self { users })
     }
 
-    pub(super) fn find(&self, token: &str) -> Option<UserInfo> {
+    fn find(&self, token: &str) -> Option<UserInfo> {
         if self.users.is_empty() {
             return None;
         }
         let digest: [u8; 32] = Sha256::digest(token).into();
         self.users.get(&digest).cloned()
+    }
+}
+
+#[async_trait]
+impl TokenAuthenticator for StaticTokens {
+    async fn authenticate(&self, token: &str, _: &[String]) -> Result<Option<Known>, String> {
+        Ok(self.find(token).map(|user| Known { user, audiences: Vec::new() }))
     }
 }
 

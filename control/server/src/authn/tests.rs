@@ -4,14 +4,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::executor::block_on;
 use http::Request;
 use serde_json::json;
 
-use super::{Chain, StaticTokens, credentials, impersonated};
+use super::x509::Verifier;
+use super::{
+    BootstrapTokens, Chain, FrontProxy, ProxyHeaders, StaticTokens, TokenAuthenticator, credentials,
+    impersonated,
+};
 use crate::authz::Authz;
 use crate::authz::bootstrap::bootstrap_objects;
-use crate::gate::{Authenticator, Credentials};
+use crate::gate::{Assumed, Authenticator, Credentials};
 use crate::pki::{Authority, Leaf, Role, Subject};
+use crate::request::RequestInfo;
 use crate::testing::{Objects, TestClock};
 use crate::tokens::{DEFAULT_ISSUER, Keys, Tokens};
 use crate::user::UserInfo;
@@ -97,6 +103,28 @@ async fn bearer_tokens_of_both_kinds_are_known_and_others_refused() {
     assert_eq!(identify(&fixture.chain, None, None).await.unwrap(), None);
 }
 
+#[tokio::test]
+async fn certificate_of_another_authority_is_nobody_and_a_token_beside_it_still_counts() {
+    let Fixture { chain, clock, .. } = fixture();
+    let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let clients = Authority::open_or_create(own.path(), Role::Cluster, clock.now()).unwrap();
+    let proxies = Authority::open_or_create(other.path(), Role::FrontProxy, clock.now()).unwrap();
+    let chain = chain.with_client_authority(Arc::new(Verifier::new(clients.certificate_pem()).unwrap()));
+    let der = |authority: &Authority| {
+        let leaf = authority.issue(&Subject::client("root", Some("system:masters")), clock.now()).unwrap();
+        crate::tls::certificates(&leaf.certificate_pem).unwrap()[0].to_vec()
+    };
+    let (good, bad) = (der(&clients), der(&proxies));
+    for _ in 0..2 {
+        assert_eq!(identify(&chain, Some(good.clone()), None).await.unwrap().unwrap().name, "root");
+        assert!(identify(&chain, Some(bad.clone()), None).await.is_err());
+    }
+    assert_eq!(identify(&chain, Some(bad.clone()), Some("secret-1")).await.unwrap().unwrap().name, "jane");
+    assert!(identify(&chain, Some(bad), Some("wrong")).await.is_err());
+    clock.advance(Duration::from_secs(366 * 24 * 3600));
+    assert!(identify(&chain, Some(good), None).await.is_err());
+}
+
 #[test]
 fn token_file_bad_lines_are_named() {
     for (text, line) in [("a,b", 1), ("a,b,c\n,b,c", 2), ("a,b,c\n\nx,\"b,c", 3), ("a,\"b\"x,c", 1)] {
@@ -121,8 +149,16 @@ fn authorization_header_forms() {
     assert_eq!(credentials(&parts).unwrap().bearer.as_deref(), Some("abc"));
 }
 
-#[test]
-fn impersonation_needs_the_right_to_each_part() {
+fn header_map(headers: &[(&str, &str)]) -> http::HeaderMap {
+    let mut request = Request::builder();
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().headers().clone()
+}
+
+#[tokio::test]
+async fn impersonation_needs_the_right_to_each_part() {
     let objects = Arc::new(Objects::default());
     for entry in bootstrap_objects() {
         objects.put(entry.group, entry.resource, entry.object);
@@ -141,12 +177,14 @@ fn impersonation_needs_the_right_to_each_part() {
     );
     let authz = Authz::new(objects);
     let ask = |user: &UserInfo, headers: &[(&str, &str)]| {
-        let mut request = Request::builder();
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(()).unwrap();
-        impersonated(user, request.headers(), &authz).map_err(|status| status.code)
+        let list = RequestInfo {
+            is_resource: true,
+            verb: "list".into(),
+            resource: "pods".into(),
+            ..RequestInfo::default()
+        };
+        let answer = block_on(impersonated(user, &header_map(headers), &list, &authz));
+        answer.map(|assumed| assumed.map(|assumed| assumed.user)).map_err(|status| status.code)
     };
     let helper = UserInfo::new("helper", &[]);
     let admin = UserInfo::new("admin", &["system:masters"]);
@@ -167,4 +205,180 @@ fn impersonation_needs_the_right_to_each_part() {
     let bot = bot.unwrap().unwrap();
     assert!(bot.groups.contains(&"system:serviceaccounts:shop".to_owned()));
     assert_eq!(bot.extra["a/b"], ["c"]);
+}
+
+#[tokio::test]
+async fn constrained_impersonation_allows_a_request_and_no_other() {
+    let objects = Arc::new(Objects::default());
+    let group = "authentication.k8s.io";
+    let rules = json!([
+        {"verbs": ["impersonate:user-info"], "apiGroups": [group], "resources": ["users"], "resourceNames": ["jane"]},
+        {"verbs": ["impersonate:user-info"], "apiGroups": [group], "resources": ["groups"]},
+        {"verbs": ["impersonate-on:user-info:list"], "apiGroups": [""], "resources": ["pods"]},
+        {"verbs": ["impersonate:associated-node"], "apiGroups": [group], "resources": ["nodes"]},
+        {"verbs": ["impersonate-on:associated-node:get"], "apiGroups": [""], "resources": ["pods"]},
+    ]);
+    objects.put(
+        "rbac.authorization.k8s.io",
+        "clusterroles",
+        json!({"metadata": {"name": "i"}, "rules": rules}),
+    );
+    objects.put(
+        "rbac.authorization.k8s.io",
+        "clusterrolebindings",
+        json!({"metadata": {"name": "i"}, "roleRef": {"kind": "ClusterRole", "name": "i"},
+               "subjects": [{"kind": "User", "name": "helper"},
+                            {"kind": "ServiceAccount", "name": "agent", "namespace": "shop"}]}),
+    );
+    let authz = Authz::new(objects);
+    let ask = |user: &UserInfo, verb: &str, headers: &[(&str, &str)]| {
+        let request = RequestInfo {
+            is_resource: true,
+            verb: verb.into(),
+            resource: "pods".into(),
+            ..RequestInfo::default()
+        };
+        let answer = block_on(impersonated(user, &header_map(headers), &request, &authz));
+        let answer =
+            answer.map(|assumed| assumed.map(|Assumed { user, constraint }| (user, constraint)).unwrap());
+        answer.map_err(|status| (status.code, status.message))
+    };
+    let helper = UserInfo::new("helper", &[]);
+    let jane = ("impersonate-user", "jane");
+    let (user, constraint) = ask(&helper, "list", &[jane, ("impersonate-group", "team")]).unwrap();
+    assert_eq!((user.name.as_str(), constraint), ("jane", "impersonate:user-info"));
+    assert_eq!(user.groups, ["team", "system:authenticated"]);
+    let refused = ask(&helper, "delete", &[jane]).unwrap_err();
+    assert!(refused.1.contains("cannot impersonate-on:user-info:delete resource \"pods\""), "{}", refused.1);
+    for headers in [
+        &[("impersonate-user", "joe")][..],
+        &[jane, ("impersonate-group", "system:masters")],
+        &[jane, ("impersonate-uid", "1")],
+        &[("impersonate-user", "system:node:n1")],
+        &[("impersonate-user", "system:serviceaccount:a:b")],
+    ] {
+        assert_eq!(ask(&helper, "list", headers).unwrap_err().0, 403, "{headers:?}");
+    }
+    let mut agent = UserInfo::service_account("shop", "agent");
+    agent.extra.insert("authentication.kubernetes.io/node-name".into(), vec!["n1".into()]);
+    let (node, constraint) = ask(&agent, "get", &[("impersonate-user", "system:node:n1")]).unwrap();
+    assert_eq!(
+        (node.groups.join(","), constraint),
+        ("system:nodes,system:authenticated".into(), "impersonate:associated-node")
+    );
+    assert_eq!(ask(&agent, "get", &[("impersonate-user", "system:node:n2")]).unwrap_err().0, 403);
+    assert_eq!(ask(&agent, "delete", &[("impersonate-user", "system:node:n1")]).unwrap_err().0, 403);
+}
+
+#[tokio::test]
+async fn bootstrap_token_is_good_while_its_secret_says_so() {
+    use base64::Engine;
+    let encode = |text: &str| json!(base64::engine::general_purpose::STANDARD.encode(text));
+    let objects = Arc::new(Objects::default());
+    let clock = TestClock::new();
+    let secret = |changes: &[(&str, &str)]| {
+        let mut data = json!({});
+        let usual = [
+            ("token-id", "abcdef"),
+            ("token-secret", "0123456789abcdef"),
+            ("usage-bootstrap-authentication", "true"),
+            ("auth-extra-groups", "system:bootstrappers:kubeadm:default-node-token"),
+            ("expiration", "2027-06-01T00:00:00Z"),
+        ];
+        for (key, value) in usual.iter().chain(changes) {
+            data[*key] = encode(value);
+        }
+        json!({"metadata": {"name": "bootstrap-token-abcdef", "namespace": "kube-system"},
+               "type": "bootstrap.kubernetes.io/token", "data": data})
+    };
+    let tokens = BootstrapTokens::new(Arc::clone(&objects) as _, clock.clock());
+    let ask = |token: &str| block_on(tokens.authenticate(token, &[])).unwrap().map(|known| known.user);
+    let token = "abcdef.0123456789abcdef";
+    assert_eq!(ask(token), None);
+    objects.put("", "secrets", secret(&[]));
+    let user = ask(token).unwrap();
+    assert_eq!(user.name, "system:bootstrap:abcdef");
+    assert_eq!(user.groups, ["system:bootstrappers", "system:bootstrappers:kubeadm:default-node-token"]);
+    for other in
+        ["abcdef.0123456789abcdee", "abcdeg.0123456789abcdef", "abcdef", "abcdef.", "ABCDEF.0123456789abcdef"]
+    {
+        assert_eq!(ask(other), None, "{other}");
+    }
+    for change in [
+        ("token-secret", "0123456789abcdee"),
+        ("token-id", "abcdeg"),
+        ("usage-bootstrap-authentication", "yes"),
+        ("auth-extra-groups", "system:masters"),
+        ("auth-extra-groups", "system:bootstrappers:"),
+        ("expiration", "2020-01-01T00:00:00Z"),
+        ("expiration", "soon"),
+    ] {
+        objects.put("", "secrets", secret(&[change]));
+        assert_eq!(ask(token), None, "{change:?}");
+    }
+    for (field, value) in [
+        ("type", json!("Opaque")),
+        (
+            "metadata",
+            json!({"name": "bootstrap-token-abcdef", "namespace": "kube-system", "deletionTimestamp": "2026-01-01T00:00:00Z"}),
+        ),
+    ] {
+        let mut other = secret(&[]);
+        other[field] = value;
+        objects.put("", "secrets", other);
+        assert_eq!(ask(token), None, "{field}");
+    }
+    objects.put("", "secrets", secret(&[]));
+    clock.advance(Duration::from_secs(400 * 24 * 3600));
+    assert_eq!(ask(token), None);
+}
+
+#[test]
+fn front_proxy_is_believed_by_its_certificate_alone() {
+    let clock = TestClock::new();
+    let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let proxies = Authority::open_or_create(own.path(), Role::FrontProxy, clock.now()).unwrap();
+    let clients = Authority::open_or_create(other.path(), Role::Cluster, clock.now()).unwrap();
+    let der = |authority: &Authority, subject: &Subject| {
+        let leaf = authority.issue(subject, clock.now()).unwrap();
+        crate::tls::certificates(&leaf.certificate_pem).unwrap()[0].to_vec()
+    };
+    let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let proxy = FrontProxy::new(
+        Verifier::new(proxies.certificate_pem()).unwrap(),
+        names(&["front"]),
+        ProxyHeaders {
+            user: names(&["X-Remote-User", "X-Other"]),
+            uid: names(&["X-Remote-Uid"]),
+            groups: names(&["X-Remote-Group"]),
+            extra_prefixes: names(&["X-Remote-Extra-"]),
+        },
+    );
+    let headers = header_map(&[
+        ("x-remote-user", "jane"),
+        ("x-remote-group", "a"),
+        ("x-remote-group", "b"),
+        ("x-remote-uid", "7"),
+        ("x-remote-extra-acme.io%2fscope", "s"),
+        ("accept", "x"),
+    ]);
+    let front = der(&proxies, &Subject::client("front", None));
+    let jane = proxy.user(std::slice::from_ref(&front), &headers, clock.now()).unwrap().unwrap();
+    assert_eq!((jane.name.as_str(), jane.uid.as_str()), ("jane", "7"));
+    assert_eq!(jane.groups, ["a", "b", "system:authenticated"]);
+    assert_eq!(jane.extra["acme.io/scope"], ["s"]);
+    assert_eq!(proxy.user(&[front], &header_map(&[]), clock.now()).unwrap(), None);
+    // Of the client CA, with the right name; no certificate at all; a serving one; another name; out of time.
+    let forged = der(&clients, &Subject::client("front", None));
+    assert_eq!(proxy.user(&[forged], &headers, clock.now()).unwrap(), None);
+    assert_eq!(proxy.user(&[], &headers, clock.now()).unwrap(), None);
+    let serving = der(&proxies, &Subject::server("front", None, vec!["front".into()]));
+    assert_eq!(proxy.user(&[serving], &headers, clock.now()).unwrap(), None);
+    assert!(proxy.user(&[der(&proxies, &Subject::client("back", None))], &headers, clock.now()).is_err());
+    let front = der(&proxies, &Subject::client("front", None));
+    let later = clock.now() + Duration::from_secs(800 * 24 * 3600);
+    assert_eq!(proxy.user(&[front], &headers, later).unwrap(), None);
+    let mut seen = headers;
+    proxy.strip(&mut seen);
+    assert_eq!(seen.keys().map(|key| key.as_str()).collect::<Vec<_>>(), ["accept"]);
 }

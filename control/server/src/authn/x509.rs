@@ -1,37 +1,110 @@
 //! Client certificates: the common name is the user, the organizations are the groups.
 //!
 //! The TLS layer has verified the chain when the connection was made; the dates are checked at every request, because
-//! connections live longer than that.
+//! connections live longer than that. Where that layer accepts several authorities, a [`Verifier`] tells them apart.
 
+use std::collections::HashMap;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::error::Error;
 use crate::user::UserInfo;
 
-pub(super) fn user(der: &[u8], now: SystemTime) -> Result<UserInfo, String> {
-    let (_, certificate) =
-        X509Certificate::from_der(der).map_err(|_| "the client certificate is malformed")?;
+/// So many verified certificates are remembered; then all are forgotten.
+const REMEMBERED: usize = 4096;
+
+/// Tells the certificates of one authority from others: signature, dates, and that they are for clients.
+pub struct Verifier {
+    inner: Arc<dyn ClientCertVerifier>,
+    /// Digests of chains that were found good. Dates are checked at every use.
+    good: Mutex<HashMap<[u8; 32], ()>>,
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier").finish_non_exhaustive()
+    }
+}
+
+impl Verifier {
+    /// A verifier for the authorities in a PEM text.
+    ///
+    /// # Errors
+    ///
+    /// When there are none, or one cannot be used.
+    pub fn new(ca_pem: &str) -> Result<Self, Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let roots = Arc::new(crate::tls::roots(ca_pem)?);
+        let inner = WebPkiClientVerifier::builder_with_provider(roots, provider)
+            .build()
+            .map_err(|error| Error::Tls { operation: "build a client verifier", source: Box::new(error) })?;
+        Ok(Self { inner, good: Mutex::default() })
+    }
+
+    pub(super) fn verify(&self, leaf: &[u8], rest: &[Vec<u8>], now: SystemTime) -> Result<(), String> {
+        let digest: [u8; 32] = {
+            let mut hash = Sha256::new();
+            [leaf].into_iter().chain(rest.iter().map(Vec::as_slice)).for_each(|part| hash.update(part));
+            hash.finalize().into()
+        };
+        if self.good.lock().contains_key(&digest) {
+            return in_time(leaf, now);
+        }
+        let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let rest: Vec<CertificateDer<'_>> =
+            rest.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        self.inner
+            .verify_client_cert(&CertificateDer::from(leaf), &rest, now)
+            .map_err(|error| format!("the client certificate is not accepted: {error}"))?;
+        let mut good = self.good.lock();
+        if good.len() >= REMEMBERED {
+            good.clear();
+        }
+        good.insert(digest, ());
+        Ok(())
+    }
+}
+
+fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
+    X509Certificate::from_der(der)
+        .map(|(_, certificate)| certificate)
+        .map_err(|_| "the client certificate is malformed".to_owned())
+}
+
+fn in_time(der: &[u8], now: SystemTime) -> Result<(), String> {
+    let certificate = parse(der)?;
     let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let validity = certificate.validity();
     if now < validity.not_before.timestamp() || now > validity.not_after.timestamp() {
         return Err("the client certificate has expired or is not yet valid".into());
     }
-    let subject = certificate.subject();
-    let text =
-        |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().map(str::to_owned);
-    let name = subject
-        .iter_common_name()
-        .last()
-        .and_then(|attribute| text(attribute).ok())
-        .filter(|name| !name.is_empty())
-        .ok_or("the client certificate has no common name")?;
-    let groups: Vec<String> =
-        subject.iter_organization().filter_map(|attribute| text(attribute).ok()).collect();
-    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    Ok(())
+}
+
+/// The common name of a certificate.
+pub(super) fn common_name(der: &[u8]) -> Result<String, String> {
+    let certificate = parse(der)?;
+    let name = certificate.subject().iter_common_name().last().and_then(|name| name.as_str().ok());
+    name.filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .ok_or_else(|| "the client certificate has no common name".into())
+}
+
+pub(super) fn user(der: &[u8], now: SystemTime) -> Result<UserInfo, String> {
+    in_time(der, now)?;
+    let name = common_name(der)?;
+    let certificate = parse(der)?;
+    let groups: Vec<&str> =
+        certificate.subject().iter_organization().filter_map(|attribute| attribute.as_str().ok()).collect();
     let mut user = UserInfo::new(name, &groups);
     let mut id = "X509SHA256=".to_owned();
     for byte in Sha256::digest(der) {

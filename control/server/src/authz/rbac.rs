@@ -3,7 +3,8 @@
 //! The index follows the objects lazily: a decision first compares the generation of each of the four collections with
 //! the one it last saw, and where it grew, re-reads what changed (unchanged objects are the same `Arc`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
 use ahash::AHashMap;
@@ -11,7 +12,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use serde_json::Value;
 
 use super::rules::{self, Rule};
-use crate::gate::ObjectReader;
+use crate::gate::{Decision, ObjectReader};
 use crate::request::RequestInfo;
 use crate::user::UserInfo;
 
@@ -19,6 +20,8 @@ pub(super) const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// Namespace (empty for cluster scope) and name.
 type Key = (String, String);
+/// By namespace, then by name: looked up without building a key.
+type ByName<T> = AHashMap<String, AHashMap<String, T>>;
 
 #[derive(Default)]
 pub(super) struct Rbac {
@@ -37,21 +40,24 @@ struct Index {
 struct Roles {
     generation: Option<u64>,
     objects: HashMap<Key, Arc<Value>>,
-    rules: AHashMap<Key, Vec<Arc<Rule>>>,
+    rules: ByName<Vec<Arc<Rule>>>,
 }
 
 #[derive(Default)]
 struct Bindings {
     generation: Option<u64>,
     objects: HashMap<Key, Arc<Value>>,
-    /// Per namespace of the binding (empty for cluster scope) and subject: binding name to the role it refers to.
-    subjects: AHashMap<String, AHashMap<Subject, HashMap<String, RoleRef>>>,
+    /// Per namespace of the binding (empty for cluster scope) and subject: what each binding grants, by its name.
+    users: ByName<BTreeMap<String, Grant>>,
+    groups: ByName<BTreeMap<String, Grant>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Subject {
-    User(String),
-    Group(String),
+/// What a binding gives to one of its subjects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Grant {
+    role: RoleRef,
+    /// The subject, in the words of decisions.
+    subject: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,36 +67,95 @@ struct RoleRef {
     name: String,
 }
 
-impl Rbac {
-    pub(super) fn allows(&self, reader: &dyn ObjectReader, user: &UserInfo, request: &RequestInfo) -> bool {
-        let index = self.fresh(reader);
-        let namespace = if request.is_resource { request.namespace.as_str() } else { "" };
-        index.visit(user, namespace, &mut |rule| rule.grants(request))
+impl RoleRef {
+    fn kind(&self) -> &'static str {
+        if self.cluster { "ClusterRole" } else { "Role" }
     }
 
-    pub(super) fn rules_for(
+    fn missing(&self) -> String {
+        let resource = if self.cluster { "clusterrole" } else { "role" };
+        format!("{resource}.{GROUP} {:?} not found", self.name)
+    }
+}
+
+/// Where a rule comes from.
+struct Source<'i> {
+    namespace: &'i str,
+    binding: &'i str,
+    grant: &'i Grant,
+}
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, binding, grant: Grant { role, subject } } = self;
+        if namespace.is_empty() {
+            write!(f, "ClusterRoleBinding {binding:?}")?;
+        } else {
+            write!(f, "RoleBinding \"{binding}/{namespace}\"")?;
+        }
+        write!(f, " of {} {:?} to {subject}", role.kind(), role.name)
+    }
+}
+
+/// All rules of a user.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// The rules.
+    pub rules: Vec<Arc<Rule>>,
+    /// What could not be told: roles that bindings refer to and that are not there, authorizers that know no rules.
+    pub errors: Vec<String>,
+    /// Whether there may be more, of authorizers that know no rules.
+    pub incomplete: bool,
+}
+
+impl Rbac {
+    pub(super) fn judge(
         &self,
         reader: &dyn ObjectReader,
         user: &UserInfo,
-        namespace: &str,
-    ) -> Vec<Arc<Rule>> {
-        let mut all = Vec::new();
-        self.fresh(reader).visit(user, namespace, &mut |rule| {
-            all.push(Arc::clone(rule));
-            false
+        request: &RequestInfo,
+    ) -> Decision {
+        let index = self.fresh(reader);
+        let namespace = if request.is_resource { request.namespace.as_str() } else { "" };
+        let mut reason = None;
+        let mut errors = Vec::new();
+        index.visit(user, namespace, &mut errors, &mut |source, rule| {
+            let found = rule.grants(request);
+            if found {
+                reason = Some(format!("RBAC: allowed by {source}"));
+            }
+            found
         });
-        all
+        match (reason, errors.as_slice()) {
+            (Some(reason), _) => Decision::allow(reason),
+            (None, []) => Decision::none(String::new()),
+            (None, [one]) => Decision::none(format!("RBAC: {one}")),
+            (None, several) => Decision::none(format!("RBAC: [{}]", several.join(", "))),
+        }
     }
 
-    /// The rules of the role that a `roleRef` in `namespace` means; none where there is no such role.
+    pub(super) fn rules_for(&self, reader: &dyn ObjectReader, user: &UserInfo, namespace: &str) -> Held {
+        let mut held = Held::default();
+        self.fresh(reader).visit(user, namespace, &mut held.errors, &mut |_, rule| {
+            held.rules.push(Arc::clone(rule));
+            false
+        });
+        held
+    }
+
+    /// The rules of the role that a `roleRef` in `namespace` means, or why there are none.
     pub(super) fn rules_of_role(
         &self,
         reader: &dyn ObjectReader,
         reference: &Value,
         namespace: &str,
-    ) -> Vec<Arc<Rule>> {
+    ) -> Result<Vec<Arc<Rule>>, (&'static str, String)> {
+        let role = role_ref(reference).ok_or_else(|| ("roles", String::new()))?;
         let index = self.fresh(reader);
-        role_ref(reference).and_then(|role| index.rules_of(&role, namespace)).cloned().unwrap_or_default()
+        match index.rules_of(&role, namespace) {
+            Some(rules) => Ok(rules.clone()),
+            None => Err((if role.cluster { "clusterroles" } else { "roles" }, role.name)),
+        }
     }
 
     fn fresh(&self, reader: &dyn ObjectReader) -> RwLockReadGuard<'_, Index> {
@@ -123,32 +188,35 @@ impl Index {
     }
 
     /// Shows every rule that applies to `user` in `namespace` until `found` says that it is enough.
-    fn visit(&self, user: &UserInfo, namespace: &str, found: &mut dyn FnMut(&Arc<Rule>) -> bool) -> bool {
-        let mut subjects = vec![Subject::User(user.name.clone())];
-        subjects.extend(user.groups.iter().map(|group| Subject::Group(group.clone())));
+    fn visit(
+        &self,
+        user: &UserInfo,
+        namespace: &str,
+        errors: &mut Vec<String>,
+        found: &mut dyn FnMut(&Source<'_>, &Arc<Rule>) -> bool,
+    ) {
         let scopes = [
             Some((&self.cluster_bindings, "")),
             (!namespace.is_empty()).then_some((&self.bindings, namespace)),
         ];
         for (bindings, scope) in scopes.into_iter().flatten() {
-            let Some(by_subject) = bindings.subjects.get(scope) else { continue };
-            for role in
-                subjects.iter().filter_map(|subject| by_subject.get(subject)).flat_map(HashMap::values)
-            {
-                if self.rules_of(role, scope).into_iter().flatten().any(&mut *found) {
-                    return true;
+            for (binding, grant) in bindings.of(user, scope) {
+                let Some(rules) = self.rules_of(&grant.role, scope) else {
+                    errors.push(grant.role.missing());
+                    continue;
+                };
+                let source = Source { namespace: scope, binding, grant };
+                if rules.iter().any(|rule| found(&source, rule)) {
+                    return;
                 }
             }
         }
-        false
     }
 
     fn rules_of(&self, role: &RoleRef, namespace: &str) -> Option<&Vec<Arc<Rule>>> {
-        if role.cluster {
-            self.cluster_roles.rules.get(&(String::new(), role.name.clone()))
-        } else {
-            self.roles.rules.get(&(namespace.to_owned(), role.name.clone()))
-        }
+        let (roles, namespace) =
+            if role.cluster { (&self.cluster_roles, "") } else { (&self.roles, namespace) };
+        roles.rules.get(namespace)?.get(&role.name)
     }
 }
 
@@ -159,12 +227,16 @@ impl Roles {
         if self.generation == Some(generation) {
             return;
         }
-        let changes = difference(&mut self.objects, reader.list(GROUP, resource, ""));
-        for (key, _, new) in changes {
+        for ((namespace, name), _, new) in difference(&mut self.objects, reader.list(GROUP, resource, "")) {
             match new {
-                Some(role) => self.rules.insert(key, rules::compile(&role["rules"])),
-                None => self.rules.remove(&key),
-            };
+                Some(role) => {
+                    let rules = rules::compile(&role["rules"]);
+                    self.rules.entry(namespace).or_default().insert(name, rules);
+                }
+                None => {
+                    self.rules.get_mut(&namespace).and_then(|roles| roles.remove(&name));
+                }
+            }
         }
         self.generation = Some(generation);
     }
@@ -182,27 +254,42 @@ impl Bindings {
             }
             let Some(new) = new else { continue };
             let Some(role) = role_ref(&new["roleRef"]) else { continue };
-            let by_subject = self.subjects.entry(namespace.clone()).or_default();
-            for subject in subjects(&new, &namespace) {
-                by_subject.entry(subject).or_default().insert(name.clone(), role.clone());
+            for Subject { group, name: subject, described } in subjects(&new, &namespace) {
+                let grants = self.table(group).entry(namespace.clone()).or_default().entry(subject);
+                let grant = Grant { role: role.clone(), subject: described };
+                // The first subject that applies is the one that is named.
+                grants.or_default().entry(name.clone()).or_insert(grant);
             }
         }
         self.generation = Some(generation);
     }
 
+    fn table(&mut self, group: bool) -> &mut ByName<BTreeMap<String, Grant>> {
+        if group { &mut self.groups } else { &mut self.users }
+    }
+
     fn remove(&mut self, namespace: &str, name: &str, old: &Value) {
-        let Some(by_subject) = self.subjects.get_mut(namespace) else { return };
-        for subject in subjects(old, namespace) {
+        for Subject { group, name: subject, .. } in subjects(old, namespace) {
+            let table = self.table(group);
+            let Some(by_subject) = table.get_mut(namespace) else { continue };
             if let Some(bindings) = by_subject.get_mut(&subject) {
                 bindings.remove(name);
                 if bindings.is_empty() {
                     by_subject.remove(&subject);
                 }
             }
+            if by_subject.is_empty() {
+                table.remove(namespace);
+            }
         }
-        if by_subject.is_empty() {
-            self.subjects.remove(namespace);
-        }
+    }
+
+    /// The bindings of a scope that apply to a user.
+    fn of<'i>(&'i self, user: &'i UserInfo, scope: &str) -> impl Iterator<Item = (&'i str, &'i Grant)> {
+        let users = self.users.get(scope).and_then(|table| table.get(&user.name));
+        let groups = self.groups.get(scope);
+        let groups = user.groups.iter().filter_map(move |group| groups?.get(group));
+        users.into_iter().chain(groups).flatten().map(|(name, grant)| (name.as_str(), grant))
     }
 }
 
@@ -234,15 +321,27 @@ fn role_ref(value: &Value) -> Option<RoleRef> {
     }
 }
 
+struct Subject {
+    group: bool,
+    name: String,
+    described: String,
+}
+
 fn subjects(binding: &Value, namespace: &str) -> Vec<Subject> {
     let subject = |value: &Value| {
         let name = value["name"].as_str()?;
         match value["kind"].as_str()? {
-            "User" => Some(Subject::User(name.to_owned())),
-            "Group" => Some(Subject::Group(name.to_owned())),
+            kind @ ("User" | "Group") => {
+                let described = format!("{kind} {name:?}");
+                Some(Subject { group: kind == "Group", name: name.to_owned(), described })
+            }
             "ServiceAccount" => {
                 let namespace = value["namespace"].as_str().filter(|ns| !ns.is_empty()).unwrap_or(namespace);
-                Some(Subject::User(format!("system:serviceaccount:{namespace}:{name}")))
+                Some(Subject {
+                    group: false,
+                    name: format!("system:serviceaccount:{namespace}:{name}"),
+                    described: format!("ServiceAccount \"{name}/{namespace}\""),
+                })
             }
             _ => None,
         }

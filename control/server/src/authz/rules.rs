@@ -1,20 +1,20 @@
-//! One rule of a role, and what it covers (`PolicyRule` of rbac.authorization.k8s.io).
+//! One rule of a role (`PolicyRule` of rbac.authorization.k8s.io): what it grants.
 
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::request::RequestInfo;
 
 /// A rule: these verbs on these resources, or on these paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
-    verbs: Vec<String>,
-    groups: Vec<String>,
-    resources: Vec<String>,
-    names: Vec<String>,
-    paths: Vec<String>,
+    pub(super) verbs: Vec<String>,
+    pub(super) groups: Vec<String>,
+    pub(super) resources: Vec<String>,
+    pub(super) names: Vec<String>,
+    pub(super) paths: Vec<String>,
 }
 
 /// The rules in a role's `rules` field.
@@ -41,6 +41,19 @@ impl Rule {
         }
     }
 
+    /// As a role has it.
+    pub(super) fn to_value(&self) -> Value {
+        let fields = [
+            ("verbs", &self.verbs),
+            ("apiGroups", &self.groups),
+            ("resources", &self.resources),
+            ("resourceNames", &self.names),
+            ("nonResourceURLs", &self.paths),
+        ];
+        let there = fields.into_iter().filter(|(_, list)| !list.is_empty());
+        Value::Object(there.map(|(name, list)| (name.to_owned(), json!(list))).collect::<Map<_, _>>())
+    }
+
     pub(super) fn everything() -> Self {
         let all = || vec!["*".to_owned()];
         Self { verbs: all(), groups: all(), resources: all(), ..Self::default() }
@@ -64,61 +77,46 @@ impl Rule {
             && (self.names.is_empty() || self.names.contains(&request.name))
     }
 
-    /// Whether every single permission of this rule is granted by one of `held`.
-    pub(super) fn is_covered_by(&self, held: &[Arc<Self>]) -> bool {
-        let one_resource = |verb: &String, group: &String, resource: &String| {
-            let names: Vec<Option<&String>> =
-                if self.names.is_empty() { vec![None] } else { self.names.iter().map(Some).collect() };
-            let (plain, sub) = resource.split_once('/').unwrap_or((resource, ""));
-            names.iter().all(|name| {
-                held.iter().any(|rule| {
-                    any(&rule.verbs, verb)
-                        && any(&rule.groups, group)
-                        && rule.resources.iter().any(|r| resource_matches(r, plain, sub) || r == resource)
-                        && (rule.names.is_empty() || name.is_some_and(|name| rule.names.contains(name)))
-                })
-            })
-        };
-        let one_path = |verb: &String, path: &String| {
-            held.iter().any(|rule| any(&rule.verbs, verb) && rule.paths.iter().any(|p| path_matches(p, path)))
-        };
-        self.verbs.iter().all(|verb| {
-            self.groups.iter().all(|group| self.resources.iter().all(|r| one_resource(verb, group, r)))
-                && self.paths.iter().all(|path| one_path(verb, path))
-        })
-    }
-
-    /// The rule for a rules review: (is it about resources, its JSON).
-    pub(crate) fn describe(&self) -> (bool, Value) {
-        if self.paths.is_empty() {
+    /// For a rules review: the rule about resources and the one about paths, as far as there are any.
+    pub(crate) fn describe(&self) -> (Option<Value>, Option<Value>) {
+        let resources = (!self.resources.is_empty()).then(|| {
             let mut rule =
                 json!({"verbs": self.verbs, "apiGroups": self.groups, "resources": self.resources});
             if !self.names.is_empty() {
                 rule["resourceNames"] = json!(self.names);
             }
-            (true, rule)
-        } else {
-            (false, json!({"verbs": self.verbs, "nonResourceURLs": self.paths}))
-        }
+            rule
+        });
+        let paths =
+            (!self.paths.is_empty()).then(|| json!({"verbs": self.verbs, "nonResourceURLs": self.paths}));
+        (resources, paths)
     }
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{{")?;
         let fields = [
             ("APIGroups", &self.groups),
             ("Resources", &self.resources),
-            ("ResourceNames", &self.names),
             ("NonResourceURLs", &self.paths),
+            ("ResourceNames", &self.names),
+            ("Verbs", &self.verbs),
         ];
-        for (name, list) in fields {
-            if !list.is_empty() {
-                write!(f, "{name}:{list:?}, ")?;
+        f.write_str("{")?;
+        for (at, (name, list)) in fields.into_iter().filter(|(_, list)| !list.is_empty()).enumerate() {
+            if at > 0 {
+                f.write_str(", ")?;
             }
+            write!(f, "{name}:{}", quoted(list))?;
         }
-        write!(f, "Verbs:{:?}}}", self.verbs)
+        f.write_str("}")
     }
+}
+
+/// A list as Go writes it with `%q`: `["a" "b"]`.
+pub(super) fn quoted(list: &[String]) -> String {
+    let words: Vec<String> = list.iter().map(|word| format!("{word:?}")).collect();
+    format!("[{}]", words.join(" "))
 }
 
 fn any(list: &[String], wanted: &str) -> bool {
@@ -138,8 +136,8 @@ fn resource_matches(pattern: &str, resource: &str, subresource: &str) -> bool {
 
 /// `*`, `/healthz`, `/apis/*`.
 fn path_matches(pattern: &str, path: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => path.starts_with(prefix),
-        None => pattern == path,
+    match pattern.ends_with('*') {
+        true => path.starts_with(pattern.trim_end_matches('*')),
+        false => pattern == path,
     }
 }

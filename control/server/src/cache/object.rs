@@ -10,6 +10,9 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::Value;
+use skep_api::convert;
+use skep_api::custom::Custom;
+use skep_api::registry::Resource;
 
 use super::scan;
 
@@ -48,7 +51,20 @@ pub struct Object {
     value: OnceLock<Arc<Value>>,
     /// The object in other versions, as a webhook converted it: made once, gone with the object.
     converted: Mutex<Vec<Converted>>,
+    /// The object as the schemas of custom kinds show it: made once for all readers, gone with the object.
+    shown: Mutex<Vec<Shown>>,
 }
+
+/// An object as a schema shows it.
+#[derive(Debug)]
+struct Shown {
+    schema: Arc<Custom>,
+    /// None if it is shown as it is.
+    object: Option<Arc<Object>>,
+}
+
+/// Of so many schemas at once the looks are kept: a few versions, and those of a definition that just changed.
+const SCHEMAS: usize = 4;
 
 /// An object in another version.
 #[derive(Debug)]
@@ -145,6 +161,7 @@ impl Object {
             spliced,
             value: OnceLock::new(),
             converted: Mutex::default(),
+            shown: Mutex::default(),
         };
         Some((object, line))
     }
@@ -161,6 +178,29 @@ impl Object {
         let mut converted = self.converted.lock();
         converted.retain(|one| one.edition == edition && one.version != version);
         converted.push(Converted { edition: edition.to_owned(), version: version.to_owned(), object });
+    }
+
+    /// The object as a custom kind shows it: what its schema does not know is gone, what came since has its default.
+    /// None if that is the object as it is.
+    pub(crate) fn by_schema(&self, resource: &Resource, schema: &Arc<Custom>) -> Option<Arc<Self>> {
+        let mut shown = self.shown.lock();
+        if let Some(one) = shown.iter().find(|one| Arc::ptr_eq(&one.schema, schema)) {
+            return one.object.clone();
+        }
+        let mut value = Value::clone(self.value());
+        convert::from_storage(resource, &mut value);
+        let object = if value == **self.value() { None } else { self.with(value) };
+        if shown.len() == SCHEMAS {
+            shown.remove(0);
+        }
+        shown.push(Shown { schema: schema.clone(), object: object.clone() });
+        object
+    }
+
+    /// The object with other contents.
+    fn with(&self, mut value: Value) -> Option<Arc<Self>> {
+        value.get_mut("metadata")?.as_object_mut()?.remove("resourceVersion");
+        Some(Arc::new(Self::from_stored(self.key.clone(), value.to_string().as_bytes(), self.revision)?))
     }
 
     /// The key in the store.
@@ -232,6 +272,44 @@ mod tests {
         assert_eq!(**gone.value(), json!({"metadata":{"name":"b","resourceVersion":"12"},"data":{"k":"}"}}));
         let event: Value = serde_json::from_slice(&line).unwrap();
         assert_eq!((&event["type"], &event["object"]), (&json!("DELETED"), &**gone.value()));
+    }
+
+    #[test]
+    fn readers_of_one_schema_share_what_it_shows() {
+        let kinds = |default: &str| {
+            let color = json!({ "type": "string", "default": default });
+            let spec = json!({ "type": "object", "properties": { "color": color } });
+            let schema = json!({ "type": "object", "properties": { "spec": spec } });
+            skep_api::custom::resources(&json!({
+                "metadata": { "name": "widgets.example.com" },
+                "spec": {
+                    "group": "example.com", "scope": "Namespaced",
+                    "names": { "plural": "widgets", "kind": "Widget" },
+                    "versions": [
+                        { "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": schema } },
+                    ],
+                },
+            }))
+        };
+        let stored = |spec: &str| {
+            object(
+                &format!(
+                    r#"{{"apiVersion":"example.com/v1","kind":"Widget","metadata":{{"name":"b"}},"spec":{spec}}}"#
+                ),
+                7,
+            )
+        };
+        let (red, blue) = (kinds("red"), kinds("blue"));
+        let shown = |object: &Object, kinds: &[Arc<Resource>]| {
+            object.by_schema(&kinds[0], kinds[0].custom.as_ref().expect("is custom"))
+        };
+        let old = stored("{}");
+        let (one, two) = (shown(&old, &red).expect("is another"), shown(&old, &red).expect("is another"));
+        assert!(Arc::ptr_eq(&one, &two));
+        assert_eq!((&one.value()["spec"]["color"], one.revision()), (&json!("red"), 7));
+        assert_eq!(one.value()["metadata"]["resourceVersion"], "7");
+        assert_eq!(shown(&old, &blue).expect("is another").value()["spec"]["color"], "blue");
+        assert!(shown(&stored(r#"{"color":"green"}"#), &red).is_none());
     }
 
     #[test]

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use serde_json::Value;
 use skep_api::registry::Resource;
 
-use super::{Cache, Collection};
-use crate::gate::ObjectReader;
+use super::{Cache, Collection, EventType};
+use crate::gate::{Changes, ObjectReader};
+
+/// More changes than a ring can hold.
+const ALL: usize = usize::MAX / 2;
 
 impl Cache {
     /// The stored form of (group, plural).
@@ -30,5 +33,26 @@ impl ObjectReader for Cache {
         let snapshot = self.snapshot(collection);
         let prefix = resource.store_prefix(Some(namespace));
         snapshot.range(&prefix, None).map(|object| object.value().clone()).collect()
+    }
+    fn changes(&self, group: &str, resource: &str, position: Option<u64>) -> Changes {
+        let Some((_, collection)) = self.find(group, resource) else {
+            return Changes::Since { position: position.unwrap_or_default(), changed: Vec::new() };
+        };
+        let later =
+            position.and_then(|position| Some((position, collection.changes_after(position, ALL).ok()?)));
+        match later {
+            Some((position, changes)) => Changes::Since {
+                position: changes.last().map_or(position, |last| last.revision),
+                changed: changes
+                    .iter()
+                    .map(|change| (change.object.value().clone(), change.kind != EventType::Deleted))
+                    .collect(),
+            },
+            None => {
+                let snapshot = self.snapshot(collection);
+                let objects = snapshot.objects.values().map(|object| object.value().clone()).collect();
+                Changes::Everything { position: snapshot.revision, objects }
+            }
+        }
     }
 }

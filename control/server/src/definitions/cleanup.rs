@@ -53,6 +53,8 @@ impl Definitions {
             self.tell(name, true, why).await?;
             // Of a definition that serves no version, the cache knows nothing.
             self.storage.cache.add(&resource).await.map_err(failure::store)?;
+            // What is being created under the old kinds would survive otherwise.
+            self.kinds.all_are_through(name).await;
             self.delete_all(&resource).await?;
             if !self.served.lock().contains_key(name) {
                 self.storage.cache.remove(&resource.store_prefix(None));

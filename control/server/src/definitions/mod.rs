@@ -11,7 +11,7 @@
 mod cleanup;
 mod serve;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use skep_api::object::{at, items, name, text};
 use skep_api::registry::{Registry, Resource, registry};
 use skep_api::status::Status;
 use skep_store::StoreError;
-use tokio::sync::watch;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Object;
@@ -37,27 +37,48 @@ use serve::Served;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// All kinds that there are now.
-pub(crate) struct Kinds(watch::Sender<Arc<Registry>>);
+pub(crate) struct Kinds {
+    now: watch::Sender<Arc<Registry>>,
+    /// Who creates objects of a definition holds its door open; who clears them away waits until all are through.
+    doors: Mutex<HashMap<String, Arc<RwLock<()>>>>,
+}
 
 impl Kinds {
     /// The built-in ones.
     pub(crate) fn builtin() -> Arc<Self> {
-        Arc::new(Self(watch::Sender::new(Arc::new(registry().clone()))))
+        let now = watch::Sender::new(Arc::new(registry().clone()));
+        Arc::new(Self { now, doors: Mutex::default() })
     }
 
     /// All kinds, as they are now.
     pub(crate) fn current(&self) -> Arc<Registry> {
-        self.0.borrow().clone()
+        self.now.borrow().clone()
     }
 
     /// Wakes when kinds come or go.
     pub(crate) fn changes(&self) -> watch::Receiver<Arc<Registry>> {
-        self.0.subscribe()
+        self.now.subscribe()
     }
 
     fn replace(&self, custom: impl IntoIterator<Item = Arc<Resource>>) {
         let with = self.current().with_custom(custom);
-        self.0.send_replace(Arc::new(with));
+        self.now.send_replace(Arc::new(with));
+    }
+
+    fn door(&self, definition: &str) -> Arc<RwLock<()>> {
+        self.doors.lock().entry(definition.to_owned()).or_default().clone()
+    }
+
+    /// Lets somebody in who is about to create an object of that definition. What the kinds say after this holds until
+    /// the answer is dropped, as far as the end of the definition goes.
+    pub(crate) async fn enter(&self, definition: &str) -> OwnedRwLockReadGuard<()> {
+        self.door(definition).read_owned().await
+    }
+
+    /// Waits for those who came in before the kinds said that the definition goes.
+    async fn all_are_through(&self, definition: &str) {
+        drop(self.door(definition).write_owned().await);
+        self.doors.lock().remove(definition);
     }
 }
 

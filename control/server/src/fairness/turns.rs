@@ -4,68 +4,80 @@
 //!
 //! A turn lasts until the request waits for something for the first time, or is done. What comes after a wait is short.
 
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
-use super::config::{CATCH_ALL, Response, Schema};
-use super::queues::{Arrived, Called, Place, Queues, Running, Work};
-
-type Caller = oneshot::Sender<Running>;
-
-/// Flows are spread over so many queues, each over so many of them. Seats bound how many wait.
-const QUEUES: Response = Response::Queue { queues: 64, hand: 4, length: usize::MAX };
+type Caller = oneshot::Sender<Turn>;
 
 /// The turns of a server.
 pub(super) struct Turns {
-    queues: Mutex<Queues<Caller>>,
-    schema: Arc<Schema>,
-    began: Instant,
+    processors: u32,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    running: u32,
+    /// Those that wait, by flow. No line is empty.
+    lines: HashMap<u64, VecDeque<Caller>>,
+    /// Which flow is next.
+    order: VecDeque<u64>,
 }
 
 /// A turn; over when it is dropped.
 pub(super) struct Turn {
     turns: Arc<Turns>,
-    running: Running,
 }
 
 impl Turns {
     /// Turns at so many processors.
     pub(super) fn new(processors: u32) -> Arc<Self> {
-        let queues = Mutex::new(Queues::new(QUEUES, processors, 0.0));
-        Arc::new(Self { queues, schema: Arc::new(Schema::mandatory(CATCH_ALL)), began: Instant::now() })
-    }
-
-    fn now(&self) -> f64 {
-        self.began.elapsed().as_secs_f64()
+        Arc::new(Self { processors, state: Mutex::default() })
     }
 
     /// Waits for a turn of this flow.
     pub(super) async fn take(self: &Arc<Self>, flow: u64) -> Turn {
-        let (caller, called) = oneshot::channel();
-        let (arrived, calls) = self.queues.lock().arrive(self.now(), Work::ONE, flow, &self.schema, caller);
-        self.call(calls);
-        let place = match arrived {
-            Arrived::Waits(place) => place,
-            // There are queues, and they are never full.
-            Arrived::Runs(running) => return Turn { turns: self.clone(), running },
-            Arrived::Refused(_) => unreachable!("queues without a limit refuse nobody"),
+        let called = {
+            let mut state = self.state.lock();
+            if state.running < self.processors && state.order.is_empty() {
+                state.running += 1;
+                return Turn { turns: self.clone() };
+            }
+            let (caller, called) = oneshot::channel();
+            state.wait(flow, caller);
+            called
         };
-        let mut waiting = Waiting { turns: self.clone(), place, called: Some(called) };
-        let called = waiting.called.as_mut().expect("it is there until it was called");
-        let running = called.await.expect("who waits is called, and the caller is kept until then");
-        waiting.called = None;
-        Turn { turns: self.clone(), running }
+        called.await.expect("who waits is called, and the caller is kept until then")
+    }
+}
+
+impl State {
+    fn wait(&mut self, flow: u64, caller: Caller) {
+        let line = self.lines.entry(flow).or_default();
+        if line.is_empty() {
+            self.order.push_back(flow);
+        }
+        line.push_back(caller);
     }
 
-    fn call(&self, mut calls: Vec<Called<Caller>>) {
-        while let Some(one) = calls.pop() {
-            if let Err(running) = one.call.send(one.running) {
-                calls.extend(self.queues.lock().finish(self.now(), &running));
+    /// The next one, of the next flow; who has left is passed over.
+    fn next(&mut self) -> Option<Caller> {
+        loop {
+            let flow = self.order.pop_front()?;
+            let line = self.lines.get_mut(&flow)?;
+            let caller = line.pop_front();
+            if line.is_empty() {
+                self.lines.remove(&flow);
+            } else {
+                self.order.push_back(flow);
+            }
+            if let Some(caller) = caller.filter(|caller| !caller.is_closed()) {
+                return Some(caller);
             }
         }
     }
@@ -73,23 +85,17 @@ impl Turns {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let calls = self.turns.queues.lock().finish(self.turns.now(), &self.running);
-        self.turns.call(calls);
-    }
-}
-
-struct Waiting {
-    turns: Arc<Turns>,
-    place: Place,
-    called: Option<oneshot::Receiver<Running>>,
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        let Some(mut called) = self.called.take() else { return };
-        let left = self.turns.queues.lock().cancel(self.turns.now(), self.place);
-        if !left && let Ok(running) = called.try_recv() {
-            drop(Turn { turns: self.turns.clone(), running });
+        let next = {
+            let mut state = self.turns.state.lock();
+            let next = state.next();
+            if next.is_none() {
+                state.running -= 1;
+            }
+            next
+        };
+        if let Some(caller) = next {
+            // Who left in this very moment gives the turn on: it is dropped with the message.
+            drop(caller.send(Turn { turns: self.turns.clone() }));
         }
     }
 }
@@ -148,7 +154,7 @@ mod tests {
             one.await.unwrap();
         }
         let at = order.lock().iter().position(|flow| *flow == 77).unwrap();
-        assert!(at <= 4, "another flow, with four queues of its own, came before {at} of ten");
+        assert_eq!(at, 1, "{at} of the other flow were before it");
     }
 
     #[tokio::test]

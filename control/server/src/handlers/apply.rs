@@ -13,7 +13,6 @@ use crate::body::Body;
 use crate::content;
 use crate::negotiate;
 use crate::options::ApplyOptions;
-use crate::request::RequestInfo;
 use crate::respond;
 use crate::storage::{Ownership, Scope};
 
@@ -57,7 +56,8 @@ pub(super) async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Sta
         tries += 1;
         match storage.update(&scope, &call.info.name, call.part(), &propose).await {
             Err(status) if status.code == 404 && call.info.subresource.is_empty() => {
-                let object = fresh(call, &writer, &applied, options.force)?;
+                let _inside = call.enter().await?;
+                let object = fresh(call, &writer, &applied, options.force).await?;
                 match storage.create(&scope, object).await {
                     Err(status) if status.reason == "AlreadyExists" && tries < 5 => {}
                     made => break (StatusCode::CREATED, made?),
@@ -149,10 +149,13 @@ fn check(call: &Call, applied: &mut Value) -> Result<(), Status> {
 }
 
 /// The object that apply makes where there is none.
-fn fresh(call: &Call, writer: &machine::Writer<'_>, applied: &Value, force: bool) -> Result<Value, Status> {
-    call.may_create()?;
-    let create = RequestInfo { verb: "create".into(), ..call.info.clone() };
-    call.server.gate().authorize(&call.user, &create)?;
+async fn fresh(
+    call: &Call,
+    writer: &machine::Writer<'_>,
+    applied: &Value,
+    force: bool,
+) -> Result<Value, Status> {
+    call.is_allowed_to_create().await?;
     let uid = applied["metadata"]["uid"].as_str().unwrap_or_default();
     if !uid.is_empty() {
         let why = format!(

@@ -24,6 +24,8 @@ use skep_api::decode::{self, FieldValidation};
 use skep_api::protobuf;
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
+use skep_api::validation;
+use tokio::sync::OwnedRwLockReadGuard;
 
 use crate::admission::{Asked, Attributes, Notes, Operation};
 use crate::audit::Record;
@@ -94,6 +96,15 @@ impl Call {
         self.query.get("fieldManager").filter(|name| !name.is_empty()).unwrap_or_else(agent)
     }
 
+    /// Whether the kind still is what it was when the request came.
+    fn is_current(&self) -> bool {
+        let resource = &self.resource;
+        let kinds = self.server.kinds().current();
+        kinds
+            .find(&resource.group, &resource.version, &resource.plural)
+            .is_some_and(|one| Arc::ptr_eq(one, resource))
+    }
+
     fn manner(&self) -> Result<Manner, Status> {
         let protobuf = protobuf::has_kind(&self.resource.group_version(), &self.resource.kind);
         Manner::of(&self.parts, &self.query, protobuf)
@@ -138,24 +149,33 @@ pub(crate) async fn handle(call: Call, body: Body) -> Result<Response<Body>, Sta
 
 /// What everybody is told who uses a kind on its way out.
 fn deprecation(resource: &Resource) -> Option<String> {
-    if let Some(custom) = &resource.custom {
-        return custom.deprecation.clone();
+    match &resource.custom {
+        Some(custom) => custom.deprecation.clone(),
+        None => validation::deprecation(resource).map(str::to_owned),
     }
-    let is_endpoints = resource.group.is_empty() && resource.plural == "endpoints";
-    is_endpoints
-        .then(|| "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice".to_owned())
 }
 
 impl Call {
-    /// Refuses new objects of a kind that is on its way out.
-    fn may_create(&self) -> Result<(), Status> {
-        if !self.resource.custom.as_ref().is_some_and(|custom| custom.terminating) {
-            return Ok(());
-        }
+    /// Refuses new objects of a kind that is on its way out; who is let in is waited for before the kind goes.
+    async fn enter(&self) -> Result<Option<OwnedRwLockReadGuard<()>>, Status> {
         let resource = &self.resource;
+        let Some(custom) = &resource.custom else { return Ok(None) };
+        let inside = self.server.kinds().enter(&custom.definition).await;
+        let kinds = self.server.kinds().current();
+        let now = kinds.find(&resource.group, &resource.version, &resource.plural);
+        let now = now.and_then(|now| now.custom.as_ref()).ok_or_else(Status::no_such_path)?;
+        if !now.terminating {
+            return Ok(Some(inside));
+        }
         let mut status = Status::method_not_allowed(&resource.group, &resource.plural, "create");
         status.message = "create not allowed while custom resource definition is terminating".into();
         Err(status)
+    }
+
+    /// Asks for the right to create, of who came to change something that is not there.
+    async fn is_allowed_to_create(&self) -> Result<(), Status> {
+        let create = RequestInfo { verb: "create".into(), ..self.info.clone() };
+        self.server.gate().authorize(&self.user, &create).await
     }
 }
 

@@ -34,6 +34,10 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
     let options = WatchOptions::parse(&call.resource, &call.query)?;
     let cache = &call.server.storage().cache;
     let collection = cache.collection(&call.resource).ok_or_else(Status::no_such_path)?;
+    let ending = collection.ending();
+    // Kinds change before the watches of the old ones are ended: who looked its kind up before, and asks here when to
+    // end only after that, would go on with the old looks.
+    let stale = call.resource.custom.is_some() && !call.is_current();
     let prefix = call.resource.store_prefix(Some(call.scope(false).namespace));
     let (initial, position, marked) = match options.at {
         WatchFrom::After(revision) => (VecDeque::new(), revision, false),
@@ -52,7 +56,7 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         initial,
         permit: call.permit.lock().take(),
         mark: marked.then_some(position),
-        ending: collection.ending(),
+        ending,
         watcher: cache.watch(&collection, prefix, position),
         renderer: call.renderer(&manner),
         converter: call.server.storage().converter.clone(),
@@ -61,7 +65,7 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         next_bookmark: now + BOOKMARKS,
         deadline: now + Duration::from_secs(seconds.min(u64::from(u32::MAX))),
         stop: call.server.stopping(),
-        ended: false,
+        ended: stale,
         gauge: Counted::new(call.server.metrics().watchers(&call.resource)),
         events: call.server.metrics().watch_events(&call.resource),
         terminated: call.server.metrics().terminated_watchers(&call.resource),
@@ -249,7 +253,7 @@ impl Session {
                 (Some(_), false) => EventType::Deleted,
             };
         }
-        if self.renderer.is_plain() && kind == change.kind {
+        if kind == change.kind && self.renderer.is_plain(&change.object) {
             return Some(change.line.clone());
         }
         Some(self.renderer.event(kind.as_str(), &change.object))

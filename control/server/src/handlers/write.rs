@@ -60,7 +60,7 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, St
         let answer = call.server.gate().reviews.create(&call.user, &call.info, review).await?;
         return Ok(manner.value(StatusCode::CREATED, &answer));
     }
-    call.may_create()?;
+    let _inside = call.enter().await?;
     let (object, warnings) = call.own_body(body, options.validation).await?;
     let object = call.server.storage().create(&call.scope(options.dry_run), object).await?;
     let mut response = call.object(&manner, StatusCode::CREATED, &object);
@@ -77,6 +77,7 @@ pub(super) async fn update(call: &Call, body: Body) -> Result<Response<Body>, St
     let propose = |_: &Value| Ok(object.clone());
     let (code, object) = match storage.update(&scope, &call.info.name, call.part(), &propose).await {
         Err(status) if status.code == 404 && may_create(call, &object) => {
+            call.is_allowed_to_create().await?;
             let mut object = object;
             object["metadata"]["name"] = call.info.name.clone().into();
             (StatusCode::CREATED, storage.create(&scope, object).await?)

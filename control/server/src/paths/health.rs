@@ -52,7 +52,7 @@ async fn checks(server: &Inner, kind: Kind) -> Vec<(&'static str, bool)> {
     }
     if kind == Kind::Readyz {
         checks.push(("informer-sync", filled));
-        checks.push(("shutdown", !server.stopping().is_cancelled()));
+        checks.push(("shutdown", !server.is_leaving()));
     }
     checks
 }

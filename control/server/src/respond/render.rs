@@ -26,6 +26,10 @@ pub(crate) struct Renderer {
 
 /// An object in the version of `resource`, whatever version it is stored in.
 pub(crate) fn view(resource: &Resource, object: &Object) -> Arc<Value> {
+    if let Some(schema) = &resource.custom {
+        let shown = object.by_schema(resource, schema);
+        return shown.as_deref().unwrap_or(object).value().clone();
+    }
     if !resource.is_served_as_stored() {
         let mut value = Value::clone(object.value());
         convert::from_storage(resource, &mut value);
@@ -51,10 +55,12 @@ impl Renderer {
     }
 
     /// Whether the bytes of the cache are the answer.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.manner.form == Form::Object
-            && self.manner.wire == Wire::Json
-            && self.resource.is_served_as_stored()
+    pub(crate) fn is_plain(&self, object: &Object) -> bool {
+        let as_stored = || match &self.resource.custom {
+            Some(schema) => schema.conversion.is_none() && object.by_schema(&self.resource, schema).is_none(),
+            None => self.resource.is_served_as_stored(),
+        };
+        self.manner.form == Form::Object && self.manner.wire == Wire::Json && as_stored()
     }
 
     /// The media type of a watch in this form.
@@ -109,15 +115,22 @@ impl Renderer {
 
     /// The object as an answer, an item of a list (not of a table) or the object of an event.
     pub(crate) fn json(&self, object: &Object) -> Bytes {
-        match self.manner.form {
-            Form::Object if !self.resource.is_served_as_stored() => self.value(object).to_string().into(),
-            Form::Object => object.json().clone(),
-            Form::Metadata => {
+        let schema = self.resource.custom.as_ref();
+        match (self.manner.form, schema) {
+            (Form::Object, Some(schema)) => {
+                let shown = object.by_schema(&self.resource, schema);
+                shown.as_deref().unwrap_or(object).json().clone()
+            }
+            (Form::Object, None) if !self.resource.is_served_as_stored() => {
+                self.value(object).to_string().into()
+            }
+            (Form::Object, None) => object.json().clone(),
+            (Form::Metadata, _) => {
                 let head =
                     b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":";
                 [head, object.metadata_json(), b"}"].concat().into()
             }
-            Form::Table => {
+            (Form::Table, _) => {
                 let value = self.value(object);
                 let meta = json!({ "resourceVersion": object.revision().to_string() });
                 let table =

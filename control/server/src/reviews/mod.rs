@@ -11,18 +11,18 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use skep_api::status::Status;
 
+use crate::authn::Chain;
 use crate::authz::Authz;
-use crate::gate::{Authenticator, Authorizer, Credentials, Decision};
+use crate::authz::selectors;
+use crate::gate::{Authorizer, Verdict};
 use crate::refusal;
 use crate::request::RequestInfo;
-use crate::tokens::Tokens;
 use crate::user::UserInfo;
 
 /// Answers reviews.
 pub struct Reviews {
     authorizer: Arc<Authz>,
-    authenticator: Arc<dyn Authenticator>,
-    tokens: Arc<Tokens>,
+    authenticator: Arc<Chain>,
 }
 
 impl std::fmt::Debug for Reviews {
@@ -33,8 +33,8 @@ impl std::fmt::Debug for Reviews {
 
 impl Reviews {
     /// Reviews by the same parts that decide about requests.
-    pub fn new(authorizer: Arc<Authz>, authenticator: Arc<dyn Authenticator>, tokens: Arc<Tokens>) -> Self {
-        Self { authorizer, authenticator, tokens }
+    pub fn new(authorizer: Arc<Authz>, authenticator: Arc<Chain>) -> Self {
+        Self { authorizer, authenticator }
     }
 
     /// Answers the creation of a review: the body with its status filled in.
@@ -53,24 +53,12 @@ impl Reviews {
         let status = match kind {
             "TokenReview" => self.token(&body["spec"]).await?,
             "SelfSubjectReview" => json!({"userInfo": user_value(user)}),
-            "SelfSubjectAccessReview" => self.access(user, kind, &body["spec"])?,
+            "SelfSubjectAccessReview" => self.access(user, kind, &body["spec"]).await?,
             "SelfSubjectRulesReview" => self.rules(user, &body["spec"])?,
-            "SubjectAccessReview" => self.access(&subject(kind, &body["spec"])?, kind, &body["spec"])?,
+            "SubjectAccessReview" => self.access(&subject(kind, &body["spec"])?, kind, &body["spec"]).await?,
             _ => {
-                let namespace = &body["spec"]["resourceAttributes"]["namespace"];
-                if *namespace != request.namespace {
-                    let message = "must match the namespace of the request";
-                    let field = "spec.resourceAttributes.namespace";
-                    return Err(refusal::invalid(
-                        "authorization.k8s.io",
-                        kind,
-                        "",
-                        field,
-                        namespace,
-                        message,
-                    ));
-                }
-                self.access(&subject(kind, &body["spec"])?, kind, &body["spec"])?
+                is_local(kind, request, &body["spec"])?;
+                self.access(&subject(kind, &body["spec"])?, kind, &body["spec"]).await?
             }
         };
         body["status"] = status;
@@ -78,54 +66,67 @@ impl Reviews {
     }
 
     async fn token(&self, spec: &Value) -> Result<Value, Status> {
-        let token = spec["token"].as_str().unwrap_or_default();
-        if token.is_empty() {
+        let Some(token) = spec["token"].as_str().filter(|token| !token.is_empty()) else {
             return Err(refusal::bad_request("token is required for TokenReview in authentication"));
-        }
-        let audiences = strings(&spec["audiences"]);
-        let credentials = Credentials { bearer: Some(token.to_owned()), ..Credentials::default() };
-        let found = if self.tokens.claims_to_be_ours(token) {
-            self.tokens.verify(token, &audiences).map(|verified| (verified.user, verified.audiences))
-        } else {
-            match self.authenticator.authenticate(&credentials).await {
-                // Other tokens carry no audience: they are for the API server.
-                Ok(Some(user)) => intersection(self.tokens.audiences(), &audiences).map(|both| (user, both)),
-                Ok(None) => Err("unknown token".to_owned()),
-                Err(reason) => Err(reason),
-            }
         };
-        Ok(match found {
-            Ok((user, audiences)) => {
-                json!({"authenticated": true, "user": user_value(&user), "audiences": audiences})
+        Ok(match self.authenticator.token(token, &strings(&spec["audiences"])).await {
+            Ok(known) => {
+                let user = crate::authn::authenticated(known.user);
+                json!({"authenticated": true, "user": user_value(&user), "audiences": known.audiences})
             }
             Err(reason) => json!({"user": {}, "error": reason}),
         })
     }
 
-    fn access(&self, user: &UserInfo, kind: &str, spec: &Value) -> Result<Value, Status> {
-        let request = attributes(kind, spec)?;
-        Ok(match self.authorizer.authorize(user, &request) {
-            Decision::Allow => json!({"allowed": true}),
-            Decision::Deny(reason) if reason.is_empty() => json!({"allowed": false}),
-            Decision::Deny(reason) => json!({"allowed": false, "reason": reason}),
-        })
+    async fn access(&self, user: &UserInfo, kind: &str, spec: &Value) -> Result<Value, Status> {
+        let (request, ignored) = attributes(kind, spec)?;
+        let decision = self.authorizer.authorize(user, &request).await;
+        let mut status = json!({"allowed": decision.is_allowed()});
+        if decision.verdict == Verdict::Deny {
+            status["denied"] = json!(true);
+        }
+        let errors: Vec<String> =
+            Some(decision.error).into_iter().filter(|error| !error.is_empty()).chain(ignored).collect();
+        for (field, text) in [("reason", decision.reason), ("evaluationError", errors.join("; "))] {
+            if !text.is_empty() {
+                status[field] = json!(text);
+            }
+        }
+        Ok(status)
     }
 
     fn rules(&self, user: &UserInfo, spec: &Value) -> Result<Value, Status> {
         let Some(namespace) = spec["namespace"].as_str().filter(|namespace| !namespace.is_empty()) else {
             return Err(refusal::bad_request("no namespace on request"));
         };
-        let rules = self.authorizer.rules_for(user, namespace);
-        let (resources, paths): (Vec<_>, Vec<_>) =
-            rules.iter().map(|rule| rule.describe()).partition(|(resource, _)| *resource);
-        let values = |list: Vec<(bool, Value)>| list.into_iter().map(|(_, value)| value).collect::<Vec<_>>();
-        Ok(json!({
-            "resourceRules": values(resources),
-            "nonResourceRules": values(paths),
-            // What the Node authorizer adds cannot be listed as rules.
-            "incomplete": crate::authz::node_of(user).is_some(),
-        }))
+        let held = self.authorizer.rules_for(user, namespace);
+        let (resources, paths): (Vec<_>, Vec<_>) = held.rules.iter().map(|rule| rule.describe()).unzip();
+        let mut status = json!({
+            "resourceRules": resources.into_iter().flatten().collect::<Vec<_>>(),
+            "nonResourceRules": paths.into_iter().flatten().collect::<Vec<_>>(),
+            "incomplete": held.incomplete,
+        });
+        if !held.errors.is_empty() {
+            status["evaluationError"] = json!(held.errors.join(", "));
+        }
+        Ok(status)
     }
+}
+
+/// Whether a local review is about the namespace of its path.
+fn is_local(kind: &str, request: &RequestInfo, spec: &Value) -> Result<(), Status> {
+    let fail = |field: &str, value: &Value, why: &str| {
+        Err(refusal::invalid("authorization.k8s.io", kind, "", field, value, why))
+    };
+    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
+    if path.is_object() {
+        return fail("spec.nonResourceAttributes", path, "disallowed on this kind of request");
+    }
+    let namespace = &resource["namespace"];
+    if resource.is_object() && namespace.as_str().unwrap_or_default() != request.namespace {
+        return fail("spec.resourceAttributes.namespace", namespace, "must match metadata.namespace");
+    }
+    Ok(())
 }
 
 fn kind_of(request: &RequestInfo) -> Option<(&'static str, &'static str)> {
@@ -177,51 +178,82 @@ fn subject(kind: &str, spec: &Value) -> Result<UserInfo, Status> {
     Ok(UserInfo { name: text("user"), uid: text("uid"), groups, extra })
 }
 
-/// The request that a review asks about.
-fn attributes(kind: &str, spec: &Value) -> Result<RequestInfo, Status> {
+/// The request that a review asks about, and what of it was ignored.
+fn attributes(kind: &str, spec: &Value) -> Result<(RequestInfo, Vec<String>), Status> {
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     match (resource.as_object(), path.as_object()) {
-        (Some(fields), None) => Ok(resource_attributes(fields)),
+        (Some(fields), None) => resource_attributes(kind, fields),
         (None, Some(fields)) => {
             let text = |field: &str| text(fields, field);
-            Ok(RequestInfo { path: text("path"), verb: text("verb"), ..RequestInfo::default() })
+            Ok((RequestInfo { path: text("path"), verb: text("verb"), ..RequestInfo::default() }, Vec::new()))
         }
         _ => {
-            let message = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            let field = "spec.resourceAttributes";
-            Err(refusal::invalid("authorization.k8s.io", kind, "", field, resource, message))
+            let both = resource.is_object();
+            let message = if both {
+                "cannot be specified in combination with resourceAttributes"
+            } else {
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+            };
+            let (field, value) = if both {
+                ("spec.nonResourceAttributes", path)
+            } else {
+                ("spec.resourceAttributes", resource)
+            };
+            Err(refusal::invalid("authorization.k8s.io", kind, "", field, value, message))
         }
     }
 }
 
-fn resource_attributes(fields: &Map<String, Value>) -> RequestInfo {
+fn resource_attributes(
+    kind: &str,
+    fields: &Map<String, Value>,
+) -> Result<(RequestInfo, Vec<String>), Status> {
     let text = |field: &str| text(fields, field);
-    RequestInfo {
+    let mut ignored = Vec::new();
+    let mut selector = |field: &str, is_field: bool| {
+        let path = format!("spec.resourceAttributes.{field}");
+        let read = selectors::of_review(&path, fields.get(field).unwrap_or(&Value::Null), is_field);
+        let read = read.map_err(|errors| refusal::invalid_fields("authorization.k8s.io", kind, &errors))?;
+        if read.ignored {
+            let partially = if read.requirements.is_empty() { "" } else { "partially " };
+            ignored.push(format!("{path} {partially}ignored due to parse error"));
+        }
+        Ok::<_, Status>(read.requirements)
+    };
+    let field_selector = selector("fieldSelector", true)?;
+    let label_selector = selector("labelSelector", false)?;
+    let version = Some(text("version")).filter(|version| !version.is_empty());
+    let request = RequestInfo {
         is_resource: true,
         verb: text("verb"),
         group: text("group"),
-        version: text("version"),
+        version: version.unwrap_or_else(|| "*".into()),
         namespace: text("namespace"),
         resource: text("resource"),
         subresource: text("subresource"),
         name: text("name"),
+        field_selector,
+        label_selector,
         ..RequestInfo::default()
-    }
+    };
+    Ok((request, ignored))
 }
 
 fn text(fields: &Map<String, Value>, field: &str) -> String {
     fields.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-fn strings(value: &Value) -> Vec<String> {
+/// The texts in a list.
+pub(crate) fn strings(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
 }
 
-/// What of `ours` is wanted; everything where nothing in particular is.
-fn intersection(ours: &[String], wanted: &[String]) -> Result<Vec<String>, String> {
-    let both: Vec<String> =
-        ours.iter().filter(|audience| wanted.is_empty() || wanted.contains(audience)).cloned().collect();
-    if both.is_empty() { Err("the token is not for the target audiences".into()) } else { Ok(both) }
+/// The user in a `UserInfo` of a review.
+pub(crate) fn user_of(value: &Value) -> UserInfo {
+    let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
+    let extra = value["extra"].as_object().into_iter().flatten();
+    let extra = extra.map(|(key, values)| (key.clone(), strings(values))).collect();
+    UserInfo { name: text("username"), uid: text("uid"), groups: strings(&value["groups"]), extra }
 }
 
 fn user_value(user: &UserInfo) -> Value {

@@ -42,7 +42,7 @@ fn fixture() -> Fixture {
     let fixed = StaticTokens::parse("secret,jane,u1", Path::new("t")).unwrap();
     let chain = Arc::new(Chain::new(Arc::clone(&tokens), fixed, clock.clock()));
     let authz = Arc::new(Authz::new(objects));
-    Fixture { reviews: Reviews::new(authz, chain, Arc::clone(&tokens)), tokens }
+    Fixture { reviews: Reviews::new(authz, chain), tokens }
 }
 
 impl Fixture {
@@ -87,6 +87,26 @@ async fn access_reviews_answer_as_the_authorizer_does() {
     assert_eq!(fixture.ask(&admin, local, other("jane", pods("get", "other"))).await, Err(422));
     assert_eq!(fixture.ask(&admin, any, pods("get", "shop")).await, Err(422));
     assert_eq!(fixture.ask(&jane, own, json!({})).await, Err(422));
+    let with = |selector: Value| {
+        let mut spec = pods("list", "shop");
+        spec["resourceAttributes"]["fieldSelector"] = selector;
+        spec
+    };
+    let plain = json!({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n1"]}]});
+    let answer = fixture.ask(&jane, own, with(plain)).await.unwrap();
+    assert_eq!((&answer["allowed"], &answer["evaluationError"]), (&json!(true), &Value::Null));
+    let newer = json!({"requirements": [{"key": "a", "operator": "Newer"}]});
+    let answer = fixture.ask(&jane, own, with(newer)).await.unwrap();
+    assert_eq!(answer["evaluationError"], "spec.resourceAttributes.fieldSelector ignored due to parse error");
+    for wrong in [
+        json!({}),
+        json!({"rawSelector": "a=b", "requirements": [{"key": "a", "operator": "Exists"}]}),
+        json!({"requirements": [{"key": "", "operator": "In", "values": ["x"]}]}),
+        json!({"requirements": [{"key": "a", "operator": "In"}]}),
+        json!({"requirements": [{"key": "a", "operator": "Exists", "values": ["x"]}]}),
+    ] {
+        assert_eq!(fixture.ask(&jane, own, with(wrong.clone())).await, Err(422), "{wrong}");
+    }
     assert_eq!(fixture.ask(&jane, own, json!("x")).await, Err(400));
     assert_eq!(fixture.ask(&jane, "authorization/others", json!({})).await, Err(404));
 }

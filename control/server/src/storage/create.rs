@@ -69,6 +69,7 @@ impl Storage {
             return Err(Status::invalid(resource, &name, errors));
         }
         self.admission.validate(&attributes, Some(&object)).await?;
+        scope.warn(&object, None);
         let mut held = attributes.into_held();
         if scope.dry_run && self.get(scope, &name).await.is_ok() {
             return Err(Status::already_exists(resource, &name));

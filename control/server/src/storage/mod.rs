@@ -19,7 +19,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
-use skep_api::{apply, convert};
+use skep_api::{apply, convert, validation};
 use skep_store::{Expected, KeyValue, Revision, Store, StoreError};
 
 use crate::admission::{Asked, Chain};
@@ -80,6 +80,14 @@ impl Scope<'_> {
     /// Whether the request is a patch.
     pub(crate) fn is_patch(&self) -> bool {
         self.asked.is_some_and(|asked| asked.verb == "patch")
+    }
+
+    /// Warns the author of an object that is fit, and is likely not what was meant.
+    fn warn(&self, object: &Value, old: Option<&Value>) {
+        if let Some(asked) = self.asked {
+            let warnings = validation::warnings(self.resource, object, old);
+            warnings.into_iter().for_each(|warning| asked.notes.warn(warning));
+        }
     }
 
     /// Records in a proposed object that it was changed from `old`, which is an empty object for a new one.

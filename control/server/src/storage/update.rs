@@ -140,6 +140,9 @@ impl Storage {
         if !errors.is_empty() {
             return Err(Status::invalid(resource, name, errors));
         }
+        if part == Part::Whole {
+            scope.warn(object, Some(old));
+        }
         let scale = (part == Part::Scale).then(|| Places::of(resource).scale(resource, object));
         self.admission.validate(&attributes, Some(scale.as_ref().unwrap_or(object))).await?;
         Ok(attributes.into_held())

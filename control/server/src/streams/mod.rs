@@ -24,7 +24,7 @@ pub use client::NodeClient;
 pub(crate) use forward::{strip_connection_headers, strip_credentials, tunnel, wants_upgrade};
 
 use crate::body::Body;
-use crate::gate::{Authorizer, Decision, ObjectReader};
+use crate::gate::{Authorizer, ObjectReader};
 use crate::query::Query;
 use crate::refusal;
 use crate::request::RequestInfo;
@@ -66,7 +66,7 @@ impl Streams {
         match (info.resource.as_str(), info.subresource.as_str()) {
             ("pods", "log") => self.log(info, request).await,
             ("pods", "exec" | "attach" | "portforward") => {
-                self.may_create(user, info)?;
+                self.may_create(user, info).await?;
                 self.upgrade(info, request).await
             }
             ("pods" | "services" | "nodes", "proxy") => self.proxy(info, request).await,
@@ -75,15 +75,13 @@ impl Streams {
     }
 
     /// A WebSocket starts with a GET, but what it does to a pod is as much as a POST.
-    fn may_create(&self, user: &UserInfo, info: &RequestInfo) -> Result<(), Status> {
+    async fn may_create(&self, user: &UserInfo, info: &RequestInfo) -> Result<(), Status> {
         if info.verb == "create" {
             return Ok(());
         }
         let create = RequestInfo { verb: "create".into(), ..info.clone() };
-        match self.authorizer.authorize(user, &create) {
-            Decision::Allow => Ok(()),
-            Decision::Deny(reason) => Err(refusal::forbidden(user, &create, &reason)),
-        }
+        let decision = self.authorizer.authorize(user, &create).await;
+        if decision.is_allowed() { Ok(()) } else { Err(decision.refusal(user, &create)) }
     }
 
     fn object(&self, resource: &str, namespace: &str, name: &str) -> Result<Arc<Value>, Status> {

@@ -235,3 +235,6 @@ async fn headers_beyond_the_limit_are_refused() {
     let _ = stream.read_to_end(&mut text).await;
     assert!(text.starts_with(b"HTTP/1.1 431"), "{:?}", String::from_utf8_lossy(&text));
 }
+
+#[path = "hostile_tests.rs"]
+mod hostile;

@@ -35,6 +35,9 @@ pub(super) struct Bound {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) secret: Option<Reference>,
     pub(super) serviceaccount: Reference,
+    /// From then on the token should have been renewed; it is still accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) warnafter: Option<u64>,
 }
 
 /// One object by name and uid.

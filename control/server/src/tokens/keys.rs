@@ -70,22 +70,18 @@ impl Keys {
         let (_, block) =
             x509_parser::pem::parse_x509_pem(private.as_bytes()).map_err(|_| unusable("not PEM"))?;
         let der = &block.contents;
-        let (signing, algorithm, public) = if let Some(pair) = provider::p256(der) {
-            let spki = [&P256_PREFIX[..], pair.public_key().as_ref()].concat();
-            (EncodingKey::from_ec_der(der), Algorithm::ES256, spki)
-        } else if let Some(pair) = provider::rsa(der) {
-            (EncodingKey::from_rsa_der(der), Algorithm::RS256, rsa_spki(pair.public().as_ref()))
-        } else {
-            return Err(unusable("the private key is neither P-256 (PKCS #8) nor RSA of 2048 bits or more"));
+        let (algorithm, public) = public_of_private(der).ok_or_else(|| {
+            unusable("the private key is neither P-256 (PKCS #8) nor RSA of 2048 bits or more")
+        })?;
+        let signing = match algorithm {
+            Algorithm::ES256 => EncodingKey::from_ec_der(der),
+            _ => EncodingKey::from_rsa_der(der),
         };
         let first = verifying_key(&public)?;
         let mut keys = Self { signing, algorithm, id: first.id.clone(), verifying: vec![first] };
         for block in Pem::iter_from_buffer(further.as_bytes()) {
             let block = block.map_err(|_| unusable("a further key is not PEM"))?;
-            if block.label != "PUBLIC KEY" {
-                return Err(unusable(&format!("expected a PUBLIC KEY block, found {}", block.label)));
-            }
-            let key = verifying_key(&block.contents)?;
+            let key = verifying_key(&public_part(&block)?)?;
             if keys.verifying.iter().all(|known| known.id != key.id) {
                 keys.verifying.push(key);
             }
@@ -98,9 +94,53 @@ impl Keys {
         self.verifying.iter().filter(move |key| id.is_none_or(|id| id == key.id))
     }
 
+    /// Signs claims.
+    pub(super) fn sign(&self, claims: &impl serde::Serialize) -> jsonwebtoken::errors::Result<String> {
+        let mut header = jsonwebtoken::Header::new(self.algorithm);
+        header.typ = None;
+        header.kid = Some(self.id.clone());
+        jsonwebtoken::encode(&header, claims, &self.signing)
+    }
+
+    /// The algorithms of all keys, sorted.
+    pub(super) fn algorithms(&self) -> Vec<String> {
+        let names = self.verifying.iter().filter_map(|key| key.jwk["alg"].as_str().map(str::to_owned));
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
     /// The public keys as a JSON web key set (RFC 7517).
     pub fn jwks(&self) -> Value {
         json!({"keys": self.verifying.iter().map(|key| &key.jwk).collect::<Vec<_>>()})
+    }
+}
+
+/// The algorithm of a private key, and its public key as `SubjectPublicKeyInfo`.
+fn public_of_private(der: &[u8]) -> Option<(Algorithm, Vec<u8>)> {
+    if let Some(pair) = provider::p256(der) {
+        return Some((Algorithm::ES256, [&P256_PREFIX[..], pair.public_key().as_ref()].concat()));
+    }
+    let pair = provider::rsa(der)?;
+    Some((Algorithm::RS256, rsa_spki(pair.public().as_ref())))
+}
+
+/// The public key in a PEM block: of a public key, a certificate or a private key.
+fn public_part(block: &Pem) -> Result<Vec<u8>, Error> {
+    let unusable = |reason: String| Error::TokenKey { reason };
+    match block.label.as_str() {
+        "PUBLIC KEY" => Ok(block.contents.clone()),
+        "RSA PUBLIC KEY" => Ok(rsa_spki(&block.contents)),
+        "CERTIFICATE" => {
+            let certificate =
+                block.parse_x509().map_err(|_| unusable("a certificate is malformed".into()))?;
+            Ok(certificate.public_key().raw.to_vec())
+        }
+        "PRIVATE KEY" | "RSA PRIVATE KEY" => public_of_private(&block.contents)
+            .map(|(_, public)| public)
+            .ok_or_else(|| unusable("a private key is neither P-256 (PKCS #8) nor RSA".into())),
+        label => Err(unusable(format!("a {label} block is not a key that verifies"))),
     }
 }
 
@@ -139,7 +179,7 @@ fn rsa_spki(pkcs1: &[u8]) -> Vec<u8> {
 }
 
 /// One DER element.
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+pub(crate) fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len().to_be_bytes();
     let significant = &length[length.iter().take_while(|b| **b == 0).count()..];
     let mut out = vec![tag];

@@ -5,6 +5,8 @@
 
 mod claims;
 mod keys;
+mod legacy;
+mod node;
 mod provider;
 mod request;
 #[cfg(test)]
@@ -15,12 +17,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 pub use keys::Keys;
+pub(crate) use keys::der;
+pub(crate) use provider::install as use_ring;
 pub use verify::Verified;
 
+use crate::authn::{Known, TokenAuthenticator};
 use crate::gate::{Clock, NewId, ObjectReader};
 
 /// The issuer that Kubernetes' own tests expect, and whose name the serving certificate carries.
@@ -30,8 +36,16 @@ pub const DEFAULT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 pub struct Tokens {
     keys: Arc<Keys>,
     issuer: String,
+    /// Issuers of tokens that are accepted besides, from before a change of name.
+    further_issuers: Vec<String>,
     /// The audiences that the API server itself answers to.
     audiences: Vec<String>,
+    /// Where clients find the keys, if not below the issuer.
+    jwks_uri: Option<String>,
+    /// The longest life of a token, in seconds.
+    longest_life: Option<i64>,
+    /// Whether the tokens of pods that were not told how long they live are accepted for a year.
+    extend_life: bool,
     reader: Arc<dyn ObjectReader>,
     clock: Clock,
     new_id: NewId,
@@ -59,7 +73,43 @@ impl Tokens {
         new_id: NewId,
     ) -> Self {
         let audiences = if audiences.is_empty() { vec![issuer.clone()] } else { audiences };
-        Self { keys, issuer, audiences, reader, clock, new_id, checked: Mutex::default() }
+        Self {
+            keys,
+            issuer,
+            further_issuers: Vec::new(),
+            audiences,
+            jwks_uri: None,
+            longest_life: None,
+            extend_life: true,
+            reader,
+            clock,
+            new_id,
+            checked: Mutex::default(),
+        }
+    }
+
+    /// Accepts tokens of these issuers, too; as audiences they count where no others were given.
+    #[must_use]
+    pub fn with_further_issuers(mut self, issuers: Vec<String>) -> Self {
+        if self.audiences.as_slice() == [self.issuer.clone()] {
+            self.audiences.extend(issuers.iter().cloned());
+        }
+        self.further_issuers = issuers;
+        self
+    }
+
+    /// Tells clients that the keys are at this URI.
+    #[must_use]
+    pub fn with_jwks_uri(mut self, uri: Option<String>) -> Self {
+        self.jwks_uri = uri;
+        self
+    }
+
+    /// Bounds the life of tokens; `extend` is for those that admission gives to pods.
+    #[must_use]
+    pub fn with_lifetimes(mut self, longest_seconds: Option<i64>, extend: bool) -> Self {
+        (self.longest_life, self.extend_life) = (longest_seconds, extend);
+        self
     }
 
     /// The audiences that the API server answers to.
@@ -76,15 +126,30 @@ impl Tokens {
     pub fn openid_configuration(&self) -> Value {
         json!({
             "issuer": self.issuer,
-            "jwks_uri": format!("{}/openid/v1/jwks", self.issuer),
+            "jwks_uri": self.jwks_uri.clone().unwrap_or_else(|| format!("{}/openid/v1/jwks", self.issuer)),
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": [format!("{:?}", self.keys.algorithm)],
+            "id_token_signing_alg_values_supported": self.keys.algorithms(),
         })
     }
 
     fn seconds(&self) -> u64 {
         seconds((self.clock)())
+    }
+}
+
+#[async_trait]
+impl TokenAuthenticator for Tokens {
+    async fn authenticate(&self, token: &str, audiences: &[String]) -> Result<Option<Known>, String> {
+        if legacy::claims_to_be_one(token) {
+            let user = self.verify_legacy(token)?;
+            return Ok(Some(Known { user, audiences: Vec::new() }));
+        }
+        if !self.claims_to_be_ours(token) {
+            return Ok(None);
+        }
+        let Verified { user, audiences } = self.verify(token, audiences)?;
+        Ok(Some(Known { user, audiences }))
     }
 }
 

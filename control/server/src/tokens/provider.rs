@@ -1,4 +1,4 @@
-//! The cryptography behind JSON web tokens, done by ring: signing with P-256 and RSA keys, verifying ES and RS signatures.
+//! The cryptography behind JSON web tokens, done by ring: signing with P-256 and RSA keys, verifying ES, RS and PS signatures.
 //!
 //! jsonwebtoken asks a process-wide provider for signers and verifiers. This one refuses every algorithm that a
 //! service-account token does not use, shared secrets among them.
@@ -17,7 +17,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 };
 
 /// Makes ring the provider of this process. Later calls change nothing.
-pub(super) fn install() {
+pub(crate) fn install() {
     // An error means that a provider is there already: this one, from an earlier call.
     let _ = PROVIDER.install_default();
 }
@@ -99,6 +99,9 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
         Algorithm::RS256 => (AlgorithmFamily::Rsa, &signature::RSA_PKCS1_2048_8192_SHA256),
         Algorithm::RS384 => (AlgorithmFamily::Rsa, &signature::RSA_PKCS1_2048_8192_SHA384),
         Algorithm::RS512 => (AlgorithmFamily::Rsa, &signature::RSA_PKCS1_2048_8192_SHA512),
+        Algorithm::PS256 => (AlgorithmFamily::Rsa, &signature::RSA_PSS_2048_8192_SHA256),
+        Algorithm::PS384 => (AlgorithmFamily::Rsa, &signature::RSA_PSS_2048_8192_SHA384),
+        Algorithm::PS512 => (AlgorithmFamily::Rsa, &signature::RSA_PSS_2048_8192_SHA512),
         _ => return Err(ErrorKind::InvalidAlgorithm.into()),
     };
     if key.family() != family {

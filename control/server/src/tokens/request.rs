@@ -5,10 +5,13 @@ use skep_api::status::Status;
 
 use super::claims::{Bound, Claims, Reference};
 use super::{Tokens, meta};
-use crate::authz::node_of;
 use crate::refusal;
 use crate::user::UserInfo;
 
+/// Seconds that admission asks for when it gives a token to a pod; by the seven they are told from others.
+const OF_ADMISSION: i64 = 3607;
+/// Seconds that such a token is accepted.
+const EXTENDED: u64 = 365 * 24 * 3600;
 /// Seconds that a token is valid when the request does not say.
 const DEFAULT_LIFETIME: i64 = 3600;
 const SHORTEST_LIFETIME: i64 = 600;
@@ -32,10 +35,10 @@ impl Tokens {
             .reader
             .get("", "serviceaccounts", namespace, name)
             .ok_or_else(|| refusal::not_found("serviceaccounts", name))?;
-        let mut request = accepted(body, namespace, name)?;
+        let mut request = accepted(body, namespace, name, meta(&account, "uid"))?;
         let spec = &request["spec"];
         let audiences = self.requested_audiences(spec)?;
-        let lifetime = lifetime(spec)?;
+        let lifetime = lifetime(spec)?.min(self.longest_life.unwrap_or(i64::MAX));
         let mut bound = Bound {
             namespace: namespace.to_owned(),
             serviceaccount: Reference { name: name.to_owned(), uid: meta(&account, "uid").to_owned() },
@@ -44,7 +47,14 @@ impl Tokens {
         self.bind(&mut bound, &spec["boundObjectRef"])?;
         self.check_node(user, &bound)?;
         let issued = self.seconds();
-        let expires = issued + u64::try_from(lifetime).expect("checked to be positive");
+        let told = issued + u64::try_from(lifetime).expect("checked to be positive");
+        // Clients from before tokens expired do not read them again: theirs are accepted for longer than they are told.
+        let extends = self.extend_life
+            && bound.pod.is_some()
+            && lifetime == OF_ADMISSION
+            && audiences.iter().all(|audience| self.audiences.contains(audience));
+        let expires = if extends { issued + EXTENDED } else { told };
+        bound.warnafter = extends.then_some(told);
         let claims = Claims {
             audiences: audiences.clone(),
             expires,
@@ -56,20 +66,21 @@ impl Tokens {
             subject: format!("system:serviceaccount:{namespace}:{name}"),
         };
         let token = self.sign(&claims)?;
-        let stamp = jiff::Timestamp::from_second(i64::try_from(expires).unwrap_or(i64::MAX))
-            .map_err(|_| refusal::internal("the token would expire beyond the calendar"))?;
+        let stamp = |seconds: u64| {
+            jiff::Timestamp::from_second(i64::try_from(seconds).unwrap_or(i64::MAX))
+                .map(|at| at.to_string())
+                .map_err(|_| refusal::internal("the token would expire beyond the calendar"))
+        };
+        request["metadata"]["creationTimestamp"] = json!(stamp(issued)?);
         request["spec"]["audiences"] = json!(audiences);
         request["spec"]["expirationSeconds"] = json!(lifetime);
-        request["status"] = json!({"token": token, "expirationTimestamp": stamp.to_string()});
+        request["status"] = json!({"token": token, "expirationTimestamp": stamp(told)?});
         Ok(request)
     }
 
     fn sign(&self, claims: &Claims) -> Result<String, Status> {
-        let mut header = jsonwebtoken::Header::new(self.keys.algorithm);
-        header.typ = None;
-        header.kid = Some(self.keys.id.clone());
-        jsonwebtoken::encode(&header, claims, &self.keys.signing)
-            .map_err(|error| refusal::internal(&format!("cannot sign the token: {error}")))
+        let signed = self.keys.sign(claims);
+        signed.map_err(|error| refusal::internal(&format!("cannot sign the token: {error}")))
     }
 
     fn requested_audiences(&self, spec: &Value) -> Result<Vec<String>, Status> {
@@ -93,8 +104,9 @@ impl Tokens {
             ("Secret", "v1" | "") => ("secrets", bound.namespace.as_str()),
             ("Node", "v1" | "") => ("nodes", ""),
             (kind, version) => {
+                let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
                 return Err(refusal::bad_request(&format!(
-                    "cannot bind token for serviceaccount to {version} {kind}"
+                    "cannot bind token to object of type {version}, Kind={kind}"
                 )));
             }
         };
@@ -138,25 +150,10 @@ impl Tokens {
             uid: node.map_or(String::new(), |n| meta(&n, "uid").to_owned()),
         })
     }
-
-    /// A node gets tokens only for pods that it runs (NodeRestriction).
-    fn check_node(&self, user: &UserInfo, bound: &Bound) -> Result<(), Status> {
-        let Some(node) = node_of(user) else { return Ok(()) };
-        let runs_it = bound.pod.is_some() && bound.node.as_ref().is_some_and(|n| n.name == node);
-        if runs_it {
-            return Ok(());
-        }
-        Err(refusal::forbidden_object(
-            "",
-            "serviceaccounts",
-            &bound.serviceaccount.name,
-            &format!("node {node:?} can only create tokens for pods that it runs"),
-        ))
-    }
 }
 
 /// The body as a TokenRequest with its type and names.
-fn accepted(mut body: Value, namespace: &str, name: &str) -> Result<Value, Status> {
+fn accepted(mut body: Value, namespace: &str, name: &str, uid: &str) -> Result<Value, Status> {
     let is = |field: &str, expected: &str| body[field].as_str().is_none_or(|given| given == expected);
     if !body.is_object() || !is("kind", "TokenRequest") || !is("apiVersion", "authentication.k8s.io/v1") {
         return Err(refusal::bad_request("expected a TokenRequest of authentication.k8s.io/v1"));
@@ -167,9 +164,31 @@ fn accepted(mut body: Value, namespace: &str, name: &str) -> Result<Value, Statu
     if body["spec"].is_null() {
         body["spec"] = json!({});
     }
+    for (field, expected, what) in [("name", name, "name"), ("namespace", namespace, "namespace")] {
+        let given = body["metadata"][field].as_str().unwrap_or_default();
+        if !given.is_empty() && given != expected {
+            let why = format!("must match the service account {what} if specified");
+            let (field, given) = (format!("metadata.{field}"), json!(given));
+            return Err(refusal::invalid(
+                "authentication.k8s.io",
+                "TokenRequest",
+                name,
+                &field,
+                &given,
+                &why,
+            ));
+        }
+    }
+    let given = body["metadata"]["uid"].as_str().unwrap_or_default();
+    if !given.is_empty() && given != uid {
+        let why = format!(
+            "the UID in the token request ({given}) does not match the UID of the service account ({uid})"
+        );
+        return Err(refusal::conflict("serviceaccounts", name, &why));
+    }
     body["kind"] = json!("TokenRequest");
     body["apiVersion"] = json!("authentication.k8s.io/v1");
-    body["metadata"] = json!({"name": name, "namespace": namespace, "creationTimestamp": null});
+    body["metadata"] = json!({"name": name, "namespace": namespace, "uid": uid});
     Ok(body)
 }
 

@@ -41,7 +41,10 @@ fn fixture() -> Fixture {
 
 fn pod(uid: &str) -> Value {
     json!({"metadata": {"name": "web-0", "namespace": "shop", "uid": uid},
-           "spec": {"nodeName": "n1", "serviceAccountName": "web"}})
+           "spec": {"nodeName": "n1", "serviceAccountName": "web", "volumes": [
+               {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}},
+                                                       {"serviceAccountToken": {"path": "v", "audience": "vault"}}]}},
+               {"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]}})
 }
 
 fn admin() -> UserInfo {
@@ -237,4 +240,100 @@ fn rsa_key_of_taken_over_cluster_signs_and_verifies() {
     );
     assert_eq!(rsa.openid_configuration()["id_token_signing_alg_values_supported"], json!(["RS256"]));
     assert!(fixture.verify(token).is_err());
+}
+
+#[test]
+fn token_of_admission_is_accepted_for_longer_than_it_says() {
+    let fixture = fixture();
+    let spec = json!({"expirationSeconds": 3607,
+        "boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "web-0", "uid": "pod-1"}});
+    let token = fixture.token(spec.clone());
+    fixture.clock.advance(Duration::from_secs(3607 + 3600));
+    fixture.verify(&token).unwrap();
+    // Another life, another audience or no pod: no longer than asked for.
+    for (field, value) in [
+        ("expirationSeconds", json!(3600)),
+        ("audiences", json!([DEFAULT_ISSUER, "vault"])),
+        ("boundObjectRef", Value::Null),
+    ] {
+        let mut spec = spec.clone();
+        spec[field] = value;
+        let token = fixture.token(spec);
+        fixture.clock.advance(Duration::from_secs(3607 + 3600));
+        assert!(fixture.verify(&token).is_err(), "{field}");
+    }
+    let bounded = tokens(&key_pem(), "", &fixture.objects, &fixture.clock).with_lifetimes(Some(900), false);
+    let answer =
+        bounded.request(&admin(), "shop", "web", json!({"spec": {"expirationSeconds": 7200}})).unwrap();
+    assert_eq!(answer["spec"]["expirationSeconds"], 900);
+}
+
+#[test]
+fn issuer_that_was_given_up_is_still_accepted_where_it_is_listed() {
+    let fixture = fixture();
+    let key = key_pem();
+    let new_id = || Arc::new(|| "id".to_owned());
+    let of = |issuer: &str| {
+        let keys = Arc::new(Keys::from_pem(&key, "").unwrap());
+        Tokens::new(
+            keys,
+            issuer.into(),
+            Vec::new(),
+            Arc::clone(&fixture.objects) as _,
+            fixture.clock.clock(),
+            new_id(),
+        )
+    };
+    let old = of("https://old").request(&admin(), "shop", "web", json!({})).unwrap();
+    let old = old["status"]["token"].as_str().unwrap().to_owned();
+    assert!(!of("https://new").claims_to_be_ours(&old));
+    let both = of("https://new").with_further_issuers(vec!["https://old".into()]);
+    assert!(both.claims_to_be_ours(&old));
+    both.verify(&old, &[]).unwrap();
+    assert_eq!(both.openid_configuration()["issuer"], "https://new");
+}
+
+#[test]
+fn token_in_a_secret_is_good_while_the_secret_holds_it() {
+    use base64::engine::general_purpose::STANDARD;
+    let fixture = fixture();
+    let key = key_pem();
+    let ours = tokens(&key, "", &fixture.objects, &fixture.clock);
+    let sign = |claims: Value| {
+        let encoding =
+            jsonwebtoken::EncodingKey::from_ec_der(&rcgen::KeyPair::from_pem(&key).unwrap().serialize_der());
+        jsonwebtoken::encode(&jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256), &claims, &encoding)
+            .unwrap()
+    };
+    let claims = json!({"iss": "kubernetes/serviceaccount", "sub": "system:serviceaccount:shop:web",
+        "kubernetes.io/serviceaccount/namespace": "shop", "kubernetes.io/serviceaccount/secret.name": "t",
+        "kubernetes.io/serviceaccount/service-account.name": "web",
+        "kubernetes.io/serviceaccount/service-account.uid": "sa-1"});
+    let token = sign(claims.clone());
+    let ask = |token: &str| {
+        futures::executor::block_on(crate::authn::TokenAuthenticator::authenticate(&ours, token, &[]))
+            .map(|known| known.unwrap().user.name)
+    };
+    assert_eq!(ask(&token).unwrap_err(), "Token has been invalidated");
+    let secret = |labels: Value| {
+        json!({"metadata": {"name": "t", "namespace": "shop", "labels": labels},
+        "type": "kubernetes.io/service-account-token", "data": {"token": STANDARD.encode(&token)}})
+    };
+    fixture.objects.put("", "secrets", secret(json!({})));
+    assert_eq!(ask(&token).unwrap(), "system:serviceaccount:shop:web");
+    for (field, value) in [
+        ("sub", "system:serviceaccount:shop:admin"),
+        ("kubernetes.io/serviceaccount/service-account.uid", "sa-2"),
+        ("kubernetes.io/serviceaccount/secret.name", ""),
+    ] {
+        let mut other = claims.clone();
+        other[field] = json!(value);
+        assert!(ask(&sign(other)).is_err(), "{field}");
+    }
+    let marked = secret(json!({"kubernetes.io/legacy-token-invalid-since": "2026-01-01"}));
+    fixture.objects.put("", "secrets", marked);
+    assert!(ask(&token).unwrap_err().contains("has been marked invalid"));
+    fixture.objects.put("", "secrets", secret(json!({})));
+    fixture.objects.remove("", "serviceaccounts", "shop", "web");
+    assert!(ask(&token).is_err());
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jsonwebtoken::{Validation, decode, decode_header};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -39,7 +40,11 @@ impl Tokens {
         }
         token.len() <= LONGEST
             && jsonwebtoken::dangerous::insecure_decode_claims::<Issuer>(token)
-                .is_ok_and(|claims| claims.iss == self.issuer)
+                .is_ok_and(|claims| self.is_issuer(&claims.iss))
+    }
+
+    fn is_issuer(&self, name: &str) -> bool {
+        self.issuer == name || self.further_issuers.iter().any(|one| one == name)
     }
 
     /// Verifies a token for at least one of `audiences` (the API server's own where empty).
@@ -55,6 +60,9 @@ impl Tokens {
         }
         if claims.not_before > now.saturating_add(LEEWAY) {
             return Err("service account token is not valid yet".into());
+        }
+        if claims.issued > now.saturating_add(LEEWAY) {
+            return Err("service account token is issued in the future".into());
         }
         let wanted = if audiences.is_empty() { &self.audiences } else { audiences };
         let audiences: Vec<String> =
@@ -87,6 +95,17 @@ impl Tokens {
     }
 
     fn decode(&self, token: &str) -> Result<Claims, String> {
+        let claims: Claims = self.signed(token)?;
+        let expected =
+            format!("system:serviceaccount:{}:{}", claims.bound.namespace, claims.bound.serviceaccount.name);
+        if !self.is_issuer(&claims.issuer) || claims.subject != expected {
+            return Err("the token's subject and service account differ".into());
+        }
+        Ok(claims)
+    }
+
+    /// What a token says that a key of this cluster signed. Nothing else about it is checked.
+    pub(super) fn signed<T: DeserializeOwned>(&self, token: &str) -> Result<T, String> {
         let header = decode_header(token).map_err(|error| error.to_string())?;
         // Times and audiences are checked at every use, with the clock given; here only what never changes.
         let mut validation = Validation::new(header.alg);
@@ -94,19 +113,12 @@ impl Tokens {
         validation.validate_exp = false;
         validation.validate_nbf = false;
         validation.validate_aud = false;
-        validation.set_issuer(&[&self.issuer]);
         let candidates = self.keys.candidates(header.kid.as_deref());
-        let claims = candidates
+        candidates
             .filter(|key| key.takes(header.alg))
-            .find_map(|key| decode::<Claims>(token, &key.key, &validation).ok())
-            .ok_or("no key of this cluster signed the token")?
-            .claims;
-        let expected =
-            format!("system:serviceaccount:{}:{}", claims.bound.namespace, claims.bound.serviceaccount.name);
-        if claims.issuer != self.issuer || claims.subject != expected {
-            return Err("the token's subject and service account differ".into());
-        }
-        Ok(claims)
+            .find_map(|key| decode::<T>(token, &key.key, &validation).ok())
+            .map(|data| data.claims)
+            .ok_or_else(|| "no key of this cluster signed the token".into())
     }
 
     fn check_bound(&self, claims: &Claims, now: u64) -> Result<(), String> {

@@ -46,7 +46,7 @@ fn audit(config: &mut ServerConfig, directory: &Path, policy: &str, path: &Path,
         format: Format::Json,
         output: OutputOptions { mode, batch, truncate: None },
     };
-    let options = AuditOptions { policy: Some(file), log: Some(log) };
+    let options = AuditOptions { policy: Some(file), log: Some(log), webhook: None };
     config.metrics = Registry::new();
     config.audit = Audit::open(options, config.ids.clock.clone(), &config.metrics).unwrap();
 }

@@ -172,7 +172,8 @@ async fn webhook_that_fails_fails_the_request_and_changes_nothing() {
     for (reply, expected) in cases {
         let (cluster, _hook) = start(reply).await;
         let refused = cluster.post(V2, "Route", json!({ "metadata": { "name": "a" }, "host": "h" })).await;
-        let message = refused.failure(500, "");
+        let status = refused.expect(500);
+        let message = status["message"].as_str().unwrap_or_default();
         assert!(message.contains(expected), "{message}");
         assert_eq!(cluster.get(&format!("{V1}/a")).await.code, 404);
         // What needs no conversion goes on.

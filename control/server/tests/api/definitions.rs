@@ -192,3 +192,80 @@ async fn namespace_and_kind_of_an_established_definition_stay() {
     assert!(message.contains("spec.scope: Invalid value: \"Cluster\": field is immutable"), "{message}");
     assert!(message.contains("spec.names.kind: Invalid value: \"Gadget\": field is immutable"), "{message}");
 }
+
+#[tokio::test]
+async fn nothing_created_while_its_definition_goes_outlives_it() {
+    let cluster = std::sync::Arc::new(cluster().await);
+    for _ in 0..5 {
+        define(&cluster, definition(any())).await;
+        let writers: Vec<_> = (0..16)
+            .map(|writer| {
+                let cluster = cluster.clone();
+                tokio::spawn(async move {
+                    for n in 0..20 {
+                        let object = json!({ "metadata": { "name": format!("w{writer}-{n}") } });
+                        let code = cluster.post(WIDGETS, "Widget", object).await.code;
+                        assert!(matches!(code, 201 | 404 | 405), "{code}");
+                    }
+                })
+            })
+            .collect();
+        let path = format!("{DEFINITIONS}/widgets.example.com");
+        tokio::task::yield_now().await;
+        cluster.delete(&path, Value::Null).await.expect(200);
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        until(async || cluster.get(&path).await.code == 404).await;
+        define(&cluster, definition(any())).await;
+        assert_eq!(cluster.get(WIDGETS).await.expect(200)["items"], json!([]));
+        cluster.delete(&path, Value::Null).await.expect(200);
+        until(async || cluster.get(&path).await.code == 404).await;
+    }
+}
+
+#[tokio::test]
+async fn watch_opened_while_the_schema_changes_is_of_the_new_one_or_ends() {
+    let cluster = std::sync::Arc::new(cluster().await);
+    let schema = |color: &str| json!({ "type": "object", "properties": { "color": { "type": "string", "default": color } } });
+    define(&cluster, definition(schema("c0"))).await;
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    for round in 1..8 {
+        let opening = {
+            let cluster = cluster.clone();
+            tokio::spawn(async move {
+                let mut open = Vec::new();
+                for _ in 0..40 {
+                    open.push(cluster.watch(&format!("{WIDGETS}?watch=1&resourceVersion=0")).await);
+                    tokio::task::yield_now().await;
+                }
+                open
+            })
+        };
+        let color = format!("c{round}");
+        let mut found = cluster.get(&path).await.expect(200);
+        let place = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+        *found.pointer_mut(place).unwrap() = schema(&color);
+        cluster.put(&path, &found).await.expect(200);
+        let watches = opening.await.unwrap();
+        let probe = json!({ "metadata": { "name": "probe" }, "spec": {} });
+        let dry = format!("{WIDGETS}?dryRun=All");
+        until(async || {
+            cluster.post(&dry, "Widget", probe.clone()).await.expect(201)["spec"]["color"] == json!(color)
+        })
+        .await;
+        let name = format!("w{round}");
+        cluster
+            .post(WIDGETS, "Widget", json!({ "metadata": { "name": name }, "spec": {} }))
+            .await
+            .expect(201);
+        for mut watch in watches {
+            while let Some((kind, object)) = watch.next().await {
+                if kind == "ADDED" && object["metadata"]["name"] == json!(name) {
+                    assert_eq!(object["spec"]["color"], json!(color));
+                    break;
+                }
+            }
+        }
+    }
+}

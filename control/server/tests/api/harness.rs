@@ -53,7 +53,7 @@ impl Answer {
     pub(crate) fn failure(&self, code: u16, reason: &str) -> String {
         let status = self.expect(code);
         assert_eq!((&status["kind"], &status["status"]), (&json!("Status"), &json!("Failure")));
-        // A reason that nobody knows is left out.
+        // A failure without a reason does not say so.
         let found = status["reason"].as_str().unwrap_or_default();
         assert_eq!((found, &status["code"]), (reason, &json!(code)), "{status}");
         status["message"].as_str().unwrap_or_default().to_owned()

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod access;
 mod admission;
 mod aggregation;
 mod allocation;
@@ -17,6 +18,7 @@ mod fairness;
 mod harness;
 #[path = "../hooks/mod.rs"]
 mod hooks;
+mod machinery;
 mod paths;
 mod pod_operations;
 mod pods;

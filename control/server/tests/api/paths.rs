@@ -86,3 +86,19 @@ async fn issuer_documents_are_served() {
     assert_eq!(issuer["issuer"], "https://kubernetes.default.svc.cluster.local");
     assert!(cluster.get("/openid/v1/jwks").await.expect(200)["keys"][0]["kid"].is_string());
 }
+
+#[tokio::test]
+async fn server_that_stops_says_so_first_and_sends_away_last() {
+    let cluster = crate::harness::cluster_with(&|config, _| config.shutdown_sends_away = true).await;
+    let mut watch = cluster.watch("/api/v1/nodes?watch=1").await;
+    cluster.server.announce_shutdown();
+    assert_eq!(cluster.get("/readyz").await.code, 500);
+    assert_eq!(cluster.get("/livez").await.code, 200);
+    cluster.get("/api/v1/nodes").await.expect(200);
+    cluster.server.shut_down();
+    assert_eq!(watch.name().await, "end");
+    let answer = cluster.get("/api/v1/nodes").await;
+    answer.failure(429, "TooManyRequests");
+    assert_eq!(answer.headers["retry-after"], "5");
+    assert_eq!(cluster.get("/livez").await.code, 200);
+}

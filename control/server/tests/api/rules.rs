@@ -102,11 +102,36 @@ async fn rule_that_cannot_be_read_refuses_the_definition() {
 async fn rule_that_costs_too_much_is_ended() {
     let cluster = cluster().await;
     let rule = json!({ "rule": "self.all(a, self.all(b, self.all(c, a + b + c >= 0)))" });
-    let list = json!({ "type": "array", "items": { "type": "integer" }, "x-kubernetes-validations": [rule] });
+    let items = json!({ "type": "integer" });
+    let list = json!({ "type": "array", "maxItems": 90, "items": items, "x-kubernetes-validations": [rule] });
     define(&cluster, definition(json!({ "type": "object", "properties": { "list": list } }))).await;
-    let object = json!({ "metadata": { "name": "a" }, "spec": { "list": (0..500).collect::<Vec<_>>() } });
+    let object = json!({ "metadata": { "name": "a" }, "spec": { "list": (0..90).collect::<Vec<_>>() } });
     let message = cluster.post(WIDGETS, "Widget", object).await.failure(422, "Invalid");
     assert!(message.contains("call cost exceeds limit for rule"), "{message}");
     let object = json!({ "metadata": { "name": "a" }, "spec": { "list": [1, 2, 3] } });
     cluster.post(WIDGETS, "Widget", object).await.expect(201);
+}
+
+#[tokio::test]
+async fn rule_that_could_never_be_paid_for_refuses_the_definition() {
+    let cluster = cluster().await;
+    let rule = json!({ "rule": "self.all(s, s == 'x')" });
+    let inner = |most: Option<u64>| {
+        let mut inner =
+            json!({ "type": "array", "items": { "type": "string" }, "x-kubernetes-validations": [rule] });
+        if let Some(most) = most {
+            inner["maxItems"] = json!(most);
+        }
+        inner
+    };
+    let spec = |most: Option<u64>| {
+        let mut list = json!({ "type": "array", "items": inner(most) });
+        if let Some(most) = most {
+            list["maxItems"] = json!(most);
+        }
+        json!({ "type": "object", "properties": { "x": list } })
+    };
+    let message = post(&cluster, definition(spec(None))).await.failure(422, "Invalid");
+    assert!(message.contains("estimated rule cost exceeds budget by more than 100x"), "{message}");
+    define(&cluster, definition(spec(Some(500)))).await;
 }

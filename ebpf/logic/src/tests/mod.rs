@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use skep_abi::flow::Flow;
 
-use crate::fragment::{self, FIRST};
+use crate::fragment::{self, FIRST, Piece};
 use crate::parse::{self, ETHERNET};
 use crate::quote;
 use crate::{Family, Ipv4, Ipv6};
@@ -15,7 +15,7 @@ use crate::{Family, Ipv4, Ipv6};
 /// Bytes that begin as a packet of this family does often enough to get somewhere.
 fn bytes(v4: bool) -> impl Strategy<Value = Vec<u8>> {
     let start = if v4 { 0x45 } else { 0x60 };
-    let protocols = proptest::sample::select(vec![1_u8, 6, 17, 44, 58, 60, 0]);
+    let protocols = proptest::sample::select(vec![1_u8, 6, 17, 44, 58, 60, 132, 0]);
     let errors = proptest::sample::select(vec![1_u8, 2, 3, 4, 11, 12, 8]);
     let content = proptest::collection::vec(any::<u8>(), 0..260);
     (content, protocols.clone(), protocols, errors, proptest::array::uniform5(proptest::bool::weighted(0.9)))
@@ -73,6 +73,16 @@ fn check<F: Family>(bytes: &[u8]) -> [bool; 3] {
         }
         let sums = quote::checksums::<F, _>(bytes, &quote, &Flow::default(), false);
         assert!(sums.is_some(), "what was read can be written");
+    }
+    let zero = F::Address::default();
+    let network =
+        parse::Network { source: zero, destination: zero, protocol: 0, hops: 0, length: 0, header_length: 0 };
+    let none = skep_abi::Be16::new(0);
+    let packet = parse::Packet { network, source_port: none, destination_port: none, flags: 0, l3: 0, l4: 0 };
+    let key = skep_abi::fragment::FragmentKey { source: zero, destination: zero, id: 0, protocol: 0 };
+    let mut whole = Piece { packet, key, place: 0, new_id: 0 };
+    if fragment::read_whole::<F, _>(bytes, ETHERNET, &mut whole) {
+        within(whole.packet.l4 + 16, "an SCTP packet");
     }
     if let Some(piece) = fragment::read::<F, _>(bytes, ETHERNET) {
         found[2] = true;

@@ -6,6 +6,7 @@
 //! that of the server's processes, store included, never the client's.
 
 pub mod bare;
+mod fairness;
 mod lists;
 mod objects;
 mod operations;
@@ -62,6 +63,7 @@ async fn measure(target: Target) -> anyhow::Result<Values> {
     values.extend(operations::measure(&session).await?);
     values.extend(watches::measure(&session).await?);
     values.extend(lists::measure(&session).await?);
+    values.extend(fairness::measure(&session).await?);
     session.close().await?;
     target.stop().await?;
     Ok(values)

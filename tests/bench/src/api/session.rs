@@ -72,6 +72,23 @@ impl Session {
         self.send(Method::GET, path, JSON, Bytes::new()).await
     }
 
+    /// Reads an object as another user.
+    ///
+    /// # Errors
+    /// As of [`Session::send`].
+    pub(super) async fn get_as(&self, user: &str, path: &str) -> anyhow::Result<Answer> {
+        let begun = Instant::now();
+        let request = Request::get(path)
+            .header("accept", JSON)
+            .header("impersonate-user", user)
+            .body(Body::from(Vec::new()))?;
+        let response = self.client.send(request).await.with_context(|| format!("GET {path} as {user}"))?;
+        anyhow::ensure!(response.status().is_success(), "GET {path} as {user}: {}", response.status());
+        let length = response.into_body().collect().await?.to_bytes().len();
+        let took = begun.elapsed();
+        Ok(Answer { length, first_byte: took, took })
+    }
+
     /// Sends a request and reads the whole answer.
     ///
     /// # Errors
@@ -126,6 +143,8 @@ impl Session {
             delete(path).await?;
         }
         delete("/api/v1/nodes?labelSelector=bench%3Dtrue".into()).await?;
+        let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+        delete(format!("{bindings}/skep-bench-fairness")).await?;
         delete(format!("/api/v1/namespaces/{NAMESPACE}")).await?;
         Ok(())
     }

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 use skep_api::registry::registry;
 
+use super::objects::SIGNERS;
 use super::*;
 use crate::admission::certificates::tests::request;
 use crate::storage::{Ownership, Scope};

@@ -1,0 +1,175 @@
+//! From flags and files to the gate.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use skep_server::authn::{
+    Anonymous, AuthenticationConfiguration, FrontProxy, Issuer, JwtTokens, OidcFlags, ProxyHeaders,
+    ReviewVersion, StaticTokens, Verifier, WebhookTokens,
+};
+use skep_server::authz::{AuthorizerChain, ModeWebhook};
+use skep_server::gate::GateConfig;
+use skep_server::pki::read_text;
+
+use super::{AuthenticationArguments, AuthorizationArguments, ProxyArguments};
+
+/// What was set up by flags, and the files to follow.
+pub(crate) struct Setup {
+    authentication: AuthenticationArguments,
+    authorization: AuthorizationArguments,
+    pub(super) tokens: Arc<JwtTokens>,
+    /// Issuers of this server's own tokens.
+    pub(super) issuers: Vec<String>,
+    pub(super) anonymous_of_file: Option<Anonymous>,
+}
+
+/// A file of configuration and its text.
+pub(super) type Read = (PathBuf, String);
+
+impl Setup {
+    /// Puts into `gate` what the flags say. Needs a runtime.
+    pub(crate) fn apply(
+        authentication: &AuthenticationArguments,
+        authorization: &AuthorizationArguments,
+        token_file: Option<&Path>,
+        client_authority: &str,
+        gate: &mut GateConfig,
+    ) -> anyhow::Result<Self> {
+        if let Some(path) = token_file {
+            gate.static_tokens = StaticTokens::parse(&read_text(path)?, path)?;
+        }
+        let accounts = &authentication.accounts;
+        if let Some((first, others)) = accounts.service_account_issuer.split_first() {
+            gate.issuer = first.clone();
+            gate.further_issuers = others.to_vec();
+        }
+        let issuers: Vec<String> = [&gate.issuer].into_iter().chain(&gate.further_issuers).cloned().collect();
+        gate.audiences = authentication.api_audiences.clone();
+        gate.jwks_uri = accounts.service_account_jwks_uri.clone();
+        let longest = accounts.service_account_max_token_expiration.as_secs();
+        gate.longest_token_life = (longest > 0).then(|| i64::try_from(longest).unwrap_or(i64::MAX));
+        gate.extend_token_life = accounts.service_account_extend_token_expiration;
+        gate.bootstrap_tokens = authentication.enable_bootstrap_token_auth;
+        proxy(&authentication.proxy, client_authority, gate)?;
+        webhook(authentication, &issuers, gate)?;
+        let mut setup = Self {
+            authentication: authentication.clone(),
+            authorization: authorization.clone(),
+            tokens: Arc::new(JwtTokens::new(Vec::new(), Arc::clone(&gate.clock))?),
+            issuers,
+            anonymous_of_file: None,
+        };
+        let configuration =
+            setup.read_authentication()?.map(|read| setup.authentication(&read)).transpose()?;
+        let (followed, anonymous) = match configuration {
+            Some(configuration) => (configuration.issuers, configuration.anonymous),
+            None => (setup.oidc()?, None),
+        };
+        setup.tokens.replace(followed)?;
+        setup.anonymous_of_file.clone_from(&anonymous);
+        gate.jwt_tokens = Some(Arc::clone(&setup.tokens));
+        gate.anonymous = match (authentication.anonymous_auth, anonymous) {
+            (Some(_), Some(_)) => {
+                bail!(
+                    "--anonymous-auth cannot be set when the authentication configuration says who may come"
+                )
+            }
+            (Some(true), None) => Anonymous::Everything,
+            (Some(false), None) => Anonymous::Nothing,
+            (None, Some(anonymous)) => anonymous,
+            (None, None) => Anonymous::default(),
+        };
+        gate.authorizers = match setup.read_authorization()? {
+            Some((path, text)) => AuthorizerChain::of_file(&text, &path)?,
+            None => setup.modes()?,
+        };
+        Ok(setup)
+    }
+
+    pub(super) fn read_authentication(&self) -> anyhow::Result<Option<Read>> {
+        read(self.authentication.authentication_config.as_ref())
+    }
+
+    pub(super) fn read_authorization(&self) -> anyhow::Result<Option<Read>> {
+        read(self.authorization.authorization_config.as_ref())
+    }
+
+    pub(super) fn authentication(&self, (path, text): &Read) -> anyhow::Result<AuthenticationConfiguration> {
+        Ok(AuthenticationConfiguration::of_file(text, path, &self.issuers)?)
+    }
+
+    fn oidc(&self) -> anyhow::Result<Vec<Issuer>> {
+        let flags = &self.authentication.oidc;
+        let (Some(issuer), Some(client_id)) = (&flags.oidc_issuer_url, &flags.oidc_client_id) else {
+            return Ok(Vec::new());
+        };
+        let authority = flags.oidc_ca_file.as_deref().map(read_text).transpose()?.unwrap_or_default();
+        let issuer = OidcFlags {
+            issuer: issuer.clone(),
+            client_id: client_id.clone(),
+            authority,
+            username_claim: flags.oidc_username_claim.clone(),
+            username_prefix: flags.oidc_username_prefix.clone(),
+            groups_claim: flags.oidc_groups_claim.clone(),
+            groups_prefix: flags.oidc_groups_prefix.clone(),
+            algorithms: flags.oidc_signing_algs.clone(),
+            required: flags.oidc_required_claim.clone(),
+        };
+        Ok(vec![issuer.issuer(&self.issuers)?])
+    }
+
+    fn modes(&self) -> anyhow::Result<AuthorizerChain> {
+        let flags = &self.authorization;
+        let is_webhook = flags.authorization_mode.iter().any(|mode| mode == "Webhook");
+        if flags.authorization_webhook_config_file.is_some() && !is_webhook {
+            bail!("cannot specify --authorization-webhook-config-file without mode Webhook");
+        }
+        if flags.authorization_mode.is_empty() {
+            return Ok(AuthorizerChain::default());
+        }
+        let webhook = flags.authorization_webhook_config_file.as_ref().map(|kubeconfig| ModeWebhook {
+            kubeconfig: kubeconfig.clone(),
+            version: ReviewVersion::parse(&flags.authorization_webhook_version).unwrap_or_default(),
+            authorized: flags.authorization_webhook_cache_authorized_ttl,
+            unauthorized: flags.authorization_webhook_cache_unauthorized_ttl,
+        });
+        Ok(AuthorizerChain::of_modes(&flags.authorization_mode, webhook.as_ref())?)
+    }
+}
+
+fn read(path: Option<&PathBuf>) -> anyhow::Result<Option<Read>> {
+    path.map(|path| Ok((path.clone(), read_text(path)?))).transpose()
+}
+
+/// Believes front proxies, whose certificates are told from those of clients.
+fn proxy(flags: &ProxyArguments, client_authority: &str, gate: &mut GateConfig) -> anyhow::Result<()> {
+    let Some(path) = &flags.requestheader_client_ca_file else { return Ok(()) };
+    let authority = read_text(path)?;
+    if authority.trim() == client_authority.trim() && flags.requestheader_allowed_names.is_empty() {
+        bail!(
+            "--requestheader-client-ca-file is the authority of all clients: pass --requestheader-allowed-names, or each \
+             of them could say to be anybody"
+        );
+    }
+    let headers = ProxyHeaders {
+        user: flags.requestheader_username_headers.clone(),
+        uid: flags.requestheader_uid_headers.clone(),
+        groups: flags.requestheader_group_headers.clone(),
+        extra_prefixes: flags.requestheader_extra_headers_prefix.clone(),
+    };
+    let verifier = Verifier::new(&authority).context("cannot use the authority of front proxies")?;
+    let names = flags.requestheader_allowed_names.clone();
+    gate.front_proxy = Some(Arc::new(FrontProxy::new(verifier, names, headers)));
+    gate.client_authority = Some(Arc::new(Verifier::new(client_authority)?));
+    Ok(())
+}
+
+fn webhook(flags: &AuthenticationArguments, issuers: &[String], gate: &mut GateConfig) -> anyhow::Result<()> {
+    let Some(path) = &flags.authentication_token_webhook_config_file else { return Ok(()) };
+    let version = ReviewVersion::parse(&flags.authentication_token_webhook_version).unwrap_or_default();
+    let audiences = if flags.api_audiences.is_empty() { issuers } else { &flags.api_audiences };
+    let life = flags.authentication_token_webhook_cache_ttl;
+    gate.webhook_tokens = Some(Arc::new(WebhookTokens::new(path, version, life, audiences.to_vec())?));
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The flags of serving: how long requests last, how many at once, how the server ends, and TLS; under upstream's names.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args};
+use skep_server::pki::{Leaf, read_text};
+use skep_server::tls::{self, Limits, NamedFiles, TlsKeys, TlsOptions};
+use skep_server::{Lasting, duration};
+
+#[derive(Debug, Args)]
+pub(crate) struct ServingArguments {
+    /// How long a request may last that is not meant to.
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = duration::parse)]
+    pub(crate) request_timeout: Duration,
+    /// How many seconds a watch lasts at least, unless it says; at most it is twice as many.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
+    pub(crate) min_request_timeout: u64,
+    /// Together with the next flag: seats for requests, shared out by priority and fairness.
+    #[arg(long, value_name = "NUMBER", default_value_t = 400)]
+    pub(crate) max_requests_inflight: u32,
+    /// See the flag before.
+    #[arg(long, value_name = "NUMBER", default_value_t = 200)]
+    pub(crate) max_mutating_requests_inflight: u32,
+    /// So long the server goes on as ever when it is told to end, but for /readyz, which says no.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
+    pub(crate) shutdown_delay_duration: Duration,
+    /// After that, send new requests away (429, Retry-After) until the last of those before is done.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = false,
+        default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) shutdown_send_retry_after: bool,
+    /// Requests at the same time on one HTTP/2 connection; 0 means the server's own choice.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) http2_max_streams_per_connection: u32,
+    #[command(flatten)]
+    pub(crate) tls: TlsArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TlsArguments {
+    /// The serving certificate and its chain, instead of the one in the data directory; followed while the server runs.
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    /// The key of that certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub(crate) tls_private_key_file: Option<PathBuf>,
+    /// A further certificate for names of its own: `CERTIFICATE,KEY` or `CERTIFICATE,KEY:NAME,NAME`; may be given several
+    /// times, followed while the server runs.
+    #[arg(long, value_name = "FILES", value_parser = NamedFiles::parse)]
+    pub(crate) tls_sni_cert_key: Vec<NamedFiles>,
+    /// The least version of TLS: VersionTLS12 or VersionTLS13.
+    #[arg(long = "tls-min-version", value_name = "VERSION", default_value = "VersionTLS12", value_parser = tls::only_newest)]
+    pub(crate) only_newest: bool,
+    /// The ciphers of TLS 1.2; all that are good where none is named.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = tls::cipher)]
+    pub(crate) tls_cipher_suites: Vec<String>,
+}
+
+impl ServingArguments {
+    /// How long requests may last.
+    pub(crate) fn lasting(&self) -> Lasting {
+        Lasting { request: self.request_timeout, watch: Duration::from_secs(self.min_request_timeout) }
+    }
+
+    /// What clients may take. What is under way when the server ends has as long as it would have had.
+    pub(crate) fn limits(&self) -> Limits {
+        let limits = Limits { shutdown: self.request_timeout, ..Limits::default() };
+        match self.http2_max_streams_per_connection {
+            0 => limits,
+            streams => Limits { streams, ..limits },
+        }
+    }
+
+    /// Seats for all requests.
+    pub(crate) fn seats(&self) -> u32 {
+        self.max_requests_inflight.saturating_add(self.max_mutating_requests_inflight).max(1)
+    }
+}
+
+impl TlsArguments {
+    /// Versions and ciphers.
+    pub(crate) fn options(&self) -> TlsOptions {
+        TlsOptions { only_newest: self.only_newest, ciphers: self.tls_cipher_suites.clone() }
+    }
+
+    /// The serving certificate: that of the files, or else `own`.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read.
+    pub(crate) fn serving(&self, own: Leaf) -> anyhow::Result<Leaf> {
+        match (&self.tls_cert_file, &self.tls_private_key_file) {
+            (Some(certificate), Some(key)) => {
+                Ok(Leaf { certificate_pem: read_text(certificate)?, key_pem: read_text(key)? })
+            }
+            _ => Ok(own),
+        }
+    }
+
+    /// Uses the certificates with names of their own.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read or used.
+    pub(crate) fn name(&self, keys: &TlsKeys) -> anyhow::Result<()> {
+        let named = self.tls_sni_cert_key.iter().map(NamedFiles::read).collect::<Result<_, _>>()?;
+        Ok(keys.name(named)?)
+    }
+
+    /// All that is in the files, to find out whether it changed.
+    pub(crate) fn contents(&self) -> Vec<Option<Vec<u8>>> {
+        let named = self.tls_sni_cert_key.iter().flat_map(|one| [&one.certificate, &one.key]);
+        let files = self.tls_cert_file.iter().chain(&self.tls_private_key_file).chain(named);
+        files.map(|path| std::fs::read(path).ok()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        serving: ServingArguments,
+    }
+
+    fn parse(line: &str) -> Result<ServingArguments, clap::Error> {
+        let words = std::iter::once("x").chain(line.split_whitespace());
+        Line::try_parse_from(words).map(|line| line.serving)
+    }
+
+    #[test]
+    fn defaults_are_upstreams() {
+        let serving = parse("").unwrap();
+        assert_eq!(serving.lasting(), Lasting::default());
+        assert_eq!((serving.seats(), serving.shutdown_delay_duration), (600, Duration::ZERO));
+        assert_eq!(serving.tls.options(), TlsOptions::default());
+    }
+
+    #[test]
+    fn flags_of_an_upstream_manifest_are_taken() {
+        let line = "--request-timeout=5m --min-request-timeout=600 --max-requests-inflight=100 \
+                    --max-mutating-requests-inflight=50 --shutdown-delay-duration=70s --tls-cert-file=a --tls-private-key-file=b \
+                    --tls-sni-cert-key=c,d:e.example --tls-min-version=VersionTLS13 \
+                    --tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_AES_128_GCM_SHA256";
+        let serving = parse(line).unwrap();
+        assert_eq!((serving.lasting().request, serving.seats()), (Duration::from_secs(300), 150));
+        assert!(serving.tls.only_newest);
+        assert_eq!(serving.tls.tls_sni_cert_key[0].names, ["e.example"]);
+        for bad in [
+            "--tls-cert-file=a",
+            "--tls-min-version=VersionTLS10",
+            "--tls-cipher-suites=x",
+            "--request-timeout=5",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

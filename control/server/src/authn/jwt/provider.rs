@@ -1,0 +1,124 @@
+//! An issuer as it is on the network: found by its discovery document, its keys fetched and, when a token names one that is
+//! not among them, fetched again.
+//!
+//! A task per issuer does all fetching, so that an issuer that hangs holds no request up for long, and no number of tokens
+//! makes for more than one request in ten seconds. Until the first keys are there, the issuer's tokens are refused.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::configuration::Issuer;
+use super::keyset::KeySet;
+use crate::error::Error;
+use crate::remote::{Remote, Security};
+
+/// So long between two attempts to fetch.
+const REST: Duration = Duration::from_secs(10);
+/// So long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// So long a token waits for keys that are being fetched.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// What is known of an issuer's keys.
+#[derive(Clone, Default)]
+struct State {
+    keys: Option<Arc<KeySet>>,
+    /// Counts attempts to fetch, good and bad.
+    attempts: u64,
+}
+
+/// An issuer that is being followed until this is dropped.
+pub(super) struct Provider {
+    state: watch::Receiver<State>,
+    asked: mpsc::Sender<()>,
+    task: AbortHandle,
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Provider {
+    /// Begins to follow an issuer.
+    pub(super) fn follow(issuer: &Issuer) -> Result<Self, Error> {
+        let remote =
+            Remote::new(&Security { authorities: issuer.authority.as_deref(), ..Security::default() })?;
+        let source = Source { remote, issuer: issuer.url.clone(), discovery: issuer.discovery.clone() };
+        let (sender, state) = watch::channel(State::default());
+        let (asked, requests) = mpsc::channel(1);
+        let task = tokio::spawn(source.keep(sender, requests)).abort_handle();
+        Ok(Self { state, asked, task })
+    }
+
+    /// The keys, with the one of that id if the issuer has it.
+    pub(super) async fn keys(&self, id: Option<&str>) -> Result<Arc<KeySet>, String> {
+        let before = self.state.borrow().clone();
+        let keys = before.keys.ok_or("oidc: authenticator not initialized")?;
+        if keys.has(id) {
+            return Ok(keys);
+        }
+        // Full means that somebody has asked already.
+        let _ = self.asked.try_send(());
+        let mut state = self.state.clone();
+        let fetched = state.wait_for(|state| state.attempts > before.attempts);
+        match tokio::time::timeout(WAIT, fetched).await {
+            Ok(Ok(state)) => Ok(state.keys.clone().unwrap_or(keys)),
+            _ => Ok(keys),
+        }
+    }
+}
+
+struct Source {
+    remote: Remote,
+    issuer: String,
+    discovery: Uri,
+}
+
+impl Source {
+    async fn keep(self, state: watch::Sender<State>, mut requests: mpsc::Receiver<()>) {
+        loop {
+            let began = Instant::now();
+            match self.fetch().await {
+                Ok(keys) => state.send_modify(|state| {
+                    state.keys = Some(Arc::new(keys));
+                    state.attempts += 1;
+                }),
+                Err(error) => {
+                    tracing::warn!(issuer = self.issuer, error, "cannot fetch an issuer's keys");
+                    state.send_modify(|state| state.attempts += 1);
+                }
+            }
+            tokio::time::sleep_until(began + REST).await;
+            if state.borrow().keys.is_some() && requests.recv().await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn fetch(&self) -> Result<KeySet, String> {
+        let get = |url: Uri| async move {
+            self.remote.get(&url, PATIENCE).await.map_err(|error| format!("{url}: {error}"))
+        };
+        let document = get(self.discovery.clone()).await?;
+        let text = |field: &str| document[field].as_str().unwrap_or_default().to_owned();
+        if text("issuer") != self.issuer {
+            return Err(format!(
+                "oidc: issuer did not match the issuer returned by provider, expected {:?} got {:?}",
+                self.issuer,
+                text("issuer")
+            ));
+        }
+        let keys: Uri =
+            text("jwks_uri").parse().map_err(|_| "provider did not return JWKS URL".to_owned())?;
+        let keys: Value = get(keys).await?;
+        KeySet::parse(&keys)
+    }
+}

@@ -1,0 +1,80 @@
+//! Calls over real TLS: good answers, bad ones, none at all.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::testing::{Server, write_kubeconfig};
+use super::{CallError, Webhook};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn call_reaches_the_path_of_the_file_and_returns_the_answer() {
+    let server =
+        Server::start(|path, body| Some((200, json!({"path": path, "was": body}).to_string()))).await;
+    let hook = Webhook::from_kubeconfig(&server.kubeconfig()).unwrap();
+    let answer = hook.ask(&json!({"a": 1}), PATIENCE).await.unwrap();
+    assert_eq!(answer, json!({"path": "/hook", "was": {"a": 1}}));
+}
+
+#[tokio::test]
+async fn call_with_a_bad_answer_fails_by_name() {
+    let large = "x".repeat(super::LARGEST + 1);
+    for (code, text, expected) in [
+        (403, "{}".to_owned(), CallError::Code(403, false)),
+        (302, "{}".to_owned(), CallError::Code(302, false)),
+        (200, "not json".to_owned(), CallError::Nonsense("the answer is not JSON")),
+        (200, large, CallError::Nonsense("the answer is too large")),
+    ] {
+        let server = Server::start(move |_, _| Some((code, text.clone()))).await;
+        let hook = Webhook::from_kubeconfig(&server.kubeconfig()).unwrap();
+        assert_eq!(hook.ask(&json!({}), PATIENCE).await.unwrap_err(), expected);
+    }
+}
+
+#[tokio::test]
+async fn call_that_hangs_ends_in_time_and_is_not_repeated() {
+    let server = Server::start(|_, _| None).await;
+    let hook = Webhook::from_kubeconfig(&server.kubeconfig()).unwrap();
+    assert_eq!(hook.ask(&json!({}), Duration::from_millis(100)).await, Err(CallError::Timeout));
+    assert_eq!(server.calls(), 1);
+}
+
+#[tokio::test]
+async fn server_of_another_authority_is_not_believed() {
+    let server = Server::start(|_, _| Some((200, "{}".into()))).await;
+    let other = Server::start(|_, _| Some((200, "{}".into()))).await;
+    let file = write_kubeconfig(other.directory.path(), &server.url("/hook"), "ca.crt");
+    let hook = Webhook::from_kubeconfig(&file).unwrap();
+    let failed = hook.ask(&json!({}), Duration::from_millis(300)).await;
+    assert!(matches!(failed, Err(CallError::Send(_) | CallError::Timeout)), "{failed:?}");
+    assert_eq!(server.calls(), 0);
+}
+
+#[test]
+fn file_that_is_wrong_is_refused_with_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let check = |text: &str, expected: &str| {
+        let path = directory.path().join("k");
+        std::fs::write(&path, text).unwrap();
+        let error = Webhook::from_kubeconfig(&path).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("kubeconfig {}: ", path.display())) && error.contains(expected),
+            "{error}"
+        );
+    };
+    let file = |cluster: &str, user: &str| {
+        format!(
+            "clusters: [{{name: c, cluster: {{{cluster}}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n\
+             contexts: [{{name: x, context: {{cluster: c, user: u}}}}]\ncurrent-context: x\n"
+        )
+    };
+    check("clusters: []", "current-context");
+    check("current-context: x", "not among its contexts");
+    check(&file("server: 'http://a'", ""), "https URL");
+    check(&file("server: 'https://a', insecure-skip-tls-verify: true", ""), "not verified");
+    check(&file("server: 'https://a', certificate-authority-data: '%'", ""), "not base64");
+    check(&file("server: 'https://a'", "exec: {command: x}"), "another program");
+    check(&file("server: 'https://a'", "client-certificate-data: eA=="), "needs its client-key");
+}
