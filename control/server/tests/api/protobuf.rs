@@ -15,7 +15,7 @@ async fn object_and_list_come_in_protobuf_and_errors_in_json() {
     let answer = cluster.accepting(&format!("{path}/a"), &format!("{PROTOBUF},application/json")).await;
     assert_eq!((answer.code, answer.headers["content-type"].to_str().unwrap()), (200, PROTOBUF));
     let mut read = parse(&answer.bytes, Encoding::Protobuf).unwrap().value;
-    assert_eq!(read["metadata"]["managedFields"][0]["manager"], "unknown");
+    assert_eq!(read["metadata"]["managedFields"][0]["manager"], "skep-control");
     // An empty object and none are the same in this encoding.
     read["metadata"]["managedFields"] = made["metadata"]["managedFields"].clone();
     assert_eq!(read, made);
