@@ -49,7 +49,8 @@ pub(crate) struct TlsArguments {
     #[arg(long, value_name = "FILES", value_parser = NamedFiles::parse)]
     pub(crate) tls_sni_cert_key: Vec<NamedFiles>,
     /// The least version of TLS: VersionTLS12 or VersionTLS13.
-    #[arg(long = "tls-min-version", value_name = "VERSION", default_value = "VersionTLS12", value_parser = tls::only_newest)]
+    #[arg(long = "tls-min-version", value_name = "VERSION", default_value = "VersionTLS12", value_parser = tls::only_newest,
+        action = clap::ArgAction::Set)]
     pub(crate) only_newest: bool,
     /// The ciphers of TLS 1.2; all that are good where none is named.
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = tls::cipher)]

@@ -188,7 +188,9 @@ impl Objects {
             merge_conditions(&mut object, patch);
         }
         let mut patch = patch.clone();
-        if let Some(gone) = patch["metadata"].as_object_mut().and_then(|one| one.remove(NO_FINALIZERS)) {
+        if let Some(gone) =
+            patch.get_mut("metadata").and_then(Value::as_object_mut).and_then(|one| one.remove(NO_FINALIZERS))
+        {
             let gone = gone.as_array().cloned().unwrap_or_default();
             if let Some(list) = object["metadata"]["finalizers"].as_array_mut() {
                 list.retain(|one| !gone.contains(one));
