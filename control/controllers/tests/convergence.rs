@@ -9,6 +9,7 @@ use std::time::Duration;
 use fake_api::{FakeApi, Objects};
 use serde_json::{Value, json};
 use skep_controllers::ControllersConfig;
+use skep_controllers::runtime::clock::{Clock, plus_seconds};
 use tokio_util::sync::CancellationToken;
 
 /// Stops controllers and node agent at the end of a test.
@@ -21,8 +22,19 @@ impl Drop for Running {
 }
 
 fn start(api: &FakeApi) -> Running {
+    start_with(api, Clock::system())
+}
+
+/// A wall clock that goes with the paused time of the test.
+fn paused_clock() -> Clock {
+    let (begun, at) = (tokio::time::Instant::now(), jiff::Timestamp::now());
+    Clock::from_fn(move || plus_seconds(at, i64::try_from(begun.elapsed().as_secs()).unwrap()))
+}
+
+fn start_with(api: &FakeApi, clock: Clock) -> Running {
     let stop = CancellationToken::new();
-    let config = ControllersConfig::new("PEM", vec!["10.244.0.0/16".to_owned()]);
+    let mut config = ControllersConfig::new("PEM", vec!["10.244.0.0/16".to_owned()]);
+    config.clock = clock;
     let (of, token) = (api.clone(), stop.clone());
     tokio::spawn(async move { skep_controllers::run(config, |_| of.client(), token).await.unwrap() });
     let (of, token) = (api.clone(), stop.clone());
@@ -532,7 +544,7 @@ async fn claim_stays_while_a_pod_uses_it() {
 #[tokio::test(start_paused = true)]
 async fn service_network_stays_while_a_service_has_an_address_of_it() {
     let api = FakeApi::default();
-    let _running = start(&api);
+    let _running = start_with(&api, paused_clock());
     api.create("servicecidrs", json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.1.0.0/24"]}}));
     let labels = json!({"ipaddress.kubernetes.io/managed-by": "ipallocator.k8s.io"});
     let service = json!({"resource": "services", "namespace": "default", "name": "s"});

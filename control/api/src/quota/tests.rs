@@ -1,3 +1,5 @@
+//! What objects take of a quota, and when a quota is exceeded, by upstream's tables and words.
+
 use serde_json::{Value, json};
 
 use super::*;

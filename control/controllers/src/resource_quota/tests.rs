@@ -1,3 +1,5 @@
+//! The plan of one quota: what is written, and when nothing is.
+
 use serde_json::json;
 use skep_api::resources::read;
 

@@ -1,3 +1,5 @@
+//! When claims, volumes and attribute classes are protected and let go.
+
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::{Value, json};
 

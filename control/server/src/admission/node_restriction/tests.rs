@@ -1,3 +1,5 @@
+//! What a node may write, and the words it is refused with.
+
 use serde_json::{Value, json};
 use skep_api::registry::registry;
 

@@ -1,3 +1,5 @@
+//! The checks of every level, by version, with upstream's reasons and details.
+
 use serde_json::{Value, json};
 
 use super::checks::{Pod, details, evaluate, reasons};
