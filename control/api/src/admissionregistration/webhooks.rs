@@ -8,7 +8,6 @@ use crate::validation::{FieldError, names, selector, webhooks};
 
 pub(super) const POLICIES: [&str; 2] = ["Fail", "Ignore"];
 const MATCHES: [&str; 2] = ["Equivalent", "Exact"];
-const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
 const NO_EFFECTS: [&str; 2] = ["None", "NoneOnDryRun"];
 pub(super) const REINVOCATIONS: [&str; 2] = ["IfNeeded", "Never"];
 pub(super) const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
@@ -60,7 +59,9 @@ fn hook(path: &str, mutating: bool, hook: &Value, before: Option<&Value>, errors
         let names = policy::Names { params: false, authorizer: true, variables: &[] };
         conditions(&format!("{path}.matchConditions"), items(hook, &["matchConditions"]), &names, errors);
     }
-    reviews(&format!("{path}.admissionReviewVersions"), items(hook, &["admissionReviewVersions"]), errors);
+    let versions = items(hook, &["admissionReviewVersions"]);
+    let missing = "must specify one of v1, v1beta1";
+    webhooks::reviews(&format!("{path}.admissionReviewVersions"), versions, missing, errors);
 }
 
 fn full_name(path: &str, name: &str, errors: &mut Vec<FieldError>) {
@@ -163,24 +164,5 @@ pub(super) fn conditions(path: &str, all: &[Value], names: &policy::Names<'_>, e
         } else if all[..index].iter().any(|other| other["name"] == one["name"]) {
             errors.push(FieldError::duplicate(format!("{path}.name"), name));
         }
-    }
-}
-
-fn reviews(path: &str, versions: &[Value], errors: &mut Vec<FieldError>) {
-    if versions.is_empty() {
-        errors.push(FieldError::required(path, "must specify one of v1, v1beta1"));
-        return;
-    }
-    for (index, version) in versions.iter().enumerate() {
-        let path = format!("{path}[{index}]");
-        if versions[..index].contains(version) {
-            errors.push(FieldError::invalid(path, version.clone(), "duplicate version"));
-        } else if let Err(why) = names::dns_1035_label(version.as_str().unwrap_or_default()) {
-            errors.push(FieldError::invalid(path, version.clone(), why));
-        }
-    }
-    if !versions.iter().any(|version| REVIEWS.iter().any(|known| version == known)) {
-        let why = "must include at least one of v1, v1beta1";
-        errors.push(FieldError::invalid(path, versions.to_vec(), why));
     }
 }

@@ -31,7 +31,7 @@ use regex::Regex;
 pub(crate) use authz::Asked;
 pub use authz::{Asker, Authority, Question, Ruling};
 pub(crate) use infer::Type;
-pub(crate) use value::Value;
+pub(crate) use value::{RESERVED, Value};
 
 /// What one expression may cost: about a value looked at, or a dozen bytes of text.
 pub(crate) const EXPRESSION: u64 = 1_000_000;

@@ -241,37 +241,38 @@ fn is_integer(node: Option<&Node>) -> bool {
     node.is_some_and(|node| node.kind == Some(Kind::Integer) || node.int_or_string)
 }
 
+/// Words that cannot be names in CEL.
+pub(crate) const RESERVED: [&str; 21] = [
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+];
+
 /// The name of a field behind its CEL name: `a__dot__b` is `a.b`, `__in__` is `in`.
 pub(super) fn unescape(name: &str) -> Option<String> {
     if !name.contains("__") {
         return None;
     }
-    const KEYWORDS: [&str; 22] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-        "self",
-    ];
     if let Some(inner) = name.strip_prefix("__").and_then(|name| name.strip_suffix("__"))
-        && KEYWORDS.contains(&inner)
+        && (RESERVED.contains(&inner) || inner == "self")
     {
         return Some(inner.to_owned());
     }

@@ -5,10 +5,7 @@
 use serde_json::Value;
 
 use crate::object::{at, flag, items, text};
-use crate::validation::{FieldError, names, webhooks};
-
-/// The versions of `ConversionReview` that there are.
-const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
+use crate::validation::{FieldError, webhooks};
 
 pub(super) fn check(spec: &Value, errors: &mut Vec<FieldError>) {
     let conversion = &spec["conversion"];
@@ -45,20 +42,5 @@ fn webhook(conversion: &Value, errors: &mut Vec<FieldError>) {
     }
     let path = "spec.conversion.conversionReviewVersions";
     let versions = items(conversion, &["webhook", "conversionReviewVersions"]);
-    if versions.is_empty() {
-        errors.push(FieldError::required(path, ""));
-        return;
-    }
-    for (index, version) in versions.iter().enumerate() {
-        let path = format!("{path}[{index}]");
-        if versions[..index].contains(version) {
-            errors.push(FieldError::invalid(path, version.clone(), "duplicate version"));
-        } else if let Err(why) = names::dns_1035_label(version.as_str().unwrap_or_default()) {
-            errors.push(FieldError::invalid(path, version.clone(), why));
-        }
-    }
-    if !versions.iter().any(|version| REVIEWS.iter().any(|known| version == known)) {
-        let why = "must include at least one of v1, v1beta1";
-        errors.push(FieldError::invalid(path, versions.to_vec(), why));
-    }
+    webhooks::reviews(path, versions, "", errors);
 }

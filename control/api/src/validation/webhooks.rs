@@ -9,6 +9,29 @@ use super::FieldError;
 use super::names;
 use crate::object::{at, number, text};
 
+/// The versions of reviews that there are, of admission and of conversion.
+const REVIEWS: [&str; 2] = ["v1", "v1beta1"];
+
+/// The versions of reviews that a webhook takes; `missing` is said when there is none.
+pub(crate) fn reviews(path: &str, versions: &[Value], missing: &str, errors: &mut Vec<FieldError>) {
+    if versions.is_empty() {
+        errors.push(FieldError::required(path, missing));
+        return;
+    }
+    for (index, version) in versions.iter().enumerate() {
+        let path = format!("{path}[{index}]");
+        if versions[..index].contains(version) {
+            errors.push(FieldError::invalid(path, version.clone(), "duplicate version"));
+        } else if let Err(why) = names::dns_1035_label(version.as_str().unwrap_or_default()) {
+            errors.push(FieldError::invalid(path, version.clone(), why));
+        }
+    }
+    if !versions.iter().any(|version| REVIEWS.iter().any(|known| version == known)) {
+        let why = "must include at least one of v1, v1beta1";
+        errors.push(FieldError::invalid(path, versions.to_vec(), why));
+    }
+}
+
 /// The rules that a `WebhookClientConfig` breaks.
 pub(crate) fn client_config(path: &str, config: &Value, errors: &mut Vec<FieldError>) {
     match (at(config, &["url"]), at(config, &["service"])) {
