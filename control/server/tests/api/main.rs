@@ -19,6 +19,7 @@ mod harness;
 #[path = "../hooks/mod.rs"]
 mod hooks;
 mod machinery;
+mod model;
 mod paths;
 mod pod_operations;
 mod pods;
