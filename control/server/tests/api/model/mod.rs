@@ -7,6 +7,8 @@ mod operation;
 mod requests;
 mod state;
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
@@ -184,14 +186,22 @@ impl<'a> Case<'a> {
         let query =
             format!("?watch=true&resourceVersion={}{}", self.past[after].0, selector.unwrap_or_default());
         let mut watch = self.cluster.watch(&format!("{}{query}", self.path)).await;
-        let later = self.changes.iter().filter(|(number, _)| *number > after).map(|(_, change)| change);
-        for change in later {
-            let Some(expected) = state::event(change, label) else { continue };
-            let (kind, object) = watch.next().await.expect("the watch has ended");
-            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            assert_eq!((kind.as_str(), name), expected, "after {after}, {label:?}: {object}");
-            if let ("ADDED" | "MODIFIED", Some(after)) = (expected.0, &change.after) {
-                self.same_object(&object, after);
+        let later = self.changes.chunk_by(|one, next| one.0 == next.0).filter(|changes| changes[0].0 > after);
+        for changes in later {
+            // A collection is deleted in no particular order.
+            let mut expected: BTreeMap<String, (&str, &Change)> = changes
+                .iter()
+                .filter_map(|(_, change)| Some((change.name.clone(), (state::event(change, label)?, change))))
+                .collect();
+            while !expected.is_empty() {
+                let (kind, object) = watch.next().await.expect("the watch has ended");
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                let (event, change) =
+                    expected.remove(name).unwrap_or_else(|| panic!("after {after}: {kind} {object}"));
+                assert_eq!(kind, event, "after {after}, {label:?}: {object}");
+                if let ("ADDED" | "MODIFIED", Some(after)) = (event, &change.after) {
+                    self.same_object(&object, after);
+                }
             }
         }
         let (kind, object) = watch.next().await.expect("the watch has ended");

@@ -203,15 +203,14 @@ fn deleted(name: &str, object: &Object) -> Vec<Change> {
 }
 
 /// What a watch of `label` is told of `change`.
-pub(super) fn event(change: &Change, label: Option<u8>) -> Option<(&'static str, String)> {
+pub(super) fn event(change: &Change, label: Option<u8>) -> Option<&'static str> {
     let seen = |object: &Option<Object>| {
         object.as_ref().is_some_and(|object| label.is_none() || object.label == label)
     };
-    let kind = match (seen(&change.before), seen(&change.after)) {
-        (false, true) => "ADDED",
-        (true, true) => "MODIFIED",
-        (true, false) => "DELETED",
-        (false, false) => return None,
-    };
-    Some((kind, change.name.clone()))
+    match (seen(&change.before), seen(&change.after)) {
+        (false, true) => Some("ADDED"),
+        (true, true) => Some("MODIFIED"),
+        (true, false) => Some("DELETED"),
+        (false, false) => None,
+    }
 }
