@@ -28,6 +28,7 @@ mod quota;
 mod reads;
 mod rules;
 mod servers;
+mod turns;
 mod watches;
 mod webhooks;
 mod writes;
