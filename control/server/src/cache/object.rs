@@ -17,7 +17,7 @@ use skep_api::convert;
 use skep_api::custom::Custom;
 use skep_api::registry::Resource;
 
-use super::{parsed, scan};
+use super::{older, parsed, scan};
 
 /// What happened to an object, as watchers are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +125,9 @@ impl Object {
         revision: u64,
         event: Option<EventType>,
     ) -> Option<(Self, Bytes)> {
+        if let Some(newer) = older::newer(&key, stored) {
+            return Self::assemble(key, &newer, revision, event);
+        }
         let span = scan::member(stored, b"metadata")?;
         if stored.get(span.start) != Some(&b'{') {
             return None;

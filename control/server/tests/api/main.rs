@@ -32,6 +32,7 @@ mod reads;
 mod rules;
 mod servers;
 mod trouble;
+mod turns;
 mod watches;
 mod webhooks;
 mod writes;
