@@ -85,9 +85,13 @@ fn uplink<F: MapFamily>(context: &XdpContext, l3: usize) -> u32 {
             end(XDP_DROP, Verdict::Dropped)
         }
         Outcome::Reject(reason) => {
+            let answered = answer::<F>(context, &packet);
+            if answered == Answered::TooLong {
+                return end(XDP_PASS, Verdict::Pass);
+            }
             log::outcome::<F>(Program::XdpUplink, &packet, reason);
             stats::count(reason, packet.network.length);
-            if answer::<F>(context, &packet) {
+            if answered == Answered::Yes {
                 end(XDP_TX, Verdict::Rejected)
             } else {
                 end(XDP_DROP, Verdict::Dropped)
@@ -232,29 +236,43 @@ pub fn mac(address: &[u8; 6]) -> [u16; 3] {
     unsafe { *core::ptr::from_ref(address).cast() }
 }
 
+/// Whether the answer is in the packet's place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Answered {
+    /// It is.
+    Yes,
+    /// There is none.
+    No,
+    /// It is longer than the packet and the driver left no room behind that. TC, to whom the packet is left as it was, can
+    /// make it longer.
+    TooLong,
+}
+
 /// Replaces the packet by the answer to it. A function of its own for the sake of the stack.
 #[inline(never)]
-fn answer<F: Family>(context: &XdpContext, packet: &Packet<F::Address>) -> bool {
+fn answer<F: Family>(context: &XdpContext, packet: &Packet<F::Address>) -> Answered {
     let direct = Direct::xdp(context);
-    let Some(answer) = ANSWER.get_ptr_mut(0) else { return false };
+    let Some(answer) = ANSWER.get_ptr_mut(0) else { return Answered::No };
     // SAFETY: the pointer is to this processor's live scratch entry, and XDP does not interrupt itself.
     let answer = unsafe { &mut *answer };
     let protocol = if packet.network.protocol == TCP { TCP } else { UDP };
     if !reject::build::<F, _>(&direct, packet, protocol, answer) {
-        return false;
+        return Answered::No;
     }
     let words = if protocol == TCP { reject::words::<F>(TCP) } else { reject::words::<F>(UDP) };
     let delta = words as i32 * 2 - direct.len() as i32;
     // SAFETY: the context is this program's own.
     if unsafe { bpf_xdp_adjust_tail(context.ctx, delta) } != 0 {
-        return false;
+        return Answered::TooLong;
     }
-    match (F::IS_V4, packet.network.protocol == TCP) {
+    let pasted = match (F::IS_V4, packet.network.protocol == TCP) {
         (true, true) => paste::<{ reject::words::<Ipv4>(TCP) }>(context, answer),
         (true, false) => paste::<{ reject::words::<Ipv4>(UDP) }>(context, answer),
         (false, true) => paste::<{ reject::words::<Ipv6>(TCP) }>(context, answer),
         (false, false) => paste::<{ reject::words::<Ipv6>(UDP) }>(context, answer),
-    }
+    };
+    if pasted { Answered::Yes } else { Answered::No }
 }
 
 /// Writes an answer of `N` words over the packet.
