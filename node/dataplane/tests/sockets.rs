@@ -183,8 +183,8 @@ fn connected_udp_socket_of_a_deleted_service_ends_and_of_one_without_endpoints_s
         let refused = client.act("send c");
         assert!(refused.starts_with("error: "), "{refused}");
         assert_eq!(client.act("connect 10.96.0.8:53"), "10.96.0.8:53");
-        // The end is told once to whoever reads; the answer waits behind it.
+        // The end is told once, to whatever comes next.
         assert_eq!(client.act("send d"), "error: ConnectionAborted");
-        assert_eq!(client.act("send e"), "two d");
+        assert_eq!(client.act("send e"), "two e");
     });
 }
