@@ -2,6 +2,7 @@
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_redirect, bpf_xdp_adjust_tail};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
@@ -9,6 +10,7 @@ use skep_abi::counters::{Reason, Verdict};
 use skep_abi::flow::{EGRESS_NEIGHBOUR, EGRESS_POD, EGRESS_REMOTE, Flow};
 use skep_abi::program::Program;
 use skep_abi::{TCP, UDP};
+use skep_logic::announce;
 use skep_logic::checksum::Delta;
 use skep_logic::decide::{Hook, Outcome, decide};
 use skep_logic::parse::{self, ETHERNET, Network, Packet, Skip};
@@ -58,7 +60,7 @@ pub const fn end(action: u32, verdict: Verdict) -> u32 {
 #[inline(never)]
 fn uplink<F: MapFamily>(context: &XdpContext, l3: usize) -> u32 {
     let direct = Direct::xdp(context);
-    let packet = match parse::packet::<F, _>(&direct, l3) {
+    let packet = match parse::plain::<F, _>(&direct, l3) {
         Ok(packet) => packet,
         Err(Skip::Icmp) => return ICMP,
         Err(skip) => {
@@ -73,6 +75,7 @@ fn uplink<F: MapFamily>(context: &XdpContext, l3: usize) -> u32 {
         &kernel,
         &packet,
         Hook::XdpUplink,
+        true,
         #[inline(always)]
         |flow: &Flow<F::Address>| send::<F>(context, direct, &packet, flow),
     );
@@ -86,12 +89,12 @@ fn uplink<F: MapFamily>(context: &XdpContext, l3: usize) -> u32 {
         }
         Outcome::Reject(reason) => {
             let answered = answer::<F>(context, &packet);
-            if answered == Answered::TooLong {
+            if answered == NO_ROOM {
                 return end(XDP_PASS, Verdict::Pass);
             }
             log::outcome::<F>(Program::XdpUplink, &packet, reason);
             stats::count(reason, packet.network.length);
-            if answered == Answered::Yes {
+            if answered == ANSWERED {
                 end(XDP_TX, Verdict::Rejected)
             } else {
                 end(XDP_DROP, Verdict::Dropped)
@@ -108,6 +111,9 @@ fn send<F: Family>(
     packet: &Packet<F::Address>,
     flow: &Flow<F::Address>,
 ) -> u32 {
+    if announce::is_due::<F>(flow, packet, false) {
+        return end(XDP_PASS, Verdict::Pass);
+    }
     let (network, l3) = (&packet.network, packet.l3);
     send_by::<F>(
         context,
@@ -236,43 +242,70 @@ pub fn mac(address: &[u8; 6]) -> [u16; 3] {
     unsafe { *core::ptr::from_ref(address).cast() }
 }
 
-/// Whether the answer is in the packet's place.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-enum Answered {
-    /// It is.
-    Yes,
-    /// There is none.
-    No,
-    /// It is longer than the packet and the driver left no room behind that. TC, to whom the packet is left as it was, can
-    /// make it longer.
-    TooLong,
+/// The answer is in the packet's place.
+const ANSWERED: u32 = 0;
+/// There is none.
+const NO_ANSWER: u32 = 1;
+/// It is longer than the packet and the driver left no room behind that. TC, to whom the packet is left as it was, can make
+/// it longer.
+const NO_ROOM: u32 = 2;
+
+/// Replaces the packet by the answer to it, and says what came of it.
+#[inline(always)]
+fn answer<F: MapFamily>(context: &XdpContext, packet: &Packet<F::Address>) -> u32 {
+    let Some(case) = F::case().get_ptr_mut(0) else { return NO_ANSWER };
+    // SAFETY: the pointer is to this processor's live entry, and what was asked in it is answered by now.
+    unsafe { (*case).packet = *packet };
+    if packet.l3 != ETHERNET || packet.network.header_length as usize != F::HEADER {
+        return NO_ANSWER;
+    }
+    let protocol = u32::from(packet.network.protocol);
+    if F::IS_V4 { answer_xdp_v4(context.ctx, protocol) } else { answer_xdp_v6(context.ctx, protocol) }
 }
 
-/// Replaces the packet by the answer to it. A function of its own for the sake of the stack.
+/// Global, and so followed by the verifier once: see `skep_logic::prepare`. Returns what [`answer`] does.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn answer<F: Family>(context: &XdpContext, packet: &Packet<F::Address>) -> Answered {
+pub extern "C" fn answer_xdp_v4(context: *mut xdp_md, protocol: u32) -> u32 {
+    let context = &XdpContext::new(context);
+    if protocol == u32::from(TCP) {
+        answer_as::<Ipv4, { reject::words::<Ipv4>(TCP) }>(context, TCP)
+    } else {
+        answer_as::<Ipv4, { reject::words::<Ipv4>(UDP) }>(context, UDP)
+    }
+}
+
+/// As [`answer_xdp_v4`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn answer_xdp_v6(context: *mut xdp_md, protocol: u32) -> u32 {
+    let context = &XdpContext::new(context);
+    if protocol == u32::from(TCP) {
+        answer_as::<Ipv6, { reject::words::<Ipv6>(TCP) }>(context, TCP)
+    } else {
+        answer_as::<Ipv6, { reject::words::<Ipv6>(UDP) }>(context, UDP)
+    }
+}
+
+/// See [`answer`]; the answer has `N` words.
+#[inline(always)]
+fn answer_as<F: MapFamily, const N: usize>(context: &XdpContext, protocol: u8) -> u32 {
+    let Some(case) = F::case().get_ptr(0) else { return NO_ANSWER };
+    // SAFETY: as in `answer`.
+    let packet = unsafe { &(*case).packet };
     let direct = Direct::xdp(context);
-    let Some(answer) = ANSWER.get_ptr_mut(0) else { return Answered::No };
+    let Some(answer) = ANSWER.get_ptr_mut(0) else { return NO_ANSWER };
     // SAFETY: the pointer is to this processor's live scratch entry, and XDP does not interrupt itself.
     let answer = unsafe { &mut *answer };
-    let protocol = if packet.network.protocol == TCP { TCP } else { UDP };
     if !reject::build::<F, _>(&direct, packet, protocol, answer) {
-        return Answered::No;
+        return NO_ANSWER;
     }
-    let words = if protocol == TCP { reject::words::<F>(TCP) } else { reject::words::<F>(UDP) };
-    let delta = words as i32 * 2 - direct.len() as i32;
+    let delta = N as i32 * 2 - direct.len() as i32;
     // SAFETY: the context is this program's own.
     if unsafe { bpf_xdp_adjust_tail(context.ctx, delta) } != 0 {
-        return Answered::TooLong;
+        return NO_ROOM;
     }
-    let pasted = match (F::IS_V4, packet.network.protocol == TCP) {
-        (true, true) => paste::<{ reject::words::<Ipv4>(TCP) }>(context, answer),
-        (true, false) => paste::<{ reject::words::<Ipv4>(UDP) }>(context, answer),
-        (false, true) => paste::<{ reject::words::<Ipv6>(TCP) }>(context, answer),
-        (false, false) => paste::<{ reject::words::<Ipv6>(UDP) }>(context, answer),
-    };
-    if pasted { Answered::Yes } else { Answered::No }
+    if paste::<N>(context, answer) { ANSWERED } else { NO_ANSWER }
 }
 
 /// Writes an answer of `N` words over the packet.

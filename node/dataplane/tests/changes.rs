@@ -4,6 +4,8 @@
 //! two servers, so that it stands for two.
 #![allow(clippy::unwrap_used)] // a test
 
+#[allow(dead_code)] // it has more than is used here
+mod namespaces;
 mod support;
 #[path = "support/topology.rs"]
 mod topology;
@@ -15,6 +17,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use namespaces::Namespace;
 use skep_abi::counters::Reason;
 use skep_abi::service::KIND_NODE_PORT;
 use skep_abi::{TCP, UDP};
@@ -24,7 +27,7 @@ use skep_maps::{
     dataplane::adopt,
 };
 use support::{Place, ip, isolated};
-use topology::{Namespace, config, connected, counted, program};
+use topology::{config, connected, counted, program};
 
 const POD: [&str; 2] = ["10.244.1.2", "fd44::2"];
 const NODE: [&str; 2] = ["192.0.2.1:30053", "[2001:db8::1]:30053"];

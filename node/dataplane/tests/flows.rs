@@ -2,25 +2,35 @@
 //! service, while a client outside talks to a pod through a NodePort.
 #![allow(clippy::unwrap_used)] // a test
 
+mod namespaces;
 mod support;
-#[path = "support/topology.rs"]
-mod topology;
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use namespaces::{Namespace, ask, connect, exchange, mac};
 use skep_abi::counters::Reason;
 use skep_abi::service::{KIND_CLUSTER_IP, KIND_NODE_PORT};
-use skep_dataplane::{KernelDataplane, XdpState};
+use skep_dataplane::{DataplaneConfig, KernelDataplane, XdpState};
+use skep_maps::suite::owner;
 use skep_maps::{
-    Dataplane, DesiredFrontend, DesiredPool, DesiredPort, Endpoint, Frontend, Scope, dataplane::adopt,
+    Dataplane, DesiredFrontend, DesiredPool, DesiredPort, Endpoint, Frontend, PodLink, Scope, Table,
+    dataplane::adopt,
 };
-use support::{ip, isolated};
-use topology::{Namespace, config, connected, counted, program};
+use support::{Place, ip, isolated, object, object_path};
+
+fn config(place: &Place) -> DataplaneConfig {
+    DataplaneConfig {
+        cgroup_root: Some(place.cgroup.clone()),
+        uplinks: vec!["up0".into()],
+        node_v4: Some("192.0.2.1".parse().unwrap()),
+        node_v6: Some("2001:db8::1".parse().unwrap()),
+        ..DataplaneConfig::new(object(), &place.pins, 7)
+    }
+}
 
 /// The service: a NodePort and a ClusterIP in one family with the pod as its endpoint, or with none.
 fn service(v4: bool, endpoint: bool) -> DesiredPort {
@@ -49,14 +59,13 @@ fn service(v4: bool, endpoint: bool) -> DesiredPort {
     }
 }
 
-/// Sends a line over the connection that the client's namespace keeps, and expects it back.
-fn exchange(stream: &mut TcpStream, line: &str) {
-    stream.write_all(line.as_bytes()).unwrap();
-    let mut answer = vec![0; line.len()];
-    stream.read_exact(&mut answer).unwrap_or_else(|error| panic!("{line}: {error}"));
-    assert_eq!(answer, line.as_bytes());
+fn program(dataplane: &KernelDataplane, table: &mut Table, ports: &[DesiredPort]) {
+    table.replace(&owner("default/web"), ports).unwrap();
+    dataplane.apply(&table.take_difference()).unwrap();
+    table.applied(Duration::ZERO);
 }
 
+/// Echoes what comes over connections to `address`.
 fn serve(address: &'static str) {
     let listener = TcpListener::bind(address).unwrap();
     thread::spawn(move || {
@@ -70,13 +79,36 @@ fn serve(address: &'static str) {
     });
 }
 
-fn connect(client: &Namespace, target: &'static str) -> std::io::Result<TcpStream> {
-    client.run(move || {
-        let target: SocketAddr = target.parse().unwrap();
-        let stream = TcpStream::connect_timeout(&target, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        Ok(stream)
-    })
+/// The client on the uplink and the pod on its link, with a node between them that forwards.
+fn connected() -> (Namespace, Namespace, PodLink) {
+    for file in ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"] {
+        std::fs::write(file, "1").unwrap();
+    }
+    let (client, pod) = (Namespace::new(), Namespace::new());
+    let pod_mac = mac("pod1");
+    client.take("up1", &["192.0.2.100/24", "2001:db8::100/64"], &[]);
+    // As a network card would by itself, the far end takes what native XDP sends back.
+    let wire = object_path().with_file_name("skep-wire");
+    client.run(move || ip(&format!("link set up1 xdpdrv object {} section xdp", wire.display())));
+    pod.take("pod1", &["10.244.1.2/24", "fd44::2/64"], &["10.244.1.1", "fd44::1"]);
+    ip("address add 192.0.2.1/24 dev up0");
+    ip("address add 2001:db8::1/64 dev up0 nodad");
+    ip("address add 10.244.1.1/24 dev pod0");
+    ip("address add fd44::1/64 dev pod0 nodad");
+    let link = PodLink {
+        interface: "pod0".into(),
+        ifindex: nix::net::if_::if_nametoindex("pod0").unwrap(),
+        host_mac: mac("pod0"),
+        pod_mac,
+        addresses: vec!["10.244.1.2".parse().unwrap(), "fd44::2".parse().unwrap()],
+        xdp_redirect: false,
+    };
+    (client, pod, link)
+}
+
+/// How often a reason was counted.
+fn counted(dataplane: &KernelDataplane, reason: Reason) -> u64 {
+    dataplane.totals().unwrap().reasons[reason.index() as usize].packets
 }
 
 #[test]
@@ -124,22 +156,6 @@ fn connections_through_a_node_port_survive_the_agent_and_the_service() {
         program(&agent, &mut table, &[]);
         all("after the service was deleted");
     });
-}
-
-/// Sends a datagram to `target` and says what came of waiting for an answer.
-fn ask(client: &Namespace, target: &'static str, length: usize) -> std::io::Result<bool> {
-    client.run(move || {
-        let target: SocketAddr = target.parse().unwrap();
-        let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let socket = UdpSocket::bind(any)?;
-        socket.connect(target)?;
-        socket.set_read_timeout(Some(Duration::from_secs(3)))?;
-        let sent: Vec<u8> = (0..length).map(|at| (at * 7) as u8).collect();
-        socket.send(&sent)?;
-        let mut answer = vec![0; 65536];
-        let received = socket.recv(&mut answer)?;
-        Ok(answer[..received] == sent)
-    })
 }
 
 #[test]
@@ -227,6 +243,72 @@ fn path_mtu_behind_a_service_is_found_by_the_client() {
             exchange(&mut stream, &"x".repeat(20_000));
             assert!(counted(&agent, Reason::ErrorTranslated) > before, "{target}");
         }
+    });
+}
+
+#[test]
+fn datagram_flow_keeps_its_backend_over_agents_and_their_endpoints() {
+    isolated(|place| {
+        let (client, pod, link) = connected();
+        let agent = KernelDataplane::open(&config(place)).unwrap();
+        agent.attach_pod(&link).unwrap();
+        let ports: Vec<u16> = (8080..8088).collect();
+        let udp = |count: usize| {
+            let mut port = service(true, true);
+            port.frontends.iter_mut().for_each(|frontend| frontend.frontend.protocol = 17);
+            let address = "10.244.1.2".parse().unwrap();
+            let endpoint = |port: &u16| Endpoint { address, port: *port, local: true };
+            port.pools = vec![DesiredPool::each(ports[..count].iter().map(endpoint).collect())];
+            port.draining = ports.iter().map(|port| (address, *port)).collect();
+            port
+        };
+        let mut table = adopt(&agent).unwrap();
+        program(&agent, &mut table, &[udp(4)]);
+        for port in ports.clone() {
+            pod.run(move || {
+                let socket = UdpSocket::bind(("10.244.1.2", port)).unwrap();
+                thread::spawn(move || {
+                    let mut bytes = [0; 16];
+                    while let Ok((_, from)) = socket.recv_from(&mut bytes) {
+                        socket.send_to(&port.to_be_bytes(), from).ok();
+                    }
+                });
+            });
+        }
+        let socket = client.run(|| {
+            let socket = UdpSocket::bind("192.0.2.100:0").unwrap();
+            socket.connect("192.0.2.1:30080").unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            socket
+        });
+        let answered = || {
+            socket.send(b"who").unwrap();
+            let mut port = [0; 2];
+            assert_eq!(socket.recv(&mut port).unwrap(), 2);
+            u16::from_be_bytes(port)
+        };
+        let first = answered();
+        drop(agent);
+        assert_eq!(answered(), first, "without an agent");
+        let agent = KernelDataplane::open(&config(place)).unwrap();
+        let made = counted(&agent, Reason::FlowCreated);
+        assert_eq!(answered(), first, "with a new agent");
+        let mut table = adopt(&agent).unwrap();
+        program(&agent, &mut table, &[udp(8)]);
+        assert_eq!(answered(), first, "with more endpoints");
+        assert_eq!((counted(&agent, Reason::FlowCreated), counted(&agent, Reason::FlowMoved)), (made, 0));
+        // Its own leaves: it moves at once.
+        let mut without = udp(8);
+        without.pools[0] = DesiredPool::each(
+            ports
+                .iter()
+                .filter(|port| **port != first)
+                .map(|port| Endpoint { address: "10.244.1.2".parse().unwrap(), port: *port, local: true })
+                .collect(),
+        );
+        program(&agent, &mut table, &[without]);
+        assert_ne!(answered(), first);
+        assert_eq!(counted(&agent, Reason::FlowMoved), 1);
     });
 }
 

@@ -4,12 +4,14 @@
 
 mod access;
 mod admission;
+mod admission_options;
 mod aggregation;
 mod allocation;
 mod apply;
 mod audit;
 mod bad_input;
 mod conversion;
+mod counters;
 mod custom;
 mod definitions;
 mod deletion;
@@ -28,6 +30,7 @@ mod quota;
 mod reads;
 mod rules;
 mod servers;
+mod trouble;
 mod watches;
 mod webhooks;
 mod writes;

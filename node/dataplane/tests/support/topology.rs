@@ -1,78 +1,14 @@
 //! A client outside, a node and a pod in network namespaces of their own, joined as the real ones are.
 
-use std::path::PathBuf;
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
 use skep_abi::counters::Reason;
 use skep_dataplane::{DataplaneConfig, KernelDataplane};
 use skep_maps::suite::owner;
 use skep_maps::{Dataplane, DesiredPort, PodLink, Table};
 
+use crate::namespaces::{Namespace, mac};
 use crate::support::{Place, ip, object, object_path};
-
-type Job = Box<dyn FnOnce() + Send>;
-
-/// Another network namespace, entered by a thread that does what it is told.
-pub struct Namespace {
-    path: PathBuf,
-    jobs: mpsc::Sender<Job>,
-}
-
-impl Namespace {
-    /// A new one.
-    pub fn new() -> Self {
-        let (jobs, work) = mpsc::channel::<Job>();
-        let (tell, told) = mpsc::channel();
-        thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            ip("link set lo up");
-            let me = nix::unistd::gettid();
-            tell.send(PathBuf::from(format!("/proc/{}/task/{me}/ns/net", std::process::id()))).unwrap();
-            work.into_iter().for_each(|job| job());
-        });
-        Self { path: told.recv().unwrap(), jobs }
-    }
-
-    /// Does `job` there.
-    pub fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        let (tell, told) = mpsc::channel();
-        self.jobs.send(Box::new(move || drop(tell.send(job())))).unwrap();
-        told.recv().expect("the job ends")
-    }
-
-    /// Moves an interface here and gives it addresses; offload of checksums ends at a redirect, so it is off.
-    pub fn take(
-        &self,
-        interface: &'static str,
-        addresses: &'static [&'static str],
-        gateways: &'static [&'static str],
-    ) {
-        ip(&format!("link set {interface} netns {}", self.path.display()));
-        self.run(move || {
-            ip(&format!("link set {interface} up"));
-            let off = ["-K", interface, "tx", "off"];
-            std::process::Command::new("ethtool").args(off).output().unwrap();
-            for address in addresses {
-                ip(&format!("address add {address} dev {interface} nodad"));
-            }
-            for gateway in gateways {
-                ip(&format!("route add default via {gateway}"));
-            }
-        });
-    }
-}
-
-fn mac(interface: &str) -> [u8; 6] {
-    let output = std::process::Command::new("ip").args(["-o", "link", "show", interface]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let mut words = text.split_whitespace().skip_while(|word| *word != "link/ether").skip(1);
-    let parts: Vec<u8> =
-        words.next().unwrap().split(':').map(|p| u8::from_str_radix(p, 16).unwrap()).collect();
-    parts.try_into().unwrap()
-}
 
 /// Everything on, in both families.
 pub fn config(place: &Place) -> DataplaneConfig {

@@ -89,6 +89,7 @@ fn program(context: &Context, wire: &Wire, services: u16) -> Result<Arc<KernelDa
             zone: None,
             node_port_addresses: vec![NODE.into()],
             loopback_addresses: Vec::new(),
+            ..NodeView::default()
         };
         let mut engine = Engine::new(dataplane.clone(), node);
         for number in 0..services {
