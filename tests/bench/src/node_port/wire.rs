@@ -24,7 +24,7 @@ const SERVERS: usize = 2;
 pub(super) struct Wire {
     pub(super) client: Place,
     pub(super) node: Place,
-    _pod: Place,
+    pod: Place,
 }
 
 impl Wire {
@@ -56,7 +56,7 @@ impl Wire {
              ethtool -K pod1 tx off gro on"
         ))?;
         pod.run(serve)?;
-        Ok(Self { client, node, _pod: pod })
+        Ok(Self { client, node, pod })
     }
 
     /// Native XDP on the far end of the uplink, as a network card has it in effect: it takes what is sent back.
@@ -67,7 +67,7 @@ impl Wire {
 
     /// The pod's link as the network would tell of it.
     pub(super) fn pod_link(&self) -> Result<PodLink> {
-        let pod_mac = self._pod.run(|| mac("pod1"))?;
+        let pod_mac = self.pod.run(|| mac("pod1"))?;
         let (ifindex, host_mac) =
             self.node.run(|| Ok((nix::net::if_::if_nametoindex("pod0")?, mac("pod0")?)))?;
         Ok(PodLink {
