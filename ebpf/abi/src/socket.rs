@@ -5,7 +5,8 @@
 //! shows the backend as its peer, an unconnected UDP socket may choose another backend for its next datagram, and its
 //! replies come from the backend's address.
 //!
-//! - **peers**: (socket, backend) -> the frontend that the program asked for, so that `getpeername` and `recvmsg` show it.
+//! - **peers**: (socket, backend) -> the frontend that the program asked for, so that `getpeername` and `recvmsg` show it,
+//!   and so that the agent finds connected UDP sockets whose service has left their backend.
 //! - **picks**: (socket, frontend) -> the backend chosen for an unconnected UDP socket, so that its datagrams stay together
 //!   as they would with connection tracking. A pick counts only while its backend is active (see [`crate::backend`]).
 

@@ -88,9 +88,13 @@ fn uplink<F: MapFamily>(context: &XdpContext, l3: usize) -> u32 {
             end(XDP_DROP, Verdict::Dropped)
         }
         Outcome::Reject(reason) => {
+            let answered = answer::<F>(context, &packet);
+            if answered == NO_ROOM {
+                return end(XDP_PASS, Verdict::Pass);
+            }
             log::outcome::<F>(Program::XdpUplink, &packet, reason);
             stats::count(reason, packet.network.length);
-            if answer::<F>(context, &packet) {
+            if answered == ANSWERED {
                 end(XDP_TX, Verdict::Rejected)
             } else {
                 end(XDP_DROP, Verdict::Dropped)
@@ -238,29 +242,37 @@ pub fn mac(address: &[u8; 6]) -> [u16; 3] {
     unsafe { *core::ptr::from_ref(address).cast() }
 }
 
-/// Replaces the packet by the answer to it.
+/// The answer is in the packet's place.
+const ANSWERED: u32 = 0;
+/// There is none.
+const NO_ANSWER: u32 = 1;
+/// It is longer than the packet and the driver left no room behind that. TC, to whom the packet is left as it was, can make
+/// it longer.
+const NO_ROOM: u32 = 2;
+
+/// Replaces the packet by the answer to it, and says what came of it.
 #[inline(always)]
-fn answer<F: MapFamily>(context: &XdpContext, packet: &Packet<F::Address>) -> bool {
-    let Some(case) = F::case().get_ptr_mut(0) else { return false };
+fn answer<F: MapFamily>(context: &XdpContext, packet: &Packet<F::Address>) -> u32 {
+    let Some(case) = F::case().get_ptr_mut(0) else { return NO_ANSWER };
     // SAFETY: the pointer is to this processor's live entry, and what was asked in it is answered by now.
     unsafe { (*case).packet = *packet };
     if packet.l3 != ETHERNET || packet.network.header_length as usize != F::HEADER {
-        return false;
+        return NO_ANSWER;
     }
     let protocol = u32::from(packet.network.protocol);
-    (if F::IS_V4 { answer_xdp_v4(context.ctx, protocol) } else { answer_xdp_v6(context.ctx, protocol) }) == 0
+    if F::IS_V4 { answer_xdp_v4(context.ctx, protocol) } else { answer_xdp_v6(context.ctx, protocol) }
 }
 
-/// Global, and so followed by the verifier once: see `skep_logic::prepare`. Returns 0 if there is an answer.
+/// Global, and so followed by the verifier once: see `skep_logic::prepare`. Returns what [`answer`] does.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn answer_xdp_v4(context: *mut xdp_md, protocol: u32) -> u32 {
     let context = &XdpContext::new(context);
-    u32::from(!if protocol == u32::from(TCP) {
+    if protocol == u32::from(TCP) {
         answer_as::<Ipv4, { reject::words::<Ipv4>(TCP) }>(context, TCP)
     } else {
         answer_as::<Ipv4, { reject::words::<Ipv4>(UDP) }>(context, UDP)
-    })
+    }
 }
 
 /// As [`answer_xdp_v4`].
@@ -268,32 +280,32 @@ pub extern "C" fn answer_xdp_v4(context: *mut xdp_md, protocol: u32) -> u32 {
 #[inline(never)]
 pub extern "C" fn answer_xdp_v6(context: *mut xdp_md, protocol: u32) -> u32 {
     let context = &XdpContext::new(context);
-    u32::from(!if protocol == u32::from(TCP) {
+    if protocol == u32::from(TCP) {
         answer_as::<Ipv6, { reject::words::<Ipv6>(TCP) }>(context, TCP)
     } else {
         answer_as::<Ipv6, { reject::words::<Ipv6>(UDP) }>(context, UDP)
-    })
+    }
 }
 
 /// See [`answer`]; the answer has `N` words.
 #[inline(always)]
-fn answer_as<F: MapFamily, const N: usize>(context: &XdpContext, protocol: u8) -> bool {
-    let Some(case) = F::case().get_ptr(0) else { return false };
+fn answer_as<F: MapFamily, const N: usize>(context: &XdpContext, protocol: u8) -> u32 {
+    let Some(case) = F::case().get_ptr(0) else { return NO_ANSWER };
     // SAFETY: as in `answer`.
     let packet = unsafe { &(*case).packet };
     let direct = Direct::xdp(context);
-    let Some(answer) = ANSWER.get_ptr_mut(0) else { return false };
+    let Some(answer) = ANSWER.get_ptr_mut(0) else { return NO_ANSWER };
     // SAFETY: the pointer is to this processor's live scratch entry, and XDP does not interrupt itself.
     let answer = unsafe { &mut *answer };
     if !reject::build::<F, _>(&direct, packet, protocol, answer) {
-        return false;
+        return NO_ANSWER;
     }
     let delta = N as i32 * 2 - direct.len() as i32;
     // SAFETY: the context is this program's own.
     if unsafe { bpf_xdp_adjust_tail(context.ctx, delta) } != 0 {
-        return false;
+        return NO_ROOM;
     }
-    paste::<N>(context, answer)
+    if paste::<N>(context, answer) { ANSWERED } else { NO_ANSWER }
 }
 
 /// Writes an answer of `N` words over the packet.

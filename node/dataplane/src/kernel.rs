@@ -17,6 +17,7 @@ use skep_abi::counters::ServiceStats;
 use skep_abi::local::{LOCAL_XDP_REDIRECT, LocalEndpoint};
 use skep_abi::service::ServiceValue;
 use skep_abi::{ABI_VERSION, Be16, program as names};
+use skep_maps::dataplane::MovedSockets;
 use skep_maps::extents::Extent;
 use skep_maps::room::Room;
 use skep_maps::{Dataplane, Difference, Frontend, MapsError, PodLink, Prefix, Totals};
@@ -26,6 +27,7 @@ use crate::layout;
 use crate::maps::Maps;
 use crate::migrate::Migration;
 use crate::pins::{Pins, remove_pin};
+use crate::sockets::Sweeper;
 use crate::sys::{LinkTarget, namespace_cookie};
 use crate::{Error, log};
 
@@ -87,6 +89,7 @@ pub struct KernelDataplane {
     settings: Mutex<Config>,
     uplinks: Vec<(String, XdpState)>,
     choices: AttachChoices,
+    sockets: Sweeper,
     // Run statistics are on while this is open.
     _statistics: Option<OwnedFd>,
 }
@@ -125,6 +128,7 @@ impl KernelDataplane {
             settings: Mutex::new(settings),
             uplinks,
             choices: config.attach,
+            sockets: Sweeper::default(),
             _statistics,
         })
     }
@@ -363,6 +367,10 @@ impl Dataplane for KernelDataplane {
 
     fn routes_changed(&self) -> Result<(), MapsError> {
         self.raise_epoch()
+    }
+
+    fn move_sockets(&self) -> Result<MovedSockets, MapsError> {
+        self.sockets.sweep(&self.maps)
     }
 
     fn totals(&self) -> Result<Totals, MapsError> {

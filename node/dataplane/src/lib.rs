@@ -20,6 +20,7 @@ pub mod metrics;
 mod migrate;
 mod pins;
 mod plain;
+mod sockets;
 mod sys;
 
 pub use attach::{AttachChoices, XdpState};

@@ -4,7 +4,7 @@
 //! that `inspect` uses it beside a running agent.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use aya::maps::MapInfo;
@@ -19,8 +19,8 @@ use skep_abi::local::{LOCAL_V4, LOCAL_V6, LocalEndpoint};
 use skep_abi::program::PROGRAMS;
 use skep_abi::ranges::{ALLOWED, RangeKey, SOURCE_RANGES_V4, SOURCE_RANGES_V6};
 use skep_abi::service::{SERVICES_V4, SERVICES_V6, ServiceKey, ServiceValue};
-use skep_abi::socket::{PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6};
-use skep_abi::{Plain, V4, V6};
+use skep_abi::socket::{PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6, Peer, SocketKey};
+use skep_abi::{Be16, Plain, UDP, V4, V6};
 use skep_maps::extents::Extent;
 use skep_maps::prefix::PrefixKey;
 use skep_maps::room::{PerFamily, Room};
@@ -32,6 +32,7 @@ use crate::layout;
 use crate::memory::{MappedArray, publish};
 use crate::pins::Pins;
 use crate::plain::{bytes, owned, per_cpu, read};
+use crate::sockets::Translated;
 use crate::sys::{self, RawEntry, RawMap};
 
 /// The maps that user space touches.
@@ -206,11 +207,12 @@ impl Maps {
     }
 
     fn capacity(&self, v4: &str, v6: &str) -> PerFamily {
-        let of = |name: &str| {
-            let found = self.counted.iter().find(|counted| counted.map == name);
-            found.map_or(0, |counted| counted.capacity as usize)
-        };
+        let of = |name| self.counted_map(name).map_or(0, |counted| counted.capacity as usize);
         PerFamily { v4: of(v4), v6: of(v6) }
+    }
+
+    fn counted_map(&self, name: &str) -> Option<&Counted> {
+        self.counted.iter().find(|counted| counted.map == name)
     }
 
     /// Every backend id's state.
@@ -224,6 +226,44 @@ impl Maps {
         let mut found = entries::<ServiceKey<V4>, ServiceValue, _>(&self.services_v4, SERVICES_V4)?;
         found.extend(entries::<ServiceKey<V6>, ServiceValue, _>(&self.services_v6, SERVICES_V6)?);
         Ok(found)
+    }
+
+    /// What a frontend leads to.
+    pub(crate) fn service(&self, frontend: &Frontend) -> Result<Option<ServiceValue>, MapsError> {
+        let (map, name, key) = match frontend.key() {
+            FrontendKey::V4(key) => (&self.services_v4, SERVICES_V4, owned(&key)),
+            FrontendKey::V6(key) => (&self.services_v6, SERVICES_V6, owned(&key)),
+        };
+        Ok(map.get(&key).map_err(read_error(name))?.and_then(|value| read(&value)))
+    }
+
+    /// Gives `each` what the socket hooks remember of every UDP socket.
+    pub(crate) fn walk_udp_peers(&self, mut each: impl FnMut(Translated)) -> Result<(), MapsError> {
+        for (name, v4) in [(PEERS_V4, true), (PEERS_V6, false)] {
+            let Some(map) = self.counted_map(name) else { continue };
+            let walked = map.raw.walk(|key, value| {
+                let socket = if v4 { translated::<V4>(key, value) } else { translated::<V6>(key, value) };
+                socket.into_iter().for_each(&mut each);
+            });
+            walked.map_err(read_error(name))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the socket has sent to its frontend without being connected.
+    pub(crate) fn has_pick(&self, socket: &Translated) -> Result<bool, MapsError> {
+        let port = Be16::new(socket.frontend.port());
+        let cookie = [socket.cookie as u32, (socket.cookie >> 32) as u32];
+        let (name, key) = match socket.frontend.ip() {
+            IpAddr::V4(address) => (PICKS_V4, {
+                owned(&SocketKey::<V4> { cookie, address: address.into(), port, protocol: UDP, reserved: 0 })
+            }),
+            IpAddr::V6(address) => (PICKS_V6, {
+                owned(&SocketKey::<V6> { cookie, address: address.into(), port, protocol: UDP, reserved: 0 })
+            }),
+        };
+        let Some(map) = self.counted_map(name) else { return Ok(false) };
+        Ok(map.raw.get(&key).map_err(read_error(name))?.is_some())
     }
 
     /// Every service id's source ranges. An entry that no agent writes is left out.
@@ -378,6 +418,22 @@ impl Maps {
             })
         }))
     }
+}
+
+/// One entry of what the socket hooks remember, if it is a UDP socket's.
+fn translated<A>(key: &[u8], value: &[u8]) -> Option<Translated>
+where
+    SocketKey<A>: Plain,
+    Peer<A>: Plain,
+    IpAddr: From<A>,
+{
+    let (key, peer) = (read::<SocketKey<A>>(key)?, read::<Peer<A>>(value)?);
+    let [low, high] = key.cookie;
+    (key.protocol == UDP).then(|| Translated {
+        cookie: u64::from(low) | u64::from(high) << 32,
+        backend: SocketAddr::new(key.address.into(), key.port.get()),
+        frontend: SocketAddr::new(peer.address.into(), peer.port.get()),
+    })
 }
 
 /// Every entry of a map, as the types that it holds.

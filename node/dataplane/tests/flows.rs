@@ -311,3 +311,22 @@ fn datagram_flow_keeps_its_backend_over_agents_and_their_endpoints() {
         assert_eq!(counted(&agent, Reason::FlowMoved), 1);
     });
 }
+
+#[test]
+fn pod_reaches_itself_through_its_service() {
+    isolated(|place| {
+        let (_client, pod, link) = connected();
+        pod.run(|| {
+            serve("10.244.1.2:8080");
+            serve("[fd44::2]:8080");
+        });
+        let agent = KernelDataplane::open(&config(place)).unwrap();
+        agent.attach_pod(&link).unwrap();
+        let mut table = adopt(&agent).unwrap();
+        program(&agent, &mut table, &[service(true, true), service(false, true)]);
+        for target in ["10.96.0.7:80", "[fd96::7]:80", "192.0.2.1:30080", "[2001:db8::1]:30080"] {
+            let mut stream = connect(&pod, target).unwrap_or_else(|error| panic!("{target}: {error}"));
+            exchange(&mut stream, "to itself");
+        }
+    });
+}

@@ -46,6 +46,15 @@ pub struct Totals {
     pub programs: Vec<[u64; VERDICTS as usize]>,
 }
 
+/// Connected sockets that were not where their service is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MovedSockets {
+    /// Connected anew, to another backend of the service.
+    pub reconnected: usize,
+    /// Ended, with an error for their programs.
+    pub ended: usize,
+}
+
 /// The tables of one node's dataplane.
 pub trait Dataplane: Send + Sync + 'static {
     /// Slots in the backend table.
@@ -101,6 +110,13 @@ pub trait Dataplane: Send + Sync + 'static {
     /// # Errors
     /// [`MapsError::Write`].
     fn routes_changed(&self) -> Result<(), MapsError>;
+
+    /// Moves connected UDP sockets whose service has other backends than theirs by now, and ends those whose service is
+    /// gone. May take long: it looks through every network namespace when there is one to move.
+    ///
+    /// # Errors
+    /// [`MapsError::Read`].
+    fn move_sockets(&self) -> Result<MovedSockets, MapsError>;
 
     /// Totals by reason and by program.
     ///

@@ -15,7 +15,7 @@ use skep_abi::local::{LOCAL_XDP_REDIRECT, LocalEndpoint};
 use skep_abi::program::PROGRAMS;
 use skep_abi::service::{SERVICES_V4, ServiceValue};
 
-use crate::dataplane::{Dataplane, PodLink, Totals};
+use crate::dataplane::{Dataplane, MovedSockets, PodLink, Totals};
 use crate::difference::Difference;
 use crate::error::MapsError;
 use crate::extents::Extent;
@@ -44,6 +44,8 @@ pub struct State {
     pub epoch: u32,
     /// Counters of services that have any.
     pub counters: BTreeMap<u32, ServiceStats>,
+    /// How often sockets were to be moved.
+    pub sweeps: usize,
     /// Every difference applied so far.
     pub applied: Vec<Difference>,
     /// How many service entries fit; all when `None`.
@@ -183,6 +185,11 @@ impl Dataplane for FakeDataplane {
     fn routes_changed(&self) -> Result<(), MapsError> {
         self.state().epoch += 1;
         Ok(())
+    }
+
+    fn move_sockets(&self) -> Result<MovedSockets, MapsError> {
+        self.state().sweeps += 1;
+        Ok(MovedSockets::default())
     }
 
     fn totals(&self) -> Result<Totals, MapsError> {

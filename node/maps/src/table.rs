@@ -241,6 +241,12 @@ impl Table {
         ports.map(|(name, state)| (name.clone(), state.id)).collect()
     }
 
+    /// Whether `owner` has a frontend that `wanted` takes.
+    pub fn has_frontend(&self, owner: &str, wanted: impl Fn(&Frontend) -> bool) -> bool {
+        let ports = self.owners.get(owner).into_iter().flat_map(LiteMap::values);
+        ports.flat_map(|state| state.frontends.keys()).any(wanted)
+    }
+
     /// The adopted service port that answers at one of `port`'s frontends, if no other has taken it.
     fn take_adopted(&mut self, port: &DesiredPort) -> Option<PortState> {
         if self.adopted.is_empty() {

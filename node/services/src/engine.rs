@@ -19,9 +19,10 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::Event;
+use skep_abi::UDP;
 use skep_maps::dataplane::adopt;
 use skep_maps::table::{Fill, QUARANTINE};
-use skep_maps::{Dataplane, MapsError, Owner, Table};
+use skep_maps::{Dataplane, DesiredPort, MapsError, Owner, Table};
 
 use crate::error::ServicesError;
 use crate::host_ports::{HostPods, HostPorts, Wanted};
@@ -43,6 +44,9 @@ pub struct Outcome {
     pub planned: Vec<(ServiceName, Vec<PortId>)>,
     /// Entries written.
     pub written: usize,
+    /// Connected UDP sockets may have to be moved: a service or host port of UDP was planned and something was written, or
+    /// the tables were taken over.
+    pub datagrams: bool,
     /// Services that did not fit; they are tried again.
     pub refused: usize,
     /// When to call again although nothing changes; any monotonic clock.
@@ -116,6 +120,11 @@ impl Engine {
         self.observed.is_complete() && self.host_ports.is_complete()
     }
 
+    /// Where the tables are.
+    pub(crate) fn dataplane(&self) -> Arc<dyn Dataplane> {
+        self.dataplane.clone()
+    }
+
     /// How full the tables are; `None` before they are taken over.
     pub fn fill(&self) -> Option<Fill> {
         self.table.as_ref().map(Table::fill)
@@ -158,6 +167,8 @@ impl Engine {
             table.finish_adoption();
         }
         self.write(&mut table, now, &mut outcome)?;
+        // What an earlier agent wrote may not have been looked at.
+        outcome.datagrams = adopting || (outcome.datagrams && outcome.written > 0);
         let retry = (!self.postponed.is_empty() || postponed).then_some(now + QUARANTINE);
         outcome.again = [quarantine, table.expire(now), retry].into_iter().flatten().min();
         self.table = Some(table);
@@ -183,6 +194,12 @@ impl Engine {
             Some(service) => (owner(service), plan(service, self.observed.slices(&name), &self.node)),
             None => (Owner { name: name.to_string().into(), created: 0 }, Vec::new()),
         };
+        // One that is deleted says no more what it had.
+        outcome.datagrams |= if ports.is_empty() {
+            table.has_frontend(&owner.name, |frontend| frontend.protocol == UDP)
+        } else {
+            ports.iter().any(of_udp)
+        };
         match table.replace(&owner, &ports) {
             Ok(refused) => {
                 for frontend in refused {
@@ -204,6 +221,8 @@ impl Engine {
     fn plan_host_ports(&mut self, table: &mut Table, outcome: &mut Outcome) -> bool {
         let mut postponed = false;
         for (owner, wanted) in self.host_ports.take_plans() {
+            let (Wanted::There(ports) | Wanted::Gone(ports)) = &wanted;
+            outcome.datagrams |= ports.iter().any(of_udp);
             let result = match &wanted {
                 Wanted::There(ports) => table.replace(&owner, ports),
                 Wanted::Gone(before) => {
@@ -226,4 +245,8 @@ impl Engine {
         }
         postponed
     }
+}
+
+fn of_udp(port: &DesiredPort) -> bool {
+    port.frontends.iter().any(|frontend| frontend.frontend.protocol == UDP)
 }

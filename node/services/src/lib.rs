@@ -18,6 +18,7 @@ pub mod node;
 pub mod plan;
 mod run;
 pub mod serve;
+mod sockets;
 pub mod state;
 #[cfg(test)]
 mod tests;

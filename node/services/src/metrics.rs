@@ -17,6 +17,7 @@ use skep_maps::Dataplane;
 use crate::engine::{Engine, Outcome, PortId};
 use crate::kubeproxy::KubeProxy;
 use crate::model::ServiceName;
+use crate::sockets::SocketMetrics;
 
 type Ports = HashMap<ServiceName, Vec<PortId>>;
 
@@ -34,6 +35,7 @@ pub struct Metrics {
     backends_used: IntGauge,
     cramped: IntGauge,
     ports: Arc<Mutex<Ports>>,
+    pub(crate) sockets: SocketMetrics,
 }
 
 impl Metrics {
@@ -65,6 +67,7 @@ impl Metrics {
             kubeproxy: KubeProxy::register(registry)?,
             sync_seconds,
             ports,
+            sockets: SocketMetrics::register(registry)?,
             sync_failures: counter(
                 "skep_services_sync_failures_total",
                 "Syncs that failed and were tried again.",

@@ -22,6 +22,7 @@ use crate::host_ports::HostPods;
 use crate::metrics::Metrics;
 use crate::model::{LABEL_HEADLESS, LABEL_PROXY_NAME};
 use crate::node::{NodeSettings, ThisNode};
+use crate::sockets::Mover;
 
 /// Pause after a sync that failed.
 const RETRY: Duration = Duration::from_secs(1);
@@ -110,6 +111,7 @@ pub(crate) async fn follow(
         engine.await_host_pods();
         told.mark_changed();
     }
+    let mover = Mover::start(engine.dataplane(), metrics.sockets.clone());
     let start = Instant::now();
     let mut changes = changes.ready_chunks(BURST);
     let mut again: Option<Duration> = None;
@@ -155,6 +157,9 @@ pub(crate) async fn follow(
                         ?took,
                         "synced"
                     );
+                }
+                if outcome.datagrams {
+                    mover.changed();
                 }
                 metrics.synced(&engine, &outcome, start.elapsed() - now);
                 if engine.is_complete() {

@@ -7,7 +7,11 @@ pub mod api;
 pub mod authorization;
 pub mod churn;
 pub mod cold_start;
+pub mod connect;
 pub mod datapath;
+pub mod node_port;
+pub mod objects;
+pub mod place;
 pub mod services;
 pub mod store;
 
@@ -64,7 +68,9 @@ pub const ALL: &[(&str, Benchmark)] = &[
     ("authorization", authorization::run),
     ("churn", churn::run),
     ("cold-start", cold_start::run),
+    ("connect", connect::run),
     ("datapath", datapath::run),
+    ("node-port", node_port::run),
     ("services", services::run),
     ("store", store::run),
 ];

@@ -10,14 +10,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::Event;
-use serde_json::json;
 use skep_dataplane::{DataplaneConfig, KernelDataplane, cleanup};
 use skep_services::NodeView;
 use skep_services::engine::Engine;
 
+use crate::objects::{self, service};
 use crate::{Context, Figure};
 
 const CHANGES: usize = 400;
@@ -117,7 +116,7 @@ fn measure_with(object: &[u8], pins: &Path, size: Size) -> Result<Times> {
     let mut engine = Engine::new(dataplane, node);
     let Size { services, endpoints } = size;
     for number in 0..services {
-        engine.on_service(Event::Apply(service(number)?));
+        engine.on_service(Event::Apply(service(number, None)?));
         engine.on_slice(Event::Apply(slice(number, endpoints, 0)?));
     }
     engine.on_service(Event::InitDone);
@@ -143,34 +142,11 @@ fn measure_with(object: &[u8], pins: &Path, size: Size) -> Result<Times> {
     Ok(Times { cold, median: times[CHANGES / 2], p99: times[CHANGES * 99 / 100], memory })
 }
 
-fn service(number: u32) -> Result<Service> {
-    Ok(serde_json::from_value(json!({
-        "metadata": { "namespace": "default", "name": format!("s{number}") },
-        "spec": {
-            "type": "ClusterIP",
-            "clusterIP": Ipv4Addr::from_bits(Ipv4Addr::new(10, 96, 0, 0).to_bits() + number),
-            "ports": [{ "name": "http", "port": 80 }],
-        },
-    }))?)
-}
-
 /// The slice of a service of at most 16 addresses; `round` changes one of its endpoints.
 fn slice(number: u32, count: u32, round: u32) -> Result<EndpointSlice> {
     let first = Ipv4Addr::new(10, 128, 0, 0).to_bits() + 32 * number;
     // Never the same in two rounds that follow each other at one service: those are 100 or more apart.
     let first_of = |round: u32| if round == 0 { 16 } else { 17 + round % 13 };
     let address = |at: u32| Ipv4Addr::from_bits(first + if at == 0 { first_of(round) } else { at });
-    let endpoints: Vec<_> = (0..count)
-        .map(|at| json!({ "addresses": [address(at)], "nodeName": format!("n{}", at % 3) }))
-        .collect();
-    Ok(serde_json::from_value(json!({
-        "metadata": {
-            "namespace": "default",
-            "name": format!("s{number}-a"),
-            "labels": { "kubernetes.io/service-name": format!("s{number}") },
-        },
-        "addressType": "IPv4",
-        "endpoints": endpoints,
-        "ports": [{ "name": "http", "port": 8080 }],
-    }))?)
+    objects::slice(number, (0..count).map(address))
 }

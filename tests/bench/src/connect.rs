@@ -1,0 +1,235 @@
+//! What the socket hooks cost a client: `connect()` through a cluster address beside `connect()` to the backend itself, and
+//! an exchange over each of the two connections.
+//!
+//! The direct one is made outside the cgroup that has the hooks: it is what a client pays where there are no services.
+//! Both go to one listener on the loopback interface, in batches that take turns, and one thread does everything, so that
+//! nothing else runs meanwhile.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use kube::runtime::watcher::Event;
+use skep_dataplane::{DataplaneConfig, KernelDataplane};
+use skep_services::NodeView;
+use skep_services::engine::Engine;
+
+use crate::objects::{PORT, TARGET_PORT, cluster_ip, service, slice};
+use crate::place::Place;
+use crate::{Context, Figure};
+
+const SIZES: [u32; 2] = [10, 100_000];
+/// The backend.
+const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 2);
+/// Batches of each kind; their median is the figure.
+const BATCHES: usize = 41;
+/// Connections in a batch: fewer than a listener keeps waiting.
+const CONNECTIONS: usize = 100;
+/// Datagram sockets' `connect()`s and exchanges in a batch.
+const MANY: usize = 2_000;
+
+/// Nanoseconds, each kind direct and through services.
+#[derive(Clone, Copy)]
+struct Times {
+    stream: [f64; 2],
+    datagram: [f64; 2],
+    exchange: [f64; 2],
+}
+
+/// Measures with few and with many services.
+pub fn run(context: &Context) -> Result<Vec<Figure>> {
+    let object = fs::read(&context.ebpf_object)
+        .with_context(|| format!("{}: cargo xtask build-ebpf", context.ebpf_object.display()))?;
+    let mut figures = Vec::new();
+    let mut figure = |name: String, value, what: &str, baseline| {
+        let baseline = Some((what.to_owned(), baseline));
+        figures.push(Figure { name: format!("connect/{name}"), value, unit: "ns", baseline });
+    };
+    let mut before: Option<Times> = None;
+    for services in SIZES {
+        let times = measure(object.clone(), services)?;
+        figure(format!("tcp/{services}"), times.stream[1], "to the backend, no hooks", times.stream[0]);
+        figure(format!("udp/{services}"), times.datagram[1], "to the backend, no hooks", times.datagram[0]);
+        figure(
+            format!("exchange/{services}"),
+            times.exchange[1],
+            "with the backend, no hooks",
+            times.exchange[0],
+        );
+        if let Some(few) = before {
+            let what = format!("the same among {} services", SIZES[0]);
+            figure(format!("tcp/{services}/flat"), times.stream[1], &what, few.stream[1]);
+            figure(format!("udp/{services}/flat"), times.datagram[1], &what, few.datagram[1]);
+        }
+        before = Some(times);
+    }
+    Ok(figures)
+}
+
+fn measure(object: Vec<u8>, services: u32) -> Result<Times> {
+    let place = Place::new()?;
+    let cgroup = Cgroup::new()?;
+    let root = cgroup.path.clone();
+    let agent = place.run(move || program(object, &root, services))?;
+    place.commands(format!("ip address add {BACKEND}/32 dev lo"))?;
+    let times = place.run(move || {
+        let mut client = Client::new(cgroup, services)?;
+        Ok(Times { stream: client.streams()?, datagram: client.datagrams()?, exchange: client.exchanges()? })
+    });
+    drop(agent);
+    times
+}
+
+fn program(object: Vec<u8>, cgroup: &Path, services: u32) -> Result<Arc<KernelDataplane>> {
+    let config = DataplaneConfig {
+        cgroup_root: Some(cgroup.to_owned()),
+        ..DataplaneConfig::new(object, "/sys/fs/bpf/skep", 1)
+    };
+    let dataplane = Arc::new(KernelDataplane::open(&config)?);
+    let mut engine = Engine::new(dataplane.clone(), NodeView::default());
+    for number in 0..services {
+        engine.on_service(Event::Apply(service(number, None)?));
+        engine.on_slice(Event::Apply(slice(number, [BACKEND].into_iter())?));
+    }
+    engine.on_service(Event::InitDone);
+    engine.on_slice(Event::InitDone);
+    let outcome = engine.sync(Duration::ZERO)?;
+    ensure!(outcome.planned.len() == services as usize && outcome.refused == 0, "not all services fit");
+    Ok(dataplane)
+}
+
+/// A cgroup with the hooks; this process goes in and out.
+struct Cgroup {
+    path: PathBuf,
+    outside: PathBuf,
+}
+
+impl Cgroup {
+    fn new() -> Result<Self> {
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        let root = mounts
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>())
+            .find(|words| words.get(2) == Some(&"cgroup2"))
+            .and_then(|words| words.get(1).map(PathBuf::from))
+            .context("cgroup v2 is not mounted")?;
+        let own = fs::read_to_string("/proc/self/cgroup")?;
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).context("no cgroup v2")?;
+        let path = root.join(format!("skep-bench-{}", std::process::id()));
+        fs::create_dir_all(&path)?;
+        Ok(Self { path, outside: root.join(own) })
+    }
+
+    fn enter(&self, inside: bool) -> Result<()> {
+        let path = if inside { &self.path } else { &self.outside };
+        Ok(fs::write(path.join("cgroup.procs"), std::process::id().to_string())?)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        self.enter(false).ok();
+        fs::remove_dir(&self.path).ok();
+    }
+}
+
+struct Client {
+    cgroup: Cgroup,
+    listener: TcpListener,
+    services: u32,
+    next: u32,
+}
+
+impl Client {
+    fn new(cgroup: Cgroup, services: u32) -> Result<Self> {
+        let listener = TcpListener::bind(SocketAddr::new(BACKEND.into(), TARGET_PORT))?;
+        fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535")?;
+        Ok(Self { cgroup, listener, services, next: 0 })
+    }
+
+    /// The backend itself, or the next service: far from the last one, and all of them in the end.
+    fn target(&mut self, through: bool) -> SocketAddr {
+        if !through {
+            return SocketAddr::new(BACKEND.into(), TARGET_PORT);
+        }
+        self.next = self.next.wrapping_add(7919) % self.services;
+        SocketAddr::new(IpAddr::V4(cluster_ip(self.next)), PORT)
+    }
+
+    /// The medians of batches of both kinds in turn; `batch` gives the time of one and how much it did.
+    fn medians(
+        &mut self,
+        mut batch: impl FnMut(&mut Self, bool) -> Result<(Duration, usize)>,
+    ) -> Result<[f64; 2]> {
+        let mut times = [Vec::new(), Vec::new()];
+        // The first ones warm up.
+        for round in 0..=BATCHES {
+            for through in [false, true] {
+                self.cgroup.enter(through)?;
+                let (time, count) = batch(self, through)?;
+                if round > 0 {
+                    times[usize::from(through)].push(time.as_nanos() as f64 / count as f64);
+                }
+            }
+        }
+        Ok(times.map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            times[BATCHES / 2]
+        }))
+    }
+
+    fn streams(&mut self) -> Result<[f64; 2]> {
+        self.medians(|client, through| {
+            let targets: Vec<_> = (0..CONNECTIONS).map(|_| client.target(through)).collect();
+            let mut made = Vec::with_capacity(CONNECTIONS);
+            let start = Instant::now();
+            for target in targets {
+                made.push(TcpStream::connect(target)?);
+            }
+            let took = start.elapsed();
+            for _ in 0..CONNECTIONS {
+                // The far end closes first: no port of the client's stays taken.
+                drop(client.listener.accept()?);
+            }
+            for mut stream in made {
+                stream.read_to_end(&mut Vec::new())?;
+            }
+            Ok((took, CONNECTIONS))
+        })
+    }
+
+    fn datagrams(&mut self) -> Result<[f64; 2]> {
+        self.medians(|client, through| {
+            let targets: Vec<_> = (0..MANY).map(|_| client.target(through)).collect();
+            // Made here: a socket belongs to the cgroup in which it was made.
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            let start = Instant::now();
+            for target in targets {
+                socket.connect(target)?;
+            }
+            Ok((start.elapsed(), MANY))
+        })
+    }
+
+    fn exchanges(&mut self) -> Result<[f64; 2]> {
+        self.medians(|client, through| {
+            let mut near = TcpStream::connect(client.target(through))?;
+            let (mut far, _) = client.listener.accept()?;
+            near.set_nodelay(true)?;
+            far.set_nodelay(true)?;
+            let mut bytes = [0; 64];
+            let start = Instant::now();
+            for _ in 0..MANY {
+                near.write_all(&[1; 64])?;
+                far.read_exact(&mut bytes)?;
+                far.write_all(&bytes)?;
+                near.read_exact(&mut bytes)?;
+            }
+            Ok((start.elapsed(), MANY))
+        })
+    }
+}
