@@ -79,6 +79,15 @@ pub(super) fn are_there(node: &Node) -> bool {
         || matches!(&node.more, super::More::Like(inner) if are_there(inner))
 }
 
+/// Where a member is: one that the schema names below its object, any other one by its key.
+fn place(node: &Node, path: &str, name: &str) -> String {
+    match (node.properties.contains_key(name), path) {
+        (true, "") => name.to_owned(),
+        (true, path) => format!("{path}.{name}"),
+        (false, path) => format!("{path}[{name}]"),
+    }
+}
+
 /// The rules that an object breaks.
 pub(super) fn check(node: &Node, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let mut walk = Walk { budget: Budget::new(OBJECT), errors };
@@ -103,9 +112,9 @@ impl Walk<'_> {
             Value::Object(members) => {
                 for (name, inner) in members {
                     let skipped = node.embedded && is_of_object(name);
-                    if let Some(node) = node.member(name).filter(|node| !skipped && are_there(node)) {
-                        let at = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                        self.value(node, &at, inner, old.and_then(|old| old.get(name)))?;
+                    if let Some(inner_node) = node.member(name).filter(|node| !skipped && are_there(node)) {
+                        let at = place(node, path, name);
+                        self.value(inner_node, &at, inner, old.and_then(|old| old.get(name)))?;
                     }
                 }
             }

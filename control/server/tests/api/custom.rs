@@ -277,6 +277,20 @@ async fn object_that_a_new_schema_refuses_can_be_changed_elsewhere() {
 }
 
 #[tokio::test]
+async fn finalizer_of_a_custom_resource_need_not_say_whose_it_is() {
+    let cluster = cluster().await;
+    define(&cluster, definition(spec())).await;
+    let held = |finalizer: &str| json!({ "metadata": { "name": "a", "finalizers": [finalizer] } });
+    let mut object = held("plain");
+    object["spec"] = json!({ "size": 1 });
+    cluster.post(WIDGETS, "Widget", object).await.expect(201);
+    let patch = cluster.patch(&format!("{WIDGETS}/a"), "merge", held("not a name")).await;
+    assert!(patch.failure(422, "Invalid").contains("metadata.finalizers[0]"));
+    let refused = cluster.post("/api/v1/namespaces/default/configmaps", "ConfigMap", held("plain")).await;
+    assert!(refused.failure(422, "Invalid").contains("nor is it fully qualified"));
+}
+
+#[tokio::test]
 async fn documents_tell_of_custom_kinds_at_once() {
     let cluster = cluster().await;
     cluster.get("/openapi/v2").await.expect(200);
