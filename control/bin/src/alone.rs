@@ -1,12 +1,8 @@
 //! The scheduler or the controllers in a process of their own, as clients of whatever API server a kubeconfig names.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use skep_controllers::ControllersConfig;
 use skep_scheduler::SchedulerConfig;
 use skep_server::pki::read_text;
@@ -17,24 +13,11 @@ use crate::flags::{ControllersArguments, SchedulerArguments};
 use crate::run::signer;
 use crate::{metrics, shutdown};
 
-/// A watch is told something every minute or so. After a longer silence the server is gone without a word: the connection
-/// is given up, and the watch goes on over another one.
-const SILENCE: Duration = Duration::from_secs(100);
-
-async fn client(path: &Path) -> anyhow::Result<Client> {
-    let file = || format!("cannot use the kubeconfig {}", path.display());
-    let kubeconfig = Kubeconfig::read_from(path).with_context(file)?;
-    let mut config =
-        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.with_context(file)?;
-    config.read_timeout = Some(SILENCE);
-    Client::try_from(config).with_context(file)
-}
-
 pub(crate) async fn scheduler(arguments: SchedulerArguments) -> anyhow::Result<()> {
     let stop = shutdown::on_signals()?;
     let config = SchedulerConfig::default();
     metrics::serve(arguments.metrics_listen, config.metrics.clone(), &stop).await?;
-    let client = client(&arguments.kubeconfig).await?;
+    let client = skep_client::from_kubeconfig(&arguments.kubeconfig).await?;
     let work = |stop| {
         let client = client.clone();
         async move { skep_scheduler::run(client, config, stop).await.context("the scheduler failed") }
@@ -53,7 +36,7 @@ pub(crate) async fn controllers(arguments: ControllersArguments) -> anyhow::Resu
         config.token_signer = Some(signer(Arc::new(Keys::from_pem(&read_text(path)?, "")?)));
     }
     metrics::serve(arguments.metrics_listen, config.metrics.clone(), &stop).await?;
-    let client = client(&arguments.kubeconfig).await?;
+    let client = skep_client::from_kubeconfig(&arguments.kubeconfig).await?;
     let work = |stop| {
         let client = client.clone();
         async move {

@@ -2,11 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kube::Client;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use skep_dataplane::{DataplaneConfig, KernelDataplane, XdpState};
 use skep_maps::Dataplane;
 use skep_services::{Health, HostPods, NodePortAddresses, NodeSettings, Sources, serve};
@@ -15,21 +13,11 @@ use tokio::sync::watch;
 
 use crate::flags::DatapathArguments;
 
-/// A watch is told something every minute or so. After a longer silence the server is gone without a word, as when its
-/// machine was cut off: the connection is given up, and the watch goes on over another one.
-const SILENCE: Duration = Duration::from_secs(100);
-
 /// A client with the credentials of a kubeconfig.
 pub(crate) async fn client(kubeconfig: &std::path::Path) -> Result<Client> {
     // A second installation is refused and means that there is one already.
     rustls::crypto::ring::default_provider().install_default().ok();
-    let file = Kubeconfig::read_from(kubeconfig)
-        .with_context(|| format!("--kubeconfig {}", kubeconfig.display()))?;
-    let mut config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-        .await
-        .with_context(|| format!("--kubeconfig {}", kubeconfig.display()))?;
-    config.read_timeout = Some(SILENCE);
-    Ok(Client::try_from(config)?)
+    skep_client::from_kubeconfig(kubeconfig).await.context("--kubeconfig")
 }
 
 /// Loads and attaches the datapath, or takes over what an earlier agent left.

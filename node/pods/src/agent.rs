@@ -29,6 +29,7 @@ use crate::node::{self, Capacity};
 use crate::probes::SystemProber;
 use crate::recorder::{self, Recorder};
 use crate::references::References;
+use crate::resize::claims::Claims;
 use crate::volumes::Volumes;
 use crate::volumes::mounter::SystemMounter;
 use crate::worker::{Context, Message, Worker};
@@ -117,6 +118,7 @@ impl Agent {
             clock: Arc::new(SystemClock),
             metrics,
             allocatable: (capacity.cpu_milli, capacity.memory),
+            claims: Claims::new((capacity.cpu_milli, capacity.memory)),
             config,
         };
         let context = Arc::new(context);

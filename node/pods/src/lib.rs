@@ -22,6 +22,7 @@ pub mod plan;
 pub mod probes;
 pub mod recorder;
 mod references;
+pub mod resize;
 pub mod spec;
 pub mod status;
 #[cfg(test)]

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::observe::Observed;
 use crate::plan::{Health, Hold};
+use crate::resize::{self, Resize};
 use crate::spec::resources::qos_class;
 use crate::spec::{self, Member, Role};
 
@@ -50,6 +51,8 @@ pub struct Inputs<'a> {
     pub over: bool,
     /// The node ended the pod.
     pub verdict: Option<&'a Verdict>,
+    /// What the containers were promised and given.
+    pub resize: &'a Resize,
     /// Now.
     pub now: Timestamp,
 }
@@ -152,6 +155,16 @@ pub fn patch(pod: &Pod, old: &PodStatus, new: &PodStatus) -> Value {
             if condition.get(field).is_none() {
                 condition[field] = Value::Null;
             }
+        }
+    }
+    // One that holds no more must be named.
+    for kind in [resize::PENDING, resize::IN_PROGRESS] {
+        let has = |status: &PodStatus| status.conditions.iter().flatten().any(|c| c.type_ == kind);
+        if has(old)
+            && !has(new)
+            && let Some(list) = status["conditions"].as_array_mut()
+        {
+            list.push(json!({"$patch": "delete", "type": kind}));
         }
     }
     // Addresses merge by value: those that are gone must be named.

@@ -12,6 +12,7 @@
 //! agent finds everything it needs in the runtime and the API.
 
 mod report;
+mod resize;
 mod start;
 mod stop;
 
@@ -35,6 +36,8 @@ use crate::observe::{Cache, Observed, observe};
 use crate::plan::{self, Action, Health, Hold, Step, plan};
 use crate::probes::{Change, Prober, Report};
 use crate::recorder::{Recorder, Severity};
+use crate::resize::Resize;
+use crate::resize::claims::Claims;
 use crate::spec::dns::ClusterDns;
 use crate::spec::fields::PodFacts;
 use crate::spec::{self, Role};
@@ -72,6 +75,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// The node's allocatable CPU in thousandths and memory in bytes.
     pub allocatable: (i64, i64),
+    /// What of it is promised to pods.
+    pub claims: Claims,
 }
 
 impl Context {
@@ -100,7 +105,10 @@ pub enum Message {
 /// Takes care of one pod.
 pub struct Worker {
     context: Arc<Context>,
+    // With the resources that it was promised; `desired` is as the API has it.
     pod: Arc<Pod>,
+    desired: Arc<Pod>,
+    resize: Resize,
     ephemeral: Vec<Container>,
     inbox: mpsc::UnboundedReceiver<Message>,
     sender: mpsc::UnboundedSender<Message>,
@@ -130,6 +138,7 @@ pub struct Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.probes.values().for_each(AbortHandle::abort);
+        self.context.claims.leave(spec::uid(&self.pod));
     }
 }
 
@@ -138,11 +147,13 @@ impl Worker {
     pub fn new(context: Arc<Context>, pod: Arc<Pod>) -> (Self, mpsc::UnboundedSender<Message>) {
         let (sender, inbox) = mpsc::unbounded_channel();
         let ips = pod.status.as_ref().and_then(|status| status.pod_ips.as_ref()).into_iter().flatten();
-        let worker = Self {
+        let mut worker = Self {
             pod_ips: ips.map(|ip| ip.ip.clone()).collect(),
             context,
             ephemeral: ephemeral(&pod),
+            desired: pod.clone(),
             pod,
+            resize: Resize::default(),
             inbox,
             sender: sender.clone(),
             gone: false,
@@ -166,6 +177,7 @@ impl Worker {
             hooked: Arc::default(),
             wake_at: None,
         };
+        worker.enter_claims();
         (worker, sender)
     }
 
@@ -230,7 +242,7 @@ impl Worker {
                     self.reported = pod.status.clone();
                 }
                 self.ephemeral = ephemeral(&pod);
-                self.pod = pod;
+                self.set_pod(pod);
             }
             Message::Gone => self.gone = true,
             Message::Wake => {}
@@ -287,6 +299,7 @@ impl Worker {
         self.observe().await?;
         self.check_deadline();
         if !self.is_ending() {
+            self.allocate();
             self.keep_alive().await?;
         }
         if self.is_ending() {
@@ -316,6 +329,7 @@ impl Worker {
         if !self.prepare_volumes().await? {
             return Ok(());
         }
+        self.actuate().await?;
         for _ in 0..ROUNDS {
             let planned = plan(&plan::Inputs {
                 pod: &self.pod,

@@ -248,9 +248,11 @@ impl Runtime for FakeRuntime {
         self.state.lock().container_status(id)
     }
 
-    async fn update_container(&self, id: &str, _: cri::LinuxContainerResources) -> Result<()> {
+    async fn update_container(&self, id: &str, resources: cri::LinuxContainerResources) -> Result<()> {
         let name = self.state.lock().name_of(id)?;
-        self.enter("UpdateContainerResources", &name)
+        let cri::LinuxContainerResources { cpu_shares, cpu_quota, memory_limit_in_bytes, .. } = resources;
+        let given = format!("{name} shares {cpu_shares} quota {cpu_quota} memory {memory_limit_in_bytes}");
+        self.enter("UpdateContainerResources", &given)
     }
 
     async fn container_stats(

@@ -102,14 +102,19 @@ async fn fill(store: Arc<dyn Store>) -> anyhow::Result<()> {
 
 /// How long the cache takes to fill.
 async fn start(store: Arc<dyn Store>) -> anyhow::Result<Duration> {
-    let stop = CancellationToken::new();
+    let (stop, shared) = (CancellationToken::new(), Arc::strong_count(&store));
     let begun = Instant::now();
-    let cache = Cache::start(store, registry(), stop.clone()).await?;
+    let cache = Cache::start(store.clone(), registry(), stop.clone()).await?;
     let took = begun.elapsed();
     let pods = registry().find("", "v1", "pods").and_then(|pods| cache.collection(pods));
     let count = pods.map(|collection| collection.len());
     anyhow::ensure!(count == Some(OBJECTS), "the cache has {count:?} pods");
     stop.cancel();
+    drop(cache);
+    // What runs in the background lets go of the store when it is next polled; until then the file is in use.
+    while Arc::strong_count(&store) > shared {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     Ok(took)
 }
 

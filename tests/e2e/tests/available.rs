@@ -135,6 +135,10 @@ fn cluster_goes_on_while_the_machine_that_has_the_address_is_cut_off() {
         others.into_iter().find(|one| address::has(one)).cloned()
     });
     sandbox.config_map("meanwhile");
+    // Scheduler and controllers go on elsewhere, and agents notice that nobody is at the end of their watches any more.
+    let asked = Instant::now();
+    sandbox.echo("web", 2);
+    println!("pods run {:?} after they were asked for", asked.elapsed());
     fabric::plug(first.host, true).unwrap();
     eventually(15, "one alone has the address again", || address::holder(&cluster.layout).map(drop));
     // A leader that could not renew its Lease has ended, as it does everywhere; somebody starts it again.

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 use super::EtcdStore;
-use super::tests::tier;
+use super::tests::{program, tier};
 use crate::{Expected, Revision, Store, StoreError, WatchItem, WatchStream};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(40);
@@ -76,10 +76,10 @@ impl Cluster {
             .map(|(one, place)| format!("m{one}=http://{}", place.peer))
             .collect();
         let mut command = match place.network {
-            None => Command::new("etcd"),
+            None => Command::new(program()),
             Some(holder) => {
                 let mut command = Command::new("nsenter");
-                command.args(["-t", &holder.to_string(), "-n", "etcd"]);
+                command.args(["-t", &holder.to_string(), "-n"]).arg(program());
                 command
             }
         };

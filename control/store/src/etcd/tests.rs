@@ -1,5 +1,7 @@
-//! Against a real etcd on loopback ports; needs the tier `etcd`.
+//! Against a real etcd on loopback ports; needs the tier `etcd`. `SKEP_TEST_ETCD` names the program, if it is not the one
+//! on the path: so other versions are tested.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
@@ -68,7 +70,7 @@ impl Drop for Etcd {
 /// Starts etcd and waits until it says that it serves.
 fn spawn(folder: &Path, [client, peer]: [u16; 2], scheme: &str, flags: &[String]) -> Child {
     let (client, peer) = (format!("{scheme}://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
-    let mut process = Command::new("etcd")
+    let mut process = Command::new(program())
         .arg("--data-dir")
         .arg(folder.join("data"))
         .args(["--logger=zap", "--listen-client-urls", &client, "--advertise-client-urls", &client])
@@ -84,6 +86,11 @@ fn spawn(folder: &Path, [client, peer]: [u16; 2], scheme: &str, flags: &[String]
     assert!(ready, "etcd ended before it was ready");
     std::thread::spawn(move || lines.for_each(drop));
     process
+}
+
+/// The etcd that is tested against: the one that is installed, or the one that `SKEP_TEST_ETCD` names, of another version.
+pub(super) fn program() -> OsString {
+    std::env::var_os("SKEP_TEST_ETCD").unwrap_or_else(|| "etcd".into())
 }
 
 /// Whether the tier was asked for; says so if not.

@@ -54,6 +54,8 @@ impl Watched {
         let reached = tokio::time::timeout(PATIENCE, self.reached.wait_for(|at| *at >= upto)).await;
         reached.expect("the watch gets there in time").expect("the watch goes on");
         self.task.abort();
+        // It is still running when it has just said how far it is, and must not see the store being closed.
+        assert!((&mut self.task).await.is_err_and(|ended| ended.is_cancelled()), "the watch goes on");
         (self.after, std::mem::take(&mut *self.seen.lock()))
     }
 }

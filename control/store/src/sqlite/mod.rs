@@ -13,6 +13,7 @@ mod checkpoint;
 mod clock;
 mod commit;
 mod failure;
+mod halves;
 mod metrics;
 mod options;
 mod queue;

@@ -30,14 +30,14 @@ pub struct Retention {
     pub age: Duration,
     /// Most revisions of history.
     pub revisions: u64,
-    /// Most bytes of superseded values; when the live data is larger than this, as much as the live data. What the file
-    /// takes beyond its live data is mostly this.
+    /// Bytes of superseded values that stay even if the file becomes larger than three times its live data for them; more
+    /// stay only while it does not.
     pub bytes: u64,
 }
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { age: Duration::from_secs(300), revisions: 100_000, bytes: 8 << 20 }
+        Self { age: Duration::from_secs(300), revisions: 100_000, bytes: 4 << 20 }
     }
 }
 

@@ -16,6 +16,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use tokio::sync::Semaphore;
 
 use super::failure::Failure;
+use super::halves::{self, First};
 use super::schema::{self, State, number, revision};
 use crate::feed::Feed;
 use crate::watch::{Changes, History};
@@ -59,7 +60,7 @@ impl Readers {
 
     /// Runs `read` in a read transaction. What it saw is published before the result is given out, so that no caller
     /// knows a revision that watches and [`crate::Store::current_revision`] do not.
-    async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         operation: &'static str,
         read: impl FnOnce(&Connection, &State) -> rusqlite::Result<T> + Send + 'static,
@@ -119,12 +120,31 @@ impl Readers {
 
     /// A range.
     pub(super) async fn list(&self, request: ListRequest) -> Result<Listing, StoreError> {
+        let range = Range::of(&request);
+        let Some(at) = request.revision else { return self.list_newest(range).await };
+        self.list_at(range, Some(at)).await
+    }
+
+    async fn list_newest(&self, range: Range) -> Result<Listing, StoreError> {
+        let look = range.clone();
+        let looked = self.run("list", move |connection, _| halves::first_look(connection, &look)).await?;
+        match looked {
+            (First::Whole(items, remaining), state) => {
+                Ok(Listing { items, revision: state.revision, remaining })
+            }
+            (First::Large(middle), _) => match self.list_in_halves(&range, &middle).await? {
+                Some(listing) => Ok(listing),
+                None => self.list_at(range, None).await,
+            },
+        }
+    }
+
+    async fn list_at(&self, range: Range, at: Option<Revision>) -> Result<Listing, StoreError> {
         let read = move |connection: &Connection, state: &State| {
-            let wanted = request.revision.unwrap_or(state.revision);
+            let wanted = at.unwrap_or(state.revision);
             if let Err(refused) = offered(state, wanted) {
                 return Ok(Err(refused));
             }
-            let range = Range::of(&request);
             let (items, remaining) = if wanted == state.revision {
                 list_now(connection, &range)?
             } else {
@@ -158,10 +178,14 @@ fn offered(state: &State, wanted: Revision) -> Result<(), StoreError> {
     Ok(())
 }
 
-struct Range {
-    start: Vec<u8>,
-    end: Vec<u8>,
-    limit: usize,
+/// The keys of a [`ListRequest`].
+#[derive(Clone, Debug)]
+pub(super) struct Range {
+    pub(super) start: Vec<u8>,
+    /// Exclusive.
+    pub(super) end: Vec<u8>,
+    /// `usize::MAX` without a limit.
+    pub(super) limit: usize,
 }
 
 impl Range {
@@ -174,7 +198,8 @@ impl Range {
     }
 }
 
-fn list_now(connection: &Connection, range: &Range) -> rusqlite::Result<(Vec<KeyValue>, u64)> {
+/// A range as it is, and how many further keys its limit left off.
+pub(super) fn list_now(connection: &Connection, range: &Range) -> rusqlite::Result<(Vec<KeyValue>, u64)> {
     let sql = "SELECT h.key, e.rev, e.create_rev, e.value FROM head h CROSS JOIN entry e ON e.rev = h.rev
         WHERE h.key >= ?1 AND h.key < ?2 ORDER BY h.key LIMIT ?3";
     let limit = i64::try_from(range.limit).unwrap_or(-1);

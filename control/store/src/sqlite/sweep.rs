@@ -22,7 +22,33 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 const PIECE: u64 = 32;
 
 /// Free pages that are not worth giving back: the next writes use them.
-const SPARE_PAGES: i64 = 1024;
+const SPARE_PAGES: i64 = 256;
+
+/// Nor is this part of all pages.
+const SPARE_PART: i64 = 16;
+
+/// Bytes of a page.
+pub(super) const PAGE: i64 = 4096;
+
+/// The pages of the data file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pages {
+    pub(super) all: i64,
+    pub(super) free: i64,
+}
+
+impl Pages {
+    pub(super) fn count(connection: &Connection) -> rusqlite::Result<Self> {
+        let number = |sql| connection.prepare_cached(sql)?.query_row([], |row| row.get(0));
+        Ok(Self { all: number("PRAGMA page_count")?, free: number("PRAGMA freelist_count")? })
+    }
+
+    /// Whether those in use come to more than two and a half times the live data. So, with some spare pages, the file
+    /// stays within three times, whatever the values are like: superseded rows leave holes in pages that live ones keep.
+    fn are_many(self, live_bytes: i64) -> bool {
+        (self.all - self.free).saturating_mul(PAGE) > live_bytes.saturating_mul(5) / 2
+    }
+}
 
 /// Which revision was the newest when: ages without a clock that can jump. Starts anew with the process.
 #[derive(Debug, Default)]
@@ -48,6 +74,7 @@ impl Marks {
 /// Up to where history should be forgotten. `step` bounds how many revisions are given up for their size at a time.
 pub(super) fn target(
     state: &State,
+    pages: Pages,
     marks: &mut Marks,
     now: Instant,
     retention: &Retention,
@@ -57,9 +84,9 @@ pub(super) fn target(
     let by_age = marks.older_than(now, retention.age).map_or(0, |revision| revision.0);
     let by_count = newest.saturating_sub(retention.revisions);
     let history = u64::try_from(state.total_bytes - state.live_bytes).unwrap_or_default();
-    let live = u64::try_from(state.live_bytes).unwrap_or_default();
+    let large = history > retention.bytes && pages.are_many(state.live_bytes);
     // What is already given up but not yet removed still counts, so wait for it.
-    let by_size = if history > retention.bytes.max(live) && state.swept == state.compacted {
+    let by_size = if large && state.swept == state.compacted {
         state.compacted.0.saturating_add(step).min(newest.saturating_sub(LEAST))
     } else {
         0
@@ -102,11 +129,10 @@ fn sweep_to(connection: &Connection, state: &mut State, upto: Revision) -> rusql
     Ok(())
 }
 
-/// Gives up to `most` pages back to the file system when more than a quarter of the file is free; stops at `deadline`.
+/// Gives up to `most` pages back to the file system when more are free than the next writes use; stops at `deadline`.
 pub(super) fn vacuum(connection: &Connection, most: u32, deadline: Instant) -> rusqlite::Result<()> {
-    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let free = pragma("freelist_count")?;
-    if free > SPARE_PAGES && free > pragma("page_count")? / 4 {
+    let pages = Pages::count(connection)?;
+    if pages.free > SPARE_PAGES.max(pages.all / SPARE_PART) {
         let mut statement = connection.prepare_cached(&format!("PRAGMA incremental_vacuum({most})"))?;
         // One page per row.
         let mut rows = statement.query([])?;
@@ -121,6 +147,10 @@ mod tests {
 
     const KEEP: Retention = Retention { age: Duration::from_secs(300), revisions: 1000, bytes: 5000 };
 
+    /// So many that the file is too large for its live data.
+    const MANY: Pages = Pages { all: 100, free: 0 };
+    const FEW: Pages = Pages { all: 100, free: 100 };
+
     fn state(revision: u64, live: i64, total: i64) -> State {
         State { revision: Revision(revision), live_bytes: live, total_bytes: total, ..State::default() }
     }
@@ -130,12 +160,13 @@ mod tests {
         let now = Instant::now();
         let mut marks = Marks::default();
         marks.note(now, Revision(1));
-        assert_eq!(target(&state(900, 0, 5000), &mut marks, now, &KEEP, 64), Revision(0));
+        assert_eq!(target(&state(900, 0, 5000), MANY, &mut marks, now, &KEEP, 64), Revision(0));
+        assert_eq!(target(&state(900, 0, 6000), FEW, &mut marks, now, &KEEP, 64), Revision(0));
     }
 
     #[test]
     fn target_by_count_keeps_the_newest_revisions() {
-        let target = target(&state(1500, 0, 0), &mut Marks::default(), Instant::now(), &KEEP, 64);
+        let target = target(&state(1500, 0, 0), FEW, &mut Marks::default(), Instant::now(), &KEEP, 64);
         assert_eq!(target, Revision(500));
     }
 
@@ -147,9 +178,9 @@ mod tests {
             marks.note(start + Duration::from_secs(second), Revision(second * 2));
         }
         let now = start + Duration::from_secs(400);
-        assert_eq!(target(&state(900, 0, 0), &mut marks, now, &KEEP, 64), Revision(200));
+        assert_eq!(target(&state(900, 0, 0), FEW, &mut marks, now, &KEEP, 64), Revision(200));
         assert_eq!(
-            target(&state(900, 0, 0), &mut marks, now, &KEEP, 64),
+            target(&state(900, 0, 0), FEW, &mut marks, now, &KEEP, 64),
             Revision(200),
             "asking twice is the same"
         );
@@ -159,16 +190,18 @@ mod tests {
     fn target_by_size_moves_in_steps_and_waits_for_the_sweep() {
         let (now, mut marks) = (Instant::now(), Marks::default());
         let mut full = state(900, 100, 6000);
-        assert_eq!(target(&full, &mut marks, now, &KEEP, 64), Revision(64));
+        let mut ask = |state: &State, pages| target(state, pages, &mut marks, now, &KEEP, 64);
+        assert_eq!(ask(&full, MANY), Revision(64));
         full.compacted = Revision(64);
-        assert_eq!(target(&full, &mut marks, now, &KEEP, 64), Revision(64), "not swept yet");
+        assert_eq!(ask(&full, MANY), Revision(64), "not swept yet");
         full.swept = Revision(64);
-        assert_eq!(target(&full, &mut marks, now, &KEEP, 64), Revision(128));
-        full.live_bytes = 5900;
-        assert_eq!(
-            target(&full, &mut marks, now, &KEEP, 64),
-            Revision(64),
-            "large live data allows more history"
-        );
+        assert_eq!(ask(&full, MANY), Revision(128));
+        let (live, whole) = (100_000, 120_000);
+        assert_eq!(ask(&State { live_bytes: live, total_bytes: whole, ..full }, FEW), Revision(64));
+        let pages = live * 5 / 2 / PAGE;
+        for (all, free, forgets) in [(pages, 0, false), (pages + 1, 0, true), (pages + 9, 9, false)] {
+            let at = ask(&State { live_bytes: live, total_bytes: whole, ..full }, Pages { all, free });
+            assert_eq!(at > Revision(64), forgets, "{all} pages, {free} of them free");
+        }
     }
 }

@@ -268,6 +268,38 @@ async fn churn_leaves_a_small_file() {
     assert!(length < 2 << 20, "{length} bytes for {total} bytes of rows");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_range_is_one_state_while_a_writer_is_at_work() {
+    let (_folder, path) = folder();
+    let store = Arc::new(open(&path));
+    let keys: Vec<String> = (0..2500).map(|number| format!("/r/{number:04}")).collect();
+    futures::future::join_all(keys.iter().map(|key| create(&store, key, "0"))).await;
+    let (writer, first, last) = (store.clone(), keys[0].clone(), keys[2499].clone());
+    let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stop = done.clone();
+    let writes = tokio::spawn(async move {
+        let mut count = 0_u64;
+        while !stop.load(Ordering::SeqCst) {
+            count += 1;
+            update(&writer, &first, count.to_string()).await;
+            update(&writer, &last, count.to_string()).await;
+        }
+        count
+    });
+    let number = |kv: &crate::KeyValue| std::str::from_utf8(&kv.value).unwrap().parse::<u64>().unwrap();
+    for _ in 0..100 {
+        let listing = store.list(ListRequest { prefix: "/r/".into(), ..Default::default() }).await.unwrap();
+        let found: Vec<&str> = listing.items.iter().map(|kv| kv.key.as_str()).collect();
+        assert!(found.iter().eq(keys.iter()), "every key once, in order");
+        let (first, last) = (number(&listing.items[0]), number(&listing.items[2499]));
+        assert!(first == last || first == last + 1, "{first} was written before {last}");
+        let newest = listing.items.iter().map(|kv| kv.mod_revision).max();
+        assert_eq!(newest, Some(listing.revision), "it is the state of its revision");
+    }
+    done.store(true, Ordering::SeqCst);
+    assert!(writes.await.unwrap() > 10, "the writer was at work");
+}
+
 #[tokio::test]
 async fn metrics_count_commits_and_their_writes() {
     let (_folder, path) = folder();

@@ -18,7 +18,7 @@ use super::metrics::Metrics;
 use super::options::SqliteOptions;
 use super::queue::{Queue, Request, Taken};
 use super::schema::State;
-use super::sweep::{self, Marks};
+use super::sweep::{self, Marks, PAGE, Pages};
 use crate::StoreError;
 use crate::feed::Feed;
 
@@ -128,9 +128,10 @@ impl Writer {
             batch.earliest_expiry = batch.expire(EXPIRE_STEP)?;
         }
         let applied = Instant::now();
+        let pages = Pages::count(&batch.transaction)?;
         let step = if requests.is_empty() { IDLE_SWEEP_STEP } else { SWEEP_STEP + 2 * requests.len() as u64 };
         batch.state.compacted =
-            sweep::target(&batch.state, &mut self.marks, now, &self.options.retention, step);
+            sweep::target(&batch.state, pages, &mut self.marks, now, &self.options.retention, step);
         let swept = batch.state.swept.0;
         sweep::sweep(&batch.transaction, &mut batch.state, step, applied + CLEAN_UP)?;
         let rows = batch.events.len() + (batch.state.swept.0 - swept) as usize;
@@ -167,9 +168,8 @@ impl Writer {
         self.metrics.live_bytes.set(self.state.live_bytes);
         self.metrics.revision.set(i64::try_from(self.state.revision.0).unwrap_or(i64::MAX));
         self.metrics.compacted.set(i64::try_from(self.state.compacted.0).unwrap_or(i64::MAX));
-        if let Ok(pages) = self.connection.pragma_query_value(None, "page_count", |row| row.get::<_, i64>(0))
-        {
-            self.metrics.file_bytes.set(pages * 4096);
+        if let Ok(pages) = Pages::count(&self.connection) {
+            self.metrics.file_bytes.set(pages.all * PAGE);
         }
         tracing::trace!(writes, bytes, revision = self.state.revision.0, "committed");
     }

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Inputs, containers, whole_second};
+use crate::resize;
 use crate::spec::{self, Role};
 
 /// All conditions: ours computed, others' as they are.
@@ -33,7 +34,16 @@ pub(super) fn all(
     ];
     let mut list: Vec<PodCondition> =
         own.into_iter().map(|verdict| verdict.condition(inputs, before)).collect();
-    let known: Vec<String> = list.iter().map(|condition| condition.type_.clone()).collect();
+    if ended.is_none() {
+        list.extend(inputs.resize.conditions(inputs.pod, inputs.observed).into_iter().map(|condition| {
+            let old = before.conditions.iter().flatten().find(|old| old.type_ == condition.type_);
+            let since = old.and_then(|old| old.last_transition_time.clone());
+            let since = since.or_else(|| Some(Time(whole_second(inputs.now))));
+            PodCondition { last_transition_time: since, ..condition }
+        }));
+    }
+    let mut known: Vec<String> = list.iter().map(|condition| condition.type_.clone()).collect();
+    known.extend([resize::PENDING, resize::IN_PROGRESS].map(str::to_owned));
     list.extend(before.conditions.iter().flatten().filter(|c| !known.contains(&c.type_)).cloned());
     list
 }

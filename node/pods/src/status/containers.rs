@@ -1,8 +1,11 @@
 //! Statuses of single containers.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Inputs, whole_second};
@@ -74,9 +77,16 @@ pub(super) fn status(inputs: &Inputs<'_>, member: Member<'_>, initialized: bool)
         restart_count: newest.map_or(known, |run| i32::try_from(run.attempt).unwrap_or(i32::MAX)),
         state: Some(state),
         last_state: Some(last.unwrap_or_default()),
-        resources: member.container.resources.clone(),
+        resources: inputs.resize.shown(member.container, inputs.observed),
+        allocated_resources: allocated(member),
         ..ContainerStatus::default()
     }
+}
+
+/// What the container was promised. An ephemeral one is promised nothing.
+fn allocated(member: Member<'_>) -> Option<BTreeMap<String, Quantity>> {
+    let resources = member.container.resources.as_ref().filter(|_| member.role != Role::Ephemeral);
+    resources.and_then(|resources| resources.requests.clone())
 }
 
 fn reported<'a>(inputs: &'a Inputs<'_>, name: &str) -> Option<&'a ContainerStatus> {

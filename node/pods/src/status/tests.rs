@@ -49,6 +49,7 @@ impl Case {
             runtime: "containerd",
             over: self.over,
             verdict: None,
+            resize: &Resize::of(&self.pod),
             now: at(100),
         })
     }
@@ -206,8 +207,24 @@ fn sandbox_without_address_is_not_ready_for_containers() {
         runtime: "containerd",
         over: false,
         verdict: None,
+        resize: &Resize::of(&pod),
         now: at(0),
     });
     assert_eq!(condition(&status, "PodReadyToStartContainers"), "False -");
     assert_eq!(condition(&status, "PodScheduled"), "True -");
+}
+
+#[test]
+fn patch_takes_back_conditions_of_a_resize_that_is_over() {
+    let status = |kinds: &[&str]| -> PodStatus {
+        let conditions: Vec<Value> =
+            kinds.iter().map(|kind| json!({"type": kind, "status": "True"})).collect();
+        serde_json::from_value(json!({"conditions": conditions})).expect("a status")
+    };
+    let pod = pod(json!({"containers": []}), json!({}));
+    let patch =
+        patch(&pod, &status(&["PodResizePending", "example.org/own"]), &status(&["PodResizeInProgress"]));
+    let expected = json!([{"type": "PodResizeInProgress", "status": "True"},
+        {"$patch": "delete", "type": "PodResizePending"}]);
+    assert_eq!(patch["status"]["conditions"], expected);
 }

@@ -12,6 +12,11 @@ impl Worker {
         self.reported.clone().or_else(|| self.pod.status.clone()).unwrap_or_default()
     }
 
+    /// The pod as the API has it, with the status as far as we know it.
+    pub(super) fn pod_with_status(&self) -> Pod {
+        Pod { status: Some(self.status_before()), ..(*self.desired).clone() }
+    }
+
     /// Writes the status if it says anything new.
     pub(super) async fn report(&mut self) -> Result<(), Error> {
         let before = self.status_before();
@@ -28,6 +33,7 @@ impl Worker {
             runtime: &self.context.runtime_name,
             over,
             verdict: self.verdict.as_ref(),
+            resize: &self.resize,
             now: self.now(),
         });
         if self.gone || status::same(&before, &new) {

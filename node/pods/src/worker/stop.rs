@@ -64,6 +64,7 @@ impl Worker {
             }
             self.observe().await?;
             self.ended = true;
+            self.context.claims.leave(spec::uid(&self.pod));
         }
         self.report().await?;
         if !self.gone && self.pod.metadata.deletion_timestamp.is_none() {

@@ -11,6 +11,7 @@ use crate::cluster::{Data, Token};
 use crate::probes::Target;
 use crate::recorder::Note;
 use crate::spec::env::Reference;
+use crate::spec::resources::Needs;
 use crate::volumes::mounter::Mounter;
 
 /// The API with one pod.
@@ -121,6 +122,7 @@ impl Node {
             clock: Arc::new(FakeClock(runtime.clone())),
             metrics: Metrics::new(&prometheus::Registry::new()).expect("metrics"),
             allocatable: (2000, 1 << 30),
+            claims: Claims::new((2000, 1 << 30)),
         };
         let pod = json!({"metadata": {"name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "0"},
             "spec": spec});
@@ -449,4 +451,99 @@ async fn status_that_somebody_else_overwrote_is_set_right() {
     .await;
     assert_eq!(*node.cluster.revision.lock(), revision + 1);
     assert_eq!(node.status("/phase"), "Running");
+}
+
+fn sized(cpu: &str, memory: &str) -> Value {
+    json!({"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": cpu, "memory": memory}})
+}
+
+fn sized_app(cpu: &str, memory: &str) -> Value {
+    json!({"containers": [{"name": "app", "image": "app:1", "resources": sized(cpu, memory)}]})
+}
+
+impl Node {
+    async fn resize(&mut self, cpu: &str, memory: &str) {
+        let resources = sized(cpu, memory);
+        self.update(|pod| pod["spec"]["containers"][0]["resources"] = resources).await;
+    }
+
+    fn updates(&self) -> Vec<String> {
+        self.calls(&["UpdateContainerResources"])
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn resize_that_fits_is_given_to_the_running_container_and_shown() {
+    let mut node = Node::new(sized_app("500m", "64Mi"));
+    node.start().await;
+    assert_eq!(node.status("/containerStatuses/0/resources"), sized("500m", "64Mi"));
+    assert_eq!(node.status("/containerStatuses/0/allocatedResources/cpu"), "500m");
+    node.resize("1", "128Mi").await;
+    assert_eq!(node.updates(), ["UpdateContainerResources app shares 1024 quota 100000 memory 134217728"]);
+    assert_eq!(node.status("/containerStatuses/0/resources"), sized("1", "128Mi"));
+    assert_eq!(node.status("/containerStatuses/0/allocatedResources/cpu"), "1");
+    assert_eq!(node.status("/containerStatuses/0/restartCount"), 0);
+    assert_eq!(
+        (node.condition("PodResizeInProgress"), node.condition("PodResizePending")),
+        (Value::Null, Value::Null)
+    );
+    let reasons = node.reasons();
+    assert!(reasons.ends_with(&["ResizeStarted", "ResizeCompleted"]), "{reasons:?}");
+    node.wake().await;
+    assert_eq!(node.updates().len(), 1, "it is done once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn resize_without_room_waits_over_a_restart_and_is_done_when_another_pod_leaves() {
+    let mut node = Node::new(sized_app("500m", "64Mi"));
+    let other = Needs { cpu_request: Some(1000), ..Needs::default() };
+    node.context.claims.enter("other", &other);
+    node.start().await;
+    node.resize("1500m", "64Mi").await;
+    assert_eq!(node.condition("PodResizePending"), "True");
+    let conditions = node.status("/conditions");
+    let pending = conditions.as_array().into_iter().flatten().find(|c| c["type"] == "PodResizePending");
+    let message = "Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000";
+    assert_eq!(pending.map(|c| (&c["reason"], &c["message"])), Some((&json!("Deferred"), &json!(message))));
+    assert_eq!(node.status("/containerStatuses/0/resources"), sized("500m", "64Mi"));
+    node.crash().await;
+    node.context.claims.enter("other", &other);
+    node.start().await;
+    assert_eq!(node.condition("PodResizePending"), "True");
+    assert_eq!(node.updates(), Vec::<String>::new());
+    node.context.claims.leave("other");
+    node.settle().await;
+    assert_eq!(node.updates(), ["UpdateContainerResources app shares 1536 quota 150000 memory 67108864"]);
+    assert_eq!(node.condition("PodResizePending"), Value::Null);
+    assert_eq!(node.status("/containerStatuses/0/allocatedResources/cpu"), "1500m");
+}
+
+#[tokio::test(start_paused = true)]
+async fn resize_that_the_runtime_refuses_is_shown_and_tried_again() {
+    let mut node = Node::new(sized_app("500m", "64Mi"));
+    node.start().await;
+    node.runtime.fail_next("UpdateContainerResources", "busy");
+    node.resize("1", "64Mi").await;
+    assert_eq!(node.condition("PodResizeInProgress"), "True");
+    assert_eq!(node.status("/containerStatuses/0/resources"), sized("500m", "64Mi"));
+    assert_eq!(node.status("/containerStatuses/0/allocatedResources/cpu"), "1");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(node.condition("PodResizeInProgress"), Value::Null);
+    assert_eq!(node.status("/containerStatuses/0/resources"), sized("1", "64Mi"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn resize_whose_policy_asks_for_it_starts_the_container_anew_with_what_was_promised() {
+    let mut spec = sized_app("500m", "64Mi");
+    spec["containers"][0]["resizePolicy"] =
+        json!([{"resourceName": "memory", "restartPolicy": "RestartContainer"}]);
+    let mut node = Node::new(spec);
+    node.start().await;
+    node.resize("500m", "128Mi").await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(node.updates(), Vec::<String>::new());
+    assert_eq!(node.calls(&["StopContainer"]).len(), 1);
+    assert_eq!(node.status("/containerStatuses/0/restartCount"), 1);
+    assert_eq!(node.status("/containerStatuses/0/resources"), sized("500m", "128Mi"));
+    assert_eq!(node.condition("PodResizeInProgress"), Value::Null);
 }
