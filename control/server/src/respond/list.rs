@@ -56,9 +56,8 @@ impl ListAnswer {
         let head = json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta() }).to_string();
         let head = format!("{},\"items\":[", &head[..head.len() - 1]);
         let size: usize = self.objects.iter().map(|object| object.json().len() + 1).sum();
-        let names = self.names(manner);
         let pieces =
-            Pieces { renderer, names, objects: self.objects.into_iter(), before: head.into(), ended: false };
+            Pieces { renderer, objects: self.objects.into_iter(), before: head.into(), ended: false };
         if manner.pretty || size < CHUNK {
             let mut whole = BytesMut::with_capacity(size + 256);
             for piece in pieces {
@@ -81,20 +80,6 @@ impl ListAnswer {
             Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
             _ => (self.resource.list_kind(), self.resource.group_version()),
         }
-    }
-
-    /// How items begin that say what kind they are of. Those of a built-in kind do not say it again in a list, which says
-    /// it for all of them: clients that compare what they read with what they wrote go by that.
-    fn names(&self, manner: &Manner) -> Vec<String> {
-        if manner.form != Form::Object || self.resource.custom.is_some() {
-            return Vec::new();
-        }
-        let (kind, version) = (json!(self.resource.kind), json!(self.resource.group_version()));
-        // In the order of this server, and in that of upstream's, which may have written the store.
-        vec![
-            format!("{{\"apiVersion\":{version},\"kind\":{kind},"),
-            format!("{{\"kind\":{kind},\"apiVersion\":{version},"),
-        ]
     }
 
     /// What a list in another encoding holds.
@@ -132,8 +117,6 @@ impl ListAnswer {
 /// The text of the list, in pieces of about [`CHUNK`] bytes.
 struct Pieces {
     renderer: Renderer,
-    /// What items leave out at their beginning.
-    names: Vec<String>,
     objects: std::vec::IntoIter<Arc<Object>>,
     /// What comes before the next object: the head, then commas.
     before: Bytes,
@@ -158,14 +141,7 @@ impl Iterator for Pieces {
                 break;
             };
             piece.extend_from_slice(&std::mem::replace(&mut self.before, Bytes::from_static(b",")));
-            let item = self.renderer.json(&object);
-            match self.names.iter().find(|names| item.starts_with(names.as_bytes())) {
-                Some(names) => {
-                    piece.extend_from_slice(b"{");
-                    piece.extend_from_slice(&item[names.len()..]);
-                }
-                None => piece.extend_from_slice(&item),
-            }
+            piece.extend_from_slice(&self.renderer.json(&object));
         }
         Some(piece.freeze())
     }

@@ -257,6 +257,22 @@ async fn versions_differ_in_name_and_schema() {
     let put =
         cluster.patch(&format!("{WIDGETS}/a"), "merge", json!({ "spec": { "size": 2 } })).await.expect(200);
     assert_eq!(put["apiVersion"], "example.com/v1");
+    // Who applies in one version and then in the other still wants what is in both.
+    for (path, version) in [(WIDGETS, "v1"), (beta.as_str(), "v1beta1")] {
+        let object = json!({
+            "apiVersion": format!("example.com/{version}"), "kind": "Widget", "metadata": { "name": "b" },
+            "spec": { "size": 3, "ports": [{ "port": 80 }] },
+        });
+        let path = format!("{path}/b?fieldManager=one");
+        let media = "application/apply-patch+yaml";
+        let applied = cluster.call(Method::PATCH, &path, media, object.to_string()).await;
+        assert!(matches!(applied.code, 200 | 201), "{applied:?}");
+        let applied = applied.json();
+        assert_eq!(
+            (&applied["spec"]["size"], &applied["spec"]["ports"]),
+            (&json!(3), &object["spec"]["ports"])
+        );
+    }
 }
 
 #[tokio::test]
