@@ -90,18 +90,20 @@ fn place(node: &Node, path: &str, name: &str) -> String {
 
 /// The rules that an object breaks.
 pub(super) fn check(node: &Node, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    let mut walk = Walk { budget: Budget::new(OBJECT), errors };
+    let mut walk = Walk { budget: Budget::new(OBJECT), errors, frozen: false };
     let _ = walk.value(node, "", object, old);
 }
 
 struct Walk<'e> {
     budget: Budget,
     errors: &'e mut Vec<FieldError>,
+    /// Whether the list around the value did not change: then neither did its items, though they follow none.
+    frozen: bool,
 }
 
 impl Walk<'_> {
     fn value(&mut self, node: &Node, path: &str, value: &Value, old: Option<&Value>) -> Result<(), Fault> {
-        let unchanged = old == Some(value);
+        let unchanged = self.frozen || old == Some(value);
         for rule in &node.rules {
             // What did not change breaks no rule but one about changes.
             if !unchanged || rule.about_changes {
@@ -123,10 +125,12 @@ impl Walk<'_> {
                     return Ok(());
                 };
                 let before = Former::of(node, old);
+                let outside = std::mem::replace(&mut self.frozen, unchanged);
                 for (index, item) in items.iter().enumerate() {
                     let old = before.counterpart(node, item);
                     self.value(inner, &format!("{path}[{index}]"), item, old)?;
                 }
+                self.frozen = outside;
             }
             _ => {}
         }

@@ -114,17 +114,6 @@ async fn tables_have_columns_and_rows() {
 }
 
 #[tokio::test]
-async fn items_of_a_list_do_not_say_again_what_they_are() {
-    let cluster = with_maps(2).await;
-    let list = cluster.get(MAPS).await.expect(200);
-    let mut one = cluster.get(&format!("{MAPS}/m1")).await.expect(200);
-    for member in ["kind", "apiVersion"] {
-        assert!(one.as_object_mut().unwrap().remove(member).is_some());
-    }
-    assert_eq!((&list["kind"], &list["items"][1]), (&json!("ConfigMapList"), &one));
-}
-
-#[tokio::test]
 async fn metadata_comes_without_the_rest() {
     let cluster = with_maps(1).await;
     let one = cluster.accepting(&format!("{MAPS}/m0"), METADATA).await.expect(200);
