@@ -61,9 +61,18 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     lint()?;
     progress.step("build eBPF object", || ebpf::build().map(|(_, compiler)| Outcome::Checked(compiler)))?;
     unit(Some("kernel,etcd,prometheus"))?;
+    tables_with_aya()?;
     cluster(arguments.keep, drive)?;
     println!("All tiers passed ({}): tree, unit, kernel, etcd, prometheus, cluster.", progress.elapsed());
     Ok(())
+}
+
+/// The packet tables once more: libbpf loaded the object for them, now aya does.
+fn tables_with_aya() -> Result<()> {
+    let mut command = build::cargo();
+    command.args(["test", "--package", "skep-datapath-tests", "--no-fail-fast"]);
+    command.env(TIERS, "kernel").env("SKEP_TEST_LOADER", "aya").env("SKEP_EBPF_OBJECT", ebpf::object_path());
+    build::run_visible(&mut command)
 }
 
 fn lint() -> Result<()> {

@@ -18,7 +18,7 @@ const VAGUE: [&str; 5] = ["utils", "util", "common", "helpers", "manager"];
 const USERS: [(&str, &[&str]); 4] = [
     ("skep-store", &["skep-server", "skep-control", "skep-bench"]),
     ("skep-server", &["skep-control", "skep-bench"]),
-    ("aya", &["skep-dataplane"]),
+    ("aya", &["skep-dataplane", "skep-datapath-tests"]),
     ("skep-api", &["skep-server", "skep-controllers", "skep-control", "skep-bench"]),
 ];
 /// Folders in which flags, the environment and signals may be read.

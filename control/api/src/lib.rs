@@ -26,6 +26,7 @@ pub mod quantity;
 pub mod quota;
 pub mod registry;
 pub mod resources;
+pub mod review;
 pub mod schema;
 pub mod select;
 pub mod status;

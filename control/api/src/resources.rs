@@ -112,6 +112,16 @@ pub fn of_pod_with_overhead(pod: &Value, side: Side) -> Amounts {
     sum
 }
 
+/// Whether the name of a resource is one of Kubernetes' own: without a domain, or in one of its domains.
+pub fn is_native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+/// Whether a resource that a container asks for is one that Kubernetes only counts (`example.com/dongle`).
+pub fn is_extended(name: &str) -> bool {
+    !is_native(name) && !name.starts_with("requests.")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

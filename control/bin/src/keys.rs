@@ -1,10 +1,12 @@
 //! Keys and certificates of this control plane: opened at start, renewed while it runs.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use skep_server::aggregation::FrontProxy;
+use skep_server::authn::Verifier;
 use skep_server::gate::GateConfig;
 use skep_server::pki::{Pki, ServingNames, create_private_dir, read_text};
 use skep_server::streams::NodeClient;
@@ -12,7 +14,7 @@ use skep_server::tls::TlsKeys;
 use skep_server::tokens::Keys;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::AccountArguments;
+use crate::auth::{AccountArguments, ClientAuthority};
 use crate::flags::{ServerArguments, TlsArguments};
 use crate::shutdown;
 
@@ -30,8 +32,12 @@ pub(crate) struct OpenKeys {
     kubeconfig: PathBuf,
     url: String,
     tls: TlsArguments,
+    /// Further authorities of clients.
+    client_authorities: Option<PathBuf>,
     /// The authority of front proxies, whose certificates the listener accepts besides those of clients.
     proxies: Option<PathBuf>,
+    /// Tells clients from front proxies.
+    clients: Arc<Verifier>,
 }
 
 impl OpenKeys {
@@ -53,25 +59,29 @@ impl OpenKeys {
         let pki = Pki::open(&arguments.data_dir.join("pki"), names, SystemTime::now())?;
         let authority = pki.ca_pem()?;
         let proxies = arguments.authentication.proxy.requestheader_client_ca_file.clone();
+        let client_authorities = arguments.authentication.client_ca_file.clone();
+        let clients = with_file(&authority, client_authorities.as_deref())?;
         let port = arguments.listen.port();
         let tls = arguments.serving.tls.clone();
         let keys = Self {
             listener: TlsKeys::with(
                 &tls.serving(pki.serving()?)?,
-                &of_clients(&authority, proxies.as_deref())?,
+                &with_file(&clients, proxies.as_deref())?,
                 tls.options(),
             )?,
             nodes: NodeClient::new(&authority, &pki.kubelet_client()?)?,
             front_proxy: FrontProxy::new(
                 pki.front_proxy_ca_pem()?,
                 pki.front_proxy_client()?,
-                authority.clone(),
+                clients.clone(),
             ),
             kubeconfig: arguments.data_dir.join("admin.kubeconfig"),
             url: format!("https://{}", std::net::SocketAddr::new(advertised, port)),
             pki,
             tls,
+            client_authorities,
             proxies,
+            clients: Arc::new(Verifier::new(&clients)?),
         };
         keys.tls.name(&keys.listener)?;
         Ok(keys)
@@ -100,6 +110,12 @@ impl OpenKeys {
         Ok(self.pki.ca_pem()?)
     }
 
+    /// The authorities that sign the certificates of clients.
+    pub(crate) fn client_authority(&self) -> anyhow::Result<ClientAuthority> {
+        let pem = with_file(&self.pki.ca_pem()?, self.client_authorities.as_deref())?;
+        Ok(ClientAuthority { pem, verifier: Arc::clone(&self.clients) })
+    }
+
     /// Writes the administrator's kubeconfig.
     pub(crate) fn write_kubeconfig(&self) -> anyhow::Result<&Path> {
         self.pki.write_admin_kubeconfig(&self.kubeconfig, &self.url)?;
@@ -111,13 +127,13 @@ impl OpenKeys {
         let mut hang_ups = shutdown::hang_ups()?;
         let mut checks = tokio::time::interval(CHECK);
         checks.tick().await;
-        let (mut looks, mut contents) = (tokio::time::interval(LOOK), self.tls.contents());
+        let (mut looks, mut contents) = (tokio::time::interval(LOOK), self.contents());
         loop {
             let asked = tokio::select! {
                 _ = checks.tick() => false,
                 _ = hang_ups.recv() => true,
                 _ = looks.tick() => {
-                    let found = self.tls.contents();
+                    let found = self.contents();
                     if found == contents {
                         continue;
                     }
@@ -135,14 +151,23 @@ impl OpenKeys {
         }
     }
 
+    /// All that is in the files of others, to find out whether it changed.
+    fn contents(&self) -> Vec<Option<Vec<u8>>> {
+        let authorities = self.client_authorities.iter().chain(&self.proxies);
+        let authorities = authorities.map(|path| std::fs::read(path).ok());
+        self.tls.contents().into_iter().chain(authorities).collect()
+    }
+
     fn refresh(&self, asked: bool) -> anyhow::Result<bool> {
         let changed = self.pki.refresh(SystemTime::now())?;
         if !changed && !asked {
             return Ok(false);
         }
         let authority = self.pki.ca_pem()?;
-        let accepted = of_clients(&authority, self.proxies.as_deref())?;
+        let clients = with_file(&authority, self.client_authorities.as_deref())?;
+        let accepted = with_file(&clients, self.proxies.as_deref())?;
         self.listener.reload(&self.tls.serving(self.pki.serving()?)?, &accepted)?;
+        self.clients.reload(&clients)?;
         self.tls.name(&self.listener)?;
         self.nodes.reload(&authority, &self.pki.kubelet_client()?)?;
         self.front_proxy.reload(self.pki.front_proxy_client()?);
@@ -151,10 +176,10 @@ impl OpenKeys {
     }
 }
 
-/// The authorities that a client's certificate may be of.
-fn of_clients(authority: &str, proxies: Option<&Path>) -> anyhow::Result<String> {
-    Ok(match proxies {
-        None => authority.to_owned(),
-        Some(path) => format!("{authority}\n{}", read_text(path)?),
+/// Authorities, and those in a file.
+fn with_file(authorities: &str, file: Option<&Path>) -> anyhow::Result<String> {
+    Ok(match file {
+        None => authorities.to_owned(),
+        Some(path) => format!("{authorities}\n{}", read_text(path)?),
     })
 }

@@ -24,6 +24,10 @@ use clap::Parser;
 
 use flags::{Arguments, Command};
 
+/// Objects come and go by the thousand, in sizes of all kinds.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     logging::start(&arguments.log, arguments.log_format);

@@ -75,7 +75,7 @@ impl Running {
             &arguments.authentication,
             &arguments.authorization,
             arguments.token_auth_file.as_deref(),
-            &keys.authority()?,
+            &keys.client_authority()?,
             &mut gate,
         )?;
         let token_keys = Arc::clone(&gate.token_keys);
@@ -94,7 +94,8 @@ impl Running {
         config.shared = !arguments.etcd.etcd_endpoints.is_empty();
         let server =
             ApiServer::new(Arc::clone(&store), config).await.context("cannot start the API server")?;
-        tokio::spawn(setup.follow(server.gate().authorizer(), stop.clone()));
+        let (authorizer, registry, until) = (server.gate().authorizer(), metrics.clone(), stop.clone());
+        tokio::spawn(async move { setup.follow(authorizer, &registry, until).await });
         let close = CancellationToken::new();
         let listener = tokio::spawn(listener.serve(server.service(), close.clone()));
         let kubeconfig = keys.write_kubeconfig()?;

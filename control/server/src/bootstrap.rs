@@ -119,7 +119,7 @@ impl Bootstrap<'_> {
         let Some(scope) = self.scope(RBAC, "v1", plural, expected) else { return Ok(()) };
         let name = expected["metadata"]["name"].as_str().unwrap_or_default();
         let Ok(there) = self.storage.cached(&scope, name) else { return Ok(()) };
-        match reconcile::step(there.value(), expected) {
+        match reconcile::step(&there.value(), expected) {
             Step::Leave => return Ok(()),
             Step::Update(_) => {
                 let propose = |current: &Value| match reconcile::step(current, expected) {

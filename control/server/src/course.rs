@@ -34,6 +34,8 @@ pub(crate) struct Course {
     pub(crate) classified: Classified,
     /// When it has to be over, if it is not meant to last.
     pub(crate) deadline: Option<Instant>,
+    /// Whether it was ended, or not begun, to protect the server.
+    pub(crate) cut_off: bool,
     panicked: bool,
 }
 
@@ -46,6 +48,7 @@ impl Course {
             permit: None,
             classified: Classified::default(),
             deadline: None,
+            cut_off: false,
             panicked: false,
         }
     }
@@ -54,12 +57,19 @@ impl Course {
     pub(crate) fn panicked(&mut self, info: &RequestInfo) -> Status {
         tracing::error!(path = info.path, verb = info.verb, "a handler panicked");
         self.panicked = true;
+        self.cut_off = true;
         Status::internal("the server failed while handling the request")
     }
 
-    /// The answer as it goes out, written down as far as it has to be.
-    pub(crate) async fn end(self, outcome: Result<Response<Body>, Status>) -> Response<Body> {
-        let Self { id, record, notes, permit, classified, deadline, panicked } = self;
+    /// Notes that it took too long; the answer to that.
+    pub(crate) fn too_long(&mut self) -> Status {
+        self.cut_off = true;
+        Status::timeout("request did not complete within requested timeout - context deadline exceeded", 0)
+    }
+
+    /// The answer as it goes out, written down as far as it has to be. Its reader has to read steadily, or not.
+    pub(crate) async fn end(self, outcome: Result<Response<Body>, Status>, steady: bool) -> Response<Body> {
+        let Self { id, record, notes, permit, classified, deadline, cut_off: _, panicked } = self;
         let mut response = match outcome {
             Ok(response) => response,
             Err(status) => {
@@ -92,11 +102,14 @@ impl Course {
             // Who carries the bytes holds the record.
             return response;
         }
-        if http_body::Body::size_hint(response.body()).exact().is_some() {
-            record.complete().await;
-            return response;
+        let mut held = Held { record, permit, deadline, steady };
+        if let Some(size) = http_body::Body::size_hint(response.body()).exact() {
+            std::mem::take(&mut held.record).complete().await;
+            // What fits into the buffers on the way is as good as sent.
+            if size <= respond::CHUNK as u64 {
+                return response;
+            }
         }
-        let held = Held { record, permit, deadline };
         response.map(|body| held.with(body))
     }
 }

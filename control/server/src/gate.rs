@@ -7,11 +7,13 @@ use async_trait::async_trait;
 use http::request::Parts;
 use serde_json::Value;
 use skep_api::status::Status;
+use tokio::time::Instant;
 
 use crate::authn::{
     self, Anonymous, BootstrapTokens, Chain, FrontProxy, JwtTokens, StaticTokens, Verifier, WebhookTokens,
 };
 use crate::authz::{AuthorizerChain, Authz};
+use crate::metrics::{AccessMetrics, Known};
 use crate::refusal;
 use crate::request::RequestInfo;
 use crate::reviews::Reviews;
@@ -236,6 +238,7 @@ pub struct Gate {
     anonymous: Anonymous,
     front_proxy: Option<Arc<FrontProxy>>,
     clock: Clock,
+    metrics: AccessMetrics,
     /// Issues and verifies service-account tokens.
     pub tokens: Arc<Tokens>,
     /// Answers the review APIs.
@@ -252,7 +255,7 @@ impl std::fmt::Debug for Gate {
 
 impl Gate {
     /// A gate that decides by the objects that `reader` shows.
-    pub fn new(config: GateConfig, reader: Arc<dyn ObjectReader>) -> Self {
+    pub(crate) fn new(config: GateConfig, reader: Arc<dyn ObjectReader>, metrics: AccessMetrics) -> Self {
         let tokens = Tokens::new(
             config.token_keys,
             config.issuer,
@@ -283,7 +286,7 @@ impl Gate {
         let reviews = Arc::new(Reviews::new(Arc::clone(&authorizer), Arc::clone(&authenticator)));
         let streams = Arc::new(Streams::new(config.nodes, reader, Arc::clone(&authorizer) as _));
         let (anonymous, front_proxy, clock) = (config.anonymous, config.front_proxy, config.clock);
-        Self { authenticator, authorizer, anonymous, front_proxy, clock, tokens, reviews, streams }
+        Self { authenticator, authorizer, anonymous, front_proxy, clock, metrics, tokens, reviews, streams }
     }
 
     /// Who makes a request. A `UserInfo` among the request's extensions is taken as it is: only this process can put it
@@ -296,19 +299,23 @@ impl Gate {
         if let Some(user) = parts.extensions.get::<UserInfo>() {
             return Ok(user.clone());
         }
+        let started = Instant::now();
         let found = match authn::credentials(parts) {
             Ok(credentials) => self.known(&credentials, parts).await,
             Err(reason) => Err(reason),
         };
-        let found = found.map_err(|reason| {
-            tracing::warn!(%reason, "refused credentials");
-            refusal::unauthorized()
-        })?;
-        match found {
-            Some(user) => Ok(user),
-            None if self.anonymous.may_ask(info) => Ok(UserInfo::anonymous()),
-            None => Err(refusal::unauthorized()),
-        }
+        let (known, found) = match found {
+            Ok(Some(user)) => (Known::Somebody, Ok(user)),
+            Ok(None) if self.anonymous.may_ask(info) => (Known::Somebody, Ok(UserInfo::anonymous())),
+            Ok(None) => (Known::Nobody, Err(refusal::unauthorized())),
+            Err(reason) => {
+                tracing::warn!(%reason, "refused credentials");
+                (Known::Pretender, Err(refusal::unauthorized()))
+            }
+        };
+        let name = found.as_ref().ok().map(|user| user.name.as_str());
+        self.metrics.authenticated(known, name, started.elapsed());
+        found
     }
 
     async fn known(&self, credentials: &Credentials, parts: &mut Parts) -> Result<Option<UserInfo>, String> {
@@ -325,8 +332,21 @@ impl Gate {
                 .authenticate(credentials)
                 .await
                 .map_err(|other| format!("[{reason}, {other}]")),
-            _ => self.authenticator.authenticate(credentials).await,
+            _ => {
+                let found = self.authenticator.authenticate(credentials).await?;
+                if let Some(left) = found.as_ref().and_then(|user| self.left(user, credentials)) {
+                    self.metrics.certificate(left);
+                }
+                Ok(found)
+            }
         }
+    }
+
+    /// For how many seconds the certificate is still good by which a client was known.
+    fn left(&self, user: &UserInfo, credentials: &Credentials) -> Option<i64> {
+        let by = user.extra.get(authn::CREDENTIAL_ID)?.first()?;
+        let leaf = credentials.certificates.first().filter(|_| by.starts_with(authn::BY_CERTIFICATE))?;
+        authn::seconds_left(leaf, (self.clock)())
     }
 
     /// As whom `user` makes a request, if not as itself.
@@ -345,7 +365,10 @@ impl Gate {
 
     /// What the authorizers say of a request of `user`.
     pub async fn decide(&self, user: &UserInfo, request: &RequestInfo) -> Decision {
-        self.authorizer.authorize(user, request).await
+        let started = Instant::now();
+        let decision = self.authorizer.authorize(user, request).await;
+        self.metrics.decided(&decision, started.elapsed());
+        decision
     }
 
     /// Whether `user` may make `request`.

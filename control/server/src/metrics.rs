@@ -1,5 +1,7 @@
 //! What the server counts about itself, under upstream's names, so that existing dashboards and alerts work.
 
+mod access;
+
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -11,6 +13,8 @@ use skep_api::registry::Resource;
 
 use crate::cache::{Cache, CacheMetrics};
 use crate::request::RequestInfo;
+
+pub(crate) use access::{AccessMetrics, Known};
 
 /// Upstream's buckets of request durations, in seconds.
 const DURATIONS: [f64; 20] = [
@@ -34,11 +38,29 @@ impl Drop for Counted {
     }
 }
 
+/// What is counted about an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answered {
+    pub(crate) code: u16,
+    /// Bytes, where that is known.
+    pub(crate) size: Option<u64>,
+    pub(crate) dry_run: bool,
+    /// Whether it took too long, or there was no seat.
+    pub(crate) cut_off: bool,
+    pub(crate) after: Duration,
+    /// So much of that was waiting for others.
+    pub(crate) waited: Duration,
+}
+
 /// The counters of one server.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     durations: HistogramVec,
+    own_durations: HistogramVec,
+    sizes: HistogramVec,
+    deprecated: IntGaugeVec,
+    terminations: IntCounterVec,
     inflight: IntGaugeVec,
     long_running: IntGaugeVec,
     watch_events: IntCounterVec,
@@ -65,24 +87,67 @@ pub(crate) fn gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]
     register(registry, vec)
 }
 
+pub(crate) fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    buckets: Vec<f64>,
+) -> HistogramVec {
+    let options = HistogramOpts::new(name, help).buckets(buckets);
+    register(registry, HistogramVec::new(options, labels).expect("names of metrics are valid"))
+}
+
+/// `count` buckets, each twice as wide as the one before.
+pub(crate) fn doubling(start: f64, count: usize) -> Vec<f64> {
+    std::iter::successors(Some(start), |one| Some(one * 2.0)).take(count).collect()
+}
+
 impl Metrics {
     pub(crate) fn new(registry: Registry) -> Self {
         let labels = ["verb", "group", "version", "resource", "subresource", "scope"];
-        let mut with_code = labels.to_vec();
-        with_code.push("code");
-        let durations = HistogramOpts::new(
-            "apiserver_request_duration_seconds",
-            "Duration of requests, long-running ones left out.",
-        );
-        let durations = HistogramVec::new(durations.buckets(DURATIONS.to_vec()), &labels);
+        let and = |more: &[&'static str]| [&labels[..], more].concat();
         Self {
             requests: counter(
                 &registry,
                 "apiserver_request_total",
                 "Requests that were answered.",
-                &with_code,
+                &and(&["code", "dry_run"]),
             ),
-            durations: register(&registry, durations.expect("names of metrics are valid")),
+            durations: histogram(
+                &registry,
+                "apiserver_request_duration_seconds",
+                "Duration of requests, long-running ones left out.",
+                &and(&["dry_run"]),
+                DURATIONS.to_vec(),
+            ),
+            own_durations: histogram(
+                &registry,
+                "apiserver_request_sli_duration_seconds",
+                "The same without what webhooks of users took, and waiting for a seat.",
+                &labels,
+                DURATIONS.to_vec(),
+            ),
+            sizes: histogram(
+                &registry,
+                "apiserver_response_sizes",
+                "Bytes of answers to requests that read, where they are known at the beginning.",
+                &labels,
+                // From 1000 bytes, each ten times as many.
+                (3..10).map(|exponent| 10_f64.powi(exponent)).collect(),
+            ),
+            deprecated: gauge(
+                &registry,
+                "apiserver_requested_deprecated_apis",
+                "Deprecated kinds that somebody asked for.",
+                &["group", "version", "resource", "subresource", "removed_release"],
+            ),
+            terminations: counter(
+                &registry,
+                "apiserver_request_terminations_total",
+                "Requests that were ended to protect the server.",
+                &and(&["code", "component"]),
+            ),
             inflight: gauge(
                 &registry,
                 "apiserver_current_inflight_requests",
@@ -140,7 +205,7 @@ impl Metrics {
     }
 
     /// Counts an answer. Names that are no kinds of ours are not taken into labels.
-    pub(crate) fn answered(&self, info: &RequestInfo, known: bool, code: u16, after: Duration) {
+    pub(crate) fn answered(&self, info: &RequestInfo, known: bool, answer: &Answered) {
         let verb = info.verb.to_ascii_uppercase();
         let scope = match (known, info.name.is_empty(), info.namespace.is_empty()) {
             (false, ..) => "",
@@ -157,13 +222,28 @@ impl Metrics {
         let (group, version) = (of(&info.group), of(&info.version));
         let (resource, subresource) = (of(&info.resource), of(&info.subresource));
         let labels = [verb, &group, &version, &resource, &subresource, scope];
-        let code = code.to_string();
-        let mut with_code = labels.to_vec();
-        with_code.push(&code);
-        self.requests.with_label_values(&with_code).inc();
-        if !info.is_long_running() {
-            self.durations.with_label_values(&labels).observe(after.as_secs_f64());
+        let code = answer.code.to_string();
+        let dry_run = if answer.dry_run { "All" } else { "" };
+        self.requests.with_label_values(&[&labels[..], &[&code, dry_run]].concat()).inc();
+        if let (Some(size), "GET" | "LIST") = (answer.size, verb) {
+            self.sizes.with_label_values(&labels).observe(size as f64);
         }
+        if answer.cut_off {
+            self.terminations.with_label_values(&[&labels[..], &[&code, "apiserver"]].concat()).inc();
+        }
+        if !info.is_long_running() {
+            let durations = self.durations.with_label_values(&[&labels[..], &[dry_run]].concat());
+            durations.observe(answer.after.as_secs_f64());
+            let own = answer.after.saturating_sub(answer.waited);
+            self.own_durations.with_label_values(&labels).observe(own.as_secs_f64());
+        }
+    }
+
+    /// Somebody asked for a kind on its way out. With which release it goes is not known of any.
+    pub(crate) fn deprecated(&self, resource: &Resource, subresource: &str) {
+        let (group, version, plural) =
+            (resource.group.as_str(), resource.version.as_str(), resource.plural.as_str());
+        self.deprecated.with_label_values(&[group, version, plural, subresource, ""]).set(1);
     }
 
     /// Everything in Prometheus' text form.

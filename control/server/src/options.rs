@@ -9,9 +9,11 @@ use skep_api::select::{FieldSelector, LabelSelector};
 use skep_api::status::Status;
 use skep_api::validation::FieldError;
 
+use crate::cache::Object;
 use crate::failure::invalid_options;
 use crate::handlers::LONGEST_MANAGER;
 use crate::query::Query;
+use crate::respond::view;
 
 /// Where a list reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +49,18 @@ impl Selection {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
-    /// Whether this object is selected.
-    pub(crate) fn matches(&self, object: &Value) -> bool {
-        self.labels.matches(object) && self.fields.matches(object)
+    /// Whether this object is selected by what it is in the version of `resource`.
+    pub(crate) fn matches(&self, resource: &Resource, object: &Object) -> bool {
+        if !self.labels.is_empty() && !self.labels.matches_labels(object.labels().as_ref()) {
+            return false;
+        }
+        if self.fields.is_empty() {
+            true
+        } else if resource.is_served_as_stored() {
+            self.fields.matches(&object.only(self.fields.paths()))
+        } else {
+            self.fields.matches(&view(resource, object))
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use skep_api::registry::registry;
 use skep_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{AdmissionConfig, Chain, ConfigError, Ingredients, TypeChecks};
+use crate::admission::{AdmissionConfig, AdmissionMetrics, Chain, ConfigError, Ingredients, TypeChecks};
 use crate::aggregation::{Aggregation, FrontProxy};
 use crate::allocation::{Cidr, Ranges, Services};
 use crate::audit::Audit;
@@ -22,7 +22,7 @@ use crate::endpoint;
 use crate::fairness::{self, Fairness};
 use crate::gate::{Gate, GateConfig};
 use crate::ids::Ids;
-use crate::metrics::Metrics;
+use crate::metrics::{AccessMetrics, Metrics};
 use crate::paths::Documents;
 use crate::service::ApiService;
 use crate::storage::Storage;
@@ -259,7 +259,7 @@ impl ApiServer {
         let cache = Cache::start(store.clone(), registry(), stopped.clone()).await?;
         let services = Services::new(store.clone(), cache.clone(), ranges, ids.clone());
         let services = services.expect("services and their addresses are built-in kinds that are stored");
-        let gate = Gate::new(gate, cache.clone());
+        let gate = Gate::new(gate, cache.clone(), AccessMetrics::new(&metrics));
         let services = Arc::new(services);
         let caller = Arc::new(Caller::new(cache.clone()));
         let converter = Converter::new(caller.clone(), ids.clone());
@@ -271,6 +271,7 @@ impl ApiServer {
             toleration_seconds: admission.toleration_seconds,
             caller: caller.clone(),
             storage: bare.clone(),
+            metrics: AdmissionMetrics::new(&metrics),
         };
         let storage = Storage { admission: Chain::new(&admission, &ingredients)?, ..bare };
         let kinds = Kinds::builtin();
@@ -278,8 +279,14 @@ impl ApiServer {
         let own = Own { address, port, network, shared };
         Definitions::start(storage.clone(), kinds.clone(), stopped.clone()).await?;
         TypeChecks::start(storage.clone(), kinds.clone(), stopped.clone());
-        let aggregation =
-            Aggregation::start(storage.clone(), kinds.clone(), caller, front_proxy.clone(), stopped.clone());
+        let aggregation = Aggregation::start(
+            storage.clone(),
+            kinds.clone(),
+            caller,
+            front_proxy.clone(),
+            &metrics,
+            stopped.clone(),
+        );
         let inner = Inner {
             storage,
             aggregation,

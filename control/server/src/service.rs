@@ -29,13 +29,14 @@ use crate::course::Course;
 use crate::duration;
 use crate::fairness::{Facts, Line, Permit};
 use crate::handlers::{self, Call};
-use crate::metrics::Counted;
+use crate::metrics::{Answered, Counted};
 use crate::paths;
 use crate::query::Query;
 use crate::request::RequestInfo;
 use crate::server::Inner;
 use crate::storage::{Ownership, Scope};
 use crate::streams;
+use crate::tls::MayPause;
 use crate::user::UserInfo;
 
 /// Nobody waits longer for a seat.
@@ -91,12 +92,23 @@ async fn answer(inner: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     // A client that goes away drops this future: what counts it must go with it.
     let counted = Counted::new(inner.metrics().inflight(writes));
     let mut course = Course::new(audit::id(request.headers(), inner.ids()));
+    let dry_run = query.get("dryRun") == Some("All");
     let dispatched = dispatch(&inner, &info, &kinds, resource, query, request, &mut course);
     let outcome = AssertUnwindSafe(dispatched).catch_unwind().await;
     drop(counted);
     let outcome = outcome.unwrap_or_else(|_| Err(course.panicked(&info)));
-    let response = course.end(outcome).await;
-    inner.metrics().answered(&info, resource.is_some(), response.status().as_u16(), started.elapsed());
+    let steady = !info.is_long_running() || info.verb == "watch";
+    let (cut_off, notes) = (course.cut_off, course.notes.clone());
+    let response = course.end(outcome, steady).await;
+    let answered = Answered {
+        code: response.status().as_u16(),
+        size: http_body::Body::size_hint(response.body()).exact(),
+        dry_run,
+        cut_off,
+        after: started.elapsed(),
+        waited: notes.waiting(),
+    };
+    inner.metrics().answered(&info, resource.is_some(), &answered);
     tracing::debug!(
         verb = info.verb,
         path = info.path,
@@ -143,7 +155,8 @@ async fn dispatch(
         return match course.deadline.filter(|_| !info.is_long_running()) {
             None => passing.await,
             Some(deadline) => {
-                tokio::time::timeout_at(deadline, passing).await.unwrap_or_else(|_| Err(too_long()))
+                let passed = tokio::time::timeout_at(deadline, passing).await;
+                passed.unwrap_or_else(|_| Err(course.too_long()))
             }
         };
     }
@@ -156,7 +169,11 @@ async fn dispatch(
         resource.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
         connect(inner, info, kinds, resource, &user, &query, &course.notes).await?;
         parts.extensions.insert(course.record.clone());
-        return inner.gate().streams.handle(&user, info, Request::from_parts(parts, body)).await;
+        let streamed = inner.gate().streams.handle(&user, info, Request::from_parts(parts, body)).await;
+        return streamed.map(|mut response| {
+            response.extensions_mut().insert(MayPause);
+            response
+        });
     }
     let (resource, kinds) = (resource.clone(), kinds.clone());
     let call = Call {
@@ -179,17 +196,13 @@ async fn dispatch(
     match tokio::time::timeout_at(deadline, handling).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(course.panicked(info)),
-        Err(_) => Err(too_long()),
+        Err(_) => Err(course.too_long()),
     }
 }
 
 /// Whether somebody looks there how this server is.
 fn is_looked_at(path: &str) -> bool {
     ["/metrics", "/livez", "/readyz", "/healthz"].iter().any(|start| path.starts_with(start))
-}
-
-fn too_long() -> Status {
-    Status::timeout("request did not complete within requested timeout - context deadline exceeded", 0)
 }
 
 /// Who makes a request, if they may: authenticate, write down, impersonate, authorize, in upstream's order.
@@ -216,7 +229,7 @@ async fn let_in(
     }
     let user = match inner.gate().impersonate(&user, parts, info).await? {
         Some(assumed) => {
-            course.record.impersonated(&assumed.user);
+            course.record.impersonated(&assumed);
             assumed.user
         }
         None => user,
@@ -245,8 +258,11 @@ async fn seat(
     let limit = inner.lasting().request;
     let left = course.deadline.map_or(limit, |deadline| deadline.saturating_duration_since(Instant::now()));
     let patience = (left / 4).min(LONGEST_WAIT);
+    let started = Instant::now();
     let (classified, permit) = inner.fairness().enter(user, info, query, facts, patience).await;
+    course.notes.waited(started.elapsed());
     course.classified = classified;
+    course.cut_off = permit.is_err();
     course.permit = Some(permit?);
     Ok(())
 }

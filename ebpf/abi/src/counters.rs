@@ -135,7 +135,7 @@ reasons! {
     TooBig = 14, "too_big", Pass;
     /// The kernel refused to rewrite the packet.
     RewriteFailed = 15, "rewrite_failed", Drop;
-    /// A new flow was made.
+    /// A new flow was made; one with a handshake is half-open.
     FlowCreated = 16, "flow_created", Event;
     /// A flow whose partner had been evicted got it back.
     FlowRepaired = 17, "flow_repaired", Event;
@@ -157,6 +157,10 @@ reasons! {
     FragmentBeforeFirst = 25, "fragment_before_first", Drop;
     /// A first fragment that ends within its transport header, or a later one that reaches into it.
     FragmentCut = 26, "fragment_cut_header", Drop;
+    /// A client answered the backend: its connection moved from half-open to flows, see [`crate::flow`].
+    FlowOpened = 27, "flow_opened", Event;
+    /// Another node told of a flow whose replies go from here straight to the client.
+    FlowAnnounced = 28, "flow_announced", Event;
 }
 
 impl Reason {

@@ -1,10 +1,21 @@
-//! `FLOWS_V4`, `FLOWS_V6`: a packet that arrives with this tuple leaves with that one.
+//! `FLOWS_V4/6` and `HALF_OPEN_V4/6`: a packet that arrives with this tuple leaves with that one.
 //!
-//! Least-recently-used hash maps. One entry per direction: the forward one is found by what the client sends, the reply
-//! one by what the backend sends. Each entry's partner has the key made of its own new addresses and ports, reversed.
-//! Writers and readers: the XDP and TC programs; user space only reads (and may delete). An entry lives until it is
-//! evicted or taken over by a new connection with the same tuple; `last_seen` and `state` tell which are idle or closed.
-//! When a map is full the least recently used entries go, whose connections are then reset or dropped by name.
+//! Least-recently-used hash maps, two of the same layout for each family. Whoever sends a SYN from a made-up address
+//! gets an entry as well as anybody, so what such packets make is kept apart: in **half-open**, until the client has
+//! answered the backend (its first packet with ACK and without SYN), and with it shown that it is there. Then both
+//! directions move to **flows**. A flood of SYNs so evicts half-open connections, the oldest first, and never one that
+//! was made. UDP, which has no handshake, is in flows from the first packet. The two maps of a family never hold one
+//! connection both: a tuple that is in flows cannot be entered in half-open, and where both have one for an instant,
+//! flows counts.
+//!
+//! Half-open's lists are each processor's own (`BPF_F_NO_COMMON_LRU`), which makes its evictions cheaper: an entry goes
+//! when the processor that makes new ones has no older one.
+//!
+//! One entry per direction: the forward one is found by what the client sends, the reply one by what the backend sends.
+//! Each entry's partner has the key made of its own new addresses and ports, reversed. Writers and readers: the XDP and
+//! TC programs; user space only reads (and may delete). An entry lives until it is evicted or taken over by a new
+//! connection with the same tuple; `last_seen` and `state` tell which are idle or closed. When a map is full the least
+//! recently used entries go, whose connections are then reset or dropped by name.
 //!
 //! An IPv6 key holds a keyed hash of the two addresses instead of the addresses, which makes it as short as an IPv4 key;
 //! the value has them in full, and a mismatch is a counted drop (the chance is one in 2^64 per pair of flows).
@@ -17,6 +28,12 @@ pub const FLOWS_V4: &str = "FLOWS_V4";
 pub const FLOWS_V6: &str = "FLOWS_V6";
 /// Default capacity of each; the loader may choose another. A connection takes two entries.
 pub const FLOWS_CAPACITY: u32 = 1 << 17;
+/// Name of the IPv4 map of connections that are not made yet: [`FlowKey`] -> [`Flow<V4>`].
+pub const HALF_OPEN_V4: &str = "HALF_OPEN_V4";
+/// Name of the IPv6 map of connections that are not made yet: [`FlowKey`] -> [`Flow<V6>`].
+pub const HALF_OPEN_V6: &str = "HALF_OPEN_V6";
+/// Default capacity of each; the loader may choose another. A connection takes two entries.
+pub const HALF_OPEN_CAPACITY: u32 = 1 << 16;
 
 /// Shift from nanoseconds of `CLOCK_MONOTONIC` to the ticks of `last_seen` and `checked`: 2^26 ns, some 67 ms.
 pub const TICK_SHIFT: u32 = 26;
@@ -27,6 +44,20 @@ pub const FLOW_REPLY: u8 = 1 << 0;
 pub const FLOW_SNAT: u8 = 1 << 1;
 /// It was made by packets of this node's pods or processes, not by packets from the uplink.
 pub const FLOW_INTERNAL: u8 = 1 << 2;
+/// This entry is in half-open: the client has not answered the backend yet.
+pub const FLOW_HALF_OPEN: u8 = 1 << 3;
+/// The client is to keep this backend when the connection is made ([`crate::affinity`]).
+pub const FLOW_REMEMBER: u8 = 1 << 4;
+/// The backend is on this node.
+pub const FLOW_LOCAL: u8 = 1 << 5;
+/// The backend is elsewhere, and its replies do not come by here: in a forward entry, whose partner only holds the tuple.
+/// In a reply entry with the backend [`ANNOUNCED`]: the client's packets came to another node.
+pub const FLOW_DIRECT: u8 = 1 << 6;
+
+/// [`Flow::backend`] of a reply entry that was learned from another node's announcement. It has no partner, and
+/// [`Flow::generation`] is the number of the pod's interface, 0 where the backend is this node itself: the entry counts as
+/// long as the backend's address is there.
+pub const ANNOUNCED: u32 = u32::MAX;
 
 /// Next hop not known yet.
 pub const EGRESS_UNRESOLVED: u8 = 0;
@@ -51,6 +82,8 @@ pub const EGRESS_NEIGHBOUR: u8 = 5;
 /// | any | FIN in either direction | `CLOSING` |
 /// | any | RST in either direction | `CLOSED` |
 /// | `CLOSING`, `CLOSED` | SYN | replaced by a new flow |
+///
+/// What makes an entry `ESTABLISHED` in the client's direction also moves the connection from half-open to flows.
 ///
 /// SCTP packets count by their first chunk: INIT as SYN, ABORT and SHUTDOWN COMPLETE as RST, SHUTDOWN and its ACK as FIN.
 ///

@@ -35,6 +35,8 @@
 //!   **Weights**: repeat a backend in its slice.
 //! - **Source ranges**: set [`service::FLAG_SOURCE_RANGES`] on the load balancer's frontends, both scopes, and write the
 //!   prefixes into [`ranges`].
+//! - **Direct replies**: set [`service::FLAG_DIRECT`] on frontends with `SCOPE_EXTERNAL`, on every node alike: the backend's
+//!   node believes another's announcement only for a frontend that it has with that flag itself.
 //!
 //! An update of a service port is ordered so that a packet at any moment sees a complete old or a complete new state:
 //!
@@ -71,7 +73,7 @@ pub use address::{Be16, V4, V6};
 
 /// Raised with every change of any layout or meaning here. Pinned maps written by another version are migrated or
 /// refused, never reinterpreted; [`config::Config::version`] carries it.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// IANA protocol number of TCP.
 pub const TCP: u8 = 6;

@@ -19,7 +19,8 @@ pub const SCOPE_EXTERNAL: u8 = 0;
 pub const SCOPE_INTERNAL: u8 = 1;
 
 /// A client keeps its backend for [`ServiceValue::affinity_seconds`] after its last new connection, see
-/// [`crate::affinity`]. Its first backend is chosen as without this flag.
+/// [`crate::affinity`]. Its first backend is chosen by a hash of its
+/// address (at random where a socket connects, which has none yet).
 pub const FLAG_AFFINITY: u16 = 1 << 0;
 /// Choose by a hash of addresses and ports instead of at random. With a Maglev table as the slice this is Maglev.
 pub const FLAG_HASHED: u16 = 1 << 1;
@@ -32,6 +33,10 @@ pub const FLAG_ALWAYS_SNAT: u16 = 1 << 3;
 /// Only clients in [`crate::ranges`] may open connections; others are dropped. The socket hooks leave such a frontend to
 /// TC, which sees the client's address.
 pub const FLAG_SOURCE_RANGES: u16 = 1 << 4;
+
+/// Connections to backends elsewhere keep their source, and replies go straight to the client from the backend's node,
+/// which is told of the frontend in the packets themselves. For frontends with [`SCOPE_EXTERNAL`], and TCP and UDP.
+pub const FLAG_DIRECT: u16 = 1 << 5;
 
 /// What kind of frontend it is. For display and metrics; the programs do not read it.
 pub const KIND_CLUSTER_IP: u8 = 0;

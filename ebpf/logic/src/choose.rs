@@ -11,13 +11,15 @@ pub struct Inputs {
     pub tuple: u32,
 }
 
-/// Position within the slice, less than `service.count`; nothing when that is 0.
+/// Position within the slice, less than `service.count`; nothing when that is 0. By the hash where the service wants it or
+/// it is to be `repeatable`.
 #[inline(always)]
-pub fn position(service: &ServiceValue, inputs: Inputs) -> Option<u32> {
+pub fn position(service: &ServiceValue, inputs: Inputs, repeatable: bool) -> Option<u32> {
     if service.count == 0 {
         return None;
     }
-    let number = if service.flags & FLAG_HASHED != 0 { scramble(inputs.tuple) } else { inputs.random };
+    let number =
+        if repeatable || service.flags & FLAG_HASHED != 0 { scramble(inputs.tuple) } else { inputs.random };
     Some(scale(number, service.count))
 }
 

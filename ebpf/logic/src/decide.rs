@@ -5,17 +5,19 @@
 //! the service table asked. Packets from the uplink are first held against the filter of frontends, so that what is
 //! for no service passes at the cost of one array look-up.
 
-use skep_abi::backend::{BackendState, STATE_ACTIVE, STATE_GONE};
+use skep_abi::backend::{STATE_ACTIVE, STATE_GONE};
 use skep_abi::config::Config;
 use skep_abi::counters::Reason;
-use skep_abi::flow::{EGRESS_UNRESOLVED, FLOW_REPLY, Flow, FlowKey, STATE_CLOSING, STATE_ESTABLISHED};
+use skep_abi::flow::{
+    ANNOUNCED, EGRESS_UNRESOLVED, FLOW_HALF_OPEN, FLOW_REPLY, Flow, FlowKey, STATE_CLOSING, STATE_ESTABLISHED,
+};
 use skep_abi::service::{SCOPE_EXTERNAL, SCOPE_INTERNAL};
 use skep_abi::{Be16, has_connections};
 
-use crate::establish::{self, Established};
 use crate::family::Family;
-use crate::maintain::{self, Upkeep};
-use crate::parse::{Packet, RST};
+use crate::maintain;
+use crate::parse::{ACK, Packet, RST, SYN};
+use crate::prepare::{Prepared, Task};
 use crate::tables::{ServiceEvent, Tables};
 use crate::track;
 
@@ -53,8 +55,10 @@ pub struct Question<'a, A> {
     pub key: FlowKey,
     /// The packet.
     pub packet: &'a Packet<A>,
-    /// Where it was met.
-    pub hook: Hook,
+    /// [`Hook::scope`] of where it was met.
+    pub scope: u8,
+    /// Whether it is no fragment.
+    pub whole: bool,
     /// Now, in ticks.
     pub now: u32,
 }
@@ -77,6 +81,8 @@ enum Known<R> {
     Carried(R),
     /// Its upkeep is due first.
     Due,
+    /// It is half-open, and this packet shows that its client is there.
+    Answered,
     /// It must not be used: choose again.
     Stale,
     /// Its backend is gone.
@@ -96,12 +102,14 @@ pub fn key<F: Family>(config: &Config, packet: &Packet<F::Address>) -> FlowKey {
 }
 
 /// Decides about `packet`. When it belongs to a flow, or makes one, `carry` is called with that flow to do what it says:
-/// in place, since a copy of it would be too much for a stack of the kernel's virtual machine, and too slow.
+/// in place, since a copy of it would be too much for a stack of the kernel's virtual machine, and too slow. `whole` says
+/// that the packet is no fragment.
 #[inline(always)]
 pub fn decide<F: Family, T: Tables<F>, R>(
     tables: &T,
     packet: &Packet<F::Address>,
     hook: Hook,
+    whole: bool,
     carry: impl Fn(&Flow<F::Address>) -> R,
 ) -> Outcome<R> {
     let Some(config) = tables.config() else { return Outcome::Pass };
@@ -109,39 +117,39 @@ pub fn decide<F: Family, T: Tables<F>, R>(
     if matches!(hook, Hook::XdpUplink) && !frontend && !is_translated_port(config, packet.destination_port) {
         return Outcome::Pass;
     }
-    let question = Question { config, key: key::<F>(config, packet), packet, hook, now: tables.now() };
+    let question = Question {
+        config,
+        key: key::<F>(config, packet),
+        packet,
+        scope: hook.scope(),
+        whole,
+        now: tables.now(),
+    };
     let mut prepared = false;
     loop {
         let known = known::<F, T, R>(tables, &question, &carry);
-        match known {
+        let task = match known {
             Some(Known::Carried(result)) => return Outcome::Carried(result),
             Some(Known::Gone) => return refuse(packet, Reason::BackendGone),
             Some(Known::Collision) => return Outcome::Drop(Reason::FlowCollision),
-            Some(Known::Due | Known::Stale) | None => {}
-        }
+            Some(Known::Due) => Task::Maintain,
+            Some(Known::Answered) => Task::Open,
+            Some(Known::Stale) => Task::Replace,
+            None => Task::Establish,
+        };
         // Made, or kept up: found the second time.
         if prepared {
             return Outcome::Drop(Reason::FlowTableFull);
         }
         prepared = true;
-        if matches!(known, Some(Known::Due)) {
-            match maintain::maintain::<F, T>(tables, &question) {
-                Upkeep::Done => {}
-                Upkeep::Unroutable => return Outcome::Drop(Reason::NoRoute),
-                Upkeep::Lost => return refuse(packet, Reason::NoFlow),
-            }
-        } else {
-            if !frontend {
-                return Outcome::Pass;
-            }
-            match establish::establish::<F, T>(tables, &question) {
-                Established::DONE => {}
-                Established::NOT_A_SERVICE => return Outcome::Pass,
-                other => {
-                    let reason = other.reason();
-                    return if other.is_refusal() { refuse(packet, reason) } else { Outcome::Drop(reason) };
-                }
-            }
+        if matches!(task, Task::Establish | Task::Replace) && !frontend {
+            return Outcome::Pass;
+        }
+        match tables.prepare(&question, task) {
+            Prepared::DONE => {}
+            Prepared::NOT_A_SERVICE => return Outcome::Pass,
+            other if other.is_refusal() => return refuse(packet, other.reason()),
+            other => return Outcome::Drop(other.reason()),
         }
     }
 }
@@ -184,10 +192,16 @@ fn known<F: Family, T: Tables<F>, R>(
             if flow.source != packet.network.source || flow.destination != packet.network.destination {
                 return Known::Collision;
             }
-            match usable(tables.backend_state(flow.backend), flow, packet) {
+            match usable::<F, T>(tables, flow, packet) {
                 Usable::Yes => {}
                 Usable::Again => return Known::Stale,
                 Usable::No => return Known::Gone,
+            }
+            if flow.flags & FLOW_HALF_OPEN != 0 && packet.flags & (SYN | RST | ACK) == ACK {
+                // The backend's own word counts where the client's packets do not come by.
+                if flow.flags & FLOW_REPLY == 0 || flow.backend == ANNOUNCED {
+                    return Known::Answered;
+                }
             }
             let since = now.wrapping_sub(flow.checked);
             if flow.epoch != config.epoch || since > CHECK_TICKS || flow.egress == EGRESS_UNRESOLVED {
@@ -210,8 +224,15 @@ enum Usable {
 
 /// The table of [`skep_abi::backend`], and connections that are opened anew.
 #[inline(always)]
-fn usable<A>(state: Option<BackendState>, flow: &Flow<A>, packet: &Packet<A>) -> Usable {
-    let state = match state {
+fn usable<F: Family, T: Tables<F>>(
+    tables: &T,
+    flow: &Flow<F::Address>,
+    packet: &Packet<F::Address>,
+) -> Usable {
+    if flow.backend == ANNOUNCED {
+        return if maintain::is_in_place(tables, flow) { Usable::Yes } else { Usable::Again };
+    }
+    let state = match tables.backend_state(flow.backend) {
         Some(state) if state.generation == flow.generation => state.state,
         _ => STATE_GONE,
     };

@@ -1,5 +1,6 @@
 //! Makes a flow for the first packet of a connection to a service: chooses the backend, finds a free tuple towards it,
-//! and enters both directions. Owns the choice of the translated source; not on the hot path.
+//! and enters both directions, half-open ones where there is a handshake to come. Owns the choice of the translated
+//! source; not on the hot path.
 //!
 //! The tuple that the backend sees is entered first, and only if nobody has it: that insertion is what makes source
 //! ports collision-free between processors, without a lock or a bitmap. One port serves many connections as long as
@@ -8,55 +9,26 @@
 use skep_abi::affinity::{AffinityKey, CLIENT_ADDRESS};
 use skep_abi::backend::{BACKEND_LOCAL, Backend, BackendState, STATE_GONE};
 use skep_abi::counters::Reason;
-use skep_abi::flow::{FLOW_INTERNAL, FLOW_SNAT, Flow, FlowKey, STATE_CLOSED, STATE_CLOSING};
+use skep_abi::flow::{
+    FLOW_DIRECT, FLOW_HALF_OPEN, FLOW_INTERNAL, FLOW_LOCAL, FLOW_REMEMBER, FLOW_SNAT, Flow, FlowKey,
+    STATE_CLOSED, STATE_CLOSING,
+};
 use skep_abi::service::{
-    FLAG_ALWAYS_SNAT, FLAG_DROP_WHEN_EMPTY, FLAG_SOURCE_RANGES, SCOPE_INTERNAL, ServiceKey, ServiceValue,
+    FLAG_ALWAYS_SNAT, FLAG_DIRECT, FLAG_DROP_WHEN_EMPTY, FLAG_SOURCE_RANGES, SCOPE_INTERNAL, ServiceKey,
+    ServiceValue,
 };
 use skep_abi::{Be16, has_connections};
 
 use crate::affinity;
+use crate::announce;
 use crate::choose::{self, Inputs};
 use crate::decide::Question;
 use crate::family::Family;
-use crate::maintain::{partner_key, resolve, write_partner};
-use crate::parse::Packet;
-use crate::tables::{Existing, InsertError, Scratch, ServiceEvent, Tables};
+use crate::maintain::{is_alive, partner_key, resolve, write_partner};
+use crate::parse::{Network, Packet};
+use crate::prepare::Prepared;
+use crate::tables::{Existing, InsertError, Scratch, ServiceEvent, Stage, Tables};
 use crate::track;
-
-/// What became of the attempt, as one number: a function of the kernel's virtual machine returns one register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Established(u32);
-
-impl Established {
-    /// Both entries are there.
-    pub const DONE: Self = Self(0);
-    /// The packet is for no service.
-    pub const NOT_A_SERVICE: Self = Self(1);
-    const REFUSED: u32 = 0x100;
-    const DROPPED: u32 = 0x200;
-
-    /// To be answered with a refusal.
-    pub const fn refused(reason: Reason) -> Self {
-        Self(Self::REFUSED | reason.index())
-    }
-
-    /// To be dropped.
-    pub const fn dropped(reason: Reason) -> Self {
-        Self(Self::DROPPED | reason.index())
-    }
-
-    /// Whether it is a refusal.
-    #[inline(always)]
-    pub const fn is_refusal(self) -> bool {
-        self.0 & Self::REFUSED != 0
-    }
-
-    /// Why it is a refusal or a drop.
-    #[inline(always)]
-    pub fn reason(self) -> Reason {
-        Reason::from_index(self.0 & 0xff).unwrap_or(Reason::FlowTableFull)
-    }
-}
 
 /// Ports tried in search of a free one.
 const SNAT_TRIES: u32 = 8;
@@ -68,44 +40,70 @@ const CHOICE_TRIES: u32 = 4;
 /// not the node's own seed. Who knows it can aim at a backend, as anyone can by trying ports; the flow tables, where
 /// collisions could do harm, are keyed with the node's own.
 const CHOICE_SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Ticks without a packet after which a half-open connection's tuple may be taken over: 67 to 134 ms.
+const HALF_OPEN_TICKS: u32 = 1;
 /// Ticks without a packet after which a closing connection's tuple may be taken over: about 30 s.
 const CLOSING_TICKS: u32 = 450;
-const _: () = assert!(STATE_CLOSING + 1 == STATE_CLOSED, "`take_over` adds to the state");
+const _: () = assert!(STATE_CLOSING + 1 == STATE_CLOSED, "`is_needed` adds to the state");
 
-/// Makes a flow for the packet of `question`.
+/// Finds the service that the packet of `question` is for, holds it against who may ask for it, and writes it into scratch
+/// memory, for [`choose`]. `replaces` says that there is a flow of the same tuple, which is over.
 #[inline(never)]
-pub fn establish<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Address>) -> Established {
-    let Question { packet, hook, now, .. } = question;
+pub fn admit<F: Family, T: Tables<F>>(
+    tables: &T,
+    question: &Question<'_, F::Address>,
+    replaces: bool,
+) -> Prepared {
+    let Question { packet, scope, .. } = question;
     let network = &packet.network;
-    let scope = hook.scope();
     let service_key = ServiceKey {
         address: network.destination,
         port: packet.destination_port,
         protocol: network.protocol,
-        scope,
+        scope: *scope,
     };
-    let Some(service) = tables.service(&service_key) else { return Established::NOT_A_SERVICE };
+    let Some(service) = tables.service(&service_key) else { return Prepared::NOT_A_SERVICE };
     // Before anything is answered: who may not ask learns nothing.
     if service.flags & FLAG_SOURCE_RANGES != 0 && !tables.in_source_ranges(service.id, &network.source) {
-        return Established::dropped(Reason::SourceNotAllowed);
+        return Prepared::dropped(Reason::SourceNotAllowed);
     }
     if service.count == 0 {
         tables.count_service(service.id, ServiceEvent::Refused);
         return if service.flags & FLAG_DROP_WHEN_EMPTY != 0 {
-            Established::dropped(Reason::NoLocalEndpoints)
+            Prepared::dropped(Reason::NoLocalEndpoints)
         } else {
-            Established::refused(Reason::NoEndpoints)
+            Prepared::refused(Reason::NoEndpoints)
         };
     }
     if has_connections(network.protocol) && !track::opens(packet.flags) {
-        return Established::refused(Reason::NoFlow);
+        return Prepared::refused(Reason::NoFlow);
     }
-    let Some((backend, state)) = client_backend(tables, &service, question) else {
-        return Established::dropped(Reason::BadSlot);
-    };
-    let flags = if scope == SCOPE_INTERNAL { FLOW_INTERNAL } else { 0 };
-    let entered = tables.scratch(|scratch| {
-        scratch.flow = Flow {
+    let written = tables.scratch(|scratch| {
+        scratch.service = service;
+        scratch.replaces = u32::from(replaces);
+    });
+    if written.is_some() { Prepared::DONE } else { Prepared::dropped(Reason::FlowTableFull) }
+}
+
+/// Chooses the backend, and writes the flow into scratch memory, for [`enter`].
+#[inline(never)]
+pub fn choose<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Address>) -> Prepared {
+    let Question { packet, scope, now, .. } = question;
+    let network = &packet.network;
+    let chosen = tables.scratch(|scratch| {
+        let Scratch { flow, service, .. } = scratch;
+        let Some((backend, state, kept)) = client_backend(tables, service, question) else { return false };
+        let mut flags = if *scope == SCOPE_INTERNAL { FLOW_INTERNAL } else { 0 };
+        if has_connections(network.protocol) {
+            flags |= FLOW_HALF_OPEN;
+            if affinity::applies(service) && !kept {
+                flags |= FLOW_REMEMBER;
+            }
+        }
+        if backend.flags & BACKEND_LOCAL != 0 {
+            flags |= FLOW_LOCAL;
+        }
+        *flow = Flow {
             source: network.source,
             destination: network.destination,
             new_source: network.source,
@@ -120,13 +118,19 @@ pub fn establish<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F:
             flags,
             ..Flow::default()
         };
-        let local = backend.flags & BACKEND_LOCAL != 0;
-        match reserve::<F, T>(tables, question, scratch, local, service.flags) {
-            Ok(()) => enter_forward::<F, T>(tables, question, &mut scratch.flow),
-            Err(reason) => Established::dropped(reason),
-        }
+        true
     });
-    entered.unwrap_or(Established::dropped(Reason::FlowTableFull))
+    if chosen == Some(true) { Prepared::DONE } else { Prepared::dropped(Reason::BadSlot) }
+}
+
+/// Enters the flow that [`choose`] has written, both directions. Apart from it, so that each has the stack to itself.
+#[inline(never)]
+pub fn enter<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Address>) -> Prepared {
+    let entered = tables.scratch(|scratch| match reserve::<F, T>(tables, question, scratch) {
+        Ok(()) => enter_forward::<F, T>(tables, question, scratch),
+        Err(reason) => Prepared::dropped(reason),
+    });
+    entered.unwrap_or(Prepared::dropped(Reason::FlowTableFull))
 }
 
 /// Enters the forward direction, its next hop resolved; takes the reply direction out again when that fails.
@@ -134,21 +138,27 @@ pub fn establish<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F:
 fn enter_forward<F: Family, T: Tables<F>>(
     tables: &T,
     question: &Question<'_, F::Address>,
-    flow: &mut Flow<F::Address>,
-) -> Established {
+    scratch: &mut Scratch<F::Address>,
+) -> Prepared {
     let Question { config, key, packet, .. } = question;
+    let Scratch { flow, replaces, .. } = scratch;
     let length = packet.network.length;
+    let half_open = flow.flags & FLOW_HALF_OPEN != 0;
     let routed = resolve::<F, T>(tables, config, flow, length);
     flow.epoch = config.epoch;
-    let moved = !has_connections(packet.network.protocol) && tables.flow(key, |_| ()).is_some();
+    // It would be found before the half-open one.
+    if half_open && *replaces != 0 {
+        tables.remove_flow(Stage::Open, key);
+    }
     if !routed || tables.insert_flow(key, flow, Existing::Replace).is_err() {
         let reply_key = partner_key::<F>(config, flow, key);
-        tables.remove_flow(&reply_key);
-        return Established::dropped(if routed { Reason::FlowTableFull } else { Reason::NoRoute });
+        tables.remove_flow(if half_open { Stage::HalfOpen } else { Stage::Open }, &reply_key);
+        return Prepared::dropped(if routed { Reason::FlowTableFull } else { Reason::NoRoute });
     }
     tables.count_service(flow.service, ServiceEvent::Connection);
+    let moved = !half_open && *replaces != 0;
     tables.count(if moved { Reason::FlowMoved } else { Reason::FlowCreated }, length);
-    Established::DONE
+    Prepared::DONE
 }
 
 /// The backend for the client of `question`: the one it had before, where the service has affinity.
@@ -157,18 +167,33 @@ fn client_backend<F: Family, T: Tables<F>>(
     tables: &T,
     service: &ServiceValue,
     question: &Question<'_, F::Address>,
-) -> Option<(Backend, BackendState)> {
+) -> Option<(Backend, BackendState, bool)> {
+    let mut inputs = Inputs { random: tables.random(), tuple: 0 };
     if !affinity::applies(service) {
-        return choose_backend(tables, service, question);
+        inputs.tuple = tuple::<F>(question.packet);
+        let (backend, state) = choose_backend(tables, service, inputs)?;
+        return Some((backend, state, false));
     }
-    let client = F::shared(&question.packet.network.source);
+    let network = &question.packet.network;
+    let client = F::shared(&network.source);
     let key = AffinityKey { client, service: service.id, kind: CLIENT_ADDRESS };
-    if let Some(kept) = affinity::remembered(tables, service, &key, question.now) {
-        return Some(kept);
+    if let Some((backend, state)) = affinity::remembered(tables, service, &key, question.now) {
+        return Some((backend, state, true));
     }
-    let chosen = choose_backend(tables, service, question)?;
-    affinity::remember(tables, &key, chosen, question.now);
-    Some(chosen)
+    // By the client alone: its next connection may come before this one is made and written down.
+    inputs.tuple = client_of::<F>(&question.packet.network) ^ service.id;
+    let (backend, state) = choose_backend(tables, service, inputs)?;
+    if !has_connections(network.protocol) {
+        affinity::remember(tables, &key, (backend, state), question.now);
+    }
+    Some((backend, state, false))
+}
+
+/// What the choice for a client with affinity goes by.
+#[inline(never)]
+fn client_of<F: Family>(network: &Network<F::Address>) -> u32 {
+    let [one, other] = F::pair(CHOICE_SEED, &network.source, &network.source);
+    choose::scramble(one) ^ other.rotate_left(7)
 }
 
 /// What the choice by hash goes by. A function of its own, since its words would not fit on the stack of its caller's.
@@ -184,10 +209,9 @@ fn tuple<F: Family>(packet: &Packet<F::Address>) -> u32 {
 fn choose_backend<F: Family, T: Tables<F>>(
     tables: &T,
     service: &ServiceValue,
-    question: &Question<'_, F::Address>,
+    inputs: Inputs,
 ) -> Option<(Backend, BackendState)> {
-    let inputs = Inputs { random: tables.random(), tuple: tuple::<F>(question.packet) };
-    let mut position = choose::position(service, inputs)?;
+    let mut position = choose::position(service, inputs, affinity::applies(service))?;
     let mut tries = 0;
     while tries < CHOICE_TRIES {
         let backend = tables.backend(service.slice.wrapping_add(position))?;
@@ -207,21 +231,21 @@ fn reserve<F: Family, T: Tables<F>>(
     tables: &T,
     question: &Question<'_, F::Address>,
     scratch: &mut Scratch<F::Address>,
-    local: bool,
-    service_flags: u16,
 ) -> Result<(), Reason> {
     let config = question.config;
-    let Scratch { flow, partner } = scratch;
+    let Scratch { flow, partner, service, .. } = scratch;
     write_partner::<F>(flow, &question.key, partner);
     let mut reply_key = partner_key::<F>(config, flow, &question.key);
     let external = flow.flags & FLOW_INTERNAL == 0;
+    let local = flow.flags & FLOW_LOCAL != 0;
     let to_itself = flow.new_destination == flow.source;
-    if (!external || local) && !to_itself && service_flags & FLAG_ALWAYS_SNAT == 0 {
-        let entered = match tables.insert_flow(&reply_key, partner, Existing::Keep) {
-            Err(InsertError::Exists) => take_over::<F, T>(tables, &reply_key, partner, question.now),
-            other => other,
-        };
-        match entered {
+    let allowed = service.flags & FLAG_DIRECT != 0 && question.whole;
+    let direct = external && !local && allowed && announce::fits::<F>(question.packet);
+    if (!external || local || direct) && !to_itself && service.flags & FLAG_ALWAYS_SNAT == 0 {
+        let flag = if direct { FLOW_DIRECT } else { 0 };
+        flow.flags |= flag;
+        partner.flags |= flag;
+        match claim::<F, T>(tables, &reply_key, partner, question.now, Existing::Replace) {
             Ok(()) => return Ok(()),
             Err(InsertError::Failed) => return Err(Reason::FlowTableFull),
             // Two frontends, one client port, one backend: the second connection gets another source.
@@ -229,9 +253,9 @@ fn reserve<F: Family, T: Tables<F>>(
         }
     }
     flow.new_source = F::node(config);
-    flow.flags |= FLOW_SNAT;
+    flow.flags = flow.flags & !FLOW_DIRECT | FLOW_SNAT;
     partner.destination = flow.new_source;
-    partner.flags |= FLOW_SNAT;
+    partner.flags = partner.flags & !FLOW_DIRECT | FLOW_SNAT;
     reply_key.pair = F::pair(config.seed, &flow.new_destination, &flow.new_source);
     let first = u32::from(config.snat_first.get());
     let last = u32::from(config.snat_last.get());
@@ -244,12 +268,8 @@ fn reserve<F: Family, T: Tables<F>>(
         // Drawn afresh each time: the verifier then sees the same state at the start of every round.
         let port = first + choose::scale(tables.random(), range);
         reply_key.destination_port = Be16::new(port as u16);
-        let entered = if tries < SNAT_TRIES {
-            tables.insert_flow(&reply_key, partner, Existing::Keep)
-        } else {
-            take_over::<F, T>(tables, &reply_key, partner, question.now)
-        };
-        match entered {
+        let existing = if tries < SNAT_TRIES { Existing::Keep } else { Existing::Replace };
+        match claim::<F, T>(tables, &reply_key, partner, question.now, existing) {
             Ok(()) => {
                 flow.new_source_port = reply_key.destination_port;
                 return Ok(());
@@ -262,34 +282,69 @@ fn reserve<F: Family, T: Tables<F>>(
     Err(Reason::SnatExhausted)
 }
 
-/// Enters the reply direction where there is an entry that nobody needs any more.
+/// Enters the reply direction under its key if nobody has that or, with [`Existing::Replace`], nobody needs it any more.
+///
+/// # Errors
+///
+/// Somebody has it, or the map takes no new entry.
 #[inline(always)]
-fn take_over<F: Family, T: Tables<F>>(
+fn claim<F: Family, T: Tables<F>>(
     tables: &T,
     reply_key: &FlowKey,
     reply: &Flow<F::Address>,
     now: u32,
+    existing: Existing,
 ) -> Result<(), InsertError> {
-    let taken = tables.flow(reply_key, |other| {
-        // Arithmetic instead of comparisons: each of those would be a branch that the verifier follows once per try.
-        let difference = F::difference(&other.new_destination, &reply.new_destination)
-            | F::difference(&other.new_source, &reply.new_source)
-            | u32::from(other.new_destination_port.raw() ^ reply.new_destination_port.raw())
-            | u32::from(other.new_source_port.raw() ^ reply.new_source_port.raw());
-        let idle = CLOSING_TICKS.wrapping_sub(now.wrapping_sub(other.last_seen)) >> 31;
-        // Closed, or closing and idle.
-        let over = u32::from(other.state) + idle >= u32::from(STATE_CLOSED);
-        difference != 0 && !over && !is_dead(tables.backend_state(other.backend), other)
-    });
-    if taken == Some(true) {
-        return Err(InsertError::Exists);
+    if matches!(existing, Existing::Replace) {
+        let needed = tables.flow(
+            reply_key,
+            #[inline(always)]
+            |other| is_needed::<F, T>(tables, other, reply, now),
+        );
+        if needed == Some(true) {
+            return Err(InsertError::Exists);
+        }
     }
-    tables.insert_flow(reply_key, reply, Existing::Replace)
+    tables.insert_flow(reply_key, reply, existing)?;
+    if reply.flags & FLOW_HALF_OPEN != 0 {
+        // Entered first and looked for then: see `crate::open`.
+        let needed = tables.flow_of(
+            Stage::Open,
+            reply_key,
+            #[inline(always)]
+            |other| is_needed::<F, T>(tables, other, reply, now),
+        );
+        match needed {
+            None => {}
+            Some(false) => tables.remove_flow(Stage::Open, reply_key),
+            Some(true) => {
+                tables.remove_flow(Stage::HalfOpen, reply_key);
+                return Err(InsertError::Exists);
+            }
+        }
+    }
+    Ok(())
 }
 
-/// Whether the flow's backend is gone.
+/// Whether `other` still needs the tuple that `reply` asks for. One that is half-open does for a moment: time enough for a
+/// client nearby, while a flood cannot keep others from all ports.
 #[inline(always)]
-fn is_dead<A>(state: Option<BackendState>, flow: &Flow<A>) -> bool {
-    let state = state.unwrap_or_default();
-    state.generation != flow.generation || state.state == STATE_GONE
+fn is_needed<F: Family, T: Tables<F>>(
+    tables: &T,
+    other: &Flow<F::Address>,
+    reply: &Flow<F::Address>,
+    now: u32,
+) -> bool {
+    // Arithmetic instead of comparisons: each of those would be a branch that the verifier follows once per try.
+    let difference = F::difference(&other.new_destination, &reply.new_destination)
+        | F::difference(&other.new_source, &reply.new_source)
+        | u32::from(other.new_destination_port.raw() ^ reply.new_destination_port.raw())
+        | u32::from(other.new_source_port.raw() ^ reply.new_source_port.raw());
+    let age = now.wrapping_sub(other.last_seen);
+    let idle = CLOSING_TICKS.wrapping_sub(age) >> 31;
+    let half_open = u32::from(other.flags & FLOW_HALF_OPEN != 0);
+    let waited = (HALF_OPEN_TICKS.wrapping_sub(age) >> 31) & half_open;
+    // Closed, or closing and idle, or half-open for too long.
+    let over = u32::from(other.state) + idle + waited * u32::from(STATE_CLOSED) >= u32::from(STATE_CLOSED);
+    difference != 0 && !over && is_alive::<F, T>(tables, other)
 }

@@ -29,6 +29,12 @@ pub trait Family: 'static {
     ///
     /// Why the packet is not for us to look at.
     fn network<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Result<Network<Self::Address>, Skip>;
+    /// As [`Family::network`], for a header without options or extension headers: for XDP, whose way is to stay short.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Skip::Options`].
+    fn plain<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Result<Network<Self::Address>, Skip>;
     /// Reads the network header at `offset` of a fragment; nothing when it is none or is not right.
     fn part<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Option<Part<Self::Address>>;
     /// [`skep_abi::flow::FlowKey::pair`].
@@ -160,6 +166,30 @@ impl Family for Ipv4 {
     }
 
     #[inline(always)]
+    fn plain<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Result<Network<V4>, Skip> {
+        let header: Ipv4Header = bytes.load(offset).ok_or(Skip::Malformed)?;
+        let total = header.total_length.get();
+        if header.version_length != 0x45 {
+            let options = header.version_length >> 4 == 4 && header.version_length & 0x0f > 5;
+            return Err(if options { Skip::Options } else { Skip::Malformed });
+        }
+        if total < 20 {
+            return Err(Skip::Malformed);
+        }
+        if header.fragment.get() & FRAGMENT_V4 != 0 {
+            return Err(Skip::Fragment);
+        }
+        Ok(Network {
+            source: header.source,
+            destination: header.destination,
+            protocol: header.protocol,
+            hops: header.ttl,
+            length: u32::from(total),
+            header_length: 20,
+        })
+    }
+
+    #[inline(always)]
     fn part<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Option<Part<V4>> {
         let header: Ipv4Header = bytes.load(offset)?;
         let header_length = u32::from(header.version_length & 0x0f) * 4;
@@ -261,6 +291,25 @@ impl Family for Ipv6 {
             hops: header.hop_limit,
             length,
             header_length,
+        })
+    }
+
+    #[inline(always)]
+    fn plain<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Result<Network<V6>, Skip> {
+        let header: Ipv6Header = bytes.load(offset).ok_or(Skip::Malformed)?;
+        if header.version >> 4 != 6 {
+            return Err(Skip::Malformed);
+        }
+        if is_extension(header.next) {
+            return Err(if header.next == FRAGMENT { Skip::Fragment } else { Skip::Options });
+        }
+        Ok(Network {
+            source: header.source,
+            destination: header.destination,
+            protocol: header.next,
+            hops: header.hop_limit,
+            length: 40 + u32::from(header.payload_length.get()),
+            header_length: 40,
         })
     }
 

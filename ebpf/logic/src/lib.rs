@@ -4,11 +4,13 @@
 //! ([`tables::Tables`]), so that the same code is compiled for the kernel and tested on the host. It owns no map, calls
 //! no kernel helper and touches no packet beyond reading it: [`decide`] says what should happen, and the programs do it.
 //!
-//! The way of a packet: [`parse`] finds the tuple; [`decide::decide`] looks for a known flow, makes one
-//! ([`establish`]) when the packet starts a connection to a service, and keeps it in order ([`maintain`]); the outcome is
-//! a [`decide::Outcome`]. [`quote`] is the same for ICMP errors about flows, and [`fragment`] says
-//! what packet a fragment is part of. [`checksum`] says how the checksums change, [`sctp`] how SCTP's does, [`reject`] builds the answer to a refused packet,
-//! and [`socket`] is the same for the socket hooks.
+//! The way of a packet: [`parse`] finds the tuple; [`decide::decide`] looks for a known flow. What is to be done before
+//! there is one that may carry the packet is [`prepare`]d: made ([`establish`]) when the packet starts a connection to a
+//! service, moved ([`open`]) when it shows that the client of a half-open one is there, or brought up to date
+//! ([`maintain`]). The outcome is a [`decide::Outcome`]. [`quote`] is the same for ICMP errors about flows, [`fragment`] says
+//! what packet a fragment is part of, and [`announce`] how replies may go straight from a backend's node to the client.
+//! [`checksum`] says how the checksums change, [`sctp`] how SCTP's does, [`reject`] builds the answer to a refused packet, and
+//! [`socket`] is the same for the socket hooks.
 //!
 //! # What a packet costs
 //!
@@ -30,6 +32,7 @@
 #![allow(unsafe_code)]
 
 pub mod affinity;
+pub mod announce;
 pub mod bytes;
 pub mod checksum;
 pub mod choose;
@@ -38,7 +41,9 @@ pub mod establish;
 pub mod family;
 pub mod fragment;
 pub mod maintain;
+pub mod open;
 pub mod parse;
+pub mod prepare;
 pub mod quote;
 pub mod reject;
 pub mod sctp;

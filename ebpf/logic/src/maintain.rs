@@ -3,18 +3,21 @@
 //!
 //! The partner is looked up so that the kernel does not count it as unused: both directions of a connection stay in the
 //! table together even when packets go one way only. A partner that was evicted is put back; when its key belongs to
-//! another connection by then, this flow has lost its place and ends.
+//! another connection by then, this flow has lost its place and ends. So does one that is half-open when its partner is
+//! gone: it is what a flood of them takes.
 
+use skep_abi::backend::STATE_GONE;
 use skep_abi::config::Config;
 use skep_abi::counters::Reason;
 use skep_abi::flow::{
-    EGRESS_NEIGHBOUR, EGRESS_POD, EGRESS_POD_SKB, EGRESS_REMOTE, EGRESS_STACK, FLOW_REPLY, Flow, FlowKey,
+    ANNOUNCED, EGRESS_NEIGHBOUR, EGRESS_POD, EGRESS_POD_SKB, EGRESS_REMOTE, EGRESS_STACK, FLOW_HALF_OPEN,
+    FLOW_REPLY, Flow, FlowKey,
 };
 use skep_abi::local::LOCAL_XDP_REDIRECT;
 
 use crate::decide::Question;
 use crate::family::Family;
-use crate::tables::{Existing, Route, Tables};
+use crate::tables::{Existing, Route, Stage, Tables};
 
 /// What upkeep came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,46 +58,76 @@ pub fn write_partner<F: Family>(flow: &Flow<F::Address>, key: &FlowKey, partner:
     };
 }
 
+/// Whether `other`, found under the key of the partner of `flow`, is that partner.
+#[inline(always)]
+pub fn is_partner<F: Family>(flow: &Flow<F::Address>, key: &FlowKey, other: &Flow<F::Address>) -> bool {
+    let addresses = F::difference(&other.new_source, &flow.destination)
+        | F::difference(&other.new_destination, &flow.source);
+    let ports = (other.new_source_port.raw() ^ key.destination_port.raw())
+        | (other.new_destination_port.raw() ^ key.source_port.raw());
+    addresses | u32::from(ports) == 0
+}
+
+/// Whether the flow's backend, in the life that the flow knows, is not gone.
+#[inline(always)]
+pub fn is_alive<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F::Address>) -> bool {
+    if flow.backend == ANNOUNCED {
+        return is_in_place(tables, flow);
+    }
+    let state = tables.backend_state(flow.backend).unwrap_or_default();
+    state.generation == flow.generation && state.state != STATE_GONE
+}
+
+/// Whether the backend of a flow that was announced is where it was ([`ANNOUNCED`]).
+#[inline(always)]
+pub fn is_in_place<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F::Address>) -> bool {
+    tables.local(&flow.source).map_or(0, |local| local.ifindex) == flow.generation
+}
+
 /// Brings the flow of `question` up to date.
-#[inline(never)]
+#[inline(always)]
 pub fn maintain<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Address>) -> Upkeep {
     let Question { config, key, packet, now, .. } = question;
     let length = packet.network.length;
-    let upkeep = tables.flow(key, |flow| {
-        // Written before anything is inserted: that could evict this very entry, and its memory would be another's.
-        flow.checked = *now;
-        flow.epoch = config.epoch;
-        if !resolve(tables, config, flow, length) {
-            flow.epoch = 0;
-            return Upkeep::Unroutable;
-        }
-        let partner_key = partner_key::<F>(config, flow, key);
-        let ours = tables.flow(&partner_key, |other| {
-            other.new_source == flow.destination
-                && other.new_destination == flow.source
-                && other.new_source_port == key.destination_port
-                && other.new_destination_port == key.source_port
-        });
-        match ours {
-            Some(true) => Upkeep::Done,
-            Some(false) => Upkeep::Lost,
-            None => {
-                let entered = tables.scratch(|scratch| {
-                    write_partner::<F>(flow, key, &mut scratch.partner);
-                    tables.insert_flow(&partner_key, &scratch.partner, Existing::Keep)
-                });
-                if entered != Some(Ok(())) {
-                    return Upkeep::Lost;
-                }
-                tables.count(Reason::FlowRepaired, length);
-                Upkeep::Done
+    let upkeep = tables.flow(
+        key,
+        #[inline(always)]
+        |flow| {
+            // Written before anything is inserted: that could evict this very entry, and its memory would be another's.
+            flow.checked = *now;
+            flow.epoch = config.epoch;
+            if !resolve(tables, config, flow, length) {
+                flow.epoch = 0;
+                return Upkeep::Unroutable;
             }
-        }
-    });
+            if flow.backend == ANNOUNCED {
+                return Upkeep::Done;
+            }
+            let partner_key = partner_key::<F>(config, flow, key);
+            let ours = tables.flow(&partner_key, |other| is_partner::<F>(flow, key, other));
+            match ours {
+                Some(true) => Upkeep::Done,
+                Some(false) => Upkeep::Lost,
+                None if flow.flags & FLOW_HALF_OPEN != 0 => Upkeep::Lost,
+                None => {
+                    let entered = tables.scratch(|scratch| {
+                        write_partner::<F>(flow, key, &mut scratch.partner);
+                        tables.insert_flow(&partner_key, &scratch.partner, Existing::Keep)
+                    });
+                    if entered != Some(Ok(())) {
+                        return Upkeep::Lost;
+                    }
+                    tables.count(Reason::FlowRepaired, length);
+                    Upkeep::Done
+                }
+            }
+        },
+    );
     // An entry that went away in between is a flow that was lost.
     let upkeep = upkeep.unwrap_or(Upkeep::Lost);
     if matches!(upkeep, Upkeep::Lost) {
-        tables.remove_flow(key);
+        tables.remove_flow(Stage::HalfOpen, key);
+        tables.remove_flow(Stage::Open, key);
     }
     upkeep
 }

@@ -70,6 +70,8 @@ pub enum Skip {
     Fragment,
     /// See [`Reason::ExtensionHeaders`].
     ExtensionHeaders,
+    /// IPv4 options or IPv6 extension headers, which are left to TC.
+    Options,
 }
 
 impl Skip {
@@ -77,7 +79,7 @@ impl Skip {
     #[inline(always)]
     pub const fn reason(self) -> Option<Reason> {
         match self {
-            Self::Foreign | Self::Sctp | Self::Icmp => None,
+            Self::Foreign | Self::Sctp | Self::Icmp | Self::Options => None,
             Self::Malformed => Some(Reason::Malformed),
             Self::Fragment => Some(Reason::Fragment),
             Self::ExtensionHeaders => Some(Reason::ExtensionHeaders),
@@ -198,7 +200,25 @@ pub fn link<B: Bytes + ?Sized>(bytes: &B) -> Option<Link> {
 /// Why the packet is left alone.
 #[inline(always)]
 pub fn packet<F: Family, B: Bytes + ?Sized>(bytes: &B, l3: usize) -> Result<Packet<F::Address>, Skip> {
-    let network = F::network(bytes, l3)?;
+    transport::<F, B>(bytes, l3, F::network(bytes, l3)?)
+}
+
+/// As [`packet`], for network headers without options or extension headers.
+///
+/// # Errors
+///
+/// As there, and [`Skip::Options`].
+#[inline(always)]
+pub fn plain<F: Family, B: Bytes + ?Sized>(bytes: &B, l3: usize) -> Result<Packet<F::Address>, Skip> {
+    transport::<F, B>(bytes, l3, F::plain(bytes, l3)?)
+}
+
+#[inline(always)]
+fn transport<F: Family, B: Bytes + ?Sized>(
+    bytes: &B,
+    l3: usize,
+    network: Network<F::Address>,
+) -> Result<Packet<F::Address>, Skip> {
     let l4 = l3 + network.header_length as usize;
     let (ports, flags) = match network.protocol {
         TCP => {

@@ -18,7 +18,6 @@
 //! address that it did not send to. An error that quotes nothing of ours, or whose quote is cut short, is not what its own
 //! lengths say, or is itself a fragment, is left alone. An error never makes a flow, keeps one alive or changes its state.
 
-use skep_abi::backend::STATE_GONE;
 use skep_abi::counters::Reason;
 use skep_abi::flow::{EGRESS_UNRESOLVED, Flow};
 use skep_abi::{Be16, SCTP, TCP, UDP};
@@ -27,8 +26,9 @@ use crate::bytes::Bytes;
 use crate::checksum::Delta;
 use crate::decide::{Hook, Outcome, Question, key};
 use crate::family::Family;
-use crate::maintain::{self, Upkeep};
+use crate::maintain;
 use crate::parse::{Network, Packet, Ports};
+use crate::prepare::{Prepared, Task};
 use crate::tables::Tables;
 
 /// Length of an ICMP error's own header.
@@ -183,7 +183,14 @@ pub fn decide<F: Family, T: Tables<F>, R>(
     let Some(config) = tables.config() else { return Outcome::Pass };
     let packet = &quote.packet;
     let network = &packet.network;
-    let question = Question { config, key: key::<F>(config, packet), packet, hook, now: tables.now() };
+    let question = Question {
+        config,
+        key: key::<F>(config, packet),
+        packet,
+        scope: hook.scope(),
+        whole: true,
+        now: tables.now(),
+    };
     let mut prepared = false;
     loop {
         let known = tables.flow(
@@ -193,8 +200,7 @@ pub fn decide<F: Family, T: Tables<F>, R>(
                 if flow.source != network.source || flow.destination != network.destination {
                     return Known::Foreign;
                 }
-                let state = tables.backend_state(flow.backend).unwrap_or_default();
-                if state.generation != flow.generation || state.state == STATE_GONE {
+                if !maintain::is_alive::<F, T>(tables, flow) {
                     return Known::Foreign;
                 }
                 if flow.epoch != config.epoch || flow.egress == EGRESS_UNRESOLVED {
@@ -212,10 +218,10 @@ pub fn decide<F: Family, T: Tables<F>, R>(
             _ => return Outcome::Pass,
         }
         prepared = true;
-        match maintain::maintain::<F, T>(tables, &question) {
-            Upkeep::Done => {}
-            Upkeep::Unroutable => return Outcome::Drop(Reason::NoRoute),
-            Upkeep::Lost => return Outcome::Pass,
+        match tables.prepare(&question, Task::Maintain) {
+            Prepared::DONE => {}
+            other if other.is_refusal() => return Outcome::Pass,
+            other => return Outcome::Drop(other.reason()),
         }
     }
 }

@@ -55,6 +55,7 @@ pub fn build<F: Family, B: Bytes + ?Sized>(
     protocol: u8,
     answer: &mut Answer,
 ) -> bool {
+    // So the transport header is at a place that is known, and not only in memory.
     if packet.l3 != ETHERNET || packet.network.header_length as usize != F::HEADER {
         return false;
     }
@@ -130,12 +131,12 @@ fn reset<F: Family, B: Bytes + ?Sized>(
     let words = &mut answer.words;
     let pseudo = headers::<F, B>(bytes, packet, TCP, 20, words)?;
     let l4 = L3 + F::HEADER / 2;
-    let offset: Be16 = bytes.load(packet.l4 + 12)?;
+    let offset: Be16 = bytes.load(ETHERNET + F::HEADER + 12)?;
     let header_length = u32::from(offset.get() >> 12) * 4;
     let (sequence, acknowledgment, flags) = if packet.flags & ACK != 0 {
-        (bytes.load(packet.l4 + 8)?, 0, RST)
+        (bytes.load(ETHERNET + F::HEADER + 8)?, 0, RST)
     } else {
-        let sequence: u32 = bytes.load(packet.l4 + 4)?;
+        let sequence: u32 = bytes.load(ETHERNET + F::HEADER + 4)?;
         let data =
             packet.network.length.wrapping_sub(packet.network.header_length).wrapping_sub(header_length);
         let control = u32::from(packet.flags & SYN != 0) + u32::from(packet.flags & FIN != 0);

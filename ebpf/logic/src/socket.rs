@@ -127,7 +127,7 @@ fn choose_backend<F: Family, S: Sockets<F>>(
     service: &ServiceValue,
 ) -> Option<(Backend, BackendState)> {
     let inputs = Inputs { random: sockets.random(), tuple: sockets.random() };
-    let position = choose::position(service, inputs)?;
+    let position = choose::position(service, inputs, false)?;
     let backend = sockets.backend(service.slice.wrapping_add(position))?;
     let state = sockets.backend_state(backend.id)?;
     if state.state == STATE_GONE { None } else { Some((backend, state)) }

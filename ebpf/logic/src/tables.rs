@@ -11,7 +11,9 @@ use skep_abi::fronts::Bit;
 use skep_abi::local::LocalEndpoint;
 use skep_abi::service::{ServiceKey, ServiceValue};
 
+use crate::decide::Question;
 use crate::family::Family;
+use crate::prepare::{Prepared, Task};
 
 /// What the routing table says about the way to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,15 @@ pub enum Route {
     },
     /// Unreachable, blackhole, prohibited or no route.
     None,
+}
+
+/// Which of a family's two tables of flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Half-open connections.
+    HalfOpen,
+    /// Made connections, and what has no handshake.
+    Open,
 }
 
 /// Whether an insertion may replace what is there.
@@ -73,6 +84,10 @@ pub struct Scratch<A> {
     pub flow: Flow<A>,
     /// The other.
     pub partner: Flow<A>,
+    /// The service.
+    pub service: ServiceValue,
+    /// Whether a flow of the same tuple, which is over, is to be replaced.
+    pub replaces: u32,
 }
 
 /// The tables of one address family, and what else a decision needs from outside.
@@ -103,12 +118,19 @@ pub trait Tables<F: Family> {
     fn insert_fragment(&self, key: &FragmentKey<F::Address>, ports: &FragmentPorts);
     /// A pod on this node.
     fn local(&self, address: &F::Address) -> Option<LocalEndpoint>;
-    /// Works on a flow in place.
+    /// Works in place on a flow, of either stage.
     fn flow<R>(&self, key: &FlowKey, work: impl FnOnce(&mut Flow<F::Address>) -> R) -> Option<R>;
+    /// Works in place on a flow of one stage.
+    fn flow_of<R>(
+        &self,
+        stage: Stage,
+        key: &FlowKey,
+        work: impl FnOnce(&mut Flow<F::Address>) -> R,
+    ) -> Option<R>;
     /// Works in two flows' worth of scratch memory, which a stack of the kernel's virtual machine is too small for. Not
     /// to be nested.
     fn scratch<R>(&self, work: impl FnOnce(&mut Scratch<F::Address>) -> R) -> Option<R>;
-    /// Adds a flow.
+    /// Adds a flow, to the stage that its flags say.
     ///
     /// # Errors
     ///
@@ -119,10 +141,12 @@ pub trait Tables<F: Family> {
         flow: &Flow<F::Address>,
         existing: Existing,
     ) -> Result<(), InsertError>;
-    /// Removes a flow if it is there.
-    fn remove_flow(&self, key: &FlowKey);
+    /// Removes a flow of that stage if it is there.
+    fn remove_flow(&self, stage: Stage, key: &FlowKey);
     /// The way from `source` to `destination` for a packet of `length` bytes.
     fn route(&self, source: &F::Address, destination: &F::Address, length: u32) -> Route;
+    /// Does what is to be done before the packet can be carried: [`crate::prepare`].
+    fn prepare(&self, question: &Question<'_, F::Address>, task: Task) -> Prepared;
     /// Counts an event of a packet of `bytes` bytes.
     fn count(&self, reason: Reason, bytes: u32);
     /// Counts for a service.

@@ -84,6 +84,7 @@ pub fn carry<F: MapFamily>(context: &TcContext, hook: Hook, step: u32) -> End {
         &kernel,
         packet,
         hook,
+        piece.place == WHOLE,
         #[inline(always)]
         |flow: &Flow<F::Address>| {
             tc::send_by::<F>(
@@ -102,7 +103,8 @@ pub fn carry<F: MapFamily>(context: &TcContext, hook: Hook, step: u32) -> End {
                     } else {
                         tc::rewrite_addresses::<F>(context, packet, flow, forwards)
                     };
-                    rewritten.is_ok() && tc::rewrite_id::<F>(context, packet, piece.key.id, piece.new_id).is_ok()
+                    rewritten.is_ok()
+                        && tc::rewrite_id::<F>(context, packet, piece.key.id, piece.new_id).is_ok()
                 },
             )
         },

@@ -13,18 +13,20 @@ use skep_abi::affinity::{Affinity, AffinityKey};
 use skep_abi::backend::{Backend, BackendState};
 use skep_abi::config::Config;
 use skep_abi::counters::Reason;
-use skep_abi::flow::{Flow, FlowKey, TICK_SHIFT};
+use skep_abi::flow::{FLOW_HALF_OPEN, Flow, FlowKey, TICK_SHIFT};
 use skep_abi::fragment::{FragmentKey, FragmentPorts};
 use skep_abi::fronts::Bit;
 use skep_abi::local::LocalEndpoint;
 use skep_abi::ranges::RangeKey;
 use skep_abi::service::{ServiceKey, ServiceValue};
 use skep_abi::socket::{Peer, Pick, SocketKey};
+use skep_logic::decide::Question;
+use skep_logic::prepare::{Prepared, Task};
 use skep_logic::socket::Sockets;
-use skep_logic::tables::{Existing, InsertError, Route, Scratch, ServiceEvent, Tables};
+use skep_logic::tables::{Existing, InsertError, Route, Scratch, ServiceEvent, Stage, Tables};
 
 use crate::maps::{AFFINITY, BACKEND_STATES, BACKENDS, CONFIG, FRONTS, MapFamily};
-use crate::stats;
+use crate::{prepare, stats};
 
 /// The tables as seen by one run of a program.
 #[derive(Clone, Copy)]
@@ -33,28 +35,35 @@ pub struct Kernel {
     context: *mut c_void,
     /// Interface that the packet is on; 0 for sockets.
     ifindex: u32,
-    /// Whether the routing helper is told the packet's length. In TC the kernel knows it better: the packet may be many
-    /// segments in one.
-    tell_length: bool,
+    /// What kind of program it is.
+    kind: Kind,
+}
+
+/// Kinds of programs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Xdp,
+    Tc,
+    Socket,
 }
 
 impl Kernel {
     /// For XDP.
     #[inline(always)]
     pub const fn xdp(context: *mut c_void, ifindex: u32) -> Self {
-        Self { context, ifindex, tell_length: true }
+        Self { context, ifindex, kind: Kind::Xdp }
     }
 
     /// For TC.
     #[inline(always)]
     pub const fn tc(context: *mut c_void, ifindex: u32) -> Self {
-        Self { context, ifindex, tell_length: false }
+        Self { context, ifindex, kind: Kind::Tc }
     }
 
     /// For socket hooks.
     #[inline(always)]
     pub const fn socket(context: *mut c_void) -> Self {
-        Self { context, ifindex: 0, tell_length: false }
+        Self { context, ifindex: 0, kind: Kind::Socket }
     }
 }
 
@@ -190,9 +199,27 @@ impl<F: MapFamily> Tables<F> for Kernel {
 
     #[inline(always)]
     fn flow<R>(&self, key: &FlowKey, work: impl FnOnce(&mut Flow<F::Address>) -> R) -> Option<R> {
-        let flow = F::flows().get_ptr_mut(key)?;
+        let flow = F::flows().get_ptr_mut(key).or_else(
+            #[inline(always)]
+            || F::half_open().get_ptr_mut(key),
+        )?;
         // SAFETY: the memory of the entry lives as long as the map. Other processors may write the same plain integers;
         // packets of one flow are mostly handled by one processor, and a lost update costs a count or a time stamp.
+        Some(work(unsafe { &mut *flow }))
+    }
+
+    #[inline(always)]
+    fn flow_of<R>(
+        &self,
+        stage: Stage,
+        key: &FlowKey,
+        work: impl FnOnce(&mut Flow<F::Address>) -> R,
+    ) -> Option<R> {
+        let flow = match stage {
+            Stage::HalfOpen => F::half_open().get_ptr_mut(key),
+            Stage::Open => F::flows().get_ptr_mut(key),
+        }?;
+        // SAFETY: as in `flow`.
         Some(work(unsafe { &mut *flow }))
     }
 
@@ -216,16 +243,24 @@ impl<F: MapFamily> Tables<F> for Kernel {
             Existing::Replace => BPF_ANY,
             Existing::Keep => BPF_NOEXIST,
         };
-        F::flows().insert(key, flow, u64::from(flags)).map_err(|error| match error {
+        let inserted = if flow.flags & FLOW_HALF_OPEN != 0 {
+            F::half_open().insert(key, flow, u64::from(flags))
+        } else {
+            F::flows().insert(key, flow, u64::from(flags))
+        };
+        inserted.map_err(|error| match error {
             EEXIST => InsertError::Exists,
             _ => InsertError::Failed,
         })
     }
 
     #[inline(always)]
-    fn remove_flow(&self, key: &FlowKey) {
+    fn remove_flow(&self, stage: Stage, key: &FlowKey) {
         // That it is gone already is as good.
-        let _ = F::flows().remove(key);
+        let _ = match stage {
+            Stage::HalfOpen => F::half_open().remove(key),
+            Stage::Open => F::flows().remove(key),
+        };
     }
 
     #[inline(always)]
@@ -238,7 +273,8 @@ impl<F: MapFamily> Tables<F> for Kernel {
             protocol: 0,
             source_port: 0,
             destination_port: 0,
-            length: if self.tell_length { length as u16 } else { 0 },
+            // In TC the kernel knows the length better: the packet may be many segments in one.
+            length: if self.kind == Kind::Xdp { length as u16 } else { 0 },
             ifindex: self.ifindex,
             flow: 0,
             source: pack(F::words(source)),
@@ -264,6 +300,11 @@ impl<F: MapFamily> Tables<F> for Kernel {
             // Too long, forwarding disabled, a tunnel: the stack may still find a way.
             _ => Route::Neighbour { ifindex: 0 },
         }
+    }
+
+    #[inline(always)]
+    fn prepare(&self, question: &Question<'_, F::Address>, task: Task) -> Prepared {
+        prepare::ask::<F>(self.kind, self.context, question, task)
     }
 
     #[inline(always)]

@@ -11,10 +11,11 @@ use aya_ebpf::macros::btf_map;
 use aya_log_common::{ArgumentKind, DisplayHint, Level, RecordFieldKind};
 use skep_abi::counters::Reason;
 use skep_abi::program::Program;
-use skep_logic::Family;
 use skep_logic::parse::Packet;
+use skep_logic::{Family, Ipv4, Ipv6};
 
 use crate::kernel::config;
+use crate::maps::MapFamily;
 
 /// Messages to user space. Its name is what aya-log looks for.
 #[btf_map]
@@ -99,17 +100,41 @@ const TEMPLATE: Record = Record {
 
 /// Says that `packet` was refused or dropped, if that is wanted.
 #[inline(always)]
-pub fn outcome<F: Family>(program: Program, packet: &Packet<F::Address>, reason: Reason) {
+pub fn outcome<F: MapFamily>(program: Program, packet: &Packet<F::Address>, reason: Reason) {
     if config().is_some_and(|config| config.log_level >= Level::Debug as u32) {
-        message::<F>(program as u32, reason.index(), packet);
+        let Some(case) = F::case().get_ptr_mut(0) else { return };
+        // SAFETY: the pointer is to this processor's live entry, and what was asked in it is answered by now.
+        unsafe { (*case).packet = *packet };
+        if F::IS_V4 {
+            log_v4(program as u32, reason.index());
+        } else {
+            log_v6(program as u32, reason.index());
+        }
     }
+}
+
+/// Global, and so followed by the verifier once: see `skep_logic::prepare`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn log_v4(program: u32, reason: u32) -> u32 {
+    message::<Ipv4>(program, reason)
+}
+
+/// As [`log_v4`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn log_v6(program: u32, reason: u32) -> u32 {
+    message::<Ipv6>(program, reason)
 }
 
 /// One message. Programs and reasons go by their numbers in `skep-abi`, IPv4 addresses as IPv4-mapped ones: the record's
 /// size is the same for all.
-#[inline(never)]
-fn message<F: Family>(program: u32, reason: u32, packet: &Packet<F::Address>) {
-    let Some(record) = RECORD.get_ptr_mut(0) else { return };
+#[inline(always)]
+fn message<F: MapFamily>(program: u32, reason: u32) -> u32 {
+    let Some(case) = F::case().get_ptr(0) else { return 1 };
+    // SAFETY: as in `outcome`.
+    let packet = unsafe { &(*case).packet };
+    let Some(record) = RECORD.get_ptr_mut(0) else { return 1 };
     // SAFETY: the pointer is to this processor's live scratch entry; a program that runs in between could spoil a message.
     let record = unsafe { &mut *record };
     *record = TEMPLATE;
@@ -121,6 +146,7 @@ fn message<F: Family>(program: u32, reason: u32, packet: &Packet<F::Address>) {
     record.destination_port.value = packet.destination_port.get();
     // A full ring loses the message, as aya-log's own do.
     let _ = AYA_LOGS.output_untyped::<Record>(&*record, 0);
+    0
 }
 
 /// The address as 16 bytes.

@@ -11,18 +11,20 @@
 //!
 //! ICMP errors about translated packets are translated back by whichever program meets them.
 //!
-//! Fragments and SCTP are translated by TC alone. Packets whose headers are not whole are never translated. VLAN-tagged packets are translated by XDP
+//! Fragments, SCTP, and packets with IPv4 options or IPv6 extension headers are translated by TC alone. Packets whose headers are not whole are never translated. VLAN-tagged packets are translated by XDP
 //! only when they go to the stack; TC on the VLAN interface carries the rest.
 #![no_std]
 #![no_main]
 // Assembly for this target is not stable yet; aya-ebpf itself needs it too.
 #![feature(asm_experimental_arch)]
 
+mod announce;
 mod direct;
 mod fragment;
 mod kernel;
 mod log;
 mod maps;
+mod prepare;
 mod quote;
 mod sock;
 mod stats;

@@ -1,6 +1,6 @@
 //! The maps, defined in BTF so that aya and libbpf both load them. What they hold is documented in `skep-abi`.
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_COMMON_LRU, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use skep_abi::affinity::{AFFINITY_CAPACITY, Affinity, AffinityKey};
@@ -9,7 +9,7 @@ use skep_abi::config::Config;
 use skep_abi::counters::{
     COUNTERS_CAPACITY, Counter, PROGRAM_STATS_CAPACITY, SERVICE_STATS_CAPACITY, ServiceStats,
 };
-use skep_abi::flow::{FLOWS_CAPACITY, Flow, FlowKey};
+use skep_abi::flow::{FLOWS_CAPACITY, Flow, FlowKey, HALF_OPEN_CAPACITY};
 use skep_abi::fragment::{FRAGMENTS_CAPACITY, FragmentKey, FragmentPorts};
 use skep_abi::fronts::FRONTS_WORDS;
 use skep_abi::local::{LOCAL_CAPACITY, LocalEndpoint};
@@ -17,7 +17,9 @@ use skep_abi::ranges::SOURCE_RANGES_CAPACITY;
 use skep_abi::service::{SERVICES_CAPACITY, ServiceKey, ServiceValue};
 use skep_abi::socket::{Peer, Pick, SOCKETS_CAPACITY, SocketKey};
 use skep_abi::{V4, V6};
+use skep_logic::announce::Announcement;
 use skep_logic::fragment::Piece;
+use skep_logic::prepare::Case;
 use skep_logic::quote::Quote;
 use skep_logic::reject::Answer;
 use skep_logic::tables::Scratch;
@@ -25,11 +27,14 @@ use skep_logic::{Family, Ipv4, Ipv6};
 
 const GROW: usize = BPF_F_NO_PREALLOC as usize;
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
+const OWN_LISTS: usize = BPF_F_NO_COMMON_LRU as usize;
 
 /// Map of frontends.
 pub type Services<A> = HashMap<ServiceKey<A>, ServiceValue, { SERVICES_CAPACITY as usize }, GROW>;
 /// Map of flows.
 pub type Flows<A> = LruHashMap<FlowKey, Flow<A>, { FLOWS_CAPACITY as usize }>;
+/// Map of half-open flows.
+pub type HalfOpen<A> = LruHashMap<FlowKey, Flow<A>, { HALF_OPEN_CAPACITY as usize }, OWN_LISTS>;
 /// Trie of source ranges. Its keys are `RangeKey<A>`: the prefix length that the crate puts in front, then this.
 pub type Ranges<A> = LpmTrie<RangeData<A>, u32, { SOURCE_RANGES_CAPACITY as usize }>;
 /// Map of fragmented datagrams' ports.
@@ -67,6 +72,10 @@ pub static BACKEND_STATES: Array<u64, { BACKEND_STATES_CAPACITY as usize }, MAPP
 pub static FLOWS_V4: Flows<V4> = Flows::new();
 #[btf_map]
 pub static FLOWS_V6: Flows<V6> = Flows::new();
+#[btf_map]
+pub static HALF_OPEN_V4: HalfOpen<V4> = HalfOpen::new();
+#[btf_map]
+pub static HALF_OPEN_V6: HalfOpen<V6> = HalfOpen::new();
 #[btf_map]
 pub static FRONTS: Array<u64, { FRONTS_WORDS as usize }, MAPPED> = Array::new();
 #[btf_map]
@@ -118,6 +127,20 @@ pub static FRAGMENTS_V4: Fragments<V4> = Fragments::new();
 #[btf_map]
 pub static FRAGMENTS_V6: Fragments<V6> = Fragments::new();
 
+/// What is asked of the preparations.
+#[btf_map]
+pub static CASE_V4: PerCpuArray<Case<V4>, 1> = PerCpuArray::new();
+/// As [`CASE_V4`].
+#[btf_map]
+pub static CASE_V6: PerCpuArray<Case<V6>, 1> = PerCpuArray::new();
+
+/// Where what an announcement says is kept while it is dealt with.
+#[btf_map]
+pub static TOLD_V4: PerCpuArray<Announcement<V4>, 1> = PerCpuArray::new();
+/// As [`TOLD_V4`].
+#[btf_map]
+pub static TOLD_V6: PerCpuArray<Announcement<V6>, 1> = PerCpuArray::new();
+
 /// The maps of one address family.
 pub trait MapFamily: Family {
     /// Frontends.
@@ -126,6 +149,8 @@ pub trait MapFamily: Family {
     fn ranges() -> &'static Ranges<Self::Address>;
     /// Flows.
     fn flows() -> &'static Flows<Self::Address>;
+    /// Half-open flows.
+    fn half_open() -> &'static HalfOpen<Self::Address>;
     /// This node's pods.
     fn locals() -> &'static Locals<Self::Address>;
     /// What sockets' backends stand for.
@@ -138,12 +163,16 @@ pub trait MapFamily: Family {
     fn quote() -> &'static PerCpuArray<Quote<Self::Address>, 1>;
     /// A fragment.
     fn piece() -> &'static PerCpuArray<Piece<Self::Address>, 1>;
+    /// What is asked of the preparations.
+    fn case() -> &'static PerCpuArray<Case<Self::Address>, 1>;
+    /// What an announcement says.
+    fn told() -> &'static PerCpuArray<Announcement<Self::Address>, 1>;
     /// Fragmented datagrams' ports.
     fn fragments() -> &'static Fragments<Self::Address>;
 }
 
 macro_rules! map_family {
-    ($family:ty, $services:ident, $ranges:ident, $flows:ident, $locals:ident, $peers:ident, $picks:ident, $scratch:ident, $quote:ident, $piece:ident, $fragments:ident) => {
+    ($family:ty, $services:ident, $ranges:ident, $flows:ident, $half_open:ident, $locals:ident, $peers:ident, $picks:ident, $scratch:ident, $quote:ident, $piece:ident, $case:ident, $told:ident, $fragments:ident) => {
         impl MapFamily for $family {
             #[inline(always)]
             fn services() -> &'static Services<Self::Address> {
@@ -156,6 +185,10 @@ macro_rules! map_family {
             #[inline(always)]
             fn flows() -> &'static Flows<Self::Address> {
                 &$flows
+            }
+            #[inline(always)]
+            fn half_open() -> &'static HalfOpen<Self::Address> {
+                &$half_open
             }
             #[inline(always)]
             fn locals() -> &'static Locals<Self::Address> {
@@ -182,6 +215,14 @@ macro_rules! map_family {
                 &$piece
             }
             #[inline(always)]
+            fn case() -> &'static PerCpuArray<Case<Self::Address>, 1> {
+                &$case
+            }
+            #[inline(always)]
+            fn told() -> &'static PerCpuArray<Announcement<Self::Address>, 1> {
+                &$told
+            }
+            #[inline(always)]
             fn fragments() -> &'static Fragments<Self::Address> {
                 &$fragments
             }
@@ -194,12 +235,15 @@ map_family!(
     SERVICES_V4,
     SOURCE_RANGES_V4,
     FLOWS_V4,
+    HALF_OPEN_V4,
     LOCAL_V4,
     PEERS_V4,
     PICKS_V4,
     SCRATCH_V4,
     QUOTE_V4,
     PIECE_V4,
+    CASE_V4,
+    TOLD_V4,
     FRAGMENTS_V4
 );
 map_family!(
@@ -207,11 +251,14 @@ map_family!(
     SERVICES_V6,
     SOURCE_RANGES_V6,
     FLOWS_V6,
+    HALF_OPEN_V6,
     LOCAL_V6,
     PEERS_V6,
     PICKS_V6,
     SCRATCH_V6,
     QUOTE_V6,
     PIECE_V6,
+    CASE_V6,
+    TOLD_V6,
     FRAGMENTS_V6
 );

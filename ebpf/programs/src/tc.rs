@@ -3,7 +3,8 @@
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::{
-    BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT, TC_ACT_UNSPEC,
+    __sk_buff, BPF_F_INGRESS, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM, TC_ACT_SHOT,
+    TC_ACT_UNSPEC,
 };
 use aya_ebpf::helpers::generated::{
     bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_skb_change_tail,
@@ -15,16 +16,17 @@ use skep_abi::counters::{Reason, Verdict};
 use skep_abi::flow::{EGRESS_POD, EGRESS_POD_SKB, EGRESS_STACK, Flow};
 use skep_abi::program::Program;
 use skep_abi::{Be16, SCTP, TCP, UDP};
+use skep_logic::announce::is_due;
 use skep_logic::checksum::Delta;
 use skep_logic::decide::{Hook, Outcome, decide};
 use skep_logic::parse::{self, ETHERNET, Network, Packet, SCTP_CHECKSUM, Skip};
-use skep_logic::{reject, sctp};
 use skep_logic::{Family, Ipv4, Ipv6};
+use skep_logic::{reject, sctp};
 
 use crate::direct::Direct;
 use crate::kernel::Kernel;
 use crate::maps::{ANSWER, MapFamily};
-use crate::{fragment, log, quote, stats};
+use crate::{announce, fragment, log, quote, stats};
 
 /// Leave it to the next program, or to the stack.
 pub const NEXT: i32 = TC_ACT_UNSPEC;
@@ -75,6 +77,7 @@ fn run(context: &TcContext, hook: Hook) -> i32 {
 fn either<F: MapFamily>(context: &TcContext, l3: usize, hook: Hook) -> End {
     match carry::<F>(context, l3, hook) {
         End::ICMP => quote::tc::<F>(context, l3, hook),
+        End::LONG => announce::receive::<F>(context, l3),
         End::APART => {
             let step = fragment::look::<F>(context, l3);
             match fragment::carry::<F>(context, hook, step) {
@@ -96,6 +99,8 @@ impl End {
     const ICMP: Self = Self(u32::MAX);
     /// Not an end: the packet is a fragment, or of SCTP.
     const APART: Self = Self(u32::MAX - 1);
+    /// Not an end: the packet came in on the uplink, is of no flow, and its network header has more than it must have.
+    const LONG: Self = Self(u32::MAX - 3);
     /// Not an end: the SCTP packet is to be refused.
     pub const REFUSED: Self = Self(u32::MAX - 2);
 
@@ -137,41 +142,92 @@ pub fn ifindex(context: &TcContext) -> u32 {
     unsafe { (*context.skb.skb).ifindex }
 }
 
+/// What [`parse_tc_v4`] says; a reason to leave the packet alone lies above this.
+const READ: u32 = 0;
+const ICMP: u32 = 1;
+const APART: u32 = 2;
+const FOREIGN: u32 = 3;
+const SKIPPED: u32 = 0x100;
+
+/// Reads the packet into this processor's memory. Global, and so followed by the verifier once; what it reads is then in
+/// memory, where all ways through the headers go on as one: see `skep_logic::prepare`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn parse_tc_v4(context: *mut __sk_buff, l3: u32) -> u32 {
+    read::<Ipv4>(&TcContext::new(context), l3)
+}
+
+/// As [`parse_tc_v4`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn parse_tc_v6(context: *mut __sk_buff, l3: u32) -> u32 {
+    read::<Ipv6>(&TcContext::new(context), l3)
+}
+
+#[inline(always)]
+fn read<F: MapFamily>(context: &TcContext, l3: u32) -> u32 {
+    let Some(slot) = F::piece().get_ptr_mut(0) else { return FOREIGN };
+    // What the verifier knows of a global function's arguments: nothing. Behind Ethernet and one tag it is 18 at most.
+    match parse::packet::<F, _>(&linear(context), (l3 & 0x1f) as usize) {
+        Ok(packet) => {
+            // SAFETY: the pointer is to this processor's live entry. XDP and TC programs run with bottom halves disabled,
+            // so that no other one comes in between.
+            unsafe { (*slot).packet = packet };
+            READ
+        }
+        Err(Skip::Icmp) => ICMP,
+        Err(Skip::Fragment | Skip::Sctp) => APART,
+        Err(skip) => skip.reason().map_or(FOREIGN, |reason| SKIPPED | reason.index()),
+    }
+}
+
 /// One family's packet. A function of its own, so that the two families do not share one stack frame.
 #[inline(never)]
 fn carry<F: MapFamily>(context: &TcContext, l3: usize, hook: Hook) -> End {
-    let direct = linear(context);
-    let packet = match parse::packet::<F, _>(&direct, l3) {
-        Ok(packet) => packet,
-        Err(Skip::Icmp) => return End::ICMP,
-        Err(Skip::Fragment | Skip::Sctp) => return End::APART,
-        Err(skip) => {
-            if let Some(reason) = skip.reason() {
+    let skb = context.skb.skb;
+    match if F::IS_V4 { parse_tc_v4(skb, l3 as u32) } else { parse_tc_v6(skb, l3 as u32) } {
+        READ => {}
+        ICMP => return End::ICMP,
+        APART => return End::APART,
+        skipped => {
+            if skipped & SKIPPED != 0
+                && let Some(reason) = Reason::from_index(skipped & 0xff)
+            {
                 stats::count(reason, context.len());
             }
             return End::new(NEXT, Verdict::Pass);
         }
-    };
+    }
+    let Some(piece) = F::piece().get_ptr(0) else { return End::new(NEXT, Verdict::Pass) };
+    // SAFETY: as in `read`; nothing writes to it from here on.
+    let packet = unsafe { &(*piece).packet };
     let kernel = Kernel::tc(context.as_ptr(), ifindex(context));
     let outcome = decide::<F, _, _>(
         &kernel,
-        &packet,
+        packet,
         hook,
+        true,
         #[inline(always)]
-        |flow: &Flow<F::Address>| send::<F>(context, &packet, flow, hook),
+        |flow: &Flow<F::Address>| send::<F>(context, packet, flow, hook),
     );
     match outcome {
+        // What is behind the network header may be an announcement of another node's.
+        Outcome::Pass
+            if matches!(hook, Hook::TcUplinkIn) && packet.network.header_length as usize != F::HEADER =>
+        {
+            End::LONG
+        }
         Outcome::Pass => End::new(NEXT, Verdict::Pass),
         Outcome::Carried(end) => end,
         Outcome::Drop(reason) => {
-            log::outcome::<F>(program(hook), &packet, reason);
+            log::outcome::<F>(program(hook), packet, reason);
             stats::count(reason, packet.network.length);
             End::new(DROP, Verdict::Dropped)
         }
         Outcome::Reject(reason) => {
-            log::outcome::<F>(program(hook), &packet, reason);
+            log::outcome::<F>(program(hook), packet, reason);
             stats::count(reason, packet.network.length);
-            refused(context, hook, answer::<F>(context, &packet))
+            refused(context, hook, answer::<F>(context, packet))
         }
     }
 }
@@ -190,13 +246,13 @@ fn refused(context: &TcContext, hook: Hook, answered: bool) -> End {
 
 /// Refuses an SCTP packet.
 #[inline(always)]
-pub fn refuse_sctp<F: Family>(context: &TcContext, packet: &Packet<F::Address>, hook: Hook) -> End {
-    refused(context, hook, answer_sctp::<F>(context, packet))
+pub fn refuse_sctp<F: MapFamily>(context: &TcContext, packet: &Packet<F::Address>, hook: Hook) -> End {
+    refused(context, hook, answer::<F>(context, packet))
 }
 
 /// Rewrites the packet and sends it where the translation says.
 #[inline(always)]
-fn send<F: Family>(
+fn send<F: MapFamily>(
     context: &TcContext,
     packet: &Packet<F::Address>,
     flow: &Flow<F::Address>,
@@ -208,7 +264,10 @@ fn send<F: Family>(
         flow,
         hook,
         #[inline(always)]
-        |forwards| rewrite::<F>(context, packet, flow, forwards).is_ok(),
+        |forwards| {
+            rewrite::<F>(context, packet, flow, forwards).is_ok()
+                && (!is_due::<F>(flow, packet, true) || announce::insert::<F>(context, packet))
+        },
     )
 }
 
@@ -404,29 +463,52 @@ const fn check(result: i64) -> Result<(), i64> {
     if result == 0 { Ok(()) } else { Err(result) }
 }
 
-/// Replaces the packet by the answer to it. A function of its own for the sake of the stack.
-#[inline(never)]
-fn answer<F: Family>(context: &TcContext, packet: &Packet<F::Address>) -> bool {
-    if packet.network.protocol == TCP {
-        answer_as::<F>(context, packet, TCP)
-    } else {
-        answer_as::<F>(context, packet, UDP)
+/// Replaces the packet by the answer to it.
+#[inline(always)]
+fn answer<F: MapFamily>(context: &TcContext, packet: &Packet<F::Address>) -> bool {
+    let Some(case) = F::case().get_ptr_mut(0) else { return false };
+    // SAFETY: the pointer is to this processor's live entry, and what was asked in it is answered by now.
+    unsafe { (*case).packet = *packet };
+    if packet.l3 != ETHERNET || packet.network.header_length as usize != F::HEADER {
+        return false;
     }
+    let (skb, protocol) = (context.skb.skb, u32::from(packet.network.protocol));
+    (if F::IS_V4 { answer_tc_v4(skb, protocol) } else { answer_tc_v6(skb, protocol) }) == 0
 }
 
-/// As [`answer`] for SCTP.
+/// Global, and so followed by the verifier once: see `skep_logic::prepare`. Returns 0 if there is an answer.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn answer_sctp<F: Family>(context: &TcContext, packet: &Packet<F::Address>) -> bool {
-    answer_as::<F>(context, packet, SCTP)
+pub extern "C" fn answer_tc_v4(context: *mut __sk_buff, protocol: u32) -> u32 {
+    answer_with::<Ipv4>(&TcContext::new(context), protocol)
+}
+
+/// As [`answer_tc_v4`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn answer_tc_v6(context: *mut __sk_buff, protocol: u32) -> u32 {
+    answer_with::<Ipv6>(&TcContext::new(context), protocol)
+}
+
+#[inline(always)]
+fn answer_with<F: MapFamily>(context: &TcContext, protocol: u32) -> u32 {
+    let Some(case) = F::case().get_ptr(0) else { return 1 };
+    // SAFETY: as in `answer`.
+    let packet = unsafe { &(*case).packet };
+    const TCP_NUMBER: u32 = TCP as u32;
+    const SCTP_NUMBER: u32 = SCTP as u32;
+    let answered = match protocol {
+        TCP_NUMBER => answer_as::<F>(context, packet, TCP),
+        SCTP_NUMBER => answer_as::<F>(context, packet, SCTP),
+        _ => answer_as::<F>(context, packet, UDP),
+    };
+    u32::from(!answered)
 }
 
 /// See [`answer`]; `protocol` is a constant.
 #[inline(always)]
 fn answer_as<F: Family>(context: &TcContext, packet: &Packet<F::Address>, protocol: u8) -> bool {
     let direct = linear(context);
-    if packet.l3 != ETHERNET {
-        return false;
-    }
     let Some(answer) = ANSWER.get_ptr_mut(0) else { return false };
     // SAFETY: the pointer is to this processor's live scratch entry. A program that runs in between, in an interrupt,
     // could spoil an answer to a refused packet, and nothing else.

@@ -2,6 +2,7 @@
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX};
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_redirect, bpf_xdp_adjust_tail};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
@@ -9,6 +10,7 @@ use skep_abi::counters::{Reason, Verdict};
 use skep_abi::flow::{EGRESS_NEIGHBOUR, EGRESS_POD, EGRESS_REMOTE, Flow};
 use skep_abi::program::Program;
 use skep_abi::{TCP, UDP};
+use skep_logic::announce;
 use skep_logic::checksum::Delta;
 use skep_logic::decide::{Hook, Outcome, decide};
 use skep_logic::parse::{self, ETHERNET, Network, Packet, Skip};
@@ -58,7 +60,7 @@ pub const fn end(action: u32, verdict: Verdict) -> u32 {
 #[inline(never)]
 fn uplink<F: MapFamily>(context: &XdpContext, l3: usize) -> u32 {
     let direct = Direct::xdp(context);
-    let packet = match parse::packet::<F, _>(&direct, l3) {
+    let packet = match parse::plain::<F, _>(&direct, l3) {
         Ok(packet) => packet,
         Err(Skip::Icmp) => return ICMP,
         Err(skip) => {
@@ -73,6 +75,7 @@ fn uplink<F: MapFamily>(context: &XdpContext, l3: usize) -> u32 {
         &kernel,
         &packet,
         Hook::XdpUplink,
+        true,
         #[inline(always)]
         |flow: &Flow<F::Address>| send::<F>(context, direct, &packet, flow),
     );
@@ -104,6 +107,9 @@ fn send<F: Family>(
     packet: &Packet<F::Address>,
     flow: &Flow<F::Address>,
 ) -> u32 {
+    if announce::is_due::<F>(flow, packet, false) {
+        return end(XDP_PASS, Verdict::Pass);
+    }
     let (network, l3) = (&packet.network, packet.l3);
     send_by::<F>(
         context,
@@ -232,29 +238,62 @@ pub fn mac(address: &[u8; 6]) -> [u16; 3] {
     unsafe { *core::ptr::from_ref(address).cast() }
 }
 
-/// Replaces the packet by the answer to it. A function of its own for the sake of the stack.
+/// Replaces the packet by the answer to it.
+#[inline(always)]
+fn answer<F: MapFamily>(context: &XdpContext, packet: &Packet<F::Address>) -> bool {
+    let Some(case) = F::case().get_ptr_mut(0) else { return false };
+    // SAFETY: the pointer is to this processor's live entry, and what was asked in it is answered by now.
+    unsafe { (*case).packet = *packet };
+    if packet.l3 != ETHERNET || packet.network.header_length as usize != F::HEADER {
+        return false;
+    }
+    let protocol = u32::from(packet.network.protocol);
+    (if F::IS_V4 { answer_xdp_v4(context.ctx, protocol) } else { answer_xdp_v6(context.ctx, protocol) }) == 0
+}
+
+/// Global, and so followed by the verifier once: see `skep_logic::prepare`. Returns 0 if there is an answer.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn answer<F: Family>(context: &XdpContext, packet: &Packet<F::Address>) -> bool {
+pub extern "C" fn answer_xdp_v4(context: *mut xdp_md, protocol: u32) -> u32 {
+    let context = &XdpContext::new(context);
+    u32::from(!if protocol == u32::from(TCP) {
+        answer_as::<Ipv4, { reject::words::<Ipv4>(TCP) }>(context, TCP)
+    } else {
+        answer_as::<Ipv4, { reject::words::<Ipv4>(UDP) }>(context, UDP)
+    })
+}
+
+/// As [`answer_xdp_v4`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn answer_xdp_v6(context: *mut xdp_md, protocol: u32) -> u32 {
+    let context = &XdpContext::new(context);
+    u32::from(!if protocol == u32::from(TCP) {
+        answer_as::<Ipv6, { reject::words::<Ipv6>(TCP) }>(context, TCP)
+    } else {
+        answer_as::<Ipv6, { reject::words::<Ipv6>(UDP) }>(context, UDP)
+    })
+}
+
+/// See [`answer`]; the answer has `N` words.
+#[inline(always)]
+fn answer_as<F: MapFamily, const N: usize>(context: &XdpContext, protocol: u8) -> bool {
+    let Some(case) = F::case().get_ptr(0) else { return false };
+    // SAFETY: as in `answer`.
+    let packet = unsafe { &(*case).packet };
     let direct = Direct::xdp(context);
     let Some(answer) = ANSWER.get_ptr_mut(0) else { return false };
     // SAFETY: the pointer is to this processor's live scratch entry, and XDP does not interrupt itself.
     let answer = unsafe { &mut *answer };
-    let protocol = if packet.network.protocol == TCP { TCP } else { UDP };
     if !reject::build::<F, _>(&direct, packet, protocol, answer) {
         return false;
     }
-    let words = if protocol == TCP { reject::words::<F>(TCP) } else { reject::words::<F>(UDP) };
-    let delta = words as i32 * 2 - direct.len() as i32;
+    let delta = N as i32 * 2 - direct.len() as i32;
     // SAFETY: the context is this program's own.
     if unsafe { bpf_xdp_adjust_tail(context.ctx, delta) } != 0 {
         return false;
     }
-    match (F::IS_V4, packet.network.protocol == TCP) {
-        (true, true) => paste::<{ reject::words::<Ipv4>(TCP) }>(context, answer),
-        (true, false) => paste::<{ reject::words::<Ipv4>(UDP) }>(context, answer),
-        (false, true) => paste::<{ reject::words::<Ipv6>(TCP) }>(context, answer),
-        (false, false) => paste::<{ reject::words::<Ipv6>(UDP) }>(context, answer),
-    }
+    paste::<N>(context, answer)
 }
 
 /// Writes an answer of `N` words over the packet.

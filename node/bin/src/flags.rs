@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::inspect::Subject;
 use crate::logging::Format;
@@ -62,12 +62,34 @@ pub(crate) struct DatapathArguments {
     /// Where NodePorts answer: `primary` (the node's addresses) or ranges such as 192.0.2.0/24.
     #[arg(long = "nodeport-addresses", value_delimiter = ',')]
     pub(crate) node_port_addresses: Vec<String>,
+    /// How replies go back to clients outside from backends on other nodes; all nodes must be told the same.
+    #[arg(long, value_enum, default_value_t = ExternalReturn::SourceTranslation)]
+    pub(crate) external_return: ExternalReturn,
     /// Where load balancers and probes ask for the health of the service datapath: /healthz and /livez.
     #[arg(long, default_value = "0.0.0.0:10256")]
     pub(crate) healthz_bind_address: std::net::SocketAddr,
     /// Messages of the datapath in the log: off, error, warn, info, debug or trace.
     #[arg(long, default_value = "off")]
     pub(crate) datapath_log: String,
+}
+
+/// See [`skep_services::ExternalReturn`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExternalReturn {
+    /// By the node that took the packet, which puts its own address in place of the client's.
+    SourceTranslation,
+    /// Straight from the backend's node, which sees the client's address; not for SCTP. The network must carry packets
+    /// from nodes with clients' and services' addresses as their sources.
+    Direct,
+}
+
+impl From<ExternalReturn> for skep_services::ExternalReturn {
+    fn from(choice: ExternalReturn) -> Self {
+        match choice {
+            ExternalReturn::SourceTranslation => Self::SourceTranslation,
+            ExternalReturn::Direct => Self::Direct,
+        }
+    }
 }
 
 /// Flags of `run`.

@@ -83,6 +83,7 @@ pub(crate) fn node_settings(
         addresses: addresses.to_vec(),
         node_ports,
         reserved: Vec::new(),
+        external_return: arguments.external_return.into(),
     })
 }
 

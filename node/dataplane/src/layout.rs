@@ -11,7 +11,7 @@ use skep_abi::affinity::{AFFINITY, Affinity, AffinityKey};
 use skep_abi::backend::{BACKEND_STATES, BACKENDS, Backend, BackendState};
 use skep_abi::config::{CONFIG, Config};
 use skep_abi::counters::{COUNTERS, Counter, PROGRAM_STATS, SERVICE_STATS, ServiceStats};
-use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey};
+use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey, HALF_OPEN_V4, HALF_OPEN_V6};
 use skep_abi::fragment::{FRAGMENTS_V4, FRAGMENTS_V6, FragmentKey, FragmentPorts};
 use skep_abi::fronts::FRONTS;
 use skep_abi::local::{LOCAL_V4, LOCAL_V6, LocalEndpoint};
@@ -37,6 +37,8 @@ pub(crate) const MAPS: &[(&str, usize, usize)] = &[
     (LOCAL_V6, size_of::<V6>(), size_of::<LocalEndpoint>()),
     (FLOWS_V4, size_of::<FlowKey>(), size_of::<Flow<V4>>()),
     (FLOWS_V6, size_of::<FlowKey>(), size_of::<Flow<V6>>()),
+    (HALF_OPEN_V4, size_of::<FlowKey>(), size_of::<Flow<V4>>()),
+    (HALF_OPEN_V6, size_of::<FlowKey>(), size_of::<Flow<V6>>()),
     (FRAGMENTS_V4, size_of::<FragmentKey<V4>>(), size_of::<FragmentPorts>()),
     (FRAGMENTS_V6, size_of::<FragmentKey<V6>>(), size_of::<FragmentPorts>()),
     (PEERS_V4, size_of::<SocketKey<V4>>(), size_of::<Peer<V4>>()),

@@ -12,7 +12,7 @@ use skep_abi::affinity::{AFFINITY, Affinity, AffinityKey};
 use skep_abi::backend::{BACKEND_STATES, BACKENDS, Backend, BackendState};
 use skep_abi::config::{CONFIG, Config};
 use skep_abi::counters::{COUNTERS, Counter, PROGRAM_STATS, SERVICE_STATS, ServiceStats, VERDICTS};
-use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey};
+use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey, HALF_OPEN_V4, HALF_OPEN_V6};
 use skep_abi::fragment::{FRAGMENTS_V4, FRAGMENTS_V6};
 use skep_abi::fronts::FRONTS;
 use skep_abi::local::{LOCAL_V4, LOCAL_V6, LocalEndpoint};
@@ -49,6 +49,8 @@ pub(crate) struct Maps {
     local_v6: RawMap,
     flows_v4: RawMap,
     flows_v6: RawMap,
+    half_open_v4: RawMap,
+    half_open_v6: RawMap,
     affinity: RawMap,
     counted: Vec<Counted>,
     counters: RawMap,
@@ -110,9 +112,20 @@ fn mapped(pins: &Pins, name: &'static str) -> Result<MappedArray, Error> {
 fn counted(pins: &Pins) -> Result<Vec<Counted>, Error> {
     let refusing = [SERVICES_V4, SERVICES_V6, SOURCE_RANGES_V4, SOURCE_RANGES_V6, LOCAL_V4, LOCAL_V6]
         .map(|name| (name, false));
-    let evicting =
-        [FLOWS_V4, FLOWS_V6, FRAGMENTS_V4, FRAGMENTS_V6, AFFINITY, PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6]
-            .map(|name| (name, true));
+    let evicting = [
+        FLOWS_V4,
+        FLOWS_V6,
+        HALF_OPEN_V4,
+        HALF_OPEN_V6,
+        FRAGMENTS_V4,
+        FRAGMENTS_V6,
+        AFFINITY,
+        PEERS_V4,
+        PEERS_V6,
+        PICKS_V4,
+        PICKS_V6,
+    ]
+    .map(|name| (name, true));
     let one = |(map, evicts)| {
         let opened = open(pins, map)?;
         Ok(Counted { map, capacity: opened.entries, raw: opened.raw(), evicts })
@@ -145,6 +158,8 @@ impl Maps {
             local_v6: raw(pins, LOCAL_V6)?,
             flows_v4: raw(pins, FLOWS_V4)?,
             flows_v6: raw(pins, FLOWS_V6)?,
+            half_open_v4: raw(pins, HALF_OPEN_V4)?,
+            half_open_v6: raw(pins, HALF_OPEN_V6)?,
             affinity: raw(pins, AFFINITY)?,
             counted: counted(pins)?,
             counters: raw(pins, COUNTERS)?,
@@ -232,11 +247,14 @@ impl Maps {
         done.map_err(write_error(name))
     }
 
-    /// Every flow of IPv4, then of IPv6.
+    /// Every flow of IPv4, then of IPv6, half-open ones last.
     #[allow(clippy::type_complexity)] // two lists of what the maps hold
     pub(crate) fn flows(&self) -> Result<(Vec<(FlowKey, Flow<V4>)>, Vec<(FlowKey, Flow<V6>)>), MapsError> {
-        let v4 = entries::<FlowKey, Flow<V4>, FlowKey>(&self.flows_v4, FLOWS_V4)?;
-        Ok((v4, entries::<FlowKey, Flow<V6>, FlowKey>(&self.flows_v6, FLOWS_V6)?))
+        let mut v4 = entries::<FlowKey, Flow<V4>, FlowKey>(&self.flows_v4, FLOWS_V4)?;
+        v4.extend(entries::<FlowKey, Flow<V4>, FlowKey>(&self.half_open_v4, HALF_OPEN_V4)?);
+        let mut v6 = entries::<FlowKey, Flow<V6>, FlowKey>(&self.flows_v6, FLOWS_V6)?;
+        v6.extend(entries::<FlowKey, Flow<V6>, FlowKey>(&self.half_open_v6, HALF_OPEN_V6)?);
+        Ok((v4, v6))
     }
 
     /// Every client's backend.

@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | 2 | source ranges and fragments were added | new maps, empty |
 //! | 3 | fragments leave with another identification, SCTP is translated | nothing to do: no layout changed |
+//! | 4 | half-open connections were kept apart | new maps, empty; whose handshake goes on is in the table of flows already |
 //!
 //! So far every map's layout is what it was in version 2, and what it holds is kept: services, backends, flows, affinity,
 //! sockets, counters. Only the settings are made anew, with what they held: programs leave packets alone when the settings

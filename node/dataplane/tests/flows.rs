@@ -2,17 +2,16 @@
 //! service, while a client outside talks to a pod through a NodePort.
 #![allow(clippy::unwrap_used)] // a test
 
+mod namespaces;
 mod support;
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::PathBuf;
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
+use namespaces::{Namespace, ask, connect, exchange, mac};
 use skep_abi::counters::Reason;
 use skep_abi::service::{KIND_CLUSTER_IP, KIND_NODE_PORT};
 use skep_dataplane::{DataplaneConfig, KernelDataplane, XdpState};
@@ -22,65 +21,6 @@ use skep_maps::{
     dataplane::adopt,
 };
 use support::{Place, ip, isolated, object, object_path};
-
-type Job = Box<dyn FnOnce() + Send>;
-
-/// Another network namespace, entered by a thread that does what it is told.
-struct Namespace {
-    path: PathBuf,
-    jobs: mpsc::Sender<Job>,
-}
-
-impl Namespace {
-    fn new() -> Self {
-        let (jobs, work) = mpsc::channel::<Job>();
-        let (tell, told) = mpsc::channel();
-        thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            ip("link set lo up");
-            let me = nix::unistd::gettid();
-            tell.send(PathBuf::from(format!("/proc/{}/task/{me}/ns/net", std::process::id()))).unwrap();
-            work.into_iter().for_each(|job| job());
-        });
-        Self { path: told.recv().unwrap(), jobs }
-    }
-
-    fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
-        let (tell, told) = mpsc::channel();
-        self.jobs.send(Box::new(move || drop(tell.send(job())))).unwrap();
-        told.recv().expect("the job ends")
-    }
-
-    /// Moves an interface here and gives it addresses; offload of checksums ends at a redirect, so it is off.
-    fn take(
-        &self,
-        interface: &'static str,
-        addresses: &'static [&'static str],
-        gateways: &'static [&'static str],
-    ) {
-        ip(&format!("link set {interface} netns {}", self.path.display()));
-        self.run(move || {
-            ip(&format!("link set {interface} up"));
-            let off = ["-K", interface, "tx", "off"];
-            std::process::Command::new("ethtool").args(off).output().unwrap();
-            for address in addresses {
-                ip(&format!("address add {address} dev {interface} nodad"));
-            }
-            for gateway in gateways {
-                ip(&format!("route add default via {gateway}"));
-            }
-        });
-    }
-}
-
-fn mac(interface: &str) -> [u8; 6] {
-    let output = std::process::Command::new("ip").args(["-o", "link", "show", interface]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let mut words = text.split_whitespace().skip_while(|word| *word != "link/ether").skip(1);
-    let parts: Vec<u8> =
-        words.next().unwrap().split(':').map(|p| u8::from_str_radix(p, 16).unwrap()).collect();
-    parts.try_into().unwrap()
-}
 
 fn config(place: &Place) -> DataplaneConfig {
     DataplaneConfig {
@@ -125,14 +65,7 @@ fn program(dataplane: &KernelDataplane, table: &mut Table, ports: &[DesiredPort]
     table.applied(Duration::ZERO);
 }
 
-/// Sends a line over the connection that the client's namespace keeps, and expects it back.
-fn exchange(stream: &mut TcpStream, line: &str) {
-    stream.write_all(line.as_bytes()).unwrap();
-    let mut answer = vec![0; line.len()];
-    stream.read_exact(&mut answer).unwrap_or_else(|error| panic!("{line}: {error}"));
-    assert_eq!(answer, line.as_bytes());
-}
-
+/// Echoes what comes over connections to `address`.
 fn serve(address: &'static str) {
     let listener = TcpListener::bind(address).unwrap();
     thread::spawn(move || {
@@ -144,15 +77,6 @@ fn serve(address: &'static str) {
             });
         }
     });
-}
-
-fn connect(client: &Namespace, target: &'static str) -> std::io::Result<TcpStream> {
-    client.run(move || {
-        let target: SocketAddr = target.parse().unwrap();
-        let stream = TcpStream::connect_timeout(&target, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        Ok(stream)
-    })
 }
 
 /// The client on the uplink and the pod on its link, with a node between them that forwards.
@@ -232,22 +156,6 @@ fn connections_through_a_node_port_survive_the_agent_and_the_service() {
         program(&agent, &mut table, &[]);
         all("after the service was deleted");
     });
-}
-
-/// Sends a datagram to `target` and says what came of waiting for an answer.
-fn ask(client: &Namespace, target: &'static str, length: usize) -> std::io::Result<bool> {
-    client.run(move || {
-        let target: SocketAddr = target.parse().unwrap();
-        let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let socket = UdpSocket::bind(any)?;
-        socket.connect(target)?;
-        socket.set_read_timeout(Some(Duration::from_secs(3)))?;
-        let sent: Vec<u8> = (0..length).map(|at| (at * 7) as u8).collect();
-        socket.send(&sent)?;
-        let mut answer = vec![0; 65536];
-        let received = socket.recv(&mut answer)?;
-        Ok(answer[..received] == sent)
-    })
 }
 
 #[test]
@@ -335,5 +243,71 @@ fn path_mtu_behind_a_service_is_found_by_the_client() {
             exchange(&mut stream, &"x".repeat(20_000));
             assert!(counted(&agent, Reason::ErrorTranslated) > before, "{target}");
         }
+    });
+}
+
+#[test]
+fn datagram_flow_keeps_its_backend_over_agents_and_their_endpoints() {
+    isolated(|place| {
+        let (client, pod, link) = connected();
+        let agent = KernelDataplane::open(&config(place)).unwrap();
+        agent.attach_pod(&link).unwrap();
+        let ports: Vec<u16> = (8080..8088).collect();
+        let udp = |count: usize| {
+            let mut port = service(true, true);
+            port.frontends.iter_mut().for_each(|frontend| frontend.frontend.protocol = 17);
+            let address = "10.244.1.2".parse().unwrap();
+            let endpoint = |port: &u16| Endpoint { address, port: *port, local: true };
+            port.pools = vec![DesiredPool::each(ports[..count].iter().map(endpoint).collect())];
+            port.draining = ports.iter().map(|port| (address, *port)).collect();
+            port
+        };
+        let mut table = adopt(&agent).unwrap();
+        program(&agent, &mut table, &[udp(4)]);
+        for port in ports.clone() {
+            pod.run(move || {
+                let socket = UdpSocket::bind(("10.244.1.2", port)).unwrap();
+                thread::spawn(move || {
+                    let mut bytes = [0; 16];
+                    while let Ok((_, from)) = socket.recv_from(&mut bytes) {
+                        socket.send_to(&port.to_be_bytes(), from).ok();
+                    }
+                });
+            });
+        }
+        let socket = client.run(|| {
+            let socket = UdpSocket::bind("192.0.2.100:0").unwrap();
+            socket.connect("192.0.2.1:30080").unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            socket
+        });
+        let answered = || {
+            socket.send(b"who").unwrap();
+            let mut port = [0; 2];
+            assert_eq!(socket.recv(&mut port).unwrap(), 2);
+            u16::from_be_bytes(port)
+        };
+        let first = answered();
+        drop(agent);
+        assert_eq!(answered(), first, "without an agent");
+        let agent = KernelDataplane::open(&config(place)).unwrap();
+        let made = counted(&agent, Reason::FlowCreated);
+        assert_eq!(answered(), first, "with a new agent");
+        let mut table = adopt(&agent).unwrap();
+        program(&agent, &mut table, &[udp(8)]);
+        assert_eq!(answered(), first, "with more endpoints");
+        assert_eq!((counted(&agent, Reason::FlowCreated), counted(&agent, Reason::FlowMoved)), (made, 0));
+        // Its own leaves: it moves at once.
+        let mut without = udp(8);
+        without.pools[0] = DesiredPool::each(
+            ports
+                .iter()
+                .filter(|port| **port != first)
+                .map(|port| Endpoint { address: "10.244.1.2".parse().unwrap(), port: *port, local: true })
+                .collect(),
+        );
+        program(&agent, &mut table, &[without]);
+        assert_ne!(answered(), first);
+        assert_eq!(counted(&agent, Reason::FlowMoved), 1);
     });
 }

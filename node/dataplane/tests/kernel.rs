@@ -212,7 +212,8 @@ fn open_over_maps_of_an_earlier_version_takes_over_what_they_hold() {
         let before = links(place);
         drop(dataplane);
         // As version 2 left it: without the maps that came later.
-        for name in ["FRAGMENTS_V4", "FRAGMENTS_V6", "SOURCE_RANGES_V4", "SOURCE_RANGES_V6"] {
+        let later = ["FRAGMENTS_V4", "FRAGMENTS_V6", "SOURCE_RANGES_V4", "SOURCE_RANGES_V6"];
+        for name in later.into_iter().chain(["HALF_OPEN_V4", "HALF_OPEN_V6"]) {
             fs::remove_file(place.pins.join("maps").join(name)).unwrap();
         }
         set_version(place, 2);
@@ -411,6 +412,7 @@ fn inspect_and_metrics_say_how_full_the_maps_are() {
         assert_eq!(fill("BACKENDS"), (2, 1 << 20, "refuses"));
         assert_eq!(fill("BACKEND_STATES"), (2, 1 << 20, "refuses"));
         assert_eq!(fill("FLOWS_V4"), (0, 1 << 17, "evicts"));
+        assert_eq!(fill("HALF_OPEN_V6"), (0, 1 << 16, "evicts"));
         assert_eq!(fill("AFFINITY"), (0, 1 << 16, "evicts"));
         let ids = inspector.service_ids(|frontend| frontend.port == 80).unwrap();
         assert_eq!(ids.len(), 1);

@@ -26,6 +26,6 @@ pub use error::ServicesError;
 pub use health::Health;
 pub use host_ports::{HostPods, host_pods};
 pub use metrics::Metrics;
-pub use node::{NodePortAddresses, NodeSettings};
+pub use node::{ExternalReturn, NodePortAddresses, NodeSettings};
 pub use plan::NodeView;
 pub use run::{Sources, run};

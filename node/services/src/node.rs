@@ -29,6 +29,19 @@ pub struct NodeSettings {
     pub node_ports: NodePortAddresses,
     /// Addresses of the machine that are the agent's own to answer at: host ports do not.
     pub reserved: Vec<IpAddr>,
+    /// How replies to clients outside travel.
+    pub external_return: ExternalReturn,
+}
+
+/// How replies go back to clients outside from backends on other nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ExternalReturn {
+    /// By the node that took the packet, which puts its own address in place of the client's.
+    #[default]
+    SourceTranslation,
+    /// Straight from the backend's node, which sees the client's address. All nodes must agree, and the network must carry
+    /// packets from nodes with clients' and services' addresses as their sources.
+    Direct,
 }
 
 /// Where NodePorts answer (kube-proxy's `--nodeport-addresses`).
@@ -158,6 +171,7 @@ impl ThisNode {
             zone: self.zone.clone(),
             node_port_addresses: outside,
             loopback_addresses: loopback,
+            external_return: self.settings.external_return,
         }
     }
 }

@@ -21,15 +21,16 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use skep_abi::service::{
-    FLAG_AFFINITY, FLAG_DROP_WHEN_EMPTY, FLAG_HASHED, FLAG_SOURCE_RANGES, KIND_CLUSTER_IP, KIND_EXTERNAL_IP,
-    KIND_LOAD_BALANCER, KIND_NODE_PORT,
+    FLAG_AFFINITY, FLAG_DIRECT, FLAG_DROP_WHEN_EMPTY, FLAG_HASHED, FLAG_SOURCE_RANGES, KIND_CLUSTER_IP,
+    KIND_EXTERNAL_IP, KIND_LOAD_BALANCER, KIND_NODE_PORT,
 };
 use skep_maps::{
     DesiredFrontend, DesiredPool, DesiredPort, Endpoint, Frontend, Owner, Prefix, Scope, Spread,
 };
 
 use crate::endpoints::{Target, Targets, select};
-use crate::model::{Service, ServicePort, Slice};
+use crate::model::{Protocol, Service, ServicePort, Slice};
+use crate::node::ExternalReturn;
 
 /// What the plan needs to know about this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct NodeView {
     pub node_port_addresses: Vec<IpAddr>,
     /// Addresses at which NodePorts answer this node's own processes only: loopback addresses.
     pub loopback_addresses: Vec<IpAddr>,
+    /// How replies to clients outside travel.
+    pub external_return: ExternalReturn,
 }
 
 /// Index of the pool of all endpoints.
@@ -153,7 +156,10 @@ fn frontends(
                 (Scope::Internal, false) => (CLUSTER, 0),
             };
             let ranges = if kind == KIND_LOAD_BALANCER { ranges } else { 0 };
-            let flags = affinity | drop | hashed | ranges;
+            let outside = scope == Scope::External && !local && port.protocol != Protocol::Sctp;
+            let direct =
+                if outside && node.external_return == ExternalReturn::Direct { FLAG_DIRECT } else { 0 };
+            let flags = affinity | drop | hashed | ranges | direct;
             made.push(DesiredFrontend { frontend, kind, flags, pool });
         }
     };

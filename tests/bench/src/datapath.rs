@@ -7,7 +7,8 @@
 //! - *known flows*: each flow's translated tuple is the tuple of another one, all of them in one circle of random order.
 //!   Every run finds a known flow, and one that is elsewhere in memory than the last.
 //! - *new flow, full table*: each service's backend is the frontend of the next service, and the translated source is
-//!   drawn from 64,000 ports. Every run makes a new flow, and the table of 65,536 entries has long been full.
+//!   drawn from 64,000 ports. Every run makes a new flow, half-open as after any SYN, and the table of 65,536 such
+//!   entries has long been full.
 //!
 //! Both are sent back out and so lose a hop per run, which bounds a round to 250 runs.
 
@@ -19,8 +20,8 @@ use rand::seq::SliceRandom as _;
 use skep_abi::backend::{STATE_ACTIVE, STATE_DRAINING};
 use skep_abi::config::{CONFIG, Config};
 use skep_abi::flow::{
-    EGRESS_REMOTE, FLOW_REPLY, FLOWS_V4, FLOWS_V6, Flow, FlowKey, STATE_ESTABLISHED, TICK_SHIFT, pair_v4,
-    pair_v6,
+    EGRESS_REMOTE, FLOW_REPLY, FLOWS_V4, FLOWS_V6, Flow, FlowKey, HALF_OPEN_V4, HALF_OPEN_V6,
+    STATE_ESTABLISHED, TICK_SHIFT, pair_v4, pair_v6,
 };
 use skep_abi::{Be16, TCP};
 use skep_datapath_tests::object::Loaded;
@@ -28,6 +29,8 @@ use skep_datapath_tests::packet::{ACK, Packet, SYN};
 use skep_datapath_tests::world::{Family, NODE_MAC, OTHER_MAC, Service, World, set_state, v4, v6};
 
 use crate::{Context, Figure};
+
+mod flood;
 
 /// Runs per round: less than a packet's 255 hops.
 const RUNS: u32 = 250;
@@ -46,14 +49,19 @@ pub fn run(context: &Context) -> Result<Vec<Figure>> {
     let object = context.ebpf_object.clone();
     // A thread of its own: it enters a network namespace.
     let measured = std::thread::spawn(move || -> Result<Vec<Figure>> {
-        let sizes = [(FLOWS_V4, TABLE), (FLOWS_V6, TABLE)];
+        let sizes = [(FLOWS_V4, TABLE), (FLOWS_V6, TABLE), (HALF_OPEN_V4, TABLE), (HALF_OPEN_V6, TABLE)];
         let loaded = Loaded::load_from(&object, &["xdp_uplink", "xdp_pass"], &sizes)?;
         let world = World::enter()?;
         let config = world.configure(&loaded)?;
         set_state(&loaded, BACKEND, STATE_ACTIVE, 1)?;
         let _uplink = loaded.attach_xdp("xdp_uplink", world.uplink)?;
         let _pod = loaded.attach_xdp("xdp_pass", world.pod)?;
-        Bench { loaded, world, config }.figures()
+        let bench = Bench { loaded, world, config };
+        let mut figures = bench.figures()?;
+        for family in Family::ALL {
+            figures.extend(bench.under_flood(family, &object)?);
+        }
+        Ok(figures)
     });
     measured.join().map_err(|_| anyhow::anyhow!("the measuring thread panicked"))?
 }
@@ -120,32 +128,26 @@ impl Bench {
     }
 
     fn known(&self, family: Family, count: u32) -> Result<f64> {
-        let mut order: Vec<u32> = (0..count).collect();
-        order.shuffle(&mut rand::rng());
-        // Rounds start far apart in the circle, so that together they go through as much of it as they can.
-        let step = (order.len() / ROUNDS).max(1);
-        let frames: Vec<Vec<u8>> = order
-            .iter()
-            .step_by(step)
-            .take(ROUNDS)
-            .map(|at| packet(family, tuple(family, *at), ACK))
-            .collect();
-        let program = "xdp_uplink";
+        let circle = Circle::new(family, count);
         let before = self.loaded.counters()?;
-        let value = self.sample(program, &frames, || {
-            self.loaded.clear(FLOWS_V4)?;
-            self.loaded.clear(FLOWS_V6)?;
-            for (at, next) in order.iter().zip(order.iter().cycle().skip(1)) {
-                self.write_flow(family, tuple(family, *at), tuple(family, *next))?;
-            }
-            Ok(())
-        })?;
+        let value = self.sample("xdp_uplink", &circle.frames, || self.write_circle(&circle))?;
         let mut after = self.loaded.counters()?;
         after.retain(|name, count| {
             before.get(name) != Some(count) && !["hop_resolved", "flow_repaired"].contains(name)
         });
         ensure!(after.is_empty(), "not only known flows were met: {after:?}");
         Ok(value)
+    }
+
+    /// Writes the flows of a circle, and no other.
+    fn write_circle(&self, circle: &Circle) -> Result<()> {
+        self.loaded.clear(FLOWS_V4)?;
+        self.loaded.clear(FLOWS_V6)?;
+        let order = &circle.order;
+        for (at, next) in order.iter().zip(order.iter().cycle().skip(1)) {
+            self.write_flow(circle.family, tuple(circle.family, *at), tuple(circle.family, *next))?;
+        }
+        Ok(())
     }
 
     /// A flow from one tuple to another, as the programs leave it after its first packet.
@@ -189,6 +191,25 @@ impl Bench {
         self.loaded.set(CONFIG, &0_u32, &self.config)?;
         ensure!(share > 0.97, "only {:.1} % of the packets made a flow", share * 100.0);
         Ok(value)
+    }
+}
+
+/// Known flows that lead to each other, and packets of some of them.
+struct Circle {
+    family: Family,
+    order: Vec<u32>,
+    frames: Vec<Vec<u8>>,
+}
+
+impl Circle {
+    fn new(family: Family, count: u32) -> Self {
+        let mut order: Vec<u32> = (0..count).collect();
+        order.shuffle(&mut rand::rng());
+        // Rounds start far apart in the circle, so that together they go through as much of it as they can.
+        let step = (order.len() / ROUNDS).max(1);
+        let starts = order.iter().step_by(step).take(ROUNDS);
+        let frames = starts.map(|at| packet(family, tuple(family, *at), ACK)).collect();
+        Self { family, order, frames }
     }
 }
 

@@ -112,6 +112,7 @@ fn measure_with(object: &[u8], pins: &Path, size: Size) -> Result<Times> {
         zone: None,
         node_port_addresses: vec!["192.0.2.1".parse()?],
         loopback_addresses: Vec::new(),
+        ..NodeView::default()
     };
     let mut engine = Engine::new(dataplane, node);
     let Size { services, endpoints } = size;

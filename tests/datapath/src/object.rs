@@ -1,13 +1,20 @@
-//! The shipped object, loaded by libbpf, and its maps by name. Owns how packets are put through a program.
+//! The shipped object, loaded by libbpf or by aya, and its maps by name. Owns how packets are put through a program.
+//!
+//! libbpf loads it unless `SKEP_TEST_LOADER` says `aya`: the tables are for both, so the tests run once with each.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use libbpf_rs::{Link, MapCore as _, MapFlags, Object, ObjectBuilder, ProgramInput, ProgramMut};
+use libbpf_rs::{
+    Link, MapCore as _, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, ProgramInput, ProgramMut,
+};
 use skep_abi::counters::{COUNTERS, Counter, REASONS};
 use skep_abi::{Plain, bytes_of, from_bytes};
+
+use crate::with_aya::WithAya;
 
 /// Where the object is: `SKEP_EBPF_OBJECT`, or where `cargo xtask build-ebpf` puts it.
 pub fn path() -> PathBuf {
@@ -31,7 +38,19 @@ pub struct Run {
 
 /// The loaded object.
 pub struct Loaded {
-    object: Object,
+    programs: Programs,
+    maps: BTreeMap<String, MapHandle>,
+}
+
+/// Who loaded it, and so has its programs.
+enum Programs {
+    Libbpf(Object),
+    Aya(Box<WithAya>),
+}
+
+/// Whether aya is to load the object.
+fn by_aya() -> bool {
+    std::env::var("SKEP_TEST_LOADER").is_ok_and(|loader| loader == "aya")
 }
 
 impl Loaded {
@@ -42,10 +61,14 @@ impl Loaded {
     ///
     /// libbpf's, or the kernel's refusal of a program.
     pub fn load(programs: &[&str], sizes: &[(&str, u32)]) -> Result<Self> {
+        if by_aya() {
+            let (loaded, maps) = WithAya::load(&path(), programs, sizes)?;
+            return Ok(Self { programs: Programs::Aya(Box::new(loaded)), maps });
+        }
         Self::load_from(&path(), programs, sizes)
     }
 
-    /// As [`Loaded::load`], from another place.
+    /// As [`Loaded::load`], from another place and by libbpf.
     ///
     /// # Errors
     ///
@@ -63,23 +86,54 @@ impl Loaded {
                 map.set_max_entries(*size)?;
             }
         }
-        Ok(Self { object: open.load()? })
+        Self::finish(open)
+    }
+
+    fn finish(open: OpenObject) -> Result<Self> {
+        let object = open.load()?;
+        let maps = object
+            .maps()
+            .map(|map| Ok((map.name().to_string_lossy().into_owned(), MapHandle::try_from(&map)?)))
+            .collect::<Result<_>>()?;
+        Ok(Self { programs: Programs::Libbpf(object), maps })
+    }
+
+    /// The same maps with another copy of one program, for another thread.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Loaded::load_from`].
+    pub fn beside(&self, path: &Path, program: &str) -> Result<Self> {
+        let mut open = ObjectBuilder::default().open_file(path)?;
+        for mut other in open.progs_mut() {
+            let wanted = other.name() == program;
+            other.set_autoload(wanted);
+        }
+        for mut map in open.maps_mut() {
+            let name = map.name().to_string_lossy().into_owned();
+            map.reuse_fd(self.map(&name)?.as_fd())?;
+        }
+        Self::finish(open)
     }
 
     /// Names of all programs in the object.
     pub fn program_names(&self) -> Vec<String> {
-        self.object.progs().map(|program| program.name().to_string_lossy().into_owned()).collect()
+        match &self.programs {
+            Programs::Libbpf(object) => {
+                object.progs().map(|program| program.name().to_string_lossy().into_owned()).collect()
+            }
+            Programs::Aya(loaded) => loaded.program_names(),
+        }
     }
 
-    fn map(&self, name: &str) -> Result<libbpf_rs::Map<'_>> {
-        self.object.maps().find(|map| map.name() == name).ok_or_else(|| anyhow!("no map {name}"))
+    fn map(&self, name: &str) -> Result<&MapHandle> {
+        self.maps.get(name).ok_or_else(|| anyhow!("no map {name}"))
     }
 
+    /// For what only libbpf is used for.
     fn program(&self, name: &str) -> Result<ProgramMut<'_>> {
-        self.object
-            .progs_mut()
-            .find(|program| program.name() == name)
-            .ok_or_else(|| anyhow!("no program {name}"))
+        let Programs::Libbpf(object) = &self.programs else { bail!("aya has program {name}") };
+        object.progs_mut().find(|program| program.name() == name).ok_or_else(|| anyhow!("no program {name}"))
     }
 
     /// Writes an entry.
@@ -117,6 +171,15 @@ impl Loaded {
             }
         }
         Ok(entries)
+    }
+
+    /// Removes an entry.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, that there is none above all.
+    pub fn remove<K: Plain>(&self, map: &str, key: &K) -> Result<()> {
+        self.map(map)?.delete(bytes_of(key)).with_context(|| format!("removing from {map}"))
     }
 
     /// Removes every entry of a hash map.
@@ -233,6 +296,11 @@ impl Loaded {
         let mut out = vec![0; frame.len() + 256];
         let length = out.len();
         let mut context_out = vec![0; context.len()];
+        if let Programs::Aya(loaded) = &self.programs {
+            let (action, written) = loaded.run(program, context, &mut context_out, frame, &mut out)?;
+            out.truncate(written);
+            return Ok(Run { action, frame: out });
+        }
         let input = ProgramInput {
             context_in: Some(context),
             context_out: Some(&mut context_out),

@@ -11,7 +11,7 @@ use skep_abi::config::{CONFIG, Config};
 use skep_abi::fronts::{FRONTS, bit_v4, bit_v6};
 use skep_abi::local::{LOCAL_V4, LOCAL_V6, LOCAL_XDP_REDIRECT, LocalEndpoint};
 use skep_abi::service::{SCOPE_EXTERNAL, SERVICES_V4, SERVICES_V6, ServiceKey, ServiceValue};
-use skep_abi::{ABI_VERSION, Be16, V4, V6};
+use skep_abi::{ABI_VERSION, Be16, Plain, V4, V6};
 
 use crate::object::Loaded;
 
@@ -259,15 +259,6 @@ impl Service {
             let flags = if local.contains(&backend.ip()) { BACKEND_LOCAL } else { 0 };
             loaded.set(BACKENDS, &id, &Backend { address, port: Be16::new(backend.port()), flags, id })?;
         }
-        let port = Be16::new(self.frontend.port());
-        if self.scope == SCOPE_EXTERNAL {
-            let bit = match self.frontend.ip() {
-                IpAddr::V4(address) => bit_v4(address.into(), port, self.protocol),
-                IpAddr::V6(address) => bit_v6(address.into(), port, self.protocol),
-            };
-            let word: u64 = loaded.get(FRONTS, &bit.word)?.unwrap_or(0);
-            loaded.set(FRONTS, &bit.word, &(word | bit.mask))?;
-        }
         let value = ServiceValue {
             id: self.id,
             slice,
@@ -276,19 +267,52 @@ impl Service {
             affinity_seconds: self.affinity_seconds,
             ..ServiceValue::default()
         };
-        let (protocol, scope) = (self.protocol, self.scope);
-        match self.frontend.ip() {
-            IpAddr::V4(address) => loaded.set(
-                SERVICES_V4,
-                &ServiceKey { address: V4::from(address), port, protocol, scope },
-                &value,
-            ),
-            IpAddr::V6(address) => loaded.set(
-                SERVICES_V6,
-                &ServiceKey { address: V6::from(address), port, protocol, scope },
-                &value,
-            ),
-        }
+        set_service(loaded, self.frontend, self.protocol, self.scope, Some(&value))
+    }
+}
+
+/// Writes what is to be done with traffic to a frontend, or takes it out.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn set_service(
+    loaded: &Loaded,
+    frontend: SocketAddr,
+    protocol: u8,
+    scope: u8,
+    value: Option<&ServiceValue>,
+) -> Result<()> {
+    let port = Be16::new(frontend.port());
+    if scope == SCOPE_EXTERNAL {
+        let bit = match frontend.ip() {
+            IpAddr::V4(address) => bit_v4(address.into(), port, protocol),
+            IpAddr::V6(address) => bit_v6(address.into(), port, protocol),
+        };
+        let word: u64 = loaded.get(FRONTS, &bit.word)?.unwrap_or(0);
+        loaded.set(FRONTS, &bit.word, &(word | bit.mask))?;
+    }
+    match frontend.ip() {
+        IpAddr::V4(address) => set_or_remove(
+            loaded,
+            SERVICES_V4,
+            &ServiceKey { address: V4::from(address), port, protocol, scope },
+            value,
+        ),
+        IpAddr::V6(address) => set_or_remove(
+            loaded,
+            SERVICES_V6,
+            &ServiceKey { address: V6::from(address), port, protocol, scope },
+            value,
+        ),
+    }
+}
+
+fn set_or_remove<K: Plain>(loaded: &Loaded, map: &str, key: &K, value: Option<&ServiceValue>) -> Result<()> {
+    match value {
+        Some(value) => loaded.set(map, key, value),
+        None if loaded.get::<K, ServiceValue>(map, key)?.is_some() => loaded.remove(map, key),
+        None => Ok(()),
     }
 }
 

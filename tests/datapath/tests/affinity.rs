@@ -7,7 +7,7 @@ use skep_abi::affinity::{AFFINITY, Affinity, AffinityKey, CLIENT_ADDRESS, ticks}
 use skep_abi::backend::STATE_DRAINING;
 use skep_abi::service::{FLAG_AFFINITY, SCOPE_INTERNAL};
 use skep_datapath_tests::fixture::{Fixture, packet};
-use skep_datapath_tests::packet::{Packet, SYN, TCP, UDP};
+use skep_datapath_tests::packet::{ACK, Packet, SYN, TCP, UDP};
 use skep_datapath_tests::tier_enabled;
 use skep_datapath_tests::world::{Family, Service, set_state};
 
@@ -40,7 +40,16 @@ fn connect(fixture: &Fixture, family: Family, protocol: u8, port: u16) -> Socket
     let sent = first_packet(protocol, from, SocketAddr::new(family.node(), 30080));
     let change = fixture.xdp(&sent.build()).unwrap();
     assert_eq!(change.counters.get("flow_created"), Some(&1), "{family:?} {protocol} {:?}", change.counters);
+    answer(fixture, &sent);
     packet(&change).destination
+}
+
+/// The client of a connection goes on after the handshake: only then its backend is written down.
+fn answer(fixture: &Fixture, first: &Packet) {
+    if first.protocol == TCP {
+        let change = fixture.xdp(&Packet { flags: ACK, ..first.clone() }.build()).unwrap();
+        assert_eq!(change.counters.get("flow_opened"), Some(&1), "{:?}", change.counters);
+    }
 }
 
 fn entries(fixture: &Fixture) -> Vec<(AffinityKey, Affinity)> {
@@ -85,7 +94,9 @@ fn each_client_has_an_entry_and_without_affinity_connections_spread() {
         let clients = [family.client(), family.node(), family.local_pod()];
         for client in clients {
             let to = SocketAddr::new(family.node(), 30080);
-            fixture.xdp(&first_packet(protocol, SocketAddr::new(client, 40000), to).build()).unwrap();
+            let sent = first_packet(protocol, SocketAddr::new(client, 40000), to);
+            fixture.xdp(&sent.build()).unwrap();
+            answer(&fixture, &sent);
         }
         assert_eq!(entries(&fixture).len(), clients.len());
 
@@ -171,5 +182,32 @@ fn pod_keeps_its_backend_through_tc() {
         }
         backends.dedup();
         assert_eq!(backends.len(), 1, "{family:?} {protocol}: {backends:?}");
+    }
+}
+
+#[test]
+fn connections_of_one_client_that_are_not_made_yet_meet_one_backend_and_leave_no_entry() {
+    if !tier_enabled() {
+        return;
+    }
+    for family in Family::ALL {
+        let fixture = Fixture::new().unwrap();
+        service(family, TCP).write(fixture.loaded()).unwrap();
+        let to = SocketAddr::new(family.node(), 30080);
+        let backend = |client, port| {
+            let sent = Packet::tcp(SocketAddr::new(client, port), to, SYN);
+            packet(&fixture.xdp(&sent.build()).unwrap()).destination
+        };
+        let first = backend(family.client(), 40000);
+        assert!((40001..40020).all(|port| backend(family.client(), port) == first), "{family:?}");
+        assert_eq!(entries(&fixture), [], "{family:?}");
+        let clients = (0..40).map(|last| match family.client() {
+            std::net::IpAddr::V4(_) => std::net::IpAddr::from([198, 51, 100, last]),
+            std::net::IpAddr::V6(_) => {
+                std::net::IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, u16::from(last)])
+            }
+        });
+        let others: std::collections::BTreeSet<_> = clients.map(|client| backend(client, 40000)).collect();
+        assert!(others.len() > 10, "40 clients met {} of 50 backends", others.len());
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use skep_abi::backend::STATE_GONE;
+use skep_abi::service::FLAG_DIRECT;
 use skep_datapath_tests::fixture::{Change, Fixture, packet};
 use skep_datapath_tests::packet::{ACK, Packet, SYN, TCP, UDP, checksum, octets};
 use skep_datapath_tests::tier_enabled;
@@ -202,6 +203,39 @@ fn error_about_a_reply_reaches_the_backend_as_about_its_own() {
             let counters = counted(&["icmp_error_translated"]);
             assert_eq!(change, Change { action, frame: expected.build(), counters }, "{family:?} {protocol}");
         }
+    }
+}
+
+#[test]
+fn error_about_a_direct_reply_is_sent_on_to_the_backends_node_with_its_sender() {
+    if !tier_enabled() {
+        return;
+    }
+    for (family, protocol) in Family::ALL.into_iter().flat_map(|f| [TCP, UDP].map(|p| (f, p))) {
+        let fixture = Fixture::new().unwrap();
+        let backend = SocketAddr::new(family.remote_pod(), 8080);
+        let service = Service::external(node_port(family), protocol, &[backend]);
+        Service { flags: FLAG_DIRECT, ..service }.write(fixture.loaded()).unwrap();
+        let client = SocketAddr::new(family.client(), 40000);
+        let sent = match protocol {
+            TCP => Packet::tcp(client, node_port(family), SYN),
+            _ => Packet::udp(client, node_port(family)),
+        };
+        assert_eq!(fixture.xdp(&sent.build()).unwrap().action, PASS);
+        // As the client got it from the backend's node.
+        let reply = Packet { source: node_port(family), destination: client, ..sent };
+        let error = complaint(family, &reply, node_port(family).ip());
+        let expected = Complaint {
+            macs: (OTHER_MAC, NODE_MAC),
+            to: backend.ip(),
+            hops: 199,
+            about: Packet { source: backend, ..reply.clone() },
+            ..error.clone()
+        };
+        let change = fixture.xdp(&error.build()).unwrap();
+        let counters = counted(&["icmp_error_translated"]);
+        let expected = Change { action: TX, frame: expected.build(), counters };
+        assert_eq!(change, expected, "{family:?} {protocol}");
     }
 }
 

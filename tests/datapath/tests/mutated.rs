@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey, pair_v4, pair_v6};
+use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey, HALF_OPEN_V4, HALF_OPEN_V6, pair_v4, pair_v6};
 use skep_abi::{Be16, V4, V6};
 use skep_datapath_tests::fixture::Fixture;
 use skep_datapath_tests::object::Run;
@@ -124,7 +124,8 @@ fn flow_of(
     match source.ip() {
         IpAddr::V4(_) => {
             let key = key(pair_v4(v4(source.ip()), v4(destination.ip())));
-            let flow: Flow<V4> = fixture.loaded().get(FLOWS_V4, &key).unwrap()?;
+            let in_map = |map| fixture.loaded().get::<_, Flow<V4>>(map, &key).unwrap();
+            let flow = in_map(FLOWS_V4).or_else(|| in_map(HALF_OPEN_V4))?;
             let end = |address: V4, port: Be16| SocketAddr::new(IpAddr::V4(address.into()), port.get());
             Some((
                 end(flow.new_source, flow.new_source_port),
@@ -133,7 +134,8 @@ fn flow_of(
         }
         IpAddr::V6(_) => {
             let key = key(pair_v6(SEED, v6(source.ip()), v6(destination.ip())));
-            let flow: Flow<V6> = fixture.loaded().get(FLOWS_V6, &key).unwrap()?;
+            let in_map = |map| fixture.loaded().get::<_, Flow<V6>>(map, &key).unwrap();
+            let flow = in_map(FLOWS_V6).or_else(|| in_map(HALF_OPEN_V6))?;
             let end = |address: V6, port: Be16| SocketAddr::new(IpAddr::V6(address.into()), port.get());
             Some((
                 end(flow.new_source, flow.new_source_port),

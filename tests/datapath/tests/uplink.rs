@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use skep_abi::backend::{STATE_DRAINING, STATE_GONE};
 use skep_abi::flow::{
-    EGRESS_POD, EGRESS_REMOTE, EGRESS_STACK, EGRESS_UNRESOLVED, FLOW_REPLY, FLOW_SNAT, STATE_CLOSED,
-    STATE_CLOSING, STATE_ESTABLISHED, STATE_NEW,
+    EGRESS_POD, EGRESS_REMOTE, EGRESS_STACK, EGRESS_UNRESOLVED, FLOW_HALF_OPEN, FLOW_LOCAL, FLOW_REPLY,
+    FLOW_SNAT, STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED, STATE_NEW,
 };
 use skep_abi::service::FLAG_DROP_WHEN_EMPTY;
 use skep_datapath_tests::fixture::{Change, Fixture, FlowRow, packet};
@@ -65,7 +65,7 @@ fn node_port_new_flow_to_local_pod_keeps_source_and_is_redirected() {
             destination: sent.destination,
             new_source: sent.source,
             new_destination: pod,
-            flags: 0,
+            flags: FLOW_LOCAL | if protocol == TCP { FLOW_HALF_OPEN } else { 0 },
             egress: EGRESS_POD,
             state: STATE_NEW,
             packets: 1,
@@ -75,7 +75,7 @@ fn node_port_new_flow_to_local_pod_keeps_source_and_is_redirected() {
             destination: sent.source,
             new_source: sent.destination,
             new_destination: sent.source,
-            flags: FLOW_REPLY,
+            flags: forward.flags | FLOW_REPLY,
             egress: EGRESS_UNRESOLVED,
             packets: 0,
             ..forward.clone()
@@ -165,7 +165,9 @@ fn node_port_to_remote_pod_is_translated_both_ways_and_sent_back_out() {
         };
         assert_eq!(packet(&change), expected);
         let flags: Vec<u8> = fixture.flows().unwrap().iter().map(|row| row.flags).collect();
-        assert!(flags == [FLOW_SNAT, FLOW_SNAT | FLOW_REPLY] || flags == [FLOW_SNAT | FLOW_REPLY, FLOW_SNAT]);
+        let stage = if protocol == TCP { FLOW_HALF_OPEN } else { 0 };
+        let (forward, reply) = (stage | FLOW_SNAT, stage | FLOW_SNAT | FLOW_REPLY);
+        assert!(flags == [forward, reply] || flags == [reply, forward], "{flags:?}");
         assert!(fixture.flows().unwrap().iter().all(|row| row.egress == EGRESS_REMOTE && row.packets == 1));
     }
 }
@@ -182,16 +184,19 @@ fn known_flow_keeps_its_backend_and_follows_the_connection_states() {
         Service::external(node_port(family), TCP, &pods).write(fixture.loaded()).unwrap();
         let sent = from_client(family, TCP, node_port(family));
         let first = packet(&fixture.xdp(&sent.build()).unwrap());
-        for (flags, state) in [
+        let steps = [
             (ACK, STATE_ESTABLISHED),
             (ACK, STATE_ESTABLISHED),
             (FIN | ACK, STATE_CLOSING),
             (ACK, STATE_CLOSING),
             (RST, STATE_CLOSED),
-        ] {
+        ];
+        for (at, (flags, state)) in steps.into_iter().enumerate() {
             let next = Packet { flags, payload: b"data".to_vec(), ..sent.clone() };
             let change = fixture.xdp(&next.build()).unwrap();
-            assert_eq!((change.action, change.counters.len()), (TX, 0));
+            let opened = u64::from(at == 0);
+            let counted = change.counters.get("flow_opened").copied().unwrap_or(0);
+            assert_eq!((change.action, change.counters.len() as u64, counted), (TX, opened, opened));
             let out = packet(&change);
             assert_eq!((out.source, out.destination), (first.source, first.destination));
             let forward = fixture.flows().unwrap().into_iter().find(|row| row.source == sent.source).unwrap();
@@ -368,8 +373,11 @@ fn options_extension_headers_and_vlan_are_seen_through() {
             headers.extend([17, 0, 0, 0, 1, 2, 3, 4]);
             headers
         };
+        // XDP leaves them to TC.
         let change = fixture.xdp(&sent.build()).unwrap();
-        assert_eq!((change.action, &change.counters), (REDIRECT, &counted(&["flow_created"])), "{family:?}");
+        assert_eq!(change, Change { action: PASS, frame: sent.build(), counters: BTreeMap::new() });
+        let change = fixture.tc_uplink("tc_uplink_in", &sent.build()).unwrap();
+        assert_eq!((change.action, &change.counters), (7, &counted(&["flow_created"])), "{family:?}");
         let mut expected = sent.clone();
         expected.destination = pod;
         expected.destination_mac = POD_MAC;
@@ -418,7 +426,9 @@ fn fragments_of_ipv6_pass_untouched() {
     }
     let frame = sent.build();
     let change = fixture.xdp(&frame).unwrap();
-    assert_eq!(change, Change { action: PASS, frame, counters: counted(&["extension_headers"]) });
+    assert_eq!(change, Change { action: PASS, frame: frame.clone(), counters: BTreeMap::new() });
+    let change = fixture.tc_uplink("tc_uplink_in", &frame).unwrap();
+    assert_eq!(change, Change { action: u32::MAX, frame, counters: counted(&["extension_headers"]) });
 }
 
 #[test]
@@ -430,7 +440,7 @@ fn removed_backend_moves_udp_at_once_and_lets_tcp_drain() {
         let fixture = Fixture::new().unwrap();
         let [old, new] = [7000, 7001].map(|port| SocketAddr::new(family.remote_pod(), port));
         for protocol in PROTOCOLS {
-            fixture.loaded().clear(if family == Family::V4 { "FLOWS_V4" } else { "FLOWS_V6" }).unwrap();
+            fixture.forget_flows().unwrap();
             let mut service = Service::external(node_port(family), protocol, &[old]);
             service.write(fixture.loaded()).unwrap();
             let sent = from_client(family, protocol, node_port(family));

@@ -44,6 +44,10 @@ pub struct Question {
     pub namespace: String,
     /// Name of the object, empty for any.
     pub name: String,
+    /// Only objects with such fields, as a list selects them; empty for all.
+    pub field_selector: String,
+    /// Only objects with such labels; empty for all.
+    pub label_selector: String,
 }
 
 /// An answer.
@@ -53,6 +57,8 @@ pub struct Ruling {
     pub allowed: bool,
     /// Why.
     pub reason: String,
+    /// What went wrong on the way, empty if nothing did.
+    pub error: String,
 }
 
 /// Answers questions about rights.
@@ -127,8 +133,8 @@ pub(super) fn call<'a>(
         [Value::Ruling(ruling)] => Some(Ok(match name {
             "allowed" => Value::Bool(ruling.allowed),
             "reason" => Value::text(ruling.reason.as_str()),
-            "errored" => Value::Bool(false),
-            "error" => Value::text(""),
+            "errored" => Value::Bool(!ruling.error.is_empty()),
+            "error" => Value::text(ruling.error.as_str()),
             _ => return None,
         })),
         [Value::Asked(asked), Value::Text(one)] => ask(name, asked, one, budget),
@@ -156,8 +162,12 @@ fn ask<'a>(name: &str, asked: &Asked<'a>, text: &str, budget: &mut Budget) -> Op
         }
         (Stage::Resource, "namespace") => asked.with(Stage::Resource, |question| question.namespace = text),
         (Stage::Resource, "name") => asked.with(Stage::Resource, |question| question.name = text),
-        // Rights by selector are not told apart: who may only see a part may not see all.
-        (Stage::Resource, "fieldSelector" | "labelSelector") => Value::Asked(asked.clone()),
+        (Stage::Resource, "fieldSelector") => {
+            asked.with(Stage::Resource, |question| question.field_selector = text)
+        }
+        (Stage::Resource, "labelSelector") => {
+            asked.with(Stage::Resource, |question| question.label_selector = text)
+        }
         (Stage::Path | Stage::Resource, "check") => {
             if let Err(fault) = budget.spend(COST) {
                 return Some(Err(fault));

@@ -11,6 +11,8 @@ mod compare;
 pub(crate) mod estimate;
 mod evaluate;
 mod functions;
+#[cfg(test)]
+pub(crate) mod hostile_tests;
 mod infer;
 pub(crate) mod json;
 mod lists;

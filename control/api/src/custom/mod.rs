@@ -26,6 +26,7 @@ use serde_json::Value;
 
 use crate::object::{at, flag, items, name, text};
 use crate::registry::{Resource, StoragePath, Subresource};
+use crate::review::ReviewVersion;
 
 pub(crate) use check::check;
 pub(crate) use columns::{PrinterColumn, cells};
@@ -67,7 +68,7 @@ pub struct Conversion {
     /// Where it is: a `WebhookClientConfig`.
     pub client_config: Value,
     /// The version of `ConversionReview` that it is sent.
-    pub review_version: review::Version,
+    pub review_version: ReviewVersion,
 }
 
 impl Conversion {
@@ -82,7 +83,7 @@ impl Conversion {
         Some(Self {
             edition,
             client_config: webhook["clientConfig"].clone(),
-            review_version: review::Version::first_of(accepted),
+            review_version: ReviewVersion::first_of(accepted),
         })
     }
 }

@@ -8,41 +8,16 @@ use serde_json::{Map, Value, json};
 use super::Custom;
 use crate::object::{name, namespace, text, uid};
 use crate::registry::Resource;
+use crate::review::ReviewVersion;
 use crate::validation::names;
 
-/// A version of `ConversionReview`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// The present one.
-    V1,
-    /// The one before, whose answers do not say what they answer.
-    V1beta1,
-}
-
-impl Version {
-    /// The first that is known of those that a webhook accepts.
-    pub(super) fn first_of(accepted: &[Value]) -> Self {
-        let known = accepted.iter().find_map(|version| match version.as_str()? {
-            "v1" => Some(Self::V1),
-            "v1beta1" => Some(Self::V1beta1),
-            _ => None,
-        });
-        known.unwrap_or(Self::V1)
-    }
-
-    fn api_version(self) -> &'static str {
-        match self {
-            Self::V1 => "apiextensions.k8s.io/v1",
-            Self::V1beta1 => "apiextensions.k8s.io/v1beta1",
-        }
-    }
-}
+const GROUP: &str = "apiextensions.k8s.io";
 
 /// The question: these objects in the version `desired`.
-pub fn request(version: Version, id: &str, desired: &str, objects: &[&Value]) -> Value {
+pub fn request(version: ReviewVersion, id: &str, desired: &str, objects: &[&Value]) -> Value {
     json!({
         "kind": "ConversionReview",
-        "apiVersion": version.api_version(),
+        "apiVersion": version.of_group(GROUP),
         "request": { "uid": id, "desiredAPIVersion": desired, "objects": objects },
     })
 }
@@ -53,7 +28,7 @@ pub fn request(version: Version, id: &str, desired: &str, objects: &[&Value]) ->
 ///
 /// Why the answer cannot be taken, in upstream's words.
 pub fn read(
-    version: Version,
+    version: ReviewVersion,
     id: &str,
     desired: &str,
     asked: &[&Value],
@@ -85,11 +60,12 @@ fn kind_of(object: &Value) -> String {
     format!("{}, Kind={}", text(object, &["apiVersion"]), text(object, &["kind"]))
 }
 
-fn check(version: Version, id: &str, answer: &Value) -> Result<(), String> {
-    if version == Version::V1 {
+fn check(version: ReviewVersion, id: &str, answer: &Value) -> Result<(), String> {
+    if version == ReviewVersion::V1 {
         let (api_version, kind) = (text(answer, &["apiVersion"]), text(answer, &["kind"]));
-        if (api_version, kind) != (version.api_version(), "ConversionReview") {
-            let wanted = format!("{}, Kind=ConversionReview", version.api_version());
+        let wanted = version.of_group(GROUP);
+        if (api_version, kind) != (wanted.as_str(), "ConversionReview") {
+            let wanted = format!("{wanted}, Kind=ConversionReview");
             return Err(format!("expected webhook response of {wanted}, got {api_version}, Kind={kind}"));
         }
     }
@@ -98,7 +74,7 @@ fn check(version: Version, id: &str, answer: &Value) -> Result<(), String> {
         return Err("no response provided".into());
     }
     let found = text(response, &["uid"]);
-    if version == Version::V1 && found != id {
+    if version == ReviewVersion::V1 && found != id {
         return Err(format!("expected response.uid={id:?}, got {found:?}"));
     }
     let (status, message) = (text(response, &["result", "status"]), text(response, &["result", "message"]));
@@ -211,7 +187,7 @@ mod tests {
 
     fn take(answer: Value) -> Result<Vec<Value>, String> {
         let meta = json!({ "name": "a", "uid": "u", "labels": { "x": "1" }, "finalizers": ["f"] });
-        read(Version::V1, "1", "g/v2", &[&object("g/v1", meta)], answer)
+        read(ReviewVersion::V1, "1", "g/v2", &[&object("g/v1", meta)], answer)
     }
 
     #[test]
@@ -284,12 +260,11 @@ mod tests {
 
     #[test]
     fn review_is_of_the_first_version_that_both_know() {
-        assert_eq!(Version::first_of(&[json!("v9"), json!("v1beta1"), json!("v1")]), Version::V1beta1);
         let asked = object("g/v1", json!({ "name": "a" }));
-        let review = request(Version::V1beta1, "1", "g/v2", &[&asked]);
+        let review = request(ReviewVersion::V1beta1, "1", "g/v2", &[&asked]);
         assert_eq!(review["apiVersion"], "apiextensions.k8s.io/v1beta1");
         assert_eq!(review["request"]["desiredAPIVersion"], "g/v2");
         let loose = json!({ "response": { "result": { "status": "Success" }, "convertedObjects": [object("g/v2", json!({ "name": "a" }))] } });
-        assert!(read(Version::V1beta1, "1", "g/v2", &[&asked], loose).is_ok());
+        assert!(read(ReviewVersion::V1beta1, "1", "g/v2", &[&asked], loose).is_ok());
     }
 }

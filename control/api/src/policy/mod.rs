@@ -114,4 +114,6 @@ impl std::fmt::Debug for Inputs<'_> {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;

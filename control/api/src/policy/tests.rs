@@ -10,12 +10,16 @@ struct Some1;
 
 impl Authority for Some1 {
     fn rule(&self, question: &Question) -> Ruling {
-        let allowed = question.verb == "get" && question.resource == "pods" && question.namespace == "n";
-        Ruling { allowed, reason: format!("{:?}", question.asker) }
+        let get = question.verb == "get" && question.namespace == "n";
+        // Those of one node may be listed, everywhere.
+        let list = question.verb == "list" && question.field_selector == "spec.nodeName=n1";
+        let allowed = question.resource == "pods" && (get || list);
+        let error = if question.label_selector.is_empty() { String::new() } else { "no labels here".into() };
+        Ruling { allowed, reason: format!("{:?}", question.asker), error }
     }
 }
 
-fn with<T>(object: &Value, old: &Value, params: &Value, ask: impl FnOnce(&Inputs<'_>) -> T) -> T {
+pub(super) fn with<T>(object: &Value, old: &Value, params: &Value, ask: impl FnOnce(&Inputs<'_>) -> T) -> T {
     let (request, namespace) = (json!({ "operation": "CREATE" }), json!({ "metadata": { "name": "n" } }));
     let resource = Question { resource: "pods".into(), namespace: "n".into(), ..Question::default() };
     ask(&Inputs {
@@ -102,6 +106,16 @@ fn rights_are_asked_for() {
         ("authorizer.group('').resource('pods').namespace('m').check('get').allowed()", false),
         ("authorizer.requestResource.check('get').allowed()", true),
         ("authorizer.path('/metrics').check('get').allowed()", false),
+        (
+            "authorizer.group('').resource('pods').fieldSelector('spec.nodeName=n1').check('list').allowed()",
+            true,
+        ),
+        (
+            "authorizer.group('').resource('pods').fieldSelector('spec.nodeName=n2').check('list').allowed()",
+            false,
+        ),
+        ("authorizer.group('').resource('pods').labelSelector('a=b').check('list').errored()", true),
+        ("authorizer.requestResource.check('get').error() == ''", true),
         (
             "authorizer.serviceAccount('a', 'b').requestResource.check('get').reason().contains('ServiceAccount')",
             true,

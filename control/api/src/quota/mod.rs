@@ -2,10 +2,10 @@
 //! (upstream's quota evaluators and the decision of its `ResourceQuota` admission).
 //!
 //! The API server decides by it and the quota controller counts by it, so that both agree. Pure; the time comes in as text.
-//! Devices of resource claims are counted as objects only.
 
 mod check;
 mod claims;
+mod devices;
 mod pods;
 mod scope;
 mod services;
@@ -22,6 +22,8 @@ use crate::resources::{self, Amounts};
 pub use check::{Limited, Quota, Request, check};
 pub use scope::Selector;
 
+pub(crate) use pods::COMPUTE;
+
 /// How objects of a kind are measured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Evaluator {
@@ -31,6 +33,8 @@ pub enum Evaluator {
     Services,
     /// Persistent volume claims: number and size, in all and by class.
     Claims,
+    /// Resource claims: number and devices by class.
+    DeviceClaims,
     /// Anything else: the number of objects, under these names.
     Count(Vec<String>),
 }
@@ -45,6 +49,7 @@ impl Evaluator {
             ("", "pods") => Self::Pods,
             ("", "services") => Self::Services,
             ("", "persistentvolumeclaims") => Self::Claims,
+            (devices::GROUP, devices::PLURAL) => Self::DeviceClaims,
             _ => {
                 let alias = (group.is_empty() && ALIASES.contains(&plural)).then(|| plural.to_owned());
                 Self::Count(std::iter::once(count_name(group, plural)).chain(alias).collect())
@@ -58,6 +63,7 @@ impl Evaluator {
             Self::Pods => pods::is_measured(name),
             Self::Services => services::NAMES.contains(&name),
             Self::Claims => claims::is_measured(name),
+            Self::DeviceClaims => devices::is_measured(name),
             Self::Count(own) => own.iter().any(|one| one == name),
         };
         names.into_iter().filter(|name| matches(name)).cloned().collect()
@@ -78,6 +84,7 @@ impl Evaluator {
             Self::Pods => pods::usage(object, now),
             Self::Services => services::usage(object),
             Self::Claims => claims::usage(object),
+            Self::DeviceClaims => devices::usage(object),
             Self::Count(names) => names.iter().map(|name| (name.clone(), Quantity::of(1))).collect(),
         }
     }
@@ -94,7 +101,7 @@ impl Evaluator {
                 creates || old.is_some_and(|old| pods::is_terminating(old) != pods::is_terminating(new))
             }
             (Self::Pods, "resize") => !creates,
-            (Self::Services | Self::Claims, "") => true,
+            (Self::Services | Self::Claims | Self::DeviceClaims, "") => true,
             (Self::Claims, "status") => old.is_some_and(|old| claims::changed(old, new)),
             (Self::Count(_), "") => creates,
             _ => false,
@@ -122,7 +129,8 @@ pub fn count_name(group: &str, plural: &str) -> String {
 
 /// The kinds (group, plural) that the names of a quota can be about.
 pub fn kinds_of<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<(String, String)> {
-    let special = [("", "pods"), ("", "services"), ("", "persistentvolumeclaims")];
+    let special =
+        [("", "pods"), ("", "services"), ("", "persistentvolumeclaims"), (devices::GROUP, devices::PLURAL)];
     let mut kinds: Vec<(String, String)> = Vec::new();
     for name in names {
         let counted = name.strip_prefix("count/").map(|rest| rest.split_once('.').unwrap_or((rest, "")));

@@ -8,12 +8,13 @@ use serde_json::Value;
 use super::Selector;
 use crate::object::{items, number, text};
 use crate::quantity::Quantity;
-use crate::resources::{self, Amounts, Side};
+use crate::resources::{self, Amounts, Side, is_extended, is_native};
 use crate::strategy::qos_class;
 
 const COUNT: &str = "count/pods";
-const NAMES: [&str; 11] = [
-    COUNT,
+/// What pods use up, besides their number under another name and resources that have a domain.
+pub(crate) const COMPUTE: [&str; 10] = [
+    "pods",
     "cpu",
     "memory",
     "ephemeral-storage",
@@ -23,26 +24,16 @@ const NAMES: [&str; 11] = [
     "limits.cpu",
     "limits.memory",
     "limits.ephemeral-storage",
-    "pods",
 ];
 /// Resources that, once limited, every container has to state.
 const STATED: [&str; 6] = ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
 
 pub(super) fn is_measured(name: &str) -> bool {
-    NAMES.contains(&name)
+    name == COUNT
+        || COMPUTE.contains(&name)
         || name.starts_with("hugepages-")
         || name.starts_with("requests.hugepages-")
         || name.strip_prefix("requests.").is_some_and(|_| !is_native(name))
-}
-
-/// Whether the name is one of Kubernetes' own: without a domain, or in one of its domains.
-fn is_native(name: &str) -> bool {
-    !name.contains('/') || name.contains("kubernetes.io/")
-}
-
-/// Whether a resource that a container asks for is one that Kubernetes only counts (`example.com/dongle`).
-fn is_extended(name: &str) -> bool {
-    !is_native(name) && !name.starts_with("requests.")
 }
 
 /// Whether the pod takes anything: it has not ended, nor outlived its own deletion on a node that is lost.

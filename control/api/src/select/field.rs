@@ -152,6 +152,11 @@ impl FieldSelector {
         Ok(Self { terms })
     }
 
+    /// The fields that it looks at.
+    pub fn paths(&self) -> impl Iterator<Item = &[String]> {
+        self.terms.iter().map(|term| term.path.as_slice())
+    }
+
     /// Whether an object meets all conditions.
     pub fn matches(&self, object: &Value) -> bool {
         self.terms.iter().all(|term| {

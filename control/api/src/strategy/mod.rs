@@ -7,6 +7,7 @@ mod job;
 mod narrow;
 mod pod;
 mod service;
+mod update;
 
 use serde_json::{Value, json};
 
@@ -15,6 +16,7 @@ use crate::registry::Resource;
 
 pub use narrow::{Narrow, prepare_narrow};
 pub use pod::{qos_class, total_request};
+pub use update::{is_created_by_update, is_updated_unconditionally};
 
 /// Whether changes of what the owner wishes are counted in `metadata.generation`.
 pub fn counts_generation(resource: &Resource) -> bool {

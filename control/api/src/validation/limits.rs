@@ -8,6 +8,7 @@ use super::field::FieldError;
 use super::names;
 use super::place::{Errors, Place};
 use super::resources;
+use crate::quota::COMPUTE;
 
 const STANDARD: [&str; 4] = ["cpu", "memory", "ephemeral-storage", "storage"];
 /// What quotas count besides objects of any kind (`count/...`) and requests.
@@ -53,18 +54,6 @@ const SCOPES: [&str; 7] = [
     "PriorityClass",
     "CrossNamespacePodAffinity",
     "VolumeAttributesClass",
-];
-const COMPUTE: [&str; 10] = [
-    "pods",
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-    "limits.ephemeral-storage",
 ];
 
 fn is_standard(name: &str) -> bool {

@@ -6,6 +6,7 @@ use super::field::FieldError;
 use super::names;
 use super::place::{Errors, NOT_NEGATIVE, Place};
 use crate::quantity::Quantity;
+use crate::resources::is_native;
 
 /// Whose resources they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,6 @@ fn resource_name(path: &str, name: &str, of: Of, errors: &mut Errors) {
     if let Err(why) = names::label_key(name) {
         return errors.push(FieldError::invalid(path, name, why));
     }
-    let native = !name.contains('/') || name.contains("kubernetes.io/");
     match of {
         Of::Pod => {
             let known = matches!(name, "cpu" | "memory") || name.starts_with(HUGE);
@@ -43,7 +43,7 @@ fn resource_name(path: &str, name: &str, of: Of, errors: &mut Errors) {
                 errors.push(FieldError::invalid(path, name, why));
             }
         }
-        Of::Container if !native => {
+        Of::Container if !is_native(name) => {
             if name.starts_with("requests.") || names::label_key(&format!("requests.{name}")).is_err() {
                 errors.push(FieldError::invalid(
                     path,
@@ -57,7 +57,7 @@ fn resource_name(path: &str, name: &str, of: Of, errors: &mut Errors) {
 }
 
 fn is_overcommittable(name: &str) -> bool {
-    (!name.contains('/') || name.contains("kubernetes.io/")) && !name.starts_with(HUGE)
+    is_native(name) && !name.starts_with(HUGE)
 }
 
 /// Names and amounts of one list.
@@ -68,7 +68,7 @@ pub(super) fn amounts(list: &Place<'_>, of: Of, errors: &mut Errors) {
         if quantity.is_negative() {
             amount.invalid(NOT_NEGATIVE, errors);
         }
-        let whole = name.contains('/') && !name.contains("kubernetes.io/");
+        let whole = !is_native(name);
         if whole && !quantity.is_whole() {
             amount.invalid("must be an integer", errors);
         }

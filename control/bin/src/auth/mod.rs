@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
-pub(crate) use setup::Setup;
+pub(crate) use setup::{ClientAuthority, Setup};
 
 fn duration(text: &str) -> Result<Duration, String> {
     skep_server::authz::parse_duration(text).ok_or_else(|| "expected a duration such as 5m0s".to_owned())
@@ -25,6 +25,9 @@ fn pair(text: &str) -> Result<(String, String), String> {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Authentication")]
 pub(crate) struct AuthenticationArguments {
+    /// Authorities whose certificates clients may show, besides that of the data directory; followed while the server runs.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_ca_file: Option<PathBuf>,
     /// Let requests without credentials ask for anything (roles still decide), or for nothing; without the flag they may
     /// ask for health and version.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -138,12 +141,17 @@ pub(crate) struct AccountArguments {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Authorization")]
 pub(crate) struct AuthorizationArguments {
-    /// Who decides what a user may do, in order: Node, RBAC, Webhook, AlwaysAllow, AlwaysDeny. Node,RBAC if nothing is said.
+    /// Who decides what a user may do, in order: Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny; Node,RBAC if nothing is
+    /// said.
     #[arg(long, value_name = "MODE", value_delimiter = ',')]
     pub(crate) authorization_mode: Vec<String>,
     /// A file with an AuthorizationConfiguration (apiserver.config.k8s.io) in its place.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["authorization_mode", "authorization_webhook_config_file"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["authorization_mode", "authorization_webhook_config_file",
+        "authorization_policy_file"])]
     pub(crate) authorization_config: Option<PathBuf>,
+    /// The policies of the mode ABAC, one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authorization_policy_file: Option<PathBuf>,
     /// A kubeconfig file that names the webhook of the mode Webhook.
     #[arg(long, value_name = "FILE")]
     pub(crate) authorization_webhook_config_file: Option<PathBuf>,

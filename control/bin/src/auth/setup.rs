@@ -24,6 +24,13 @@ pub(crate) struct Setup {
     pub(super) anonymous_of_file: Option<Anonymous>,
 }
 
+/// Whose certificates clients show.
+pub(crate) struct ClientAuthority {
+    pub(crate) pem: String,
+    /// The same, and what it becomes.
+    pub(crate) verifier: Arc<Verifier>,
+}
+
 /// A file of configuration and its text.
 pub(super) type Read = (PathBuf, String);
 
@@ -33,7 +40,7 @@ impl Setup {
         authentication: &AuthenticationArguments,
         authorization: &AuthorizationArguments,
         token_file: Option<&Path>,
-        client_authority: &str,
+        clients: &ClientAuthority,
         gate: &mut GateConfig,
     ) -> anyhow::Result<Self> {
         if let Some(path) = token_file {
@@ -51,7 +58,7 @@ impl Setup {
         gate.longest_token_life = (longest > 0).then(|| i64::try_from(longest).unwrap_or(i64::MAX));
         gate.extend_token_life = accounts.service_account_extend_token_expiration;
         gate.bootstrap_tokens = authentication.enable_bootstrap_token_auth;
-        proxy(&authentication.proxy, client_authority, gate)?;
+        proxy(&authentication.proxy, clients, gate)?;
         webhook(authentication, &issuers, gate)?;
         let mut setup = Self {
             authentication: authentication.clone(),
@@ -125,6 +132,10 @@ impl Setup {
         if flags.authorization_webhook_config_file.is_some() && !is_webhook {
             bail!("cannot specify --authorization-webhook-config-file without mode Webhook");
         }
+        let is_abac = flags.authorization_mode.iter().any(|mode| mode == "ABAC");
+        if flags.authorization_policy_file.is_some() && !is_abac {
+            bail!("cannot specify --authorization-policy-file without mode ABAC");
+        }
         if flags.authorization_mode.is_empty() {
             return Ok(AuthorizerChain::default());
         }
@@ -134,7 +145,8 @@ impl Setup {
             authorized: flags.authorization_webhook_cache_authorized_ttl,
             unauthorized: flags.authorization_webhook_cache_unauthorized_ttl,
         });
-        Ok(AuthorizerChain::of_modes(&flags.authorization_mode, webhook.as_ref())?)
+        let policies = flags.authorization_policy_file.as_deref();
+        Ok(AuthorizerChain::of_modes(&flags.authorization_mode, webhook.as_ref(), policies)?)
     }
 }
 
@@ -143,10 +155,10 @@ fn read(path: Option<&PathBuf>) -> anyhow::Result<Option<Read>> {
 }
 
 /// Believes front proxies, whose certificates are told from those of clients.
-fn proxy(flags: &ProxyArguments, client_authority: &str, gate: &mut GateConfig) -> anyhow::Result<()> {
+fn proxy(flags: &ProxyArguments, clients: &ClientAuthority, gate: &mut GateConfig) -> anyhow::Result<()> {
     let Some(path) = &flags.requestheader_client_ca_file else { return Ok(()) };
     let authority = read_text(path)?;
-    if authority.trim() == client_authority.trim() && flags.requestheader_allowed_names.is_empty() {
+    if authority.trim() == clients.pem.trim() && flags.requestheader_allowed_names.is_empty() {
         bail!(
             "--requestheader-client-ca-file is the authority of all clients: pass --requestheader-allowed-names, or each \
              of them could say to be anybody"
@@ -161,7 +173,7 @@ fn proxy(flags: &ProxyArguments, client_authority: &str, gate: &mut GateConfig) 
     let verifier = Verifier::new(&authority).context("cannot use the authority of front proxies")?;
     let names = flags.requestheader_allowed_names.clone();
     gate.front_proxy = Some(Arc::new(FrontProxy::new(verifier, names, headers)));
-    gate.client_authority = Some(Arc::new(Verifier::new(client_authority)?));
+    gate.client_authority = Some(Arc::clone(&clients.verifier));
     Ok(())
 }
 

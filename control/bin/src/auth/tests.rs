@@ -1,16 +1,17 @@
 //! Flags as upstream has them, together and apart.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::{Args, Parser};
-use skep_server::authn::Anonymous;
+use skep_server::authn::{Anonymous, Verifier};
 use skep_server::gate::GateConfig;
 use skep_server::pki::{Pki, ServingNames};
 use skep_server::streams::NodeClient;
 use skep_server::tokens::Keys;
 
-use super::{AuthenticationArguments, AuthorizationArguments, Setup};
+use super::{AuthenticationArguments, AuthorizationArguments, ClientAuthority, Setup};
 
 #[derive(Debug, Parser)]
 struct Line {
@@ -27,7 +28,7 @@ fn parse(line: &str) -> Result<Line, String> {
 #[test]
 fn flags_take_upstreams_names_and_values() {
     let line = parse(
-        "--anonymous-auth=false --api-audiences a,b --enable-bootstrap-token-auth=false --oidc-issuer-url https://i \
+        "--client-ca-file c --anonymous-auth=false --api-audiences a,b --enable-bootstrap-token-auth=false --oidc-issuer-url https://i \
          --oidc-client-id c --oidc-username-prefix - --oidc-required-claim a=b --oidc-required-claim c=d \
          --service-account-issuer https://x --service-account-issuer https://y --authorization-mode Node,RBAC,Webhook \
          --authorization-webhook-config-file f --authorization-webhook-cache-authorized-ttl 1m30s \
@@ -88,7 +89,9 @@ impl Fixture {
 
     fn apply(&mut self, line: &str) -> Result<Setup, String> {
         let line = parse(line)?;
-        Setup::apply(&line.authentication, &line.authorization, None, &self.authority, &mut self.gate)
+        let verifier = Arc::new(Verifier::new(&self.authority).unwrap());
+        let clients = ClientAuthority { pem: self.authority.clone(), verifier };
+        Setup::apply(&line.authentication, &line.authorization, None, &clients, &mut self.gate)
             .map_err(|error| format!("{error:#}"))
     }
 }
@@ -149,12 +152,21 @@ async fn modes_and_files_make_the_chain_or_are_refused() {
     let mut fixture = fixture();
     let file = fixture.write("may", &format!("{MAY}- {{type: RBAC, name: rbac}}\n"));
     let bad = fixture.write("bad", MAY);
-    for line in ["", "--authorization-mode Node,RBAC", &format!("--authorization-config {file}")] {
+    let policies = fixture.write("abac", "{\"user\":\"alice\"}\n");
+    for line in [
+        "",
+        "--authorization-mode Node,RBAC",
+        &format!("--authorization-config {file}"),
+        &format!("--authorization-mode ABAC --authorization-policy-file {policies}"),
+    ] {
         fixture.apply(line).unwrap();
     }
     for line in [
         "--authorization-mode Magic",
         "--authorization-mode Webhook",
+        "--authorization-mode ABAC",
+        "--authorization-mode ABAC --authorization-policy-file /nowhere",
+        &format!("--authorization-mode RBAC --authorization-policy-file {policies}"),
         "--authorization-webhook-config-file f",
         "--authorization-config /nowhere",
         &format!("--authorization-config {bad}"),

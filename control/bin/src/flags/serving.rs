@@ -32,8 +32,17 @@ pub(crate) struct ServingArguments {
     /// Requests at the same time on one HTTP/2 connection; 0 means the server's own choice.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub(crate) http2_max_streams_per_connection: u32,
+    /// How probably an HTTP/2 client is asked at a request to connect again (GOAWAY), so that servers behind one address
+    /// share the clients again after one was away: from 0 to 0.02. Not for a server that stands alone.
+    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.0, value_parser = chance)]
+    pub(crate) goaway_chance: f64,
     #[command(flatten)]
     pub(crate) tls: TlsArguments,
+}
+
+fn chance(text: &str) -> Result<f64, String> {
+    let chance = text.parse().ok().filter(|chance| (0.0..=0.02).contains(chance));
+    chance.ok_or_else(|| "--goaway-chance can not be less than 0 or greater than 0.02".to_owned())
 }
 
 #[derive(Clone, Debug, Args)]
@@ -65,7 +74,8 @@ impl ServingArguments {
 
     /// What clients may take. What is under way when the server ends has as long as it would have had.
     pub(crate) fn limits(&self) -> Limits {
-        let limits = Limits { shutdown: self.request_timeout, ..Limits::default() };
+        let (shutdown, goaway_chance) = (self.request_timeout, self.goaway_chance);
+        let limits = Limits { shutdown, goaway_chance, ..Limits::default() };
         match self.http2_max_streams_per_connection {
             0 => limits,
             streams => Limits { streams, ..limits },
@@ -145,17 +155,21 @@ mod tests {
     fn flags_of_an_upstream_manifest_are_taken() {
         let line = "--request-timeout=5m --min-request-timeout=600 --max-requests-inflight=100 \
                     --max-mutating-requests-inflight=50 --shutdown-delay-duration=70s --tls-cert-file=a --tls-private-key-file=b \
-                    --tls-sni-cert-key=c,d:e.example --tls-min-version=VersionTLS13 \
+                    --goaway-chance=0.001 --tls-sni-cert-key=c,d:e.example --tls-min-version=VersionTLS13 \
                     --tls-cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_AES_128_GCM_SHA256";
         let serving = parse(line).unwrap();
         assert_eq!((serving.lasting().request, serving.seats()), (Duration::from_secs(300), 150));
         assert!(serving.tls.only_newest);
+        assert_eq!(serving.limits().goaway_chance, 0.001);
         assert_eq!(serving.tls.tls_sni_cert_key[0].names, ["e.example"]);
         for bad in [
             "--tls-cert-file=a",
             "--tls-min-version=VersionTLS10",
             "--tls-cipher-suites=x",
             "--request-timeout=5",
+            "--goaway-chance=0.03",
+            "--goaway-chance=-1",
+            "--goaway-chance=NaN",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

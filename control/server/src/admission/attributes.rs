@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -48,6 +49,7 @@ pub enum AuditDetail {
 pub struct Notes {
     warnings: Mutex<Vec<String>>,
     annotations: Mutex<BTreeMap<String, (AuditDetail, String)>>,
+    waited: Mutex<Duration>,
 }
 
 impl Notes {
@@ -67,6 +69,16 @@ impl Notes {
     /// Annotates the audit event. What an annotation says first stays.
     pub fn annotate_at(&self, detail: AuditDetail, key: &str, value: impl Into<String>) {
         self.annotations.lock().entry(key.to_owned()).or_insert_with(|| (detail, value.into()));
+    }
+
+    /// The request waited so long for others: webhooks of users, a seat.
+    pub(crate) fn waited(&self, time: Duration) {
+        *self.waited.lock() += time;
+    }
+
+    /// How long it waited for others so far.
+    pub(crate) fn waiting(&self) -> Duration {
+        *self.waited.lock()
     }
 
     /// The warnings so far.
@@ -229,8 +241,11 @@ impl<'a> Attributes<'a> {
         options: Value,
     ) -> Self {
         /// Where the notes of writes go that nobody asked for.
-        static NOBODY: Notes =
-            Notes { warnings: Mutex::new(Vec::new()), annotations: Mutex::new(BTreeMap::new()) };
+        static NOBODY: Notes = Notes {
+            warnings: Mutex::new(Vec::new()),
+            annotations: Mutex::new(BTreeMap::new()),
+            waited: Mutex::new(Duration::ZERO),
+        };
         let notes = scope.asked.map_or(&NOBODY, |asked| asked.notes);
         Self { operation, scope, name, old, options, notes, again: Again::default(), held: Mutex::default() }
     }

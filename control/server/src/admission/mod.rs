@@ -13,15 +13,19 @@ mod certificates;
 mod claim_resize;
 mod compiled;
 mod config;
+mod declared_features;
 mod default_class;
 mod default_tolerations;
 mod event_rate_limit;
 mod gate;
 mod limit_ranger;
+mod metrics;
 mod namespace_lifecycle;
+mod namespace_presence;
 mod node_restriction;
 mod node_taint;
 mod order;
+mod owner_references;
 mod pod_node_selector;
 mod pod_resize;
 mod pod_security;
@@ -34,6 +38,7 @@ mod service_account;
 mod shown;
 mod simple;
 mod storage_protection;
+mod tolerations;
 mod webhook;
 
 use std::sync::Arc;
@@ -41,6 +46,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 use skep_api::status::Status;
+use tokio::time::Instant;
 
 use crate::authz::Authz;
 use crate::cache::Cache;
@@ -51,7 +57,10 @@ use crate::storage::Storage;
 pub(crate) use attributes::{Asked, Attributes, Held, Hold, Operation};
 pub use attributes::{AuditDetail, Notes};
 pub use config::{AdmissionConfig, ConfigError};
+pub(crate) use metrics::AdmissionMetrics;
 pub(crate) use policy::TypeChecks;
+
+use metrics::{Durations, Phase};
 
 /// One plug-in.
 #[async_trait]
@@ -81,16 +90,22 @@ pub(crate) struct Ingredients {
     pub(crate) storage: Storage,
     /// How long pods stay on nodes that are not ready, and on those that do not answer.
     pub(crate) toleration_seconds: [i64; 2],
+    pub(crate) metrics: Arc<AdmissionMetrics>,
 }
 
 struct Step {
     name: &'static str,
     plugin: Box<dyn Plugin>,
+    durations: Durations,
 }
 
 /// The plug-ins, in order.
 #[derive(Clone, Default)]
-pub(crate) struct Chain(Arc<[Step]>);
+pub(crate) struct Chain {
+    steps: Arc<[Step]>,
+    /// Of all together; nothing where there are none.
+    durations: Option<Arc<Durations>>,
+}
 
 impl Chain {
     /// The plug-ins that the configuration asks for, in upstream's order.
@@ -99,15 +114,17 @@ impl Chain {
     ///
     /// When it names plug-ins that there are not, or configures one in a way that it does not take.
     pub(crate) fn new(config: &AdmissionConfig, ingredients: &Ingredients) -> Result<Self, ConfigError> {
+        let metrics = &ingredients.metrics;
         let mut steps = Vec::new();
         for entry in config.enabled()? {
             let make = entry.make.ok_or_else(|| ConfigError::NotThere(entry.name.to_owned()))?;
             let plugin = make(ingredients, config.of(entry.name))?;
-            steps.push(Step { name: entry.name, plugin });
+            steps.push(Step { name: entry.name, plugin, durations: metrics.of(entry.name) });
         }
-        steps.push(Step { name: "Gate", plugin: Box::new(gate::Gate::new(ingredients.authorizer.clone())) });
+        let gate = Box::new(gate::Gate::new(ingredients.authorizer.clone()));
+        steps.push(Step { name: "Gate", plugin: gate, durations: metrics.of("Gate") });
         tracing::info!(plugins = %steps.iter().map(|step| step.name).collect::<Vec<_>>().join(","), "admission");
-        Ok(Self(steps.into()))
+        Ok(Self { steps: steps.into(), durations: Some(Arc::new(metrics.phases())) })
     }
 
     /// The first phase. A plug-in that changed the object late may ask for a second round.
@@ -119,17 +136,21 @@ impl Chain {
         if attributes.scope.admitted {
             return Ok(());
         }
-        self.round(attributes, object.as_deref_mut()).await?;
-        if attributes.again.begin_second() {
-            self.round(attributes, object).await?;
+        let started = Instant::now();
+        let mut verdict = self.round(attributes, object.as_deref_mut()).await;
+        if verdict.is_ok() && attributes.again.begin_second() {
+            verdict = self.round(attributes, object).await;
         }
-        Ok(())
+        self.observe(Phase::Admit, attributes, &verdict, started);
+        verdict
     }
 
     async fn round(&self, attributes: &Attributes<'_>, mut object: Option<&mut Value>) -> Result<(), Status> {
-        for Step { name, plugin } in self.0.iter().filter(|step| step.plugin.handles(attributes)) {
-            let verdict = plugin.admit(attributes, object.as_deref_mut()).await;
-            verdict.inspect_err(|status| told(name, attributes, status))?;
+        for step in self.steps.iter().filter(|step| step.plugin.handles(attributes)) {
+            let started = Instant::now();
+            let verdict = step.plugin.admit(attributes, object.as_deref_mut()).await;
+            step.told(Phase::Admit, attributes, &verdict, started);
+            verdict?;
         }
         Ok(())
     }
@@ -143,11 +164,32 @@ impl Chain {
         if attributes.scope.admitted {
             return Ok(());
         }
-        for Step { name, plugin } in self.0.iter().filter(|step| step.plugin.handles(attributes)) {
-            let verdict = plugin.validate(attributes, object).await;
-            verdict.inspect_err(|status| told(name, attributes, status))?;
+        let started = Instant::now();
+        let verdict = self.judge(attributes, object).await;
+        self.observe(Phase::Validate, attributes, &verdict, started);
+        verdict
+    }
+
+    async fn judge(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
+        for step in self.steps.iter().filter(|step| step.plugin.handles(attributes)) {
+            let started = Instant::now();
+            let verdict = step.plugin.validate(attributes, object).await;
+            step.told(Phase::Validate, attributes, &verdict, started);
+            verdict?;
         }
         Ok(())
+    }
+
+    fn observe(
+        &self,
+        phase: Phase,
+        attributes: &Attributes<'_>,
+        verdict: &Result<(), Status>,
+        started: Instant,
+    ) {
+        if let Some(durations) = &self.durations {
+            durations.observe(phase, attributes.operation, verdict.is_err(), started.elapsed());
+        }
     }
 
     /// Both phases, for what is not stored: bodies of operations, options of connections.
@@ -169,7 +211,19 @@ impl Chain {
     }
 }
 
-fn told(plugin: &str, attributes: &Attributes<'_>, status: &Status) {
-    let resource = attributes.scope.resource;
-    tracing::debug!(plugin, resource = resource.plural, name = attributes.name, %status, "refused by admission");
+impl Step {
+    /// Takes down what the plug-in said.
+    fn told(
+        &self,
+        phase: Phase,
+        attributes: &Attributes<'_>,
+        verdict: &Result<(), Status>,
+        started: Instant,
+    ) {
+        self.durations.observe(phase, attributes.operation, verdict.is_err(), started.elapsed());
+        if let Err(status) = verdict {
+            let resource = attributes.scope.resource.plural.as_str();
+            tracing::debug!(plugin = self.name, resource, name = attributes.name, %status, "refused by admission");
+        }
+    }
 }

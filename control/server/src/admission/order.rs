@@ -5,10 +5,10 @@ use serde_json::Value;
 
 use super::{ConfigError, Ingredients, Plugin};
 use super::{
-    certificates, claim_resize, default_class, default_tolerations, event_rate_limit, limit_ranger,
-    namespace_lifecycle, node_restriction, node_taint, pod_node_selector, pod_resize, pod_security,
-    pod_topology, policy, priority, quota, runtime_class, service_account, simple, storage_protection,
-    webhook,
+    certificates, claim_resize, declared_features, default_class, default_tolerations, event_rate_limit,
+    limit_ranger, namespace_lifecycle, namespace_presence, node_restriction, node_taint, owner_references,
+    pod_node_selector, pod_resize, pod_security, pod_topology, policy, priority, quota, runtime_class,
+    service_account, simple, storage_protection, tolerations, webhook,
 };
 
 /// Makes a plug-in out of its configuration, if it has one.
@@ -39,10 +39,10 @@ const fn absent(name: &'static str) -> Entry {
 /// The order.
 pub(crate) const ORDER: &[Entry] = &[
     off("AlwaysAdmit", simple::make_admit),
-    absent("NamespaceAutoProvision"),
+    off("NamespaceAutoProvision", namespace_presence::make_provision),
     on("NamespaceLifecycle", namespace_lifecycle::make),
-    absent("NamespaceExists"),
-    absent("LimitPodHardAntiAffinityTopology"),
+    off("NamespaceExists", namespace_presence::make_exists),
+    off("LimitPodHardAntiAffinityTopology", simple::make_topology),
     on("LimitRanger", limit_ranger::make),
     on("ServiceAccount", service_account::make),
     on("NodeRestriction", node_restriction::make),
@@ -53,13 +53,13 @@ pub(crate) const ORDER: &[Entry] = &[
     off("PodNodeSelector", pod_node_selector::make),
     on("Priority", priority::make),
     on("DefaultTolerationSeconds", default_tolerations::make),
-    absent("PodTolerationRestriction"),
+    off("PodTolerationRestriction", tolerations::make_restriction),
     off("EventRateLimit", event_rate_limit::make),
-    absent("ExtendedResourceToleration"),
+    off("ExtendedResourceToleration", tolerations::make_extended),
     on("DefaultStorageClass", default_class::make_storage),
     on("StorageObjectInUseProtection", storage_protection::make),
     absent("PodGroupProtection"),
-    absent("OwnerReferencesPermissionEnforcement"),
+    off("OwnerReferencesPermissionEnforcement", owner_references::make),
     on("PersistentVolumeClaimResize", claim_resize::make),
     on("RuntimeClass", runtime_class::make),
     on("CertificateApproval", certificates::make_approval),
@@ -70,7 +70,7 @@ pub(crate) const ORDER: &[Entry] = &[
     off("DenyServiceExternalIPs", simple::make_external),
     on("PodTopologyLabels", pod_topology::make),
     absent("PodGroupWorkloadExists"),
-    absent("NodeDeclaredFeatureValidator"),
+    on("NodeDeclaredFeatureValidator", declared_features::make),
     absent("JobValidation"),
     on("PodResizeValidator", pod_resize::make),
     on("MutatingAdmissionPolicy", policy::make_mutating),

@@ -13,7 +13,7 @@ use skep_api::registry::{Resource, registry};
 use skep_api::status::Status;
 
 use super::{Attributes, Operation};
-use crate::authz::Authz;
+use crate::authz::{Authz, selectors};
 use crate::cache::Cache;
 use crate::conversion::Converter;
 use crate::failure;
@@ -209,10 +209,12 @@ impl Authority for Rights<'_> {
             resource: question.resource.clone(),
             subresource: question.subresource.clone(),
             name: question.name.clone(),
+            field_selector: selectors::of_fields(&question.field_selector),
+            label_selector: selectors::of_labels(&question.label_selector),
             ..RequestInfo::default()
         };
         let decision = self.authorizer.from_memory(user, &request);
         let reason = if decision.is_allowed() { String::new() } else { decision.reason };
-        Ruling { allowed: decision.verdict == Verdict::Allow, reason }
+        Ruling { allowed: decision.verdict == Verdict::Allow, reason, error: decision.error }
     }
 }

@@ -1,4 +1,5 @@
-//! Plug-ins of a few lines that run only on demand: AlwaysAdmit, AlwaysDeny, AlwaysPullImages, DenyServiceExternalIPs.
+//! Plug-ins of a few lines that run only on demand: AlwaysAdmit, AlwaysDeny, AlwaysPullImages, DenyServiceExternalIPs,
+//! LimitPodHardAntiAffinityTopology.
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -130,6 +131,33 @@ impl Plugin for DenyExternalIps {
             return Ok(());
         }
         Err(attributes.forbid("Use of external IPs is denied by admission control"))
+    }
+}
+
+struct HardTopology;
+
+pub(super) fn make_topology(_: &Ingredients, _: Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError> {
+    Ok(Box::new(HardTopology))
+}
+
+const HOST: &str = "kubernetes.io/hostname";
+
+#[async_trait]
+impl Plugin for HardTopology {
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        (attributes.creates() || attributes.updates()) && attributes.is("", "pods")
+    }
+
+    async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
+        let place = ["spec", "affinity", "podAntiAffinity", "requiredDuringSchedulingIgnoredDuringExecution"];
+        let terms = object.map(|pod| items(pod, &place)).unwrap_or_default();
+        let other = terms.iter().map(|term| text(term, &["topologyKey"])).find(|key| *key != HOST);
+        match other {
+            Some(key) => Err(attributes.forbid(&format!(
+                "affinity.PodAntiAffinity.RequiredDuringScheduling has TopologyKey {key} but only key {HOST} is allowed"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 

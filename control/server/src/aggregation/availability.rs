@@ -59,6 +59,7 @@ impl Aggregation {
             let remote: Vec<Arc<Value>> =
                 self.objects().into_iter().filter(|object| aggregation::is_remote(object)).collect();
             join_all(remote.iter().map(|object| self.check(object))).await;
+            self.metrics.keep(remote.iter().map(|object| name(object)));
             let (some, failed) = (!remote.is_empty(), failed.is_err());
             if some || failed {
                 tokio::time::sleep(PAUSE).await;
@@ -119,6 +120,7 @@ impl Aggregation {
     /// Finds out whether a server is there, and writes it down.
     async fn check(&self, object: &Value) {
         let condition = self.condition(object).await;
+        self.metrics.found(name(object), &condition);
         if let Err(error) = self.write(object, &condition).await {
             tracing::warn!(server = name(object), %error, "cannot write whether a server is available");
         }

@@ -9,6 +9,7 @@
 
 mod availability;
 mod front_proxy;
+mod metrics;
 mod proxy;
 mod remotes;
 

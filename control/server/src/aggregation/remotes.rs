@@ -11,6 +11,7 @@ use skep_api::registry::{Registry, Resource, registry};
 use tokio_util::sync::CancellationToken;
 
 use super::FrontProxy;
+use super::metrics::AggregationMetrics;
 use crate::callout::{self, Caller, Target, Trust};
 use crate::definitions::Kinds;
 use crate::gate::ObjectReader;
@@ -52,6 +53,7 @@ pub(crate) struct Aggregation {
     pub(super) front_proxy: Option<FrontProxy>,
     pub(super) resource: Arc<Resource>,
     pub(super) user: UserInfo,
+    pub(super) metrics: AggregationMetrics,
     /// By name of the object, and a number that grows with every change.
     answers: RwLock<(u64, BTreeMap<String, Answers>)>,
     state: RwLock<Arc<State>>,
@@ -64,6 +66,7 @@ impl Aggregation {
         kinds: Arc<Kinds>,
         caller: Arc<Caller>,
         front_proxy: Option<FrontProxy>,
+        metrics: &prometheus::Registry,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let found = registry().find(aggregation::GROUP, "v1", aggregation::PLURAL).cloned();
@@ -74,6 +77,7 @@ impl Aggregation {
             front_proxy,
             resource: found.expect("APIServices are a built-in kind"),
             user: UserInfo::new("system:apiserver", &[MASTERS]),
+            metrics: AggregationMetrics::new(metrics),
             answers: RwLock::default(),
             state: RwLock::new(Arc::new(State { generation: u64::MAX, ..State::default() })),
         });

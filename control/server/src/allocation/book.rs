@@ -79,7 +79,7 @@ impl State {
         let mut position = self.services;
         follow(&from.cache, &from.services, &mut position, |change| match change {
             None => (self.by_service, self.addresses, self.ports) = Default::default(),
-            Some((key, object)) => self.note(key, object.map(|object| super::fields::held(object.value()))),
+            Some((key, object)) => self.note(key, object.map(|object| super::fields::held(&object.value()))),
         });
         self.services = position;
         let mut position = self.records;
@@ -99,7 +99,7 @@ impl State {
         if self.networks_at != generation {
             let snapshot = from.cache.snapshot(&from.cidrs);
             self.networks =
-                snapshot.objects.values().flat_map(|object| networks::of(object.value())).collect();
+                snapshot.objects.values().flat_map(|object| networks::of(&object.value())).collect();
             self.networks_at = generation;
         }
     }

@@ -56,7 +56,7 @@ impl World for Cached<'_> {
         snapshot
             .objects
             .values()
-            .flat_map(|one| networks::listed(one.value()))
+            .flat_map(|one| networks::listed(&one.value()))
             .any(|one| one.contains(address))
     }
 }

@@ -71,7 +71,8 @@ impl Storage {
         // One step may call for another: what was made is not said to be ready yet.
         for _ in 0..3 {
             let found = self.get(&scope, NAME).await.ok();
-            match plan(found.as_ref().map(|found| &**found.value()), &configured) {
+            let there = found.as_ref().map(|found| found.value());
+            match plan(there.as_deref(), &configured) {
                 Step::Nothing => return Ok(()),
                 Step::Create => {
                     let object = json!({
@@ -108,7 +109,7 @@ impl Storage {
                     if reported.replace(reason) != Some(reason)
                         && let Some(found) = found
                     {
-                        event(self, COMPONENT, found.value(), reason, "ServiceCIDRValidation", &note).await;
+                        event(self, COMPONENT, &found.value(), reason, "ServiceCIDRValidation", &note).await;
                     }
                     return Ok(());
                 }

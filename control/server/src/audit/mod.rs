@@ -7,7 +7,6 @@
 //! the mode `blocking-strict`, a request whose first event cannot be written is refused.
 
 mod event;
-mod kubeconfig;
 mod log;
 mod metrics;
 mod output;

@@ -13,9 +13,9 @@ use skep_api::registry::Resource;
 use skep_api::status::Status;
 
 use super::Inner;
-use super::event::{Event, User};
+use super::event::{AuthenticationMetadata, Event, User};
 use super::policy::{Level, Stage, Verdict};
-use crate::user::UserInfo;
+use crate::gate::Assumed;
 
 /// The record of a request; the default one writes nothing.
 #[derive(Clone, Default)]
@@ -78,9 +78,14 @@ impl Record {
         }
     }
 
-    pub(crate) fn impersonated(&self, user: &UserInfo) {
-        if let Some(writing) = &self.0 {
-            writing.event.lock().impersonated_user = Some(User::from(user));
+    /// Takes down as whom the request acts, and under which constrained right, if it was one.
+    pub(crate) fn impersonated(&self, assumed: &Assumed) {
+        let Some(writing) = &self.0 else { return };
+        let mut event = writing.event.lock();
+        event.impersonated_user = Some(User::from(&assumed.user));
+        if !assumed.constraint.is_empty() {
+            let impersonation_constraint = assumed.constraint.to_owned();
+            event.authentication_metadata = Some(AuthenticationMetadata { impersonation_constraint });
         }
     }
 

@@ -1,7 +1,7 @@
 //! The webhook backend: events in lists, posted to the server that a kubeconfig file names.
 //!
 //! Whatever goes wrong is tried again, with longer and longer pauses; what five tries do not bring there is lost and
-//! counted. A batch has a connection of its own: there are a few per second at most.
+//! counted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,22 +9,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use http::{Request, Uri};
-use http_body_util::Full;
-use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::event::Event;
-use super::kubeconfig::Reach;
 use super::metrics::AuditMetrics;
 use super::output::Backend;
+use crate::callout::Fixed;
 use crate::error::Error;
-use crate::tls::{certificates, private_key, roots};
 
 const TRIES: u32 = 5;
 const LONGER: f64 = 1.5;
@@ -33,9 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The backend.
 pub(crate) struct Webhook {
-    url: Uri,
-    secure: Option<(TlsConnector, ServerName<'static>)>,
-    authorization: Option<HeaderValue>,
+    server: Fixed,
     /// The first pause.
     pause: Duration,
 }
@@ -47,92 +35,7 @@ impl Webhook {
     ///
     /// When the file or what it names cannot be used.
     pub(crate) fn open(kubeconfig: &Path, pause: Duration) -> Result<Self, Error> {
-        let reach = Reach::read(kubeconfig)?;
-        let invalid = |reason: &str| Error::Configuration {
-            what: "audit webhook configuration",
-            path: kubeconfig.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let authorization = match &reach.token {
-            None => None,
-            Some(token) => {
-                let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-                    .map_err(|_| invalid("the token cannot be sent"))?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
-        let secure = match reach.url.scheme_str() {
-            Some("https") => {
-                let host = reach.url.host().unwrap_or_default();
-                let name = reach.server_name.as_deref().unwrap_or(host.trim_matches(['[', ']']));
-                let name = ServerName::try_from(name.to_owned()).map_err(|_| invalid("not a server name"))?;
-                Some((TlsConnector::from(Arc::new(client(&reach)?)), name))
-            }
-            _ => None,
-        };
-        Ok(Self { url: reach.url, secure, authorization, pause })
-    }
-
-    async fn once(&self, body: Bytes) -> Result<(), String> {
-        let text = |error: &dyn std::fmt::Display| error.to_string();
-        let host = self.url.host().unwrap_or_default().trim_matches(['[', ']']);
-        let port = self.url.port_u16().unwrap_or(if self.secure.is_some() { 443 } else { 80 });
-        let stream = TcpStream::connect((host, port)).await.map_err(|error| text(&error))?;
-        match &self.secure {
-            None => self.post(stream, body).await,
-            Some((connector, name)) => {
-                let stream = connector.connect(name.clone(), stream).await.map_err(|error| text(&error))?;
-                self.post(stream, body).await
-            }
-        }
-    }
-
-    async fn post<S>(&self, stream: S, body: Bytes) -> Result<(), String>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| error.to_string())?;
-        let target = self.url.path_and_query().map_or("/", |target| target.as_str());
-        let authority = self.url.authority().map_or("", |authority| authority.as_str());
-        let mut request = Request::post(target)
-            .header(HOST, authority)
-            .header(CONTENT_TYPE, "application/json")
-            .header(USER_AGENT, "skep-control");
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization);
-        }
-        let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
-        // The connection ends with the sender.
-        let connection = tokio::spawn(connection);
-        let answer = sender.send_request(request).await.map_err(|error| error.to_string());
-        drop(sender);
-        connection.abort();
-        match answer?.status() {
-            code if code.is_success() => Ok(()),
-            code => Err(format!("the webhook answered {code}")),
-        }
-    }
-}
-
-fn client(reach: &Reach) -> Result<ClientConfig, Error> {
-    let failed =
-        |source: rustls::Error| Error::Tls { operation: "reach the audit webhook", source: Box::new(source) };
-    let authorities = match &reach.authority {
-        Some(pem) => roots(pem)?,
-        None => RootCertStore::empty(),
-    };
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?
-        .with_root_certificates(authorities);
-    match &reach.identity {
-        None => Ok(builder.with_no_client_auth()),
-        Some(leaf) => builder
-            .with_client_auth_cert(certificates(&leaf.certificate_pem)?, private_key(&leaf.key_pem)?)
-            .map_err(failed),
+        Ok(Self { server: Fixed::from_kubeconfig_or_plain(kubeconfig)?, pause })
     }
 }
 
@@ -158,11 +61,9 @@ impl Backend for Webhook {
     async fn write(&self, events: &[Arc<Event>], metrics: &AuditMetrics) -> bool {
         let (body, mut pause) = (list(events), self.pause);
         for attempt in 1..=TRIES {
-            let tried = tokio::time::timeout(PATIENCE, self.once(body.clone())).await;
-            let why = match tried {
-                Ok(Ok(())) => return true,
-                Ok(Err(why)) => why,
-                Err(_) => "the webhook did not answer in time".to_owned(),
+            let why = match self.server.post(body.clone(), PATIENCE).await {
+                Ok(_) => return true,
+                Err(failed) => failed.to_string(),
             };
             if attempt == TRIES {
                 metrics.lost(self.name(), &why, events);
@@ -181,10 +82,12 @@ mod tests {
     use std::convert::Infallible;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use http::{Response, StatusCode};
-    use http_body_util::BodyExt;
+    use http::header::AUTHORIZATION;
+    use http::{Request, Response, StatusCode};
+    use http_body_util::{BodyExt, Full};
     use hyper::body::Incoming;
     use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
     use jiff::Timestamp;
     use parking_lot::Mutex;
     use prometheus::Registry;

@@ -28,9 +28,11 @@ pub use bootstrap_token::BootstrapTokens;
 pub use front_proxy::{FrontProxy, ProxyHeaders};
 pub use impersonate::impersonated;
 pub use jwt::{AuthenticationConfiguration, Issuer, JwtTokens, OidcFlags};
+pub use skep_api::review::ReviewVersion;
 pub use static_tokens::StaticTokens;
-pub use webhook::{ReviewVersion, WebhookTokens};
+pub use webhook::WebhookTokens;
 pub use x509::Verifier;
+pub(crate) use x509::{BY_CERTIFICATE, CREDENTIAL_ID, seconds_left};
 
 use crate::gate::{Authenticator, Clock, Credentials};
 use crate::tokens::Tokens;

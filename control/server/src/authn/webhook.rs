@@ -8,10 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use skep_api::review::ReviewVersion;
 
 use super::{Known, TokenAuthenticator};
+use crate::callout::Fixed;
 use crate::error::Error;
-use crate::remote::{Expiring, Webhook};
+use crate::expiring::Expiring;
 use crate::reviews::{strings, user_of};
 
 /// So long one answer may take.
@@ -19,38 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// So many answers are remembered.
 const REMEMBERED: usize = 8192;
 
-/// The version of TokenReview that a webhook speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ReviewVersion {
-    /// What upstream speaks unless told otherwise.
-    #[default]
-    V1beta1,
-    /// The present one.
-    V1,
-}
-
-impl ReviewVersion {
-    /// The version of that name.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "v1beta1" => Some(Self::V1beta1),
-            "v1" => Some(Self::V1),
-            _ => None,
-        }
-    }
-
-    /// Its name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::V1beta1 => "v1beta1",
-            Self::V1 => "v1",
-        }
-    }
-}
-
 /// Asks a webhook about tokens.
 pub struct WebhookTokens {
-    webhook: Webhook,
+    webhook: Fixed,
     version: ReviewVersion,
     life: Duration,
     /// Audiences of tokens that the webhook says nothing about.
@@ -78,12 +51,12 @@ impl WebhookTokens {
         life: Duration,
         audiences: Vec<String>,
     ) -> Result<Self, Error> {
-        let webhook = Webhook::from_kubeconfig(kubeconfig)?;
+        let webhook = Fixed::from_kubeconfig(kubeconfig)?;
         Ok(Self { webhook, version, life, audiences, known: Expiring::new(REMEMBERED) })
     }
 
     async fn ask(&self, token: &str, audiences: &[String]) -> Result<Result<Option<Known>, String>, String> {
-        let api_version = format!("authentication.k8s.io/{}", self.version.as_str());
+        let api_version = self.version.of_group("authentication.k8s.io");
         let mut review = json!({
             "kind": "TokenReview",
             "apiVersion": api_version,

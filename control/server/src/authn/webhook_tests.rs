@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{ReviewVersion, TokenAuthenticator, WebhookTokens};
-use crate::remote::testing::Server;
+use crate::callout::testing::Server;
 
 const LIFE: Duration = Duration::from_secs(120);
 

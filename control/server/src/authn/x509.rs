@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -18,12 +18,15 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::error::Error;
 use crate::user::UserInfo;
 
+/// Where a user's extra tells by which credentials it is known, and how that begins for certificates.
+pub(crate) const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+pub(crate) const BY_CERTIFICATE: &str = "X509SHA256=";
 /// So many verified certificates are remembered; then all are forgotten.
 const REMEMBERED: usize = 4096;
 
 /// Tells the certificates of one authority from others: signature, dates, and that they are for clients.
 pub struct Verifier {
-    inner: Arc<dyn ClientCertVerifier>,
+    inner: RwLock<Arc<dyn ClientCertVerifier>>,
     /// Digests of chains that were found good. Dates are checked at every use.
     good: Mutex<HashMap<[u8; 32], ()>>,
 }
@@ -41,12 +44,20 @@ impl Verifier {
     ///
     /// When there are none, or one cannot be used.
     pub fn new(ca_pem: &str) -> Result<Self, Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let roots = Arc::new(crate::tls::roots(ca_pem)?);
-        let inner = WebPkiClientVerifier::builder_with_provider(roots, provider)
-            .build()
-            .map_err(|error| Error::Tls { operation: "build a client verifier", source: Box::new(error) })?;
-        Ok(Self { inner, good: Mutex::default() })
+        Ok(Self { inner: RwLock::new(verifier(ca_pem)?), good: Mutex::default() })
+    }
+
+    /// Goes on with other authorities.
+    ///
+    /// # Errors
+    ///
+    /// When there are none, or one cannot be used; the former ones stay.
+    pub fn reload(&self, ca_pem: &str) -> Result<(), Error> {
+        let new = verifier(ca_pem)?;
+        let mut good = self.good.lock();
+        *self.inner.write() = new;
+        good.clear();
+        Ok(())
     }
 
     pub(super) fn verify(&self, leaf: &[u8], rest: &[Vec<u8>], now: SystemTime) -> Result<(), String> {
@@ -61,16 +72,29 @@ impl Verifier {
         let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
         let rest: Vec<CertificateDer<'_>> =
             rest.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-        self.inner
+        let inner = Arc::clone(&self.inner.read());
+        inner
             .verify_client_cert(&CertificateDer::from(leaf), &rest, now)
             .map_err(|error| format!("the client certificate is not accepted: {error}"))?;
         let mut good = self.good.lock();
+        if !Arc::ptr_eq(&inner, &self.inner.read()) {
+            // The authorities changed meanwhile.
+            return Ok(());
+        }
         if good.len() >= REMEMBERED {
             good.clear();
         }
         good.insert(digest, ());
         Ok(())
     }
+}
+
+fn verifier(ca_pem: &str) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = Arc::new(crate::tls::roots(ca_pem)?);
+    WebPkiClientVerifier::builder_with_provider(roots, provider)
+        .build()
+        .map_err(|error| Error::Tls { operation: "build a client verifier", source: Box::new(error) })
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
@@ -90,6 +114,12 @@ fn in_time(der: &[u8], now: SystemTime) -> Result<(), String> {
     Ok(())
 }
 
+/// For how many seconds a certificate is still good.
+pub(crate) fn seconds_left(der: &[u8], now: SystemTime) -> Option<i64> {
+    let now = now.duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok())?;
+    Some(parse(der).ok()?.validity().not_after.timestamp() - now)
+}
+
 /// The common name of a certificate.
 pub(super) fn common_name(der: &[u8]) -> Result<String, String> {
     let certificate = parse(der)?;
@@ -106,11 +136,11 @@ pub(super) fn user(der: &[u8], now: SystemTime) -> Result<UserInfo, String> {
     let groups: Vec<&str> =
         certificate.subject().iter_organization().filter_map(|attribute| attribute.as_str().ok()).collect();
     let mut user = UserInfo::new(name, &groups);
-    let mut id = "X509SHA256=".to_owned();
+    let mut id = BY_CERTIFICATE.to_owned();
     for byte in Sha256::digest(der) {
         // Writing to a string cannot fail.
         let _ = write!(id, "{byte:02x}");
     }
-    user.extra.insert("authentication.kubernetes.io/credential-id".into(), vec![id]);
+    user.extra.insert(CREDENTIAL_ID.into(), vec![id]);
     Ok(user)
 }

@@ -14,6 +14,7 @@ use skep_api::expression::{Expression, Wanted};
 use skep_api::validation::{FieldError, names};
 
 use super::Layer;
+use super::abac::Policies;
 use super::webhook::{Settings, Webhook};
 use crate::authn::ReviewVersion;
 use crate::error::Error;
@@ -106,8 +107,12 @@ impl AuthorizerChain {
     ///
     /// # Errors
     ///
-    /// When a mode is not known, comes twice, or lacks its webhook.
-    pub fn of_modes(modes: &[String], webhook: Option<&ModeWebhook>) -> Result<Self, Error> {
+    /// When a mode is not known, comes twice, or lacks its webhook or its file of policies.
+    pub fn of_modes(
+        modes: &[String],
+        webhook: Option<&ModeWebhook>,
+        policies: Option<&Path>,
+    ) -> Result<Self, Error> {
         let wrong = |reason: String| Error::Configuration {
             what: "authorization configuration",
             path: "--authorization-mode".into(),
@@ -123,6 +128,10 @@ impl AuthorizerChain {
                 (None, "Webhook", Some(webhook)) => Layer::Webhook(Arc::new(of_mode(webhook)?)),
                 (None, "Webhook", None) => {
                     return Err(wrong("Webhook needs --authorization-webhook-config-file".into()));
+                }
+                (None, "ABAC", _) => {
+                    let missing = || wrong("ABAC needs --authorization-policy-file".into());
+                    Layer::Abac(Arc::new(Policies::read(policies.ok_or_else(missing)?)?))
                 }
                 _ => return Err(wrong(format!("{mode:?} is not a valid mode"))),
             });

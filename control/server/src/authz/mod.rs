@@ -4,6 +4,7 @@
 //! what nobody allows is refused. Usually these are the Node authorizer ([`kubelet`]) and roles ([`rbac`]), which decide
 //! from memory. Does not own who the user is (`authn`) or what an object may contain (`admission`).
 
+mod abac;
 pub mod bootstrap;
 pub(crate) mod configuration;
 mod cover;
@@ -54,6 +55,7 @@ enum Layer {
     Node,
     Rbac,
     Webhook(Arc<webhook::Webhook>),
+    Abac(Arc<abac::Policies>),
     AlwaysAllow,
     AlwaysDeny,
 }
@@ -126,6 +128,7 @@ impl Authz {
         match layer {
             Layer::Node => Some(self.by_node(user, request)),
             Layer::Rbac => Some(self.rbac.judge(self.reader.as_ref(), user, request)),
+            Layer::Abac(policies) => Some(policies.judge(user, request)),
             Layer::AlwaysAllow => Some(Decision::allow("")),
             Layer::AlwaysDeny => Some(Decision::none("Everything is forbidden.")),
             Layer::Webhook(_) => None,
@@ -152,6 +155,11 @@ impl Authz {
         };
         if self.has(|layer| matches!(layer, Layer::AlwaysAllow)) {
             held.rules.extend([Arc::new(Rule::everything()), Arc::new(Rule::every_path())]);
+        }
+        for layer in self.chain.read().layers.iter() {
+            if let Layer::Abac(policies) = layer {
+                held.rules.extend(policies.rules_for(user, namespace).into_iter().map(Arc::new));
+            }
         }
         if self.has(|layer| matches!(layer, Layer::Webhook(_))) {
             held.errors.push("webhook authorizer does not support user rule resolution".into());

@@ -11,9 +11,10 @@ use skep_api::expression::Expression;
 
 use super::selectors;
 use crate::authn::ReviewVersion;
+use crate::callout::Fixed;
 use crate::error::Error;
+use crate::expiring::Expiring;
 use crate::gate::{Decision, Verdict};
-use crate::remote::{self, Expiring};
 use crate::request::RequestInfo;
 use crate::user::UserInfo;
 
@@ -40,7 +41,7 @@ pub(crate) struct Settings {
 
 /// A webhook.
 pub(crate) struct Webhook {
-    server: remote::Webhook,
+    server: Fixed,
     settings: Settings,
     answers: Expiring<String, Answer>,
 }
@@ -77,7 +78,7 @@ impl Webhook {
     ///
     /// When the file cannot be used.
     pub(crate) fn new(kubeconfig: &Path, settings: Settings) -> Result<Self, Error> {
-        let server = remote::Webhook::from_kubeconfig(kubeconfig)?;
+        let server = Fixed::from_kubeconfig(kubeconfig)?;
         Ok(Self { server, settings, answers: Expiring::new(REMEMBERED) })
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{AuthorizerChain, Authz};
+use crate::callout::testing::Server;
 use crate::gate::{Authorizer, Decision, Verdict};
-use crate::remote::testing::Server;
 use crate::request::RequestInfo;
 use crate::testing::Objects;
 use crate::user::UserInfo;
@@ -197,7 +197,7 @@ async fn file_that_is_wrong_is_refused_in_upstreams_words() {
 fn modes_make_a_chain_or_are_refused() {
     let chain = |modes: &[&str]| {
         let modes: Vec<String> = modes.iter().map(|mode| (*mode).to_owned()).collect();
-        AuthorizerChain::of_modes(&modes, None)
+        AuthorizerChain::of_modes(&modes, None, None)
             .map(|chain| chain.layers.len())
             .map_err(|error| error.to_string())
     };

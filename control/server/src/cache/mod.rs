@@ -10,6 +10,8 @@ mod contents;
 mod feed;
 mod metrics;
 mod object;
+mod older;
+mod parsed;
 mod reader;
 mod ring;
 pub(crate) mod scan;

@@ -1,20 +1,23 @@
 //! One object as the cache holds it: its JSON with the resource version in place, serialised once and shared by every
 //! reader and watcher, and the parsed form for those who need it.
 //!
+//! A parsed form takes some ten times the memory of the bytes. It lives as long as somebody holds it, and a little longer
+//! ([`super::parsed`]).
+//!
 //! The store keeps objects without `metadata.resourceVersion`, as upstream does: the revision of the write is only known
 //! after it. It is spliced into the bytes here, without parsing them.
 
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use skep_api::convert;
 use skep_api::custom::Custom;
 use skep_api::registry::Resource;
 
-use super::scan;
+use super::{older, parsed, scan};
 
 /// What happened to an object, as watchers are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +51,7 @@ pub struct Object {
     metadata: Range<usize>,
     /// How many bytes after the metadata's opening brace are the resource version.
     spliced: usize,
-    value: OnceLock<Arc<Value>>,
+    value: Mutex<Weak<Value>>,
     /// The object in other versions, as a webhook converted it: made once, gone with the object.
     converted: Mutex<Vec<Converted>>,
     /// The object as the schemas of custom kinds show it: made once for all readers, gone with the object.
@@ -122,6 +125,9 @@ impl Object {
         revision: u64,
         event: Option<EventType>,
     ) -> Option<(Self, Bytes)> {
+        if let Some(newer) = older::newer(&key, stored) {
+            return Self::assemble(key, &newer, revision, event);
+        }
         let span = scan::member(stored, b"metadata")?;
         if stored.get(span.start) != Some(&b'{') {
             return None;
@@ -159,7 +165,7 @@ impl Object {
             json: line.slice(start..end),
             metadata: span.start..span.end + spliced,
             spliced,
-            value: OnceLock::new(),
+            value: Mutex::default(),
             converted: Mutex::default(),
             shown: Mutex::default(),
         };
@@ -187,9 +193,10 @@ impl Object {
         if let Some(one) = shown.iter().find(|one| Arc::ptr_eq(&one.schema, schema)) {
             return one.object.clone();
         }
-        let mut value = Value::clone(self.value());
+        let stored = self.value();
+        let mut value = Value::clone(&stored);
         convert::from_storage(resource, &mut value);
-        let object = if value == **self.value() { None } else { self.with(value) };
+        let object = if value == *stored { None } else { self.with(value) };
         if shown.len() == SCHEMAS {
             shown.remove(0);
         }
@@ -223,14 +230,45 @@ impl Object {
         &self.json[self.metadata.clone()]
     }
 
-    /// The parsed object, the same `Arc` each time. Null if the bytes in the store are not JSON after all.
-    pub fn value(&self) -> &Arc<Value> {
-        self.value.get_or_init(|| {
-            Arc::new(serde_json::from_slice(&self.json).unwrap_or_else(|error| {
-                tracing::error!(key = %self.key, %error, "an object in the store is not JSON");
-                Value::Null
-            }))
-        })
+    /// Its labels, if it has any.
+    pub(crate) fn labels(&self) -> Option<Value> {
+        let metadata = self.metadata_json();
+        serde_json::from_slice(&metadata[scan::member(metadata, b"labels")?]).ok()
+    }
+
+    /// The object with nothing in it but what lies at these paths.
+    pub(crate) fn only<'a>(&self, paths: impl Iterator<Item = &'a [String]>) -> Value {
+        let mut value = json!({});
+        for path in paths {
+            if let Some(found) = self.at(path) {
+                let place = path.iter().fold(&mut value, |place, name| &mut place[name.as_str()]);
+                *place = found;
+            }
+        }
+        value
+    }
+
+    /// What lies at a path of member names.
+    fn at(&self, path: &[String]) -> Option<Value> {
+        let mut part = &self.json[..];
+        for name in path {
+            part = &part[scan::member(part, name.as_bytes())?];
+        }
+        serde_json::from_slice(part).ok()
+    }
+
+    /// The parsed object, the same for all who hold it at once. Null if the bytes in the store are not JSON after all.
+    pub fn value(&self) -> Arc<Value> {
+        if let Some(value) = self.value.lock().upgrade() {
+            return value;
+        }
+        let value = Arc::new(serde_json::from_slice(&self.json).unwrap_or_else(|error| {
+            tracing::error!(key = %self.key, %error, "an object in the store is not JSON");
+            Value::Null
+        }));
+        *self.value.lock() = Arc::downgrade(&value);
+        parsed::keep(&value, self.json.len());
+        value
     }
 }
 
@@ -248,7 +286,7 @@ mod tests {
     fn object_from_store_carries_its_revision() {
         let one = object(r#"{"kind":"Pod","metadata":{"name":"b"},"spec":{}}"#, 7);
         assert_eq!(
-            **one.value(),
+            *one.value(),
             json!({"kind":"Pod","metadata":{"name":"b","resourceVersion":"7"},"spec":{}})
         );
         assert_eq!(one.metadata_json(), br#"{"resourceVersion":"7","name":"b"}"#);
@@ -269,9 +307,9 @@ mod tests {
     #[test]
     fn deletion_shows_the_last_state_at_the_new_revision() {
         let (gone, line) = object(r#"{"metadata":{"name":"b"},"data":{"k":"}"}}"#, 7).deleted_at(12);
-        assert_eq!(**gone.value(), json!({"metadata":{"name":"b","resourceVersion":"12"},"data":{"k":"}"}}));
+        assert_eq!(*gone.value(), json!({"metadata":{"name":"b","resourceVersion":"12"},"data":{"k":"}"}}));
         let event: Value = serde_json::from_slice(&line).unwrap();
-        assert_eq!((&event["type"], &event["object"]), (&json!("DELETED"), &**gone.value()));
+        assert_eq!((&event["type"], &event["object"]), (&json!("DELETED"), &*gone.value()));
     }
 
     #[test]
@@ -310,6 +348,26 @@ mod tests {
         assert_eq!(one.value()["metadata"]["resourceVersion"], "7");
         assert_eq!(shown(&old, &blue).expect("is another").value()["spec"]["color"], "blue");
         assert!(shown(&stored(r#"{"color":"green"}"#), &red).is_none());
+    }
+
+    #[test]
+    fn parts_of_an_object_are_found_without_parsing_it() {
+        let one =
+            object(r#"{"metadata":{"labels":{"a":"b"},"name":"n"},"spec":{"on":true,"deep":{"x":[1]}}}"#, 7);
+        assert_eq!(one.labels(), Some(json!({ "a": "b" })));
+        let paths =
+            [&["spec", "on"][..], &["spec", "deep", "x"], &["spec", "none"], &["metadata", "name", "n"]];
+        let paths = paths.map(|path| path.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let only = one.only(paths.iter().map(Vec::as_slice));
+        assert_eq!(only, json!({ "spec": { "on": true, "deep": { "x": [1] } } }));
+        assert_eq!(object(r#"{"metadata":{"name":"n"}}"#, 7).labels(), None);
+    }
+
+    #[test]
+    fn parsed_object_is_shared_while_it_is_held() {
+        let one = object(r#"{"metadata":{"name":"n"}}"#, 7);
+        let (first, second) = (one.value(), one.value());
+        assert!(Arc::ptr_eq(&first, &second));
     }
 
     #[test]

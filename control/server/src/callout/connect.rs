@@ -18,6 +18,7 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 use super::service::{self, Address};
 use super::target::{Place, Target, Trust};
@@ -43,12 +44,20 @@ pub(super) struct Connector(Arc<Settings>);
 struct Settings {
     place: Place,
     server_name: String,
-    tls: Arc<ClientConfig>,
-    reader: Arc<dyn ObjectReader>,
-    turn: Arc<AtomicUsize>,
+    /// Nothing where it is called without.
+    tls: Option<Arc<ClientConfig>>,
+    services: Option<Services>,
 }
 
-/// A client for `target`.
+/// What finds the endpoints of services.
+#[derive(Clone)]
+pub(super) struct Services {
+    pub(super) reader: Arc<dyn ObjectReader>,
+    /// Counts connections, to take the endpoints of a service in turn.
+    pub(super) turn: Arc<AtomicUsize>,
+}
+
+/// A client for `target`, which can be a service where services are known.
 ///
 /// # Errors
 ///
@@ -56,15 +65,13 @@ struct Settings {
 pub(super) fn client(
     target: &Target,
     identity: Option<&Leaf>,
-    reader: Arc<dyn ObjectReader>,
-    turn: Arc<AtomicUsize>,
+    services: Option<Services>,
 ) -> Result<Client, String> {
     let settings = Settings {
         place: target.place.clone(),
         server_name: target.server_name(),
-        tls: tls(&target.trust, identity)?,
-        reader,
-        turn,
+        tls: if target.plain { None } else { Some(tls(&target.trust, identity)?) },
+        services,
     };
     Ok(legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE)
@@ -146,8 +153,9 @@ impl Settings {
         match &self.place {
             Place::Host { host, port, .. } => Ok(vec![(host.clone(), *port)]),
             Place::Service { namespace, name, port } => {
-                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-                service::resolve(&*self.reader, namespace, name, *port, turn)
+                let services = self.services.as_ref().ok_or("no service can be called from here")?;
+                let turn = services.turn.fetch_add(1, Ordering::Relaxed);
+                service::resolve(&*services.reader, namespace, name, *port, turn)
             }
         }
     }
@@ -165,8 +173,9 @@ impl Settings {
     }
 
     async fn secure(&self, stream: TcpStream) -> Result<Stream, String> {
+        let Some(tls) = &self.tls else { return Ok(Stream(TokioIo::new(Either::Right(stream)))) };
         let name = ServerName::try_from(self.server_name.clone()).map_err(|error| error.to_string())?;
-        let connecting = TlsConnector::from(self.tls.clone()).connect(name, stream);
+        let connecting = TlsConnector::from(tls.clone()).connect(name, stream);
         let stream = connecting.await.map_err(|error| {
             let certificate = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
             match certificate {
@@ -176,7 +185,7 @@ impl Settings {
                 _ => error.to_string(),
             }
         })?;
-        Ok(Stream(TokioIo::new(stream)))
+        Ok(Stream(TokioIo::new(Either::Left(stream))))
     }
 }
 
@@ -195,8 +204,8 @@ async fn dial((host, port): &Address) -> Result<TcpStream, String> {
     Ok(stream)
 }
 
-/// A connection under TLS, as the client of hyper takes it.
-pub(super) struct Stream(TokioIo<TlsStream<TcpStream>>);
+/// A connection, as the client of hyper takes it.
+pub(super) struct Stream(TokioIo<Either<TlsStream<TcpStream>, TcpStream>>);
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {

@@ -1,5 +1,5 @@
-//! Calls that this server makes to servers of its users: webhooks for conversion, admission and authentication, and
-//! aggregated API servers.
+//! Calls that this server makes to servers of its users: webhooks for conversion, admission, authentication and
+//! authorization, those that take audit events, issuers of tokens, and aggregated API servers.
 //!
 //! Owns where such a server is ([`service`]), the connection to it and its reuse ([`connect`]), how long an answer may
 //! take and how large it may be. Does not know what is asked and what an answer means: that is with who calls. Connections
@@ -7,6 +7,10 @@
 
 mod connect;
 mod failure;
+mod fixed;
+#[cfg(test)]
+mod fixed_tests;
+mod kubeconfig;
 mod service;
 mod target;
 #[cfg(test)]
@@ -16,15 +20,15 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use http::{HeaderMap, Method, Request, Response};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::body::{self, Body};
@@ -32,9 +36,10 @@ use crate::gate::ObjectReader;
 use crate::pki::Leaf;
 
 pub(crate) use failure::{CallError, Why};
+pub(crate) use fixed::Fixed;
 pub(crate) use target::{Target, Trust, trust};
 
-use connect::Client;
+use connect::{Client, Services};
 
 /// So many servers are connections kept to; the one that was longest not called is forgotten for another.
 const KEPT: usize = 200;
@@ -51,10 +56,8 @@ type Shown = Option<(u64, Arc<Leaf>)>;
 
 /// Calls servers, and keeps connections to them. Shared by all who call.
 pub(crate) struct Caller {
-    reader: Arc<dyn ObjectReader>,
+    services: Services,
     clients: Mutex<HashMap<(Target, u64), Kept>>,
-    /// Counts connections, to take the endpoints of a service in turn.
-    turn: Arc<AtomicUsize>,
 }
 
 impl std::fmt::Debug for Caller {
@@ -66,7 +69,7 @@ impl std::fmt::Debug for Caller {
 impl Caller {
     /// A caller that finds services where `reader` shows them.
     pub(crate) fn new(reader: Arc<dyn ObjectReader>) -> Self {
-        Self { reader, clients: Mutex::default(), turn: Arc::default() }
+        Self { services: Services { reader, turn: Arc::default() }, clients: Mutex::default() }
     }
 
     /// Posts JSON to `target` and returns the answer's body. `query` comes behind the target's path. Connecting, sending
@@ -94,17 +97,9 @@ impl Caller {
             .header(HOST, target.authority())
             .body(body::full(json))
             .map_err(|error| fail(Why::Send(error.to_string())))?;
-        let whole = async {
-            let response = self.send(target, None, request).await?;
-            let code = response.status();
-            let body = read(response.into_body(), limit).await?;
-            match code.is_success() {
-                true => Ok(body),
-                false => Err(Why::Code(code.as_u16(), String::from_utf8_lossy(&body).trim().to_owned())),
-            }
-        };
-        match tokio::time::timeout(patience, whole).await {
-            Ok(outcome) => outcome.map_err(fail),
+        let client = self.client(target, None).map_err(fail)?;
+        match tokio::time::timeout(patience, exchange(&client, request, limit)).await {
+            Ok(outcome) => outcome.map_err(|failed| fail(failed.why)),
             Err(_) => Err(fail(Why::Timeout)),
         }
     }
@@ -166,8 +161,8 @@ impl Caller {
             return Ok(kept.client.clone());
         }
         let identity = shown.map(|(_, leaf)| leaf);
-        let client = connect::client(&key.0, identity.as_deref(), self.reader.clone(), self.turn.clone())
-            .map_err(Why::Send)?;
+        let client =
+            connect::client(&key.0, identity.as_deref(), Some(self.services.clone())).map_err(Why::Send)?;
         if clients.len() >= KEPT
             && let Some(oldest) = clients.iter().min_by_key(|(_, kept)| kept.used).map(|(key, _)| key.clone())
         {
@@ -176,6 +171,70 @@ impl Caller {
         clients.insert(key, Kept { client: client.clone(), used: now });
         Ok(client)
     }
+}
+
+/// Gets a JSON document of at most `limit` bytes from a server that is called seldom, over TLS.
+///
+/// # Errors
+///
+/// When there is none within these bounds.
+pub(crate) async fn fetch(
+    url: &Uri,
+    trust: Trust,
+    patience: Duration,
+    limit: usize,
+) -> Result<Value, CallError> {
+    let fail = |why| CallError { method: Method::GET, url: url.to_string(), why };
+    if url.scheme_str() != Some("https") {
+        return Err(fail(Why::Send("'https' is the only allowed URL scheme".into())));
+    }
+    let target = Target::of_url(url, trust).map_err(|why| fail(Why::Send(why)))?;
+    let client = connect::client(&target, None, None).map_err(|why| fail(Why::Send(why)))?;
+    let request = Request::builder()
+        .uri(url)
+        .header(ACCEPT, "application/json, */*")
+        .header(USER_AGENT, "kube-apiserver")
+        .header(HOST, target.authority())
+        .body(body::empty())
+        .map_err(|error| fail(Why::Send(error.to_string())))?;
+    let whole = tokio::time::timeout(patience, exchange(&client, request, limit)).await;
+    let bytes = whole.unwrap_or(Err(Failed::of(Why::Timeout))).map_err(|failed| fail(failed.why))?;
+    serde_json::from_slice(&bytes).map_err(|_| fail(Why::Send("the answer is not JSON".into())))
+}
+
+/// A call that came to nothing.
+struct Failed {
+    why: Why,
+    /// Whether the other side asks to try again later.
+    later: bool,
+}
+
+impl Failed {
+    fn of(why: Why) -> Self {
+        Self { why, later: false }
+    }
+
+    /// Whether another try may help.
+    fn is_transient(&self) -> bool {
+        match &self.why {
+            Why::Send(_) => true,
+            Why::Code(code, _) => self.later || matches!(code, 429 | 500 | 504),
+            Why::Timeout | Why::TooLarge(_) => false,
+        }
+    }
+}
+
+/// Sends a request and reads the whole answer, which has to be a good one.
+async fn exchange(client: &Client, request: Request<Body>, limit: usize) -> Result<Bytes, Failed> {
+    let sent = client.request(request).await;
+    let response = sent.map_err(|error| Failed::of(failure::of_client(&error)))?;
+    let (code, later) = (response.status(), response.headers().contains_key(RETRY_AFTER));
+    let body = read(response.into_body(), limit).await.map_err(Failed::of)?;
+    if code.is_success() {
+        return Ok(body);
+    }
+    let text = String::from_utf8_lossy(&body).trim().to_owned();
+    Err(Failed { why: Why::Code(code.as_u16(), text), later })
 }
 
 /// The whole body, if it is not too large.

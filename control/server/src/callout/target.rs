@@ -8,6 +8,7 @@ use skep_api::object::{at, number, text};
 
 /// The port of services and URLs that name none.
 const HTTPS: u16 = 443;
+const HTTP: u16 = 80;
 
 /// Which server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,6 +49,10 @@ pub(crate) struct Target {
     /// Empty, or with a slash at its beginning.
     pub(crate) path: String,
     pub(crate) trust: Trust,
+    /// The name that the server's certificate must be for, if not that of the place.
+    pub(crate) server_name: Option<String>,
+    /// Whether it is called without TLS.
+    pub(crate) plain: bool,
 }
 
 impl Target {
@@ -70,12 +75,23 @@ impl Target {
         if uri.scheme_str() != Some("https") {
             return Err("'https' is the only allowed URL scheme".to_owned());
         }
-        let authority = uri.authority().ok_or_else(unreadable)?;
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = authority.port_u16().unwrap_or(HTTPS);
-        let place = Place::Host { host, port, authority: authority.as_str().to_owned() };
+        let target = Self::of_url(&uri, trust).map_err(|_| unreadable())?;
         let path = if uri.path() == "/" && !url.ends_with('/') { "" } else { uri.path() };
-        Ok(Self { place, path: path.to_owned(), trust })
+        Ok(Self { path: path.to_owned(), ..target })
+    }
+
+    /// Where a URL leads.
+    ///
+    /// # Errors
+    ///
+    /// When that is nowhere.
+    pub(crate) fn of_url(uri: &Uri, trust: Trust) -> Result<Self, String> {
+        let authority = uri.authority().ok_or_else(|| format!("Unparsable URL: {uri:?}"))?;
+        let plain = uri.scheme_str() == Some("http");
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let port = authority.port_u16().unwrap_or(if plain { HTTP } else { HTTPS });
+        let place = Place::Host { host, port, authority: authority.as_str().to_owned() };
+        Ok(Self { place, path: uri.path().to_owned(), trust, server_name: None, plain })
     }
 
     /// Reads a `ServiceReference`, with or without a path.
@@ -95,14 +111,16 @@ impl Target {
             path if path.starts_with('/') => path.to_owned(),
             path => format!("/{path}"),
         };
-        Ok(Self { place: Place::Service { namespace, name, port }, path, trust })
+        let place = Place::Service { namespace, name, port };
+        Ok(Self { place, path, trust, server_name: None, plain: false })
     }
 
     /// The name that the server's certificate must be for.
     pub(super) fn server_name(&self) -> String {
-        match &self.place {
-            Place::Host { host, .. } => host.clone(),
-            Place::Service { namespace, name, .. } => format!("{name}.{namespace}.svc"),
+        match (&self.server_name, &self.place) {
+            (Some(name), _) => name.clone(),
+            (None, Place::Host { host, .. }) => host.clone(),
+            (None, Place::Service { namespace, name, .. }) => format!("{name}.{namespace}.svc"),
         }
     }
 
@@ -110,7 +128,7 @@ impl Target {
     pub(crate) fn authority(&self) -> String {
         match &self.place {
             Place::Host { authority, .. } => authority.clone(),
-            Place::Service { port, .. } => format!("{}:{port}", self.server_name()),
+            Place::Service { namespace, name, port } => format!("{name}.{namespace}.svc:{port}"),
         }
     }
 

@@ -75,7 +75,7 @@ impl Converter {
         for (index, object) in objects.iter_mut().enumerate() {
             match object.converted(&webhook.edition, &resource.version) {
                 Some(converted) => *object = converted,
-                None if review::is_needed(object.value(), &desired) => missing.push(index),
+                None if review::is_needed(&object.value(), &desired) => missing.push(index),
                 None => {}
             }
         }

@@ -44,11 +44,11 @@ impl Definitions {
     async fn try_to_empty(&self, name: &str) -> Result<(), Status> {
         // One of that name that is not being deleted is another one.
         let of_name = |one: &Value| object::name(one) == name && holds(one) && metadata::is_deleting(one);
-        let definition = self.all().into_iter().find(|one| of_name(one.value()));
+        let definition = self.all().into_iter().find(|one| of_name(one));
         let Some(definition) = definition else { return Ok(()) };
         // One that was never established never had objects.
-        let established = definition::is_established(definition.value());
-        if let Some(resource) = custom::stored(definition.value()).filter(|_| established) {
+        let established = definition::is_established(&definition);
+        if let Some(resource) = custom::stored(&definition).filter(|_| established) {
             let why = ("InstanceDeletionInProgress", "CustomResource deletion is in progress");
             self.tell(name, true, why).await?;
             // Of a definition that serves no version, the cache knows nothing.

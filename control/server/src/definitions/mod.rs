@@ -25,7 +25,6 @@ use skep_store::StoreError;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::cache::Object;
 use crate::failure;
 use crate::pki::MASTERS;
 use crate::storage::{Ownership, Part, Scope, Storage};
@@ -146,21 +145,20 @@ impl Definitions {
         })
     }
 
-    fn all(&self) -> Vec<Arc<Object>> {
+    fn all(&self) -> Vec<Arc<Value>> {
         let cache = &self.storage.cache;
         let Some(collection) = cache.collection(&self.resource) else { return Vec::new() };
-        cache.snapshot(&collection).objects.values().cloned().collect()
+        cache.snapshot(&collection).objects.values().map(|object| object.value()).collect()
     }
 
     /// Writes what each definition's status should say, and begins to delete the objects of those that go.
     async fn judge(self: &Arc<Self>) -> Result<(), Status> {
         let all = self.all();
         let mut groups: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
-        for object in &all {
-            groups.entry(text(object.value(), &["spec", "group"])).or_default().push(object.value());
+        for definition in &all {
+            groups.entry(text(definition, &["spec", "group"])).or_default().push(definition);
         }
-        for object in &all {
-            let definition = object.value();
+        for definition in &all {
             if at(definition, &["metadata", "deletionTimestamp"]).is_some() {
                 self.clean_up(definition);
                 continue;

@@ -50,8 +50,7 @@ impl Definitions {
         let mut old = self.served.lock().clone();
         let mut new = BTreeMap::new();
         let (mut changed, mut restart) = (false, Vec::new());
-        for object in self.all() {
-            let definition = object.value();
+        for definition in &self.all() {
             if !definition::is_established(definition) {
                 continue;
             }

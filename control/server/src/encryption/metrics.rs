@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Registry};
+use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec, Registry};
 
-use crate::metrics::{counter, gauge, register};
+use crate::metrics::{counter, doubling, gauge, histogram};
 
 /// The counters. Clones count together.
 #[derive(Clone)]
@@ -17,22 +17,6 @@ pub(super) struct EncryptionMetrics {
     invalid_key_ids: IntCounterVec,
     operations: HistogramVec,
     seeds: IntGaugeVec,
-}
-
-fn histogram(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-    buckets: Vec<f64>,
-) -> HistogramVec {
-    let options = HistogramOpts::new(name, help).buckets(buckets);
-    register(registry, HistogramVec::new(options, labels).expect("names of metrics are valid"))
-}
-
-/// `count` buckets, each twice as wide as the one before.
-fn doubling(start: f64, count: usize) -> Vec<f64> {
-    std::iter::successors(Some(start), |one| Some(one * 2.0)).take(count).collect()
 }
 
 impl EncryptionMetrics {

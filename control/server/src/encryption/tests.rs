@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
 use prometheus::Registry;
 use skep_store::memory::MemoryStore;
 use skep_store::{Expected, ListRequest, Revision, Store};
@@ -225,6 +226,31 @@ async fn kms_seals_seeds_and_never_sees_values() {
     }
     assert_eq!(fake.0.lock().decrypted, 1);
     assert!(test.encryption.health().is_ok());
+}
+
+/// What upstream's server stored is read by this one. (That upstream reads what this one stores was seen with its program.)
+#[tokio::test]
+async fn values_that_upstream_stored_are_read() {
+    let (directory, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let socket = directory.path().join("kms.sock");
+    let _fake = Fake::start(&socket, stop.clone());
+    let kms = format!("{{kms: {{apiVersion: v2, name: kms1, endpoint: 'unix://{}'}}}}", socket.display());
+    let own = [("aesgcm", ONE), ("secretbox", ONE), ("aescbc", TWO)];
+    let mut providers: Vec<String> = own.iter().map(|(kind, key)| keys(kind, &[("key1", key)])).collect();
+    providers.push(kms);
+    let test = open(directory, &providers.join(", ")).await;
+    let mut read = 0;
+    for line in include_str!("upstream_values.txt").lines().filter(|line| !line.starts_with('#')) {
+        let (kind, value) = line.split_once(' ').unwrap();
+        let place = format!("/registry/secrets/default/up-{kind}");
+        let stored = base64::engine::general_purpose::STANDARD.decode(value).unwrap();
+        let (plain, _) = test.encryption.open_value(&place, &stored.into()).await.unwrap();
+        let secret: serde_json::Value = serde_json::from_slice(&plain).unwrap();
+        let password = base64::engine::general_purpose::STANDARD.encode(format!("hunter-up-{kind}"));
+        assert_eq!(secret["data"]["password"], password, "{kind}");
+        read += 1;
+    }
+    assert_eq!(read, 4);
 }
 
 #[tokio::test]

@@ -53,8 +53,8 @@ async fn once(call: &Call, scope: &Scope<'_>, deletion: &DeleteOptions) -> Resul
     let storage = call.server.storage();
     let pod = storage.get(scope, name).await?;
     deletion.check(&call.resource, name, &crate::respond::view(&call.resource, &pod))?;
-    let ended = is_over(pod.value());
-    let spent = !disruption::is_free(pod.value()) && spend(call, scope, &pod).await?;
+    let ended = is_over(&pod.value());
+    let spent = !disruption::is_free(&pod.value()) && spend(call, scope, &pod).await?;
     let mut deletion = deletion.clone();
     let mut revision = pod.revision();
     if !scope.dry_run && !ended {
@@ -84,7 +84,7 @@ fn is_over(pod: &Value) -> bool {
 async fn spend(call: &Call, scope: &Scope<'_>, pod: &Arc<Object>) -> Result<bool, Status> {
     let budgets = call.server.storage().cache.list("policy", "poddisruptionbudgets", &call.info.namespace);
     let budgets: Vec<Value> = budgets.iter().map(|budget| (**budget).clone()).collect();
-    let name = match disruption::covering(pod.value(), &budgets)[..] {
+    let name = match disruption::covering(&pod.value(), &budgets)[..] {
         [] => return Ok(false),
         [budget] => budget["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
         _ => {
@@ -99,7 +99,7 @@ async fn spend(call: &Call, scope: &Scope<'_>, pod: &Arc<Object>) -> Result<bool
     let now = call.server.ids().now_text();
     let spent = parking_lot::Mutex::new(false);
     let propose = |budget: &Value| {
-        let ruling = disruption::judge(pod.value(), budget, &now)?;
+        let ruling = disruption::judge(&pod.value(), budget, &now)?;
         *spent.lock() = ruling != Ruling::Free;
         Ok(match ruling {
             Ruling::Free => budget.clone(),

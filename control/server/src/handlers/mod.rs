@@ -143,6 +143,8 @@ impl Call {
 pub(crate) async fn handle(call: Call, body: Body) -> Result<Response<Body>, Status> {
     if let Some(deprecation) = deprecation(&call.resource) {
         call.notes.warn(deprecation);
+        call.notes.annotate("k8s.io/deprecated", "true");
+        call.server.metrics().deprecated(&call.resource, &call.info.subresource);
     }
     route(call, body).await
 }

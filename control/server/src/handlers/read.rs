@@ -14,7 +14,7 @@ use crate::cache::{Collection, Object, ReadError, Snapshot};
 use crate::conversion::Converter;
 use crate::failure;
 use crate::options::{ListOptions, ReadAt, Token};
-use crate::respond::{ListAnswer, view};
+use crate::respond::ListAnswer;
 
 /// So long a read waits for a revision that is not there yet.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -42,7 +42,7 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
     let snapshot = if everything { snapshot } else { in_version(call, snapshot, &prefix).await? };
     let mut objects = snapshot.range(&prefix, after.as_deref());
     for object in objects.by_ref() {
-        if !everything && !options.selection.matches(&view(&call.resource, object)) {
+        if !everything && !options.selection.matches(&call.resource, object) {
             continue;
         }
         if options.limit > 0 && selected.len() == options.limit {

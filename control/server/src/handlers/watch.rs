@@ -187,6 +187,7 @@ impl Session {
             piece.extend_from_slice(&self.renderer.notice("BOOKMARK", &bookmark));
         }
         if self.initial.is_empty() {
+            self.initial = VecDeque::new();
             self.permit = None;
         }
         (!piece.is_empty()).then(|| piece.freeze())
@@ -226,7 +227,7 @@ impl Session {
     }
 
     fn selects(&self, object: &Object) -> bool {
-        self.selection.is_everything() || self.selection.matches(&self.renderer.value(object))
+        self.selection.is_everything() || self.selection.matches(self.renderer.resource(), object)
     }
 
     /// The lines of those changes that this client is told of.

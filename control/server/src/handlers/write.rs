@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 use skep_api::decode::{self, FieldValidation};
 use skep_api::status::Status;
-use skep_api::strategy::Narrow;
+use skep_api::strategy::{self, Narrow};
 
 use super::Call;
 use crate::body::Body;
@@ -13,19 +13,6 @@ use crate::negotiate;
 use crate::options::WriteOptions;
 use crate::respond;
 use crate::storage::Part;
-
-/// Kinds that an update creates when they are not there, as upstream has it.
-const CREATED_ON_UPDATE: [&str; 9] = [
-    "clusterrolebindings",
-    "clusterroles",
-    "endpoints",
-    "events",
-    "leases",
-    "limitranges",
-    "resourcequotas",
-    "rolebindings",
-    "roles",
-];
 
 impl Call {
     /// Reads an object of the resource; returns it with the warnings about it.
@@ -92,8 +79,7 @@ pub(super) async fn update(call: &Call, body: Body) -> Result<Response<Body>, St
 /// Whether an update of something that is not there creates it: of these kinds, unless it was meant for a certain one.
 fn may_create(call: &Call, object: &Value) -> bool {
     call.info.subresource.is_empty()
-        && call.resource.custom.is_none()
-        && CREATED_ON_UPDATE.contains(&call.resource.plural.as_str())
+        && strategy::is_created_by_update(&call.resource)
         && object["metadata"]["uid"].as_str().unwrap_or_default().is_empty()
         && matches!(object["metadata"]["resourceVersion"].as_str().unwrap_or_default(), "" | "0")
 }

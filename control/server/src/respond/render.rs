@@ -34,7 +34,7 @@ pub(crate) fn view(resource: &Resource, object: &Object) -> Arc<Value> {
         return shown.as_deref().unwrap_or(object).value().clone();
     }
     if !resource.is_served_as_stored() {
-        let mut value = Value::clone(object.value());
+        let mut value = Value::clone(&object.value());
         convert::from_storage(resource, &mut value);
         Arc::new(value)
     } else {

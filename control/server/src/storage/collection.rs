@@ -9,7 +9,6 @@ use super::{DeleteOptions, Deleted, Scope, Storage};
 use crate::cache::Object;
 use crate::failure;
 use crate::options::ListOptions;
-use crate::respond::view;
 
 /// So many objects are deleted at once.
 const AT_ONCE: usize = 8;
@@ -38,15 +37,14 @@ impl Storage {
             .views(resource, all)
             .await?
             .into_iter()
-            .filter(|object| {
-                list.selection.is_everything() || list.selection.matches(&view(resource, object))
-            })
+            .filter(|object| list.selection.is_everything() || list.selection.matches(resource, object))
             .take(if list.limit == 0 { usize::MAX } else { list.limit })
             .collect();
         let mut deletions = stream::iter(selected)
             .map(|object| async move {
-                let namespace = object.value()["metadata"]["namespace"].as_str().unwrap_or_default();
-                let name = object.value()["metadata"]["name"].as_str().unwrap_or_default();
+                let value = object.value();
+                let namespace = value["metadata"]["namespace"].as_str().unwrap_or_default();
+                let name = value["metadata"]["name"].as_str().unwrap_or_default();
                 match self.delete(&Scope { namespace, ..*scope }, name, options).await {
                     Ok(Deleted::Gone(object) | Deleted::Going(object)) => Ok(Some(object)),
                     Err(status) if status.code == 404 => Ok(None),

@@ -3,6 +3,8 @@
 use serde_json::{Map, Value, json};
 use skep_api::registry::Resource;
 use skep_api::status::Status;
+use skep_api::strategy;
+use skep_api::validation::FieldError;
 
 use super::Scope;
 use crate::ids::Ids;
@@ -105,6 +107,10 @@ pub(super) fn keep(resource: &Resource, name: &str, object: &mut Value, old: &Va
         return Err(Status::conflict(resource, name, &why));
     }
     let (sent, found) = (text(object, "resourceVersion"), text(old, "resourceVersion"));
+    if matches!(sent, "" | "0") && !strategy::is_updated_unconditionally(resource) {
+        let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+        return Err(Status::invalid(resource, name, vec![error]));
+    }
     if !sent.is_empty() && sent != "0" && sent != found {
         return Err(Status::modified(resource, name));
     }

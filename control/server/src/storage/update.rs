@@ -104,7 +104,7 @@ impl Storage {
             held.landed();
         }
         if let (Ok(new), false) = (&written, scope.dry_run) {
-            self.release(scope.resource, old, Some(new.value())).await;
+            self.release(scope.resource, old, Some(&new.value())).await;
         }
         Ok(written)
     }

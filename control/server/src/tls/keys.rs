@@ -1,5 +1,7 @@
 //! The listener's keys, replaceable while connections are served.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -18,7 +20,14 @@ use crate::pki::Leaf;
 pub struct TlsKeys {
     options: TlsOptions,
     material: Arc<Mutex<Material>>,
-    config: Arc<RwLock<Arc<ServerConfig>>>,
+    configs: Arc<RwLock<Configs>>,
+}
+
+/// What connections begin with.
+struct Configs {
+    usual: Arc<ServerConfig>,
+    /// By the address that a client connected to: those who ask for no name may know the server by that.
+    by_address: HashMap<IpAddr, Arc<ServerConfig>>,
 }
 
 /// What is in use.
@@ -52,8 +61,8 @@ impl TlsKeys {
     pub fn with(serving: &Leaf, client_ca_pem: &str, options: TlsOptions) -> Result<Self, Error> {
         let (serving, client_ca) = (serving.clone(), client_ca_pem.to_owned());
         let material = Material { serving, client_ca, named: Vec::new() };
-        let config = Arc::new(RwLock::new(Arc::new(config(&material, &options)?)));
-        Ok(Self { options, material: Arc::new(Mutex::new(material)), config })
+        let configs = Arc::new(RwLock::new(configs(&material, &options)?));
+        Ok(Self { options, material: Arc::new(Mutex::new(material)), configs })
     }
 
     /// Uses other keys for new connections.
@@ -82,17 +91,28 @@ impl TlsKeys {
     fn change(&self, how: impl FnOnce(&Material) -> Material) -> Result<(), Error> {
         let mut material = self.material.lock();
         let new = how(&material);
-        *self.config.write() = Arc::new(config(&new, &self.options)?);
+        *self.configs.write() = configs(&new, &self.options)?;
         *material = new;
         Ok(())
     }
 
-    pub(super) fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.config.read())
+    /// What a connection to that address of this machine begins with.
+    pub(super) fn current(&self, local: Option<IpAddr>) -> Arc<ServerConfig> {
+        let configs = self.configs.read();
+        Arc::clone(local.and_then(|local| configs.by_address.get(&local)).unwrap_or(&configs.usual))
     }
 }
 
-fn config(material: &Material, options: &TlsOptions) -> Result<ServerConfig, Error> {
+fn configs(material: &Material, options: &TlsOptions) -> Result<Configs, Error> {
+    let resolver = Resolver::new(&material.serving, &material.named)?;
+    let by_address = resolver.by_address().into_iter();
+    let by_address =
+        by_address.map(|(address, one)| Ok((address, Arc::new(config(material, options, one)?))));
+    let by_address = by_address.collect::<Result<_, Error>>()?;
+    Ok(Configs { usual: Arc::new(config(material, options, resolver)?), by_address })
+}
+
+fn config(material: &Material, options: &TlsOptions, resolver: Resolver) -> Result<ServerConfig, Error> {
     let provider = options.provider();
     let authority = Arc::new(roots(&material.client_ca)?);
     let verifier = WebPkiClientVerifier::builder_with_provider(authority, Arc::clone(&provider))
@@ -103,7 +123,7 @@ fn config(material: &Material, options: &TlsOptions) -> Result<ServerConfig, Err
         .with_protocol_versions(options.versions())
         .map_err(|source| failed("choose protocol versions", source))?
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(Resolver::new(&material.serving, &material.named)?));
+        .with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

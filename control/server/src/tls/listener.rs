@@ -1,27 +1,24 @@
-//! Accepting connections and serving requests on them.
+//! Accepting connections.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tower::{Service, ServiceExt};
+use tokio_util::task::TaskTracker;
+use tower::Service;
 
+use super::connection::Connection;
 use super::keys::TlsKeys;
-use crate::body::{self, Body};
+use crate::body::Body;
 use crate::error::Error;
-use crate::gate::Credentials;
 
 /// What a client may take.
 #[derive(Clone, Debug)]
@@ -30,12 +27,19 @@ pub struct Limits {
     pub connections: usize,
     /// Time for the TLS handshake.
     pub handshake: Duration,
-    /// Time for the head of a request.
+    /// Time for the head of a request, and for the first one to begin.
     pub request_head: Duration,
+    /// Time that a connection without requests is kept.
+    pub idle: Duration,
+    /// Time in which a client has to take at least a byte of what is sent to it.
+    pub write_stall: Duration,
     /// Bytes of a request's headers.
     pub header_bytes: usize,
     /// Requests at the same time on one HTTP/2 connection.
     pub streams: u32,
+    /// How probably an HTTP/2 client is asked to connect again (GOAWAY), at each of its requests: so that several servers
+    /// behind one address share the clients again after one of them was away. From 0 to 1.
+    pub goaway_chance: f64,
     /// Time that requests have to end when the server stops.
     pub shutdown: Duration,
 }
@@ -46,8 +50,11 @@ impl Default for Limits {
             connections: 16 * 1024,
             handshake: Duration::from_secs(10),
             request_head: Duration::from_secs(30),
+            idle: Duration::from_secs(90),
+            write_stall: Duration::from_secs(60),
             header_bytes: 1 << 20,
             streams: 250,
+            goaway_chance: 0.0,
             shutdown: Duration::from_secs(20),
         }
     }
@@ -89,7 +96,7 @@ impl Listener {
     {
         let Self { socket, keys, limits } = self;
         let places = Arc::new(Semaphore::new(limits.connections));
-        let graceful = GracefulShutdown::new();
+        let (connections, closing) = (TaskTracker::new(), CancellationToken::new());
         let http = http(&limits);
         loop {
             let accepted = tokio::select! {
@@ -105,16 +112,15 @@ impl Listener {
                     continue;
                 }
             };
-            let connection = Connection { stream, peer, place, acceptor: TlsAcceptor::from(keys.current()) };
-            tokio::spawn(connection.serve(
-                service.clone(),
-                http.clone(),
-                graceful.watcher(),
-                limits.handshake,
-            ));
+            let local = stream.local_addr().ok().map(|address| address.ip().to_canonical());
+            let acceptor = TlsAcceptor::from(keys.current(local));
+            let connection = Connection { stream, peer, place, acceptor, limits: limits.clone() };
+            connections.spawn(connection.serve(service.clone(), http.clone(), closing.clone()));
         }
         drop(socket);
-        if tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
+        closing.cancel();
+        connections.close();
+        if tokio::time::timeout(limits.shutdown, connections.wait()).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
     }
@@ -144,55 +150,4 @@ async fn accept(
     let (stream, peer) = socket.accept().await?;
     stream.set_nodelay(true)?;
     Ok((stream, peer, place))
-}
-
-struct Connection {
-    stream: TcpStream,
-    peer: SocketAddr,
-    place: OwnedSemaphorePermit,
-    acceptor: TlsAcceptor,
-}
-
-impl Connection {
-    async fn serve<S>(
-        self,
-        service: S,
-        http: auto::Builder<TokioExecutor>,
-        watcher: hyper_util::server::graceful::Watcher,
-        handshake: Duration,
-    ) where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-    {
-        let Self { stream, peer, place, acceptor } = self;
-        let stream = match tokio::time::timeout(handshake, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                tracing::debug!(%peer, %error, "TLS handshake failed");
-                return;
-            }
-            Err(_) => {
-                tracing::debug!(%peer, "TLS handshake took too long");
-                return;
-            }
-        };
-        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let credentials =
-            Credentials { certificates: chain.iter().map(|c| c.as_ref().to_vec()).collect(), bearer: None };
-        let service = service_fn(move |request: Request<Incoming>| {
-            let service = service.clone();
-            let mut request = request.map(body::boxed);
-            request.extensions_mut().insert(credentials.clone());
-            request.extensions_mut().insert(peer);
-            // Boxed, because the compiler cannot name this type's lifetimes.
-            let answer: BoxFuture<'static, Result<Response<Body>, Infallible>> =
-                Box::pin(service.oneshot(request));
-            answer
-        });
-        let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!(%peer, error, "connection ended");
-        }
-        drop(place);
-    }
 }

@@ -2,14 +2,17 @@
 //!
 //! HTTP/1.1 and HTTP/2 by ALPN, TLS 1.2 and later. A client certificate is asked for but not required; one that the
 //! cluster's authority did not sign ends the handshake. Slow or silent clients are cut off: there are limits on the
-//! handshake, on reading a request's head and on the number of connections. Keys can be replaced while it runs.
+//! handshake, on reading a request's head, on taking what is sent, on doing nothing, and on the number of connections.
+//! Keys can be replaced while it runs.
 //! Does not own what a request means; it adds [`Credentials`](crate::gate::Credentials) to each and nothing else.
 
 mod any_certificate;
+mod connection;
 mod keys;
 mod listener;
 mod named;
 mod options;
+mod paced;
 #[cfg(test)]
 mod tests;
 
@@ -18,3 +21,4 @@ pub use keys::{TlsKeys, certificates, private_key, roots};
 pub use listener::{Limits, Listener};
 pub use named::{Named, NamedFiles};
 pub use options::{TlsOptions, cipher, only_newest};
+pub(crate) use paced::MayPause;

@@ -1,5 +1,8 @@
-//! Certificates by the name that a client asks for (SNI): those of `--tls-sni-cert-key`, or else the server's own.
+//! Certificates by the name that a client asks for (SNI): those of `--tls-sni-cert-key`, or else the server's own. Clients
+//! ask for no name when they connect to an address: then the certificate of that address counts, if there is one.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -39,7 +42,7 @@ impl NamedFiles {
     ///
     /// When that is not what it is.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let (files, names) = match text.rsplit_once(':') {
+        let (files, names) = match text.split_once(':') {
             Some((files, names)) => {
                 (files, names.split(',').map(|name| name.trim().to_ascii_lowercase()).collect())
             }
@@ -65,9 +68,11 @@ impl NamedFiles {
 }
 
 /// All certificates of a listener.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Resolver {
     own: Arc<CertifiedKey>,
+    /// For who asks for no name.
+    unnamed: Arc<CertifiedKey>,
     named: Vec<(Vec<String>, Arc<CertifiedKey>)>,
 }
 
@@ -79,7 +84,20 @@ impl Resolver {
             let names = if one.names.is_empty() { names_in(&key) } else { one.names.clone() };
             all.push((names, Arc::new(key)));
         }
-        Ok(Self { own: Arc::new(certified(own)?), named: all })
+        let own = Arc::new(certified(own)?);
+        Ok(Self { unnamed: own.clone(), own, named: all })
+    }
+
+    /// For each address among the names: the same certificates, but that of the address for who asks for none.
+    pub(super) fn by_address(&self) -> HashMap<IpAddr, Self> {
+        let mut all = HashMap::new();
+        for (names, key) in &self.named {
+            for address in names.iter().filter_map(|name| name.parse::<IpAddr>().ok()) {
+                // The first one counts, as with names.
+                all.entry(address).or_insert_with(|| Self { unnamed: key.clone(), ..self.clone() });
+            }
+        }
+        all
     }
 
     fn find(&self, name: &str) -> Arc<CertifiedKey> {
@@ -93,7 +111,7 @@ impl Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(hello.server_name().map_or_else(|| self.own.clone(), |name| self.find(name)))
+        Some(hello.server_name().map_or_else(|| self.unnamed.clone(), |name| self.find(name)))
     }
 }
 
@@ -108,16 +126,22 @@ fn certified(leaf: &Leaf) -> Result<CertifiedKey, Error> {
     Ok(certified)
 }
 
-/// The DNS names in a certificate.
+/// The DNS names and the addresses in a certificate.
 fn names_in(key: &CertifiedKey) -> Vec<String> {
     let Some(first) = key.cert.first() else { return Vec::new() };
     let Ok((_, certificate)) = X509Certificate::from_der(first) else { return Vec::new() };
     let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
-    let dns = names.value.general_names.iter().filter_map(|name| match name {
+    let known = names.value.general_names.iter().filter_map(|name| match name {
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
+        GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
         _ => None,
     });
-    dns.collect()
+    known.collect()
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 #[cfg(test)]
@@ -130,6 +154,7 @@ mod tests {
         assert_eq!(files.names, ["example.org", "*.example.org"]);
         assert_eq!((files.certificate, files.key), ("a.crt".into(), "a.key".into()));
         assert!(NamedFiles::parse("a.crt,a.key").unwrap().names.is_empty());
+        assert_eq!(NamedFiles::parse("a,b:192.0.2.1,fd00::1").unwrap().names, ["192.0.2.1", "fd00::1"]);
         for bad in ["", "a.crt", "a.crt,", ",a.key", "a,b,c"] {
             assert!(NamedFiles::parse(bad).is_err(), "{bad}");
         }

@@ -3,14 +3,13 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::{Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -31,8 +30,20 @@ struct Server {
     done: tokio::task::JoinHandle<()>,
 }
 
-/// Answers with the number of client certificates and the protocol version.
+/// Answers with the number of client certificates and the protocol version; on wish with the path or the body instead, or
+/// with an answer that never ends.
 async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    if request.uri().path() == "/hold" {
+        let endless = futures::stream::pending::<Result<http_body::Frame<bytes::Bytes>, body::BoxError>>();
+        return Ok(Response::new(body::boxed(http_body_util::StreamBody::new(endless))));
+    }
+    if request.uri().path() == "/body" {
+        let bytes = request.into_body().collect().await.unwrap().to_bytes();
+        return Ok(Response::new(body::full(bytes)));
+    }
+    if request.headers().contains_key("x-echo") {
+        return Ok(Response::new(body::full(request.uri().path().to_owned())));
+    }
     let certificates = request.extensions().get::<Credentials>().unwrap().certificates.len();
     let version = if request.version() == Version::HTTP_2 { "h2" } else { "h1" };
     Ok(Response::new(body::full(format!("{certificates} {version}"))))
@@ -157,40 +168,6 @@ async fn reload_serves_the_new_certificate_to_new_connections() {
 }
 
 #[tokio::test]
-async fn silent_client_is_cut_off() {
-    let limits = Limits {
-        handshake: Duration::from_millis(50),
-        request_head: Duration::from_millis(50),
-        connections: 1,
-        ..Limits::default()
-    };
-    let server = server(limits).await;
-    let mut silent = TcpStream::connect(server.address).await.unwrap();
-    assert_eq!(silent.read(&mut [0; 16]).await.unwrap_or(0), 0);
-    let connector = client(&server.pki.ca_pem().unwrap(), None, "http/1.1");
-    let mut slow = connect(&server, &connector, "localhost").await.unwrap();
-    slow.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
-    let mut text = Vec::new();
-    // Either a 408 or nothing, but an end.
-    let _ = slow.read_to_end(&mut text).await;
-    assert!(!text.starts_with(b"HTTP/1.1 200"));
-    // The one place is free again.
-    let stream = connect(&server, &connector, "localhost").await.unwrap();
-    assert_eq!(get(stream, false).await.unwrap(), "0 h1");
-}
-
-#[tokio::test]
-async fn shutdown_ends_idle_connections_and_frees_the_port() {
-    let server = server(Limits::default()).await;
-    let connector = client(&server.pki.ca_pem().unwrap(), None, "h2");
-    let stream = connect(&server, &connector, "localhost").await.unwrap();
-    assert_eq!(get(stream, true).await.unwrap(), "0 h2");
-    server.shutdown.cancel();
-    server.done.await.unwrap();
-    assert!(TcpStream::connect(server.address).await.is_err());
-}
-
-#[tokio::test]
 async fn bind_port_in_use_is_a_clear_error() {
     let server = server(Limits::default()).await;
     let error = Listener::bind(server.address, server.keys.clone(), Limits::default()).await.unwrap_err();
@@ -225,16 +202,23 @@ async fn certificate_is_that_of_the_name_asked_for() {
 }
 
 #[tokio::test]
-async fn headers_beyond_the_limit_are_refused() {
-    let server = server(Limits { header_bytes: 8192, ..Limits::default() }).await;
-    let connector = client(&server.pki.ca_pem().unwrap(), None, "http/1.1");
-    let mut stream = connect(&server, &connector, "localhost").await.unwrap();
-    let request = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "a".repeat(20_000));
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut text = Vec::new();
-    let _ = stream.read_to_end(&mut text).await;
-    assert!(text.starts_with(b"HTTP/1.1 431"), "{:?}", String::from_utf8_lossy(&text));
+async fn certificate_is_that_of_the_address_for_who_asks_for_no_name() {
+    let server = server(Limits::default()).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = Pki::open(elsewhere.path(), ServingNames::default(), SystemTime::now()).unwrap();
+    let (own, theirs) = (server.pki.ca_pem().unwrap(), other.ca_pem().unwrap());
+    let reaches = async |ca: &str, name: &str| connect(&server, &client(ca, None, "h2"), name).await.is_ok();
+    let named = |name: &str| Named { leaf: other.serving().unwrap(), names: vec![name.to_owned()] };
+    server.keys.name(vec![named("192.0.2.9")]).unwrap();
+    assert!(reaches(&own, "127.0.0.1").await, "of another address");
+    server.keys.name(vec![named("127.0.0.1")]).unwrap();
+    assert!(reaches(&theirs, "127.0.0.1").await && reaches(&own, "localhost").await);
+    // Addresses may come from the certificate, too.
+    server.keys.name(vec![Named { leaf: other.serving().unwrap(), names: Vec::new() }]).unwrap();
+    assert!(reaches(&theirs, "127.0.0.1").await);
 }
 
 #[path = "hostile_tests.rs"]
 mod hostile;
+#[path = "limits_tests.rs"]
+mod limits;

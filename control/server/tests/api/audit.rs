@@ -51,11 +51,13 @@ fn audit(config: &mut ServerConfig, directory: &Path, policy: &str, path: &Path,
     config.audit = Audit::open(options, config.ids.clock.clone(), &config.metrics).unwrap();
 }
 
+/// Writes down what happens, in a file that [`events`] reads.
+pub(crate) fn audit_to_file(config: &mut ServerConfig, directory: &Path) {
+    audit(config, directory, POLICY, &directory.join("audit.log"), Mode::Blocking);
+}
+
 async fn audited() -> Cluster {
-    let start = |config: &mut ServerConfig, directory: &Path| {
-        audit(config, directory, POLICY, &directory.join("audit.log"), Mode::Blocking);
-    };
-    cluster_with(&start).await
+    cluster_with(&audit_to_file).await
 }
 
 fn text(cluster: &Cluster) -> String {
@@ -63,12 +65,12 @@ fn text(cluster: &Cluster) -> String {
 }
 
 /// The events whose request URI contains `part`.
-fn events(cluster: &Cluster, part: &str) -> Vec<Value> {
+pub(crate) fn events(cluster: &Cluster, part: &str) -> Vec<Value> {
     let all = text(cluster).lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>();
     all.into_iter().filter(|event| event["requestURI"].as_str().unwrap().contains(part)).collect()
 }
 
-fn stages(events: &[Value]) -> Vec<&str> {
+pub(crate) fn stages(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["stage"].as_str().unwrap()).collect()
 }
 
@@ -218,6 +220,35 @@ async fn impersonation_names_both_users() {
         let expected = if who == "admin" { json!("bob") } else { Value::Null };
         assert_eq!(event["impersonatedUser"]["username"], expected);
     }
+}
+
+#[tokio::test]
+async fn constrained_impersonation_names_its_constraint() {
+    let cluster = audited().await;
+    let group = "authentication.k8s.io";
+    let rules = json!([
+        { "verbs": ["impersonate:user-info"], "apiGroups": [group], "resources": ["users"] },
+        { "verbs": ["impersonate-on:user-info:list"], "apiGroups": [""], "resources": ["nodes"] },
+        { "verbs": ["list"], "apiGroups": [""], "resources": ["nodes"] },
+    ]);
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let role = json!({ "metadata": { "name": "i" }, "rules": rules });
+    cluster.post(&format!("{rbac}/clusterroles"), "ClusterRole", role).await.expect(201);
+    let subject =
+        |name: &str| json!({ "kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name });
+    let binding = json!({
+        "metadata": { "name": "i" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "i" },
+        "subjects": [subject("helper"), subject("jane")],
+    });
+    cluster.post(&format!("{rbac}/clusterrolebindings"), "ClusterRoleBinding", binding).await.expect(201);
+    let request = Request::get("/api/v1/nodes?by=helper").header("impersonate-user", "jane");
+    let request = request.body(Full::default()).unwrap();
+    assert_eq!(as_user(&cluster, UserInfo::new("helper", &[]), request).await.code, 200);
+    let event = events(&cluster, "by=helper").pop().unwrap();
+    assert_eq!(event["impersonatedUser"]["username"], "jane");
+    let constraint = json!({ "impersonationConstraint": "impersonate:user-info" });
+    assert_eq!(event["authenticationMetadata"], constraint);
 }
 
 #[tokio::test]

@@ -1,14 +1,16 @@
 //! Secrets at rest, through the API: what is in the store, rotation by writing again, and keys that are missing.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use prometheus::Registry;
 use serde_json::{Value, json};
 use skep_server::ServerConfig;
 use skep_server::encryption::{Encryption, EncryptionOptions};
+use skep_store::sqlite::{SqliteOptions, SqliteStore};
 use skep_store::{ListRequest, Store};
 
-use crate::harness::{Cluster, cluster_with};
+use crate::harness::{Cluster, cluster_over, cluster_with};
 
 const ONE: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 const TWO: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
@@ -124,4 +126,27 @@ async fn missing_key_fails_reads_of_its_resource_with_the_reason_and_nothing_els
 async fn health_names_the_key_management_services() {
     let cluster = cluster_with(&|config, directory| with(config, directory, "{identity: {}}")).await;
     assert_eq!(cluster.get("/healthz/kms-providers").await.code, 200);
+}
+
+#[tokio::test]
+async fn secret_is_not_in_the_files_of_the_embedded_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.db");
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&path, SqliteOptions::default()).unwrap());
+    let configure =
+        |config: &mut ServerConfig, own: &Path| with(config, own, &keys("aesgcm", &[("k1", ONE)]));
+    let cluster = cluster_over(&|_| store.clone(), &configure).await;
+    secret(&cluster, "one").await;
+    let patch = json!({ "stringData": { "password": "hunter-three" } });
+    cluster.patch("/api/v1/namespaces/default/secrets/one", "merge", patch).await.expect(200);
+    cluster.config_map("open", json!({ "a": "seen-by-everybody" })).await;
+    let files: Vec<Vec<u8>> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
+        .collect();
+    let found = |text: &str| files.iter().any(|file| holds(file, text));
+    assert!(found("seen-by-everybody") && found("k8s:enc:aesgcm:v1:k1:"), "these are the files");
+    for text in ["hunter", "aHVudGVyLXR3bw", "aHVudGVyLXRocmVl", "password"] {
+        assert!(!found(text), "{text}");
+    }
 }

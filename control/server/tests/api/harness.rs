@@ -72,6 +72,16 @@ async fn server_over(
     (server.unwrap(), directory)
 }
 
+/// A cluster whose server sees its store through what `wrap` makes of it.
+pub(crate) async fn cluster_over(
+    wrap: &(dyn Fn(Arc<MemoryStore>) -> Arc<dyn Store> + Sync),
+    configure: Configure<'_>,
+) -> Cluster {
+    let (store, seconds) = (Arc::new(MemoryStore::new()), Arc::new(AtomicU64::new(1_800_000_000)));
+    let (server, directory) = try_server(wrap(store.clone()), seconds.clone(), configure).await;
+    Cluster { server: server.unwrap(), store, seconds, directory }
+}
+
 /// A server at this address that shares its store with others; with the one given, if any.
 pub(crate) async fn sharing(with: Option<&Cluster>, address: &str) -> Cluster {
     let (store, seconds) = match with {
@@ -89,7 +99,7 @@ pub(crate) async fn sharing(with: Option<&Cluster>, address: &str) -> Cluster {
 
 /// A server whose settings are those of most tests, but for what `configure` does to them.
 async fn try_server(
-    store: Arc<MemoryStore>,
+    store: Arc<dyn Store>,
     seconds: Arc<AtomicU64>,
     configure: Configure<'_>,
 ) -> (Result<ApiServer, StartError>, tempfile::TempDir) {
@@ -103,7 +113,7 @@ async fn try_server(
     let (authority, proxy) = (pki.front_proxy_ca_pem().unwrap(), pki.front_proxy_client().unwrap());
     config.front_proxy = Some(FrontProxy::new(authority, proxy, pki.ca_pem().unwrap()));
     configure(&mut config, directory.path());
-    (ApiServer::new(store as Arc<dyn Store>, config).await, directory)
+    (ApiServer::new(store, config).await, directory)
 }
 
 pub(crate) async fn cluster() -> Cluster {

@@ -4,12 +4,14 @@
 
 mod access;
 mod admission;
+mod admission_options;
 mod aggregation;
 mod allocation;
 mod apply;
 mod audit;
 mod bad_input;
 mod conversion;
+mod counters;
 mod custom;
 mod definitions;
 mod deletion;
@@ -19,6 +21,7 @@ mod harness;
 #[path = "../hooks/mod.rs"]
 mod hooks;
 mod machinery;
+mod model;
 mod paths;
 mod pod_operations;
 mod pods;
@@ -28,6 +31,8 @@ mod quota;
 mod reads;
 mod rules;
 mod servers;
+mod trouble;
+mod turns;
 mod watches;
 mod webhooks;
 mod writes;

@@ -80,6 +80,32 @@ async fn quota_is_charged_by_what_is_created_and_refuses_more() {
 }
 
 #[tokio::test]
+async fn claim_is_charged_for_the_devices_that_it_may_get() {
+    let cluster = cluster().await;
+    let (devices, claims) =
+        ("gpu.deviceclass.resource.k8s.io/devices", "count/resourceclaims.resource.k8s.io");
+    let hard = json!({ "hard": { devices: "4", claims: "5" } });
+    cluster.quota("q", hard, json!({ devices: "0", claims: "0" })).await;
+    let path = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
+    let claim = |name: &str, count: u32| {
+        let exactly = json!({ "deviceClassName": "gpu", "allocationMode": "ExactCount", "count": count });
+        let requests = json!([{ "name": "r", "exactly": exactly }]);
+        json!({ "metadata": { "name": name }, "spec": { "devices": { "requests": requests } } })
+    };
+    cluster.post(path, "ResourceClaim", claim("a", 3)).await.expect(201);
+    assert_eq!(cluster.used("q").await, json!({ devices: "3", claims: "1" }));
+    let refused = cluster.post(path, "ResourceClaim", claim("b", 2)).await.failure(403, "Forbidden");
+    assert_eq!(
+        refused,
+        format!(
+            "resourceclaims.resource.k8s.io \"b\" is forbidden: exceeded quota: q, requested: {devices}=2, used: \
+             {devices}=3, limited: {devices}=4"
+        )
+    );
+    cluster.post(path, "ResourceClaim", claim("b", 1)).await.expect(201);
+}
+
+#[tokio::test]
 async fn write_that_fails_after_its_charge_gives_it_back() {
     let cluster = cluster().await;
     cluster.quota("q", json!({ "hard": { "configmaps": "2" } }), json!({ "configmaps": "0" })).await;

@@ -269,6 +269,42 @@ async fn churn_leaves_a_small_file() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn file_under_churn_stays_within_three_times_its_live_data() {
+    let (_folder, path) = folder();
+    let retention = Retention { bytes: 256 << 10, ..Default::default() };
+    let store =
+        Arc::new(SqliteStore::open(&path, SqliteOptions { retention, ..Default::default() }).unwrap());
+    // Sizes that fill pages well and badly, and those that take more than one page.
+    let size = |number: usize| [300, 1100, 2200, 4500][number % 4];
+    let workers = (0..32_usize).map(|worker| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let keys: Vec<String> = (0..60).map(|number| format!("/{worker:02}/{number:02}")).collect();
+            for (number, key) in keys.iter().enumerate() {
+                create(&store, key, vec![0; size(number)]).await;
+            }
+            for round in 0..600_usize {
+                let number = round * 7 % keys.len();
+                update(&store, &keys[number], vec![1; size(number + round / 200)]).await;
+            }
+        })
+    });
+    let mut largest = 0;
+    let workers: Vec<_> = workers.collect();
+    while !workers.iter().all(tokio::task::JoinHandle::is_finished) {
+        largest = largest.max(std::fs::metadata(&path).unwrap().len());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    let all = store.list(ListRequest { prefix: "/".into(), ..Default::default() }).await.unwrap();
+    let live: usize = all.items.iter().map(|kv| kv.key.len() + kv.value.len()).sum();
+    println!("{largest} bytes at most for {live} bytes of live data");
+    assert!(live > 3 << 20 && largest <= 3 * live as u64, "{largest} bytes for {live} bytes of live data");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_range_is_one_state_while_a_writer_is_at_work() {
     let (_folder, path) = folder();
     let store = Arc::new(open(&path));

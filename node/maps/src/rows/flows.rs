@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use serde::Serialize;
 use skep_abi::flow::{
     EGRESS_NEIGHBOUR, EGRESS_POD, EGRESS_POD_SKB, EGRESS_REMOTE, EGRESS_STACK, EGRESS_UNRESOLVED,
-    FLOW_INTERNAL, FLOW_REPLY, FLOW_SNAT, Flow, FlowKey, STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED,
-    STATE_NEW, TICK_SHIFT,
+    FLOW_DIRECT, FLOW_HALF_OPEN, FLOW_INTERNAL, FLOW_REPLY, FLOW_SNAT, Flow, FlowKey, STATE_CLOSED,
+    STATE_CLOSING, STATE_ESTABLISHED, STATE_NEW, TICK_SHIFT,
 };
 
 use super::{Row, endpoint};
@@ -85,7 +85,12 @@ impl Row for FlowRow {
 
 /// One entry of a flow table; `now` is `CLOCK_MONOTONIC` in nanoseconds.
 pub fn flow<A: Copy + Into<IpAddr>>(key: &FlowKey, flow: &Flow<A>, now: u64) -> FlowRow {
-    let flags = [(FLOW_SNAT, "snat"), (FLOW_INTERNAL, "internal")];
+    let flags = [
+        (FLOW_SNAT, "snat"),
+        (FLOW_INTERNAL, "internal"),
+        (FLOW_HALF_OPEN, "half-open"),
+        (FLOW_DIRECT, "direct"),
+    ];
     // Ticks wrap round: the difference of two does not.
     let tick = u32::try_from((now >> TICK_SHIFT) & u64::from(u32::MAX)).expect("masked to 32 bits");
     let idle = u64::from(tick.wrapping_sub(flow.last_seen)) << TICK_SHIFT;
@@ -145,7 +150,7 @@ mod tests {
             new_destination: address(4),
             new_source_port: Be16::new(61000),
             new_destination_port: Be16::new(8080),
-            flags: FLOW_SNAT,
+            flags: FLOW_SNAT | FLOW_HALF_OPEN,
             state: STATE_ESTABLISHED,
             egress: EGRESS_REMOTE,
             last_seen: u32::MAX,
@@ -173,6 +178,6 @@ mod tests {
                 "1s"
             ]
         );
-        assert_eq!(row.flags, ["snat"]);
+        assert_eq!(row.flags, ["snat", "half-open"]);
     }
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::Serialize;
 use skep_abi::backend::{BACKEND_LOCAL, Backend, BackendState, STATE_ACTIVE, STATE_DRAINING, STATE_GONE};
 use skep_abi::service::{
-    FLAG_AFFINITY, FLAG_ALWAYS_SNAT, FLAG_DROP_WHEN_EMPTY, FLAG_HASHED, FLAG_SOURCE_RANGES, KIND_CLUSTER_IP,
-    KIND_EXTERNAL_IP, KIND_HOST_PORT, KIND_LOAD_BALANCER, KIND_NODE_PORT, ServiceValue,
+    FLAG_AFFINITY, FLAG_ALWAYS_SNAT, FLAG_DIRECT, FLAG_DROP_WHEN_EMPTY, FLAG_HASHED, FLAG_SOURCE_RANGES,
+    KIND_CLUSTER_IP, KIND_EXTERNAL_IP, KIND_HOST_PORT, KIND_LOAD_BALANCER, KIND_NODE_PORT, ServiceValue,
 };
 
 use super::{Row, endpoint};
@@ -80,6 +80,7 @@ fn flag_names(flags: u16) -> Vec<&'static str> {
         (FLAG_DROP_WHEN_EMPTY, "drop-when-empty"),
         (FLAG_ALWAYS_SNAT, "always-snat"),
         (FLAG_SOURCE_RANGES, "source-ranges"),
+        (FLAG_DIRECT, "direct"),
     ];
     names.into_iter().filter(|(flag, _)| flags & flag != 0).map(|(_, name)| name).collect()
 }

@@ -70,5 +70,6 @@ fn node() -> NodeView {
         zone: None,
         node_port_addresses: vec!["172.30.0.11".parse().unwrap(), "fd30::11".parse().unwrap()],
         loopback_addresses: vec!["127.0.0.1".parse().unwrap()],
+        ..NodeView::default()
     }
 }

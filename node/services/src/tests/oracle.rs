@@ -331,6 +331,7 @@ proptest! {
             zone: case.zone.map(str::to_owned),
             node_port_addresses: addresses(NODE_ADDRESSES),
             loopback_addresses: addresses(LOOPBACK),
+            ..NodeView::default()
         };
         let mut engine = Engine::new(dataplane.clone(), node);
         let (service, slices) = case.objects();

@@ -253,3 +253,22 @@ fn service_affinity_timeout_defaults_to_three_hours() {
     let config = json!({ "clientIP": { "timeoutSeconds": 60 } });
     assert_eq!(affinity(json!({ "sessionAffinity": "ClientIP", "sessionAffinityConfig": config })), Some(60));
 }
+
+#[test]
+fn plan_direct_replies_are_for_traffic_from_outside_that_any_node_takes_and_not_for_sctp() {
+    let direct = crate::NodeView { external_return: crate::ExternalReturn::Direct, ..node() };
+    let flagged = |policy: &str, protocol: &str, view: &crate::NodeView| {
+        let ports = json!([{ "port": 80, "protocol": protocol, "nodePort": 30080 }]);
+        let more = json!({ "type": "NodePort", "externalTrafficPolicy": policy, "ports": ports });
+        let parsed = Service::from_api(&service("web", spec(&["10.96.0.7"], more))).unwrap();
+        let ports = plan(&parsed, std::iter::empty(), view);
+        let frontends = ports.into_iter().flat_map(|port| port.frontends);
+        let flagged = frontends.filter(|made| made.flags & skep_abi::service::FLAG_DIRECT != 0);
+        flagged.map(|made| (made.frontend.port, made.frontend.scope)).collect::<Vec<_>>()
+    };
+    assert_eq!(flagged("Cluster", "TCP", &direct), [(30080, skep_maps::Scope::External)]);
+    assert_eq!(flagged("Cluster", "UDP", &direct), [(30080, skep_maps::Scope::External)]);
+    assert_eq!(flagged("Cluster", "SCTP", &direct), []);
+    assert_eq!(flagged("Local", "TCP", &direct), []);
+    assert_eq!(flagged("Cluster", "TCP", &node()), []);
+}

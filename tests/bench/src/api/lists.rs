@@ -17,11 +17,15 @@ const ROUNDS: usize = 7;
 const AT_ONCE: usize = 8;
 const MIB: f64 = (1 << 20) as f64;
 
+/// Fills the cluster, and says what it takes in memory.
+pub(super) async fn memory(session: &Session) -> anyhow::Result<Values> {
+    fill(session).await?;
+    Ok(Values::from([("memory/10000-pods-1000-nodes".into(), (session.usage.resident()? / MIB, "MiB"))]))
+}
+
 /// Fills the cluster and lists it.
 pub(super) async fn measure(session: &Session) -> anyhow::Result<Values> {
-    fill(session).await?;
-    let mut values = Values::new();
-    values.insert("memory/10000-pods-1000-nodes".into(), (session.usage.resident()? / MIB, "MiB"));
+    let mut values = memory(session).await?;
     let path = session.core("pods?labelSelector=large%3Dtrue");
     let (mut whole, mut first, mut length) = (Vec::new(), Vec::new(), 0);
     let before = session.usage.processor()?;

@@ -16,6 +16,7 @@ mod usage;
 mod watches;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use self::session::Session;
 pub use self::target::Server;
@@ -38,7 +39,7 @@ pub fn run(context: &Context) -> anyhow::Result<Vec<Figure>> {
         };
         let values = match &context.api.server {
             Some(server) => measure(Target::named(server).await?).await?,
-            None => measure(Target::own(context.api.control.as_deref()).await?).await?,
+            None => measure_own(context.api.control.as_deref()).await?,
         };
         Ok(figures(values, &baseline.1, baseline.0))
     })
@@ -54,6 +55,19 @@ fn figures(values: Values, baseline: &Values, baseline_name: &str) -> Vec<Figure
             unit,
         })
         .collect()
+}
+
+/// Our own: the memory of the whole control plane, and the costs of its API server alone, which is what is held against
+/// another's. What controllers do about the objects is not the server's doing.
+async fn measure_own(control: Option<&Path>) -> anyhow::Result<Values> {
+    let whole = Target::own(control, "run").await?;
+    let mut values = whole.beginning().await?;
+    let session = Session::open(whole.client.clone(), whole.usage()).await?;
+    values.extend(lists::memory(&session).await?);
+    whole.stop().await?;
+    let mut costs = measure(Target::own(control, "apiserver").await?).await?;
+    costs.extend(values);
+    Ok(costs)
 }
 
 /// All that is measured of a real API server.

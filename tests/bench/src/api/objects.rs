@@ -14,7 +14,7 @@ pub(super) fn pod(name: &str) -> Value {
 
 /// A pod that takes about 5 KiB in a list.
 pub(super) fn large_pod(name: &str) -> Value {
-    pod_with(name, 56)
+    pod_with(name, 24)
 }
 
 fn pod_with(name: &str, variables: usize) -> Value {

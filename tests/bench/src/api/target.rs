@@ -58,8 +58,8 @@ impl Target {
         Ok(Self { client: Client::try_from(config)?, processes: server.processes.clone(), started: None })
     }
 
-    /// `skep-control run` on an empty store in a folder that goes with it.
-    pub(super) async fn own(binary: Option<&Path>) -> anyhow::Result<Self> {
+    /// `skep-control` with this command, on an empty store in a folder that goes with it.
+    pub(super) async fn own(binary: Option<&Path>, command: &str) -> anyhow::Result<Self> {
         let binary =
             binary.context("pass --control PATH, the skep-control to measure, or --kubeconfig FILE")?;
         let folder = tempfile::tempdir_in("/var/tmp").context("make a folder on a real disk")?;
@@ -68,7 +68,7 @@ impl Target {
         let log = std::fs::File::create(folder.path().join("log"))?;
         let begun = Instant::now();
         let child = Command::new(binary)
-            .arg("run")
+            .arg(command)
             .arg("--data-dir")
             .arg(&data)
             .args(["--listen", &format!("127.0.0.1:{port}"), "--tls-san", "127.0.0.1"])

@@ -92,7 +92,9 @@ fn fill_in(range: &Value, pod: &mut Value) {
     }
     let mut notes = Vec::new();
     for (list, title) in [("containers", "container"), ("initContainers", "init container")] {
-        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+        // Indexing would leave a null where there is no such list.
+        let containers = pod["spec"].get_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
             let title = format!("{title} {}", text(container, &["name"]));
             for (side, amounts, what) in [("requests", &requests, "request"), ("limits", &most, "limit")] {
                 let set = add_missing(container, side, amounts);

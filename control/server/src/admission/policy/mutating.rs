@@ -1,5 +1,7 @@
 //! Policies that change objects, one after the other, before the webhooks that do.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use skep_api::admissionregistration::Rules;
@@ -11,11 +13,14 @@ use skep_api::{defaults, patch};
 
 use super::bound::{Invocation, Policies, Policy, with_inputs};
 use super::{Attributes, Ingredients, Plugin, is_out_of_reach, shown};
-use crate::admission::Operation;
+use crate::admission::{AdmissionMetrics, Operation};
 
 const NAME: &str = "MutatingAdmissionPolicy";
 
-pub(super) struct Mutating(Policies<MutatingPolicy>);
+pub(super) struct Mutating {
+    policies: Policies<MutatingPolicy>,
+    metrics: Arc<AdmissionMetrics>,
+}
 
 fn compile(policy: &Value) -> Policy<MutatingPolicy> {
     Policy {
@@ -27,7 +32,8 @@ fn compile(policy: &Value) -> Policy<MutatingPolicy> {
 impl Mutating {
     pub(super) fn new(from: &Ingredients) -> Self {
         let (policies, bindings) = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings");
-        Self(Policies::new(from, policies, bindings, compile))
+        let metrics = from.metrics.clone();
+        Self { policies: Policies::new(from, policies, bindings, compile), metrics }
     }
 
     /// The object as a policy changes it, in its own form; nothing if the policy has nothing to say.
@@ -43,7 +49,7 @@ impl Mutating {
         namespace: &Value,
     ) -> Result<Option<Value>, String> {
         let told = |status: Status| status.message;
-        let (mut form, old) = self.0.form(attributes, one.form, Some(object)).await.map_err(told)?;
+        let (mut form, old) = self.policies.form(attributes, one.form, Some(object)).await.map_err(told)?;
         let program = &one.policy.program;
         let applies = self.with(one, attributes, (&form, &old), namespace, |inputs| program.applies(inputs));
         if !applies? || (attributes.again.is_second() && !attributes.again.is_wanted(NAME, &id(one))) {
@@ -58,7 +64,7 @@ impl Mutating {
             return Ok(Some(form));
         }
         let own = attributes.scope.resource;
-        shown::reform(&self.0.storage.converter, one.form, own, &form).await.map(Some).map_err(told)
+        shown::reform(&self.policies.storage.converter, one.form, own, &form).await.map(Some).map_err(told)
     }
 
     fn with<T>(
@@ -70,7 +76,7 @@ impl Mutating {
         evaluate: impl FnOnce(&skep_api::policy::Inputs<'_>) -> T,
     ) -> T {
         let given = (&*one.param, namespace);
-        with_inputs(attributes, &self.0.authorizer, one.form, objects, given, evaluate)
+        with_inputs(attributes, &self.policies.authorizer, one.form, objects, given, evaluate)
     }
 }
 
@@ -107,21 +113,24 @@ fn id(one: &Invocation<'_, MutatingPolicy>) -> String {
 #[async_trait]
 impl Plugin for Mutating {
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
-        attributes.operation != Operation::Delete && !is_out_of_reach(attributes) && !self.0.are_idle()
+        attributes.operation != Operation::Delete && !is_out_of_reach(attributes) && !self.policies.are_idle()
     }
 
     async fn admit(&self, attributes: &Attributes<'_>, object: Option<&mut Value>) -> Result<(), Status> {
         let Some(object) = object else { return Ok(()) };
-        let invocations = self.0.of(attributes, Some(object)).await;
+        let invocations = self.policies.of(attributes, Some(object)).await;
         attributes.again.begin(NAME, Some(object));
         let mut errors: Vec<String> = Vec::new();
         if !invocations.is_empty() {
-            let namespace = self.0.namespace(attributes).await?;
+            let namespace = self.policies.namespace(attributes).await?;
             for one in &invocations {
                 let outcome = match &one.trouble {
                     Some(why) => Err(why.clone()),
                     None => self.change(one, attributes, object, &namespace).await,
                 };
+                if !matches!(outcome, Ok(None)) {
+                    self.metrics.mutated(one.policy_name(), one.binding_name(), outcome.is_err());
+                }
                 match outcome {
                     Ok(None) => continue,
                     Ok(Some(new)) => {

@@ -50,8 +50,8 @@ impl TypeChecks {
             changes.borrow_and_update();
             let mut failed = false;
             for object in self.storage.cache.snapshot(&collection).objects.values() {
-                if let Err(status) = self.check(object.value()).await {
-                    tracing::warn!(policy = name(object.value()), error = %status, "cannot write the status");
+                if let Err(status) = self.check(&object.value()).await {
+                    tracing::warn!(policy = name(&object.value()), error = %status, "cannot write the status");
                     failed = true;
                 }
             }

@@ -2,6 +2,7 @@
 //! the audit log.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -12,11 +13,15 @@ use skep_api::status::Status;
 
 use super::bound::{Invocation, Policies, Policy, with_inputs};
 use super::{Attributes, Ingredients, Plugin, is_out_of_reach};
+use crate::admission::AdmissionMetrics;
 
 /// The longest value of an audit annotation (bytes).
 const LONGEST: usize = 10 << 10;
 
-pub(super) struct Validating(Policies<ValidatingPolicy>);
+pub(super) struct Validating {
+    policies: Policies<ValidatingPolicy>,
+    metrics: Arc<AdmissionMetrics>,
+}
 
 fn compile(policy: &Value) -> Policy<ValidatingPolicy> {
     Policy {
@@ -41,7 +46,8 @@ struct Said {
 impl Validating {
     pub(super) fn new(from: &Ingredients) -> Self {
         let (policies, bindings) = ("validatingadmissionpolicies", "validatingadmissionpolicybindings");
-        Self(Policies::new(from, policies, bindings, compile))
+        let metrics = from.metrics.clone();
+        Self { policies: Policies::new(from, policies, bindings, compile), metrics }
     }
 }
 
@@ -62,20 +68,31 @@ impl Said {
         of: &Invocation<'_, ValidatingPolicy>,
         verdict: &Verdict,
         attributes: &Attributes<'_>,
+        metrics: &AdmissionMetrics,
     ) {
+        let count = |broken: bool, action: &str| {
+            metrics.validated(of.policy_name(), of.binding_name(), broken, action);
+        };
         let binding = of.binding.as_deref().unwrap_or(&Value::Null);
         let actions = items(binding, &["spec", "validationActions"]);
         for (index, decision) in verdict.decisions.iter().enumerate() {
             let Decision::Deny { message, reason } = decision else { continue };
             for action in actions {
                 match action.as_str() {
-                    Some("Deny") => self.deny(of, message, reason),
-                    Some("Warn") => attributes.notes.warn(format!(
-                        "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {message}",
-                        of.policy_name(),
-                        of.binding_name()
-                    )),
+                    Some("Deny") => {
+                        count(false, "deny");
+                        self.deny(of, message, reason);
+                    }
+                    Some("Warn") => {
+                        count(false, "warn");
+                        attributes.notes.warn(format!(
+                            "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {message}",
+                            of.policy_name(),
+                            of.binding_name()
+                        ));
+                    }
                     Some("Audit") => {
+                        count(false, "audit");
                         let failure = json!([{
                             "message": message, "policy": of.policy_name(), "binding": of.binding_name(),
                             "expressionIndex": index, "validationActions": actions,
@@ -88,6 +105,7 @@ impl Said {
             }
         }
         for why in &verdict.broken {
+            count(true, "deny");
             self.deny(of, why, "");
         }
         for (key, value) in &verdict.annotations {
@@ -104,15 +122,15 @@ impl Said {
 #[async_trait]
 impl Plugin for Validating {
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
-        !is_out_of_reach(attributes) && !self.0.are_idle()
+        !is_out_of_reach(attributes) && !self.policies.are_idle()
     }
 
     async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
-        let invocations = self.0.of(attributes, object).await;
+        let invocations = self.policies.of(attributes, object).await;
         if invocations.is_empty() {
             return Ok(());
         }
-        let namespace = self.0.namespace(attributes).await?;
+        let namespace = self.policies.namespace(attributes).await?;
         let mut said = Said::default();
         for one in &invocations {
             let fails = one.policy.program.fails;
@@ -122,7 +140,7 @@ impl Plugin for Validating {
                 }
                 continue;
             }
-            let (new, old) = match self.0.form(attributes, one.form, object).await {
+            let (new, old) = match self.policies.form(attributes, one.form, object).await {
                 Ok(form) => form,
                 Err(status) => {
                     if fails {
@@ -135,10 +153,11 @@ impl Plugin for Validating {
                 }
             };
             let (objects, given) = ((&new, &old), (&*one.param, &*namespace));
-            let verdict = with_inputs(attributes, &self.0.authorizer, one.form, objects, given, |inputs| {
-                one.policy.program.evaluate(inputs)
-            });
-            said.take(one, &verdict, attributes);
+            let verdict =
+                with_inputs(attributes, &self.policies.authorizer, one.form, objects, given, |inputs| {
+                    one.policy.program.evaluate(inputs)
+                });
+            said.take(one, &verdict, attributes, &self.metrics);
         }
         for (key, values) in said.annotations {
             attributes.notes.annotate(&key, values.join(", "));

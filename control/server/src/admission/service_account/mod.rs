@@ -95,7 +95,8 @@ impl ServiceAccount {
         let is_new = found.is_none();
         let mut used = false;
         for list in ["initContainers", "containers"] {
-            for container in spec[list].as_array_mut().into_iter().flatten() {
+            // Indexing would leave a null where there is no such list.
+            for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
                 let mounts = container["volumeMounts"].as_array_mut().map(std::mem::take).unwrap_or_default();
                 let has = mounts.iter().any(|mount| mount["mountPath"] == MOUNT_PATH);
                 let own = json!({ "name": name, "readOnly": true, "mountPath": MOUNT_PATH });

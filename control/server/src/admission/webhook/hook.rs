@@ -7,9 +7,9 @@ use skep_api::admissionregistration::Rules;
 use skep_api::object::{items, name, number, text};
 use skep_api::policy::{Conditions, Inputs, Match};
 use skep_api::registry::Resource;
+use skep_api::review::ReviewVersion;
 use skep_api::status::Status;
 
-use super::review::Version;
 use super::{Attributes, Webhooks, shown};
 use crate::callout::Target;
 
@@ -18,7 +18,7 @@ pub(super) struct Hook {
     pub(super) configuration: String,
     pub(super) name: String,
     pub(super) target: Result<Target, String>,
-    pub(super) version: Version,
+    pub(super) version: ReviewVersion,
     pub(super) patience: Duration,
     /// Whether a write fails when the webhook does.
     pub(super) fails: bool,
@@ -42,7 +42,7 @@ impl Hook {
             configuration: configuration.to_owned(),
             name: text(hook, &["name"]).to_owned(),
             target: Target::of_webhook(&hook["clientConfig"]),
-            version: Version::first_of(items(hook, &["admissionReviewVersions"])),
+            version: ReviewVersion::first_of(items(hook, &["admissionReviewVersions"])),
             patience: Duration::from_secs(seconds.unwrap_or(10)),
             fails: text(hook, &["failurePolicy"]) != "Ignore",
             again: text(hook, &["reinvocationPolicy"]) == "IfNeeded",

@@ -16,8 +16,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use skep_api::status::Status;
+use tokio::time::Instant;
 
-use super::{Attributes, ConfigError, Ingredients, Plugin, shown};
+use super::metrics::Called;
+use super::{AdmissionMetrics, Attributes, ConfigError, Ingredients, Plugin, shown};
 use crate::authz::Authz;
 use crate::cache::Cache;
 use crate::callout::Caller;
@@ -36,6 +38,7 @@ struct Webhooks {
     converter: Converter,
     authorizer: Arc<Authz>,
     ids: Ids,
+    metrics: Arc<AdmissionMetrics>,
 }
 
 impl Webhooks {
@@ -46,6 +49,7 @@ impl Webhooks {
             converter: from.storage.converter.clone(),
             authorizer: from.authorizer.clone(),
             ids: from.ids.clone(),
+            metrics: from.metrics.clone(),
         }
     }
 }
@@ -91,6 +95,25 @@ impl Webhooks {
             Some(result) => Err(Trouble::Refused(review::denial(&hook.name, result.clone()))),
             None => Ok(answer),
         }
+    }
+}
+
+impl Webhooks {
+    /// Counts how a webhook ended that was asked at `started`.
+    fn count<T>(
+        &self,
+        hook: &Hook,
+        attributes: &Attributes<'_>,
+        mutating: bool,
+        outcome: &Result<T, Trouble>,
+        started: Instant,
+    ) {
+        let how = match outcome {
+            Ok(_) => Called::Consent,
+            Err(Trouble::Refused(status)) => Called::Refusal(status.code),
+            Err(Trouble::Failed(_)) => Called::Failure { ignored: !hook.fails },
+        };
+        self.metrics.called(&hook.name, mutating, attributes.operation, how, started.elapsed());
     }
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use skep_api::decode::{self, FieldValidation};
 use skep_api::status::Status;
 use skep_api::{admissionregistration, defaults, patch};
+use tokio::time::Instant;
 
 use super::hook::{self, Form, Hook};
 use super::{Asked, Attributes, Ingredients, Plugin, Trouble, Webhooks, shown};
@@ -44,7 +45,10 @@ impl Plugin for Mutating {
             if attributes.again.is_second() && !attributes.again.is_wanted(NAME, &hook.id()) {
                 continue;
             }
+            let started = Instant::now();
             let outcome = self.ask(hook, attributes, &form, index).await;
+            attributes.notes.waited(started.elapsed());
+            self.webhooks.count(hook, attributes, true, &outcome, started);
             let changed = match outcome {
                 Ok(changed) => changed,
                 Err(Trouble::Refused(status)) => return Err(status),

@@ -4,42 +4,24 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use skep_api::object::{at, flag, items, members, text};
+use skep_api::review::ReviewVersion;
 use skep_api::status::Status;
 
-/// A version of the review.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
-    V1,
-    /// The one before, whose answers do not say what they answer.
-    V1beta1,
-}
-
-impl Version {
-    /// The first that is known of those that a webhook accepts.
-    pub(super) fn first_of(accepted: &[Value]) -> Self {
-        let known = accepted.iter().find_map(|version| match version.as_str()? {
-            "v1" => Some(Self::V1),
-            "v1beta1" => Some(Self::V1beta1),
-            _ => None,
-        });
-        known.unwrap_or(Self::V1)
-    }
-
-    fn api_version(self) -> &'static str {
-        match self {
-            Self::V1 => "admission.k8s.io/v1",
-            Self::V1beta1 => "admission.k8s.io/v1beta1",
-        }
-    }
-}
+const GROUP: &str = "admission.k8s.io";
 
 /// The question.
-pub(super) fn question(version: Version, id: &str, request: &Value, object: &Value, old: &Value) -> Value {
+pub(super) fn question(
+    version: ReviewVersion,
+    id: &str,
+    request: &Value,
+    object: &Value,
+    old: &Value,
+) -> Value {
     let mut request = request.clone();
     request["uid"] = json!(id);
     request["object"] = object.clone();
     request["oldObject"] = old.clone();
-    json!({ "kind": "AdmissionReview", "apiVersion": version.api_version(), "request": request })
+    json!({ "kind": "AdmissionReview", "apiVersion": version.of_group(GROUP), "request": request })
 }
 
 /// What a webhook answers.
@@ -58,18 +40,19 @@ pub(super) struct Answer {
 /// # Errors
 ///
 /// Why it is none, in upstream's words.
-pub(super) fn read(version: Version, id: &str, mutating: bool, bytes: &[u8]) -> Result<Answer, String> {
+pub(super) fn read(version: ReviewVersion, id: &str, mutating: bool, bytes: &[u8]) -> Result<Answer, String> {
     let review: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     let response = at(&review, &["response"]).filter(|one| one.is_object());
     let response = response.ok_or("webhook response was absent")?;
-    if version == Version::V1 {
+    if version == ReviewVersion::V1 {
         let found = text(response, &["uid"]);
         if found != id {
             return Err(format!("expected response.uid={id:?}, got {found:?}"));
         }
         let (api_version, kind) = (text(&review, &["apiVersion"]), text(&review, &["kind"]));
-        if (api_version, kind) != (version.api_version(), "AdmissionReview") {
-            let wanted = format!("{}, Kind=AdmissionReview", version.api_version());
+        let wanted = version.of_group(GROUP);
+        if (api_version, kind) != (wanted.as_str(), "AdmissionReview") {
+            let wanted = format!("{wanted}, Kind=AdmissionReview");
             return Err(format!("expected webhook response of {wanted}, got {api_version}, Kind={kind}"));
         }
     }
@@ -91,10 +74,10 @@ pub(super) fn read(version: Version, id: &str, mutating: bool, bytes: &[u8]) -> 
     })
 }
 
-fn patch(version: Version, mutating: bool, response: &Value) -> Result<Vec<u8>, String> {
+fn patch(version: ReviewVersion, mutating: bool, response: &Value) -> Result<Vec<u8>, String> {
     let (patch, kind) = (text(response, &["patch"]), at(response, &["patchType"]));
     let why = match (mutating, patch.is_empty(), kind) {
-        _ if version == Version::V1beta1 => None,
+        _ if version == ReviewVersion::V1beta1 => None,
         (true, false, None) => Some("webhook returned response.patch but not response.patchType".to_owned()),
         (true, true, Some(_)) => {
             Some("webhook returned response.patchType but not response.patch".to_owned())
@@ -145,7 +128,7 @@ mod tests {
 
     #[test]
     fn answer_says_what_it_is_about_or_is_none() {
-        let read = |response: Value, mutating| read(Version::V1, "1", mutating, &answer(response));
+        let read = |response: Value, mutating| read(ReviewVersion::V1, "1", mutating, &answer(response));
         assert_eq!(read(json!({ "uid": "1", "allowed": true }), false), Ok(Answer::default()));
         let patched = json!({ "uid": "1", "allowed": true, "patch": "W10=", "patchType": "JSONPatch" });
         assert_eq!(read(patched.clone(), true).unwrap().patch, b"[]");
@@ -172,13 +155,13 @@ mod tests {
             assert_eq!(read(response, mutating), Err(expected.to_owned()));
         }
         let other = json!({ "kind": "Pod", "apiVersion": "v1", "response": { "uid": "1" } }).to_string();
-        let why = super::read(Version::V1, "1", true, other.as_bytes()).unwrap_err();
+        let why = super::read(ReviewVersion::V1, "1", true, other.as_bytes()).unwrap_err();
         assert_eq!(
             why,
             "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got v1, Kind=Pod"
         );
-        assert!(super::read(Version::V1, "1", true, b"nonsense").is_err());
-        assert!(super::read(Version::V1beta1, "1", true, b"{\"response\":{\"allowed\":true}}").is_ok());
+        assert!(super::read(ReviewVersion::V1, "1", true, b"nonsense").is_err());
+        assert!(super::read(ReviewVersion::V1beta1, "1", true, b"{\"response\":{\"allowed\":true}}").is_ok());
     }
 
     #[test]

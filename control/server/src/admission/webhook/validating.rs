@@ -5,6 +5,7 @@ use futures::future::join_all;
 use serde_json::Value;
 use skep_api::admissionregistration;
 use skep_api::status::Status;
+use tokio::time::Instant;
 
 use super::hook::{self, Form, Hook};
 use super::{Asked, Attributes, Ingredients, Plugin, Trouble, Webhooks};
@@ -30,7 +31,10 @@ impl Validating {
         attributes: &Attributes<'_>,
     ) -> Result<(), Status> {
         let question = Asked { request: &form.request, object: &form.object, old: &form.old };
-        match self.webhooks.ask(hook, attributes, &question, false).await {
+        let started = Instant::now();
+        let outcome = self.webhooks.ask(hook, attributes, &question, false).await;
+        self.webhooks.count(hook, attributes, false, &outcome, started);
+        match outcome {
             Ok(_) => Ok(()),
             Err(Trouble::Refused(status)) => Err(status),
             Err(Trouble::Failed(why)) if hook.fails => Err(Status::internal(why)),
@@ -60,6 +64,9 @@ impl Plugin for Validating {
         }
         let questions = asked.iter().enumerate();
         let questions = questions.map(|(index, (hook, form))| self.ask(index, hook, form, attributes));
-        join_all(questions).await.into_iter().collect()
+        let started = Instant::now();
+        let verdicts = join_all(questions).await;
+        attributes.notes.waited(started.elapsed());
+        verdicts.into_iter().collect()
     }
 }

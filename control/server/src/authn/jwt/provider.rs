@@ -15,13 +15,15 @@ use tokio::time::Instant;
 
 use super::configuration::Issuer;
 use super::keyset::KeySet;
+use crate::callout::{self, Trust};
 use crate::error::Error;
-use crate::remote::{Remote, Security};
 
 /// So long between two attempts to fetch.
 const REST: Duration = Duration::from_secs(10);
 /// So long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// The largest document (bytes).
+const LARGEST: usize = 1 << 20;
 /// So long a token waits for keys that are being fetched.
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -49,9 +51,11 @@ impl Drop for Provider {
 impl Provider {
     /// Begins to follow an issuer.
     pub(super) fn follow(issuer: &Issuer) -> Result<Self, Error> {
-        let remote =
-            Remote::new(&Security { authorities: issuer.authority.as_deref(), ..Security::default() })?;
-        let source = Source { remote, issuer: issuer.url.clone(), discovery: issuer.discovery.clone() };
+        if let Some(pem) = &issuer.authority {
+            crate::tls::roots(pem)?;
+        }
+        let trust = issuer.authority.clone().map_or(Trust::System, Trust::Authority);
+        let source = Source { trust, issuer: issuer.url.clone(), discovery: issuer.discovery.clone() };
         let (sender, state) = watch::channel(State::default());
         let (asked, requests) = mpsc::channel(1);
         let task = tokio::spawn(source.keep(sender, requests)).abort_handle();
@@ -77,7 +81,7 @@ impl Provider {
 }
 
 struct Source {
-    remote: Remote,
+    trust: Trust,
     issuer: String,
     discovery: Uri,
 }
@@ -105,7 +109,8 @@ impl Source {
 
     async fn fetch(&self) -> Result<KeySet, String> {
         let get = |url: Uri| async move {
-            self.remote.get(&url, PATIENCE).await.map_err(|error| format!("{url}: {error}"))
+            let fetched = callout::fetch(&url, self.trust.clone(), PATIENCE, LARGEST).await;
+            fetched.map_err(|error| error.to_string())
         };
         let document = get(self.discovery.clone()).await?;
         let text = |field: &str| document[field].as_str().unwrap_or_default().to_owned();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{AuthenticationConfiguration, JwtTokens, OidcFlags};
 use crate::authn::TokenAuthenticator;
-use crate::remote::testing::Server;
+use crate::callout::testing::Server;
 use crate::testing::TestClock;
 use crate::user::UserInfo;
 

@@ -289,6 +289,7 @@ async fn update_of_what_is_not_there_needs_the_right_to_create() {
     let mut apply = Ask::new(&format!("PATCH {leases}/l?fieldManager=x"), lease.clone());
     apply.kind = "application/apply-patch+yaml";
     refused(&cluster, &renewer, vec![Ask::new(&format!("PUT {leases}/l"), lease.clone()), apply]).await;
-    create(&cluster, leases, "Lease", lease.clone()).await;
+    create(&cluster, leases, "Lease", lease).await;
+    let lease = cluster.get(&format!("{leases}/l")).await.expect(200);
     ask(&cluster, &renewer, &Ask::new(&format!("PUT {leases}/l"), lease)).await.expect(200);
 }

@@ -1,4 +1,6 @@
 //! The file that says where a webhook is (`clusters`) and what it is shown (`users`): the entries of its current context.
+//!
+//! Reads only; files that it names are looked for beside it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,17 +10,29 @@ use http::{HeaderValue, Uri};
 use serde_json::Value;
 use skep_api::decode::{self, Encoding};
 
-use super::{Remote, Security, Webhook};
 use crate::error::Error;
 use crate::pki::{Leaf, read_text};
 
-impl Webhook {
-    /// The server that the file at `path` names.
+/// How a server is reached.
+pub(super) struct Reach {
+    /// `https` or `http`, with a host.
+    pub(super) url: Uri,
+    /// The name in the server's certificate, if not that of the URL.
+    pub(super) server_name: Option<String>,
+    /// The authority of that certificate, PEM.
+    pub(super) authority: Option<String>,
+    /// What this server shows of itself.
+    pub(super) identity: Option<Leaf>,
+    pub(super) authorization: Option<HeaderValue>,
+}
+
+impl Reach {
+    /// What the file at `path` says.
     ///
     /// # Errors
     ///
     /// When a file cannot be read, or does not say what is needed.
-    pub(crate) fn from_kubeconfig(path: &Path) -> Result<Self, Error> {
+    pub(super) fn read(path: &Path) -> Result<Self, Error> {
         let wrong = |why: &str| Error::Configuration {
             what: "kubeconfig",
             path: path.to_owned(),
@@ -36,12 +50,12 @@ impl Webhook {
         let files = Files { beside: path.parent().unwrap_or(Path::new("")), path };
         let url: Uri = text_of(cluster, "server")
             .and_then(|url| url.parse().ok())
-            .filter(|url: &Uri| url.scheme_str() == Some("https"))
-            .ok_or_else(|| wrong("the server of its cluster must be an https URL"))?;
+            .filter(|url: &Uri| matches!(url.scheme_str(), Some("https" | "http")) && url.host().is_some())
+            .ok_or_else(|| wrong("the server of its cluster is not an HTTP URL"))?;
         if cluster["insecure-skip-tls-verify"] == true {
             return Err(wrong("a server whose certificate is not verified cannot decide for this one"));
         }
-        let authorities = files.text(cluster, "certificate-authority")?;
+        let authority = files.text(cluster, "certificate-authority")?;
         let empty = Value::Null;
         let user = user.unwrap_or(&empty);
         if user["exec"].is_object() || user["auth-provider"].is_object() {
@@ -52,18 +66,17 @@ impl Webhook {
             (None, None) => None,
             _ => return Err(wrong("a client-certificate needs its client-key")),
         };
-        let mut remote = Remote::new(&Security {
-            authorities: authorities.as_deref(),
-            identity: identity.as_ref(),
-            server_name: text_of(cluster, "tls-server-name"),
-        })?;
-        if let Some(authorization) = files.authorization(user)? {
-            let mut value =
-                HeaderValue::try_from(authorization).map_err(|_| wrong("its token is not text"))?;
-            value.set_sensitive(true);
-            remote.authorization = Some(value);
-        }
-        Ok(Self { remote, url })
+        let authorization = match files.authorization(user)? {
+            None => None,
+            Some(authorization) => {
+                let mut value =
+                    HeaderValue::try_from(authorization).map_err(|_| wrong("its token is not text"))?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        let server_name = text_of(cluster, "tls-server-name").map(str::to_owned);
+        Ok(Self { url, server_name, authority, identity, authorization })
     }
 }
 

@@ -1,0 +1,188 @@
+//! One connection: handshake, requests, end.
+//!
+//! It goes through: handshake -> serving -> leaving -> gone. It leaves when the server ends, when there was nothing to do
+//! for too long, or when chance says so; from then on it takes no new requests, and is gone when those under way are.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response, Version};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::{Service, ServiceExt};
+
+use super::listener::Limits;
+use super::paced::{MayPause, Paced};
+use crate::body::{self, Body, BoxError};
+use crate::gate::Credentials;
+
+/// So long a connection may take to end, once nothing is under way on it.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A connection that was accepted.
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) peer: std::net::SocketAddr,
+    pub(super) place: OwnedSemaphorePermit,
+    pub(super) acceptor: TlsAcceptor,
+    pub(super) limits: Limits,
+}
+
+impl Connection {
+    /// Serves it until its end; from `closing` on no new requests.
+    pub(super) async fn serve<S>(
+        self,
+        service: S,
+        http: auto::Builder<TokioExecutor>,
+        closing: CancellationToken,
+    ) where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+    {
+        let Self { stream, peer, place, acceptor, limits } = self;
+        let stream = Paced::new(stream, limits.write_stall);
+        let may_pause = stream.may_pause();
+        let stream = match tokio::time::timeout(limits.handshake, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(%peer, %error, "TLS handshake failed");
+                return;
+            }
+            Err(_) => {
+                tracing::debug!(%peer, "TLS handshake took too long");
+                return;
+            }
+        };
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let credentials =
+            Credentials { certificates: chain.iter().map(|c| c.as_ref().to_vec()).collect(), bearer: None };
+        let requests = Arc::new(Requests::default());
+        let (counting, chance) = (Arc::clone(&requests), limits.goaway_chance);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (service, under_way) = (service.clone(), UnderWay::new(&counting));
+            if chance > 0.0 && request.version() == Version::HTTP_2 && rand::random::<f64>() < chance {
+                counting.leave.cancel();
+            }
+            let mut request = request.map(body::boxed);
+            request.extensions_mut().insert(credentials.clone());
+            request.extensions_mut().insert(peer);
+            let may_pause = Arc::clone(&may_pause);
+            // Boxed, because the compiler cannot name this type's lifetimes.
+            let answering: BoxFuture<'static, Result<Response<Body>, Infallible>> =
+                Box::pin(service.oneshot(request));
+            let answer: BoxFuture<'static, Result<Response<Body>, Infallible>> = Box::pin(async move {
+                let response = answering.await?;
+                if response.extensions().get::<MayPause>().is_some() {
+                    may_pause.store(true, Ordering::Relaxed);
+                }
+                Ok(response.map(|body| body::boxed(Counted { body, _under_way: under_way })))
+            });
+            answer
+        });
+        let mut connection = pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            outcome = connection.as_mut() => Some(outcome),
+            () = closing.cancelled() => None,
+            () = requests.leave.cancelled() => None,
+            () = requests.idle(limits.request_head, limits.idle) => None,
+        };
+        let ended = match ended {
+            Some(outcome) => outcome,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    outcome = connection.as_mut() => outcome,
+                    () = requests.idle(LINGER, LINGER) => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%peer, error, "connection ended");
+        }
+        drop(place);
+    }
+}
+
+/// What is under way on a connection.
+#[derive(Default)]
+struct Requests {
+    /// How many requests there were, and how many of them are not over.
+    count: watch::Sender<(u64, u64)>,
+    /// The client is to go elsewhere.
+    leave: CancellationToken,
+}
+
+impl Requests {
+    /// Returns when nothing was under way for so long: `first` before the first request, `later` after one.
+    async fn idle(&self, first: Duration, later: Duration) {
+        let mut changes = self.count.subscribe();
+        loop {
+            let (all, under_way) = *changes.borrow_and_update();
+            let patience = if all == 0 { first } else { later };
+            // The sender lives as long as `self`.
+            if under_way > 0 {
+                let _ = changes.changed().await;
+            } else if tokio::time::timeout(patience, changes.changed()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// A request that is not over.
+struct UnderWay(Arc<Requests>);
+
+impl UnderWay {
+    fn new(requests: &Arc<Requests>) -> Self {
+        requests.count.send_modify(|(all, under_way)| {
+            *all += 1;
+            *under_way += 1;
+        });
+        Self(Arc::clone(requests))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.count.send_modify(|(_, under_way)| *under_way -= 1);
+    }
+}
+
+/// The body of an answer, with which its request is over.
+struct Counted {
+    body: Body,
+    _under_way: UnderWay,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

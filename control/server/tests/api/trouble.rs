@@ -1,0 +1,127 @@
+//! A store that hangs or makes handlers panic, and clients that send slowly: what is answered, what is written down, and
+//! that nothing is held for longer than it may be.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Request;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use serde_json::json;
+use skep_server::user::UserInfo;
+use skep_server::{ServerConfig, in_process};
+use skep_store::memory::MemoryStore;
+use skep_store::{Expected, KeyValue, ListRequest, Listing, Revision, Store, StoreError, WatchStream};
+use tower::ServiceExt;
+
+use crate::audit::{audit_to_file, events, stages};
+use crate::harness::{Cluster, cluster, cluster_over};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// A store in memory, which never answers writes of keys that end in `/hangs`, and panics at those that end in `/panics`.
+struct Troubled(Arc<MemoryStore>);
+
+#[async_trait]
+impl Store for Troubled {
+    async fn current_revision(&self) -> Result<Revision, StoreError> {
+        self.0.current_revision().await
+    }
+
+    async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
+        self.0.get(key).await
+    }
+
+    async fn list(&self, request: ListRequest) -> Result<Listing, StoreError> {
+        self.0.list(request).await
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: Expected,
+        ttl: Option<Duration>,
+    ) -> Result<Revision, StoreError> {
+        if key.ends_with("/hangs") {
+            return std::future::pending().await;
+        }
+        assert!(!key.ends_with("/panics"), "as the test wants");
+        self.0.put(key, value, expected, ttl).await
+    }
+
+    async fn delete(&self, key: &str, expected: Revision) -> Result<Revision, StoreError> {
+        self.0.delete(key, expected).await
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<WatchStream, StoreError> {
+        self.0.watch(prefix, after).await
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+        self.0.compact(revision).await
+    }
+
+    async fn expiries(&self) -> Result<BTreeMap<String, Duration>, StoreError> {
+        self.0.expiries().await
+    }
+}
+
+async fn troubled() -> Cluster {
+    let configure = |config: &mut ServerConfig, directory: &Path| audit_to_file(config, directory);
+    cluster_over(&|store| Arc::new(Troubled(store)), &configure).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_that_takes_too_long_is_told_so_and_its_seats_are_free() {
+    let cluster = troubled().await;
+    let object = |name: &str| json!({ "metadata": { "name": name } });
+    let started = tokio::time::Instant::now();
+    let answer = cluster.post(&format!("{MAPS}?timeout=3s"), "ConfigMap", object("hangs")).await;
+    let message = answer.failure(504, "Timeout");
+    let why = "Timeout: request did not complete within requested timeout - context deadline exceeded";
+    assert_eq!(message, why);
+    assert_eq!(started.elapsed().as_secs(), 3, "as long as the client said");
+    let started = tokio::time::Instant::now();
+    cluster.post(MAPS, "ConfigMap", object("hangs")).await.failure(504, "Timeout");
+    assert_eq!(started.elapsed().as_secs(), 60, "as long as the server says");
+    let metrics = String::from_utf8(cluster.get("/metrics").await.bytes.to_vec()).unwrap();
+    let mutating = "apiserver_current_inflight_requests{request_kind=\"mutating\"} 0";
+    assert!(metrics.contains(mutating), "none is counted as under way");
+    let found = events(&cluster, "/configmaps");
+    assert_eq!(found.last().unwrap()["responseStatus"]["code"], 504);
+}
+
+#[tokio::test]
+async fn handler_that_panics_is_answered_and_written_down_as_such() {
+    let cluster = troubled().await;
+    let answer = cluster.post(MAPS, "ConfigMap", json!({ "metadata": { "name": "panics" } })).await;
+    answer.failure(500, "InternalError");
+    let found = events(&cluster, "/configmaps");
+    assert_eq!(stages(&found), ["RequestReceived", "Panic"], "and nothing after it");
+    let status = &found[1]["responseStatus"];
+    assert_eq!((&status["code"], &status["reason"]), (&json!(500), &json!("InternalError")));
+    assert!(status["message"].as_str().unwrap().starts_with("APIServer panic'd"), "{status}");
+    // Nobody else is taken along.
+    cluster.post(MAPS, "ConfigMap", json!({ "metadata": { "name": "fine" } })).await.expect(201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_sends_its_body_slowly_is_not_waited_for() {
+    let cluster = cluster().await;
+    let beginning = futures::stream::iter([Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"{")))]);
+    let trickle = futures::stream::unfold((), |()| async {
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        Some((Ok(Frame::data(Bytes::from_static(b" "))), ()))
+    });
+    let body = StreamBody::new(Box::pin(futures::StreamExt::chain(beginning, trickle)));
+    let request = Request::post(MAPS).header("content-type", "application/json").body(body).unwrap();
+    let service = in_process::service(&cluster.server, UserInfo::new("admin", &["system:masters"]));
+    let started = tokio::time::Instant::now();
+    let response = service.oneshot(request).await.unwrap();
+    assert_eq!((response.status().as_u16(), started.elapsed().as_secs()), (504, 60));
+}
