@@ -113,6 +113,10 @@ fn definitions() -> Map<String, Value> {
         let refers = reference(&schema["properties"]["metadata"]) == Some(OBJECT_META);
         if let (true, Some(required)) = (refers, schema.get_mut("required").and_then(Value::as_array_mut)) {
             required.retain(|name| name != "metadata");
+            let none_left = required.is_empty();
+            if let (true, Some(schema)) = (none_left, schema.as_object_mut()) {
+                schema.remove("required");
+            }
         }
     }
     definitions

@@ -479,12 +479,13 @@ async fn quota_counts_what_is_there_and_what_goes() {
         api.create("pods", pod(name));
     }
     api.create("deployments", deployment(0, "good"));
-    let hard = json!({"pods": "5", "requests.cpu": "1", "count/deployments.apps": "3", "count/none.example.com": "1"});
+    let hard = json!({"pods": "5", "requests.cpu": "1", "count/deployments.apps": "3", "count/none.example.com": "1", "resourcequotas": "1"});
     let quota = json!({"metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": hard}});
     api.create("resourcequotas", quota);
     let _running = start(&api);
     let used = |api: &FakeApi| api.get("resourcequotas", "q").map(|quota| quota["status"]["used"].clone());
-    let both = json!({"pods": "2", "requests.cpu": "200m", "count/deployments.apps": "1"});
+    let both =
+        json!({"pods": "2", "requests.cpu": "200m", "count/deployments.apps": "1", "resourcequotas": "1"});
     api.until("the quota counts what is there", |api| used(api).as_ref() == Some(&both)).await;
     assert_eq!(api.get("resourcequotas", "q").unwrap()["status"]["hard"], hard);
     // A pod that has ended takes nothing any more.

@@ -237,6 +237,33 @@ fn owner_in_another_version_keeps_what_it_owns() {
     assert_eq!(fields(&new, "two"), json!({ "f:spec": { "f:minReplicas": {} } }));
 }
 
+#[test]
+fn applied_in_another_version_loses_only_what_is_applied_no_more() {
+    let v1 = registry().find("autoscaling", "v1", "horizontalpodautoscalers").unwrap();
+    let v2 = registry().find("autoscaling", "v2", "horizontalpodautoscalers").unwrap();
+    let base = Writer { resource: v2, ..writer("one", "") };
+    let object = |version: &str, metadata: Value, spec: Value| {
+        json!({
+            "apiVersion": format!("autoscaling/{version}"), "kind": "HorizontalPodAutoscaler",
+            "metadata": metadata, "spec": spec,
+        })
+    };
+    let meta = json!({ "name": "h", "finalizers": ["example.com/f"], "labels": { "a": "b" } });
+    let first = object("v2", meta, json!({ "maxReplicas": 3, "minReplicas": 2 }));
+    let mut live = apply(&base, &json!({}), &first, false).unwrap();
+    let two = Writer { name: "two", ..base };
+    let also = object("v2", json!({ "name": "h", "labels": { "a": "b" } }), json!({}));
+    live = apply(&two, &live, &also, false).unwrap();
+    live["apiVersion"] = json!("autoscaling/v1");
+    let again = object("v1", json!({ "name": "h" }), json!({ "maxReplicas": 3 }));
+    let merged = apply(&Writer { resource: v1, ..base }, &live, &again, false).unwrap();
+    assert_eq!(merged["spec"], json!({ "maxReplicas": 3 }));
+    assert_eq!(merged["apiVersion"], "autoscaling/v1");
+    assert_eq!(merged["metadata"]["labels"], json!({ "a": "b" }), "another one owns it in the old version");
+    assert!(merged["metadata"].get("finalizers").is_none_or(|left| left == &json!([])));
+    assert_eq!(fields(&merged, "one"), json!({ "f:spec": { "f:maxReplicas": {} } }));
+}
+
 /// Something to apply: some labels, some containers with some fields.
 fn anything() -> impl Strategy<Value = Value> {
     let labels = proptest::collection::btree_map("[a-d]", "[x-y]", 0..4);

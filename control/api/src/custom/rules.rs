@@ -79,20 +79,31 @@ pub(super) fn are_there(node: &Node) -> bool {
         || matches!(&node.more, super::More::Like(inner) if are_there(inner))
 }
 
+/// Where a member is: one that the schema names below its object, any other one by its key.
+fn place(node: &Node, path: &str, name: &str) -> String {
+    match (node.properties.contains_key(name), path) {
+        (true, "") => name.to_owned(),
+        (true, path) => format!("{path}.{name}"),
+        (false, path) => format!("{path}[{name}]"),
+    }
+}
+
 /// The rules that an object breaks.
 pub(super) fn check(node: &Node, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    let mut walk = Walk { budget: Budget::new(OBJECT), errors };
+    let mut walk = Walk { budget: Budget::new(OBJECT), errors, frozen: false };
     let _ = walk.value(node, "", object, old);
 }
 
 struct Walk<'e> {
     budget: Budget,
     errors: &'e mut Vec<FieldError>,
+    /// Whether the list around the value did not change: then neither did its items, though they follow none.
+    frozen: bool,
 }
 
 impl Walk<'_> {
     fn value(&mut self, node: &Node, path: &str, value: &Value, old: Option<&Value>) -> Result<(), Fault> {
-        let unchanged = old == Some(value);
+        let unchanged = self.frozen || old == Some(value);
         for rule in &node.rules {
             // What did not change breaks no rule but one about changes.
             if !unchanged || rule.about_changes {
@@ -103,9 +114,9 @@ impl Walk<'_> {
             Value::Object(members) => {
                 for (name, inner) in members {
                     let skipped = node.embedded && is_of_object(name);
-                    if let Some(node) = node.member(name).filter(|node| !skipped && are_there(node)) {
-                        let at = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                        self.value(node, &at, inner, old.and_then(|old| old.get(name)))?;
+                    if let Some(inner_node) = node.member(name).filter(|node| !skipped && are_there(node)) {
+                        let at = place(node, path, name);
+                        self.value(inner_node, &at, inner, old.and_then(|old| old.get(name)))?;
                     }
                 }
             }
@@ -114,10 +125,12 @@ impl Walk<'_> {
                     return Ok(());
                 };
                 let before = Former::of(node, old);
+                let outside = std::mem::replace(&mut self.frozen, unchanged);
                 for (index, item) in items.iter().enumerate() {
                     let old = before.counterpart(node, item);
                     self.value(inner, &format!("{path}[{index}]"), item, old)?;
                 }
+                self.frozen = outside;
             }
             _ => {}
         }

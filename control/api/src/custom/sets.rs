@@ -63,12 +63,16 @@ pub(super) fn identity(node: &Node, item: &Value) -> Option<Value> {
     }
 }
 
-/// The items of the old list, by what tells them apart. In a list without keys an item follows none.
+/// The items of the old list, by their keys. In a list without keys an item follows none: of a set, too, only the whole
+/// can be the same as before, as upstream has it.
 pub(super) struct Former<'a>(HashMap<String, &'a Value>);
 
 impl<'a> Former<'a> {
     pub(super) fn of(node: &Node, old: Option<&'a Value>) -> Self {
         let mut known = HashMap::new();
+        if node.list_type != Some(ListType::Map) {
+            return Self(known);
+        }
         for item in old.and_then(Value::as_array).into_iter().flatten() {
             if let Some(identity) = identity(node, item) {
                 known.entry(identity.to_string()).or_insert(item);

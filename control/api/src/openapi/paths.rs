@@ -149,10 +149,14 @@ fn operation(id: &str, verb: &str, action: &str, kind: &Value, schema: &str, con
     let mut operation = json!({
         "operationId": id,
         "responses": responses,
-        "parameters": parameters(verb, connect),
         "x-kubernetes-action": action,
         "x-kubernetes-group-version-kind": kind,
     });
+    // Readers that write what they read leave empty lists out, so that these would not come back the same.
+    let parameters = parameters(verb, connect);
+    if !parameters.is_empty() {
+        operation["parameters"] = parameters.into();
+    }
     match verb {
         _ if connect => {}
         "create" | "update" => {

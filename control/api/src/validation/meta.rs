@@ -48,12 +48,12 @@ pub(super) fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     } else if !namespace.is_empty() {
         errors.push(FieldError::forbidden("metadata.namespace", "not allowed on this type"));
     }
-    shared(object, &mut errors);
+    shared(resource, object, &mut errors);
     errors
 }
 
 /// Rules for an object that replaces another.
-pub(super) fn update(new: &Value, old: &Value) -> Vec<FieldError> {
+pub(super) fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     for name in
         ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"]
@@ -79,11 +79,18 @@ pub(super) fn update(new: &Value, old: &Value) -> Vec<FieldError> {
             errors.push(FieldError::forbidden("metadata.finalizers", detail));
         }
     }
-    shared(new, &mut errors);
+    shared(resource, new, &mut errors);
     errors
 }
 
-fn shared(object: &Value, errors: &mut Vec<FieldError>) {
+/// Whether finalizers must be well known or say whose they are: so for the kinds of upstream's main server, and not for
+/// those of its two add-on servers and of admission.
+fn wants_qualified_finalizers(resource: &Resource) -> bool {
+    let generic = ["admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io"];
+    resource.custom.is_none() && !generic.contains(&resource.group.as_str())
+}
+
+fn shared(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
     let metadata = &object["metadata"];
     labels("metadata.labels", metadata.get("labels"), errors);
     annotations("metadata.annotations", metadata.get("annotations"), errors);
@@ -93,7 +100,8 @@ fn shared(object: &Value, errors: &mut Vec<FieldError>) {
         match names::label_key(finalizer) {
             Err(why) => errors.push(FieldError::invalid(path, finalizer, why)),
             Ok(())
-                if !finalizer.contains('/')
+                if wants_qualified_finalizers(resource)
+                    && !finalizer.contains('/')
                     && !matches!(finalizer, "orphan" | "foregroundDeletion" | "kubernetes") =>
             {
                 errors.push(FieldError::invalid(

@@ -68,7 +68,7 @@ pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
 
 /// The rules that an object breaks as the successor of another.
 pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
-    let mut errors = meta::update(new, old);
+    let mut errors = meta::update(resource, new, old);
     if let Some(custom) = &resource.custom {
         errors.extend(custom.check(new, Some(old)));
         return errors;
@@ -87,7 +87,7 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
 
 /// The rules that a status update breaks.
 pub fn status_update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
-    let mut errors = meta::update(new, old);
+    let mut errors = meta::update(resource, new, old);
     match &resource.custom {
         Some(custom) => errors.extend(custom.check(new, Some(old))),
         None => status::check(resource, new, old, &mut errors),

@@ -9,8 +9,8 @@ use crate::registry::Resource;
 use crate::strategy::Narrow;
 
 /// The rules that an object breaks as the successor of another, written through the subresource.
-pub fn narrow_update(narrow: Narrow, _resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
-    let mut errors = meta::update(new, old);
+pub fn narrow_update(narrow: Narrow, resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = meta::update(resource, new, old);
     match narrow {
         Narrow::EphemeralContainers => ephemeral(new, old, &mut errors),
         Narrow::Resize => resize::check(new, old, &mut errors),

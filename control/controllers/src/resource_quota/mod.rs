@@ -38,7 +38,8 @@ use crate::runtime::worker::{Reconcile, Requeue};
 pub const NAME: &str = "resourcequota-controller";
 /// Every quota is counted again after this time, as upstream does.
 pub const RESYNC: Duration = Duration::from_secs(300);
-/// What was counted down is counted once more after this time: what was just being written is there by then.
+/// What was counted for the first time, or counted down, is counted once more after this time: what was just being
+/// written has come through the watches by then.
 const AGAIN: Duration = Duration::from_secs(5);
 /// A quota is counted so long after something has become free, with whatever else becomes free until then.
 const GATHER: Duration = Duration::from_millis(200);
@@ -72,6 +73,7 @@ impl ResourceQuotas {
         free.follow(&informers.pods, "pods");
         free.follow(&informers.services, "services");
         free.follow(&informers.claims, "persistentvolumeclaims");
+        free.follow(&informers.resource_quotas, "resourcequotas");
         let counted = Counted::new(watcher, free, shutdown);
         Self { queue, informers, client, clock, counted }
     }
@@ -82,6 +84,8 @@ impl ResourceQuotas {
             ("", "pods") => Some(values(&self.informers.pods, namespace)),
             ("", "services") => Some(values(&self.informers.services, namespace)),
             ("", "persistentvolumeclaims") => Some(values(&self.informers.claims, namespace)),
+            // Through the watch that told of the quota: it counts itself from the start.
+            ("", "resourcequotas") => Some(values(&self.informers.resource_quotas, namespace)),
             _ => self.counted.list(group, plural, namespace),
         }
     }
@@ -123,7 +127,8 @@ impl Reconcile for ResourceQuotas {
             return Ok(Requeue::After(RESYNC));
         }
         self.write(&key, &quota, &status).await?;
-        Ok(Requeue::After(if status.is_less(&old) { AGAIN } else { RESYNC }))
+        let again = status.is_less(&old) || status.is_first(&old);
+        Ok(Requeue::After(if again { AGAIN } else { RESYNC }))
     }
 }
 

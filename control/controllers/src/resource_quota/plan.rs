@@ -28,6 +28,12 @@ impl Status {
         ResourceQuotaStatus { hard: Some(list(&self.hard)), used: Some(list(&self.used)) }
     }
 
+    /// Whether a status lacks any of the amounts: nothing was charged against them so far.
+    pub(super) fn is_first(&self, old: &Value) -> bool {
+        let old = resources::read(&old["used"]);
+        self.used.keys().any(|name| !old.contains_key(name))
+    }
+
     /// Whether less is used than a status says.
     pub(super) fn is_less(&self, old: &Value) -> bool {
         let old = resources::read(&old["used"]);

@@ -13,4 +13,6 @@ fn status_differs_by_amount_and_not_by_how_it_is_written() {
     assert!(status.differs(&json!({ "hard": { "cpu": "1" }, "used": {} })));
     assert!(status.is_less(&json!({ "used": { "cpu": "1" } })));
     assert!(!status.is_less(&json!({ "used": { "cpu": "100m", "pods": "3" } })));
+    assert!(status.is_first(&json!({ "used": { "pods": "3" } })) && status.is_first(&json!(null)));
+    assert!(!status.is_first(&json!({ "used": { "cpu": "0", "pods": "3" } })));
 }

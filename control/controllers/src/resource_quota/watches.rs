@@ -9,7 +9,7 @@ use futures::StreamExt;
 use kube::core::{DynamicObject, PartialObjectMeta};
 use kube::discovery::{ApiResource, Scope};
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{Config, Event, watcher};
+use kube::runtime::watcher::{self, Config, Event, watcher};
 use kube::{Api, Client};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -40,7 +40,8 @@ pub(super) struct Counted {
 
 /// Kinds that come through the shared watches.
 fn is_shared(kind: &Kind) -> bool {
-    kind.0.is_empty() && matches!(kind.1.as_str(), "pods" | "services" | "persistentvolumeclaims")
+    kind.0.is_empty()
+        && matches!(kind.1.as_str(), "pods" | "services" | "persistentvolumeclaims" | "resourcequotas")
 }
 
 impl Counted {
@@ -116,6 +117,11 @@ impl Counted {
                     });
                     self.freed.announce(&kind.0, &kind.1, &namespace);
                 }
+                Some(Err(error)) if is_gone(&error) => {
+                    // Its definition went. Should the kind come again, the next count finds it.
+                    self.kinds.lock().remove(&kind);
+                    return;
+                }
                 Some(Err(error)) => {
                     tracing::warn!(resource = kind.1, %error, "quotas: watch failed, retrying");
                 }
@@ -145,6 +151,13 @@ impl Counted {
             self.freed.announce(&kind.0, &kind.1, &namespace);
         }
     }
+}
+
+/// Whether the API does not serve what was to be listed or watched.
+fn is_gone(error: &watcher::Error) -> bool {
+    use watcher::Error as E;
+    matches!(error, E::InitialListFailed(error) | E::WatchStartFailed(error) | E::WatchFailed(error)
+        if matches!(error, kube::Error::Api(status) if status.code == 404))
 }
 
 fn place(object: &PartialObjectMeta<DynamicObject>) -> (String, String) {

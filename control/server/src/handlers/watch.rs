@@ -22,6 +22,7 @@ use crate::cache::{Change, EventType, Gone, Object, Watcher};
 use crate::conversion::Converter;
 use crate::failure;
 use crate::fairness::Permit;
+use crate::ids::Ids;
 use crate::metrics::Counted;
 use crate::options::{Selection, WatchFrom, WatchOptions};
 use crate::respond::{CHUNK, Renderer, streamed};
@@ -59,6 +60,7 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         ending,
         watcher: cache.watch(&collection, prefix, position),
         renderer: call.renderer(&manner),
+        ids: call.server.ids().clone(),
         converter: call.server.storage().converter.clone(),
         selection: options.selection,
         bookmarks: options.bookmarks,
@@ -89,6 +91,7 @@ struct Session {
     /// The collection goes, or changes its looks.
     ending: CancellationToken,
     renderer: Renderer,
+    ids: Ids,
     converter: Converter,
     selection: Selection,
     bookmarks: bool,
@@ -214,9 +217,10 @@ impl Session {
             Ok(changes) => changes,
             Err(piece) => return piece,
         };
+        let lines = self.tell(&changes);
         let bookmark = self.renderer.bookmark(self.watcher.position(), None);
         let bookmark = self.renderer.notice("BOOKMARK", &bookmark);
-        match self.tell(&changes) {
+        match lines {
             Some(lines) => [&lines[..], &bookmark[..]].concat().into(),
             None => bookmark,
         }
@@ -227,7 +231,8 @@ impl Session {
     }
 
     /// The lines of those changes that this client is told of.
-    fn tell(&self, changes: &[Arc<Change>]) -> Option<Bytes> {
+    fn tell(&mut self, changes: &[Arc<Change>]) -> Option<Bytes> {
+        self.renderer.set_time(self.ids.now());
         let mut lines: Vec<Bytes> = changes.iter().filter_map(|change| self.line(change)).collect();
         self.events.inc_by(lines.len() as u64);
         match lines.len() {
@@ -237,7 +242,7 @@ impl Session {
         }
     }
 
-    fn line(&self, change: &Change) -> Option<Bytes> {
+    fn line(&mut self, change: &Change) -> Option<Bytes> {
         let mut kind = change.kind;
         if !self.selection.is_everything() {
             // An object that begins or ceases to be selected comes or goes, for this client.

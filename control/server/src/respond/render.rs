@@ -21,7 +21,10 @@ use crate::negotiate::{Form, Wire};
 pub(crate) struct Renderer {
     resource: Arc<Resource>,
     manner: Manner,
+    /// When ages are reckoned.
     now: jiff::Timestamp,
+    /// Whether the columns of a table were told before: the events of a watch tell them once.
+    titled: bool,
 }
 
 /// An object in the version of `resource`, whatever version it is stored in.
@@ -41,7 +44,12 @@ pub(crate) fn view(resource: &Resource, object: &Object) -> Arc<Value> {
 
 impl Renderer {
     pub(crate) fn new(resource: Arc<Resource>, manner: &Manner, now: jiff::Timestamp) -> Self {
-        Self { resource, manner: *manner, now }
+        Self { resource, manner: *manner, now, titled: false }
+    }
+
+    /// Reckons ages up to this time from now on.
+    pub(crate) fn set_time(&mut self, now: jiff::Timestamp) {
+        self.now = now;
     }
 
     /// What the objects are of.
@@ -72,11 +80,22 @@ impl Renderer {
     }
 
     /// The event that tells a watcher of an object.
-    pub(crate) fn event(&self, kind: &str, object: &Object) -> Bytes {
-        match self.manner.wire {
+    pub(crate) fn event(&mut self, kind: &str, object: &Object) -> Bytes {
+        let event = match self.manner.wire {
             Wire::Json => event_line(kind, &self.json(object)).into(),
             Wire::Protobuf => self.frame(kind, &self.shown(object)),
+        };
+        self.titled = true;
+        event
+    }
+
+    /// The table of these objects; without its columns, where they were told before.
+    fn table(&self, objects: &[&Value], meta: &Value) -> Value {
+        let mut table = table::render(&self.resource, objects, Some(meta), self.manner.include, self.now);
+        if self.titled {
+            table["columnDefinitions"] = Value::Null;
         }
+        table
     }
 
     /// The event that tells a watcher of something that is no stored object.
@@ -133,15 +152,13 @@ impl Renderer {
             (Form::Table, _) => {
                 let value = self.value(object);
                 let meta = json!({ "resourceVersion": object.revision().to_string() });
-                let table =
-                    table::render(&self.resource, &[&value], Some(&meta), self.manner.include, self.now);
-                table.to_string().into()
+                self.table(&[&value], &meta).to_string().into()
             }
         }
     }
 
     /// The object that tells a watcher of a revision, with annotations or none.
-    pub(crate) fn bookmark(&self, revision: u64, annotations: Option<Value>) -> Value {
+    pub(crate) fn bookmark(&mut self, revision: u64, annotations: Option<Value>) -> Value {
         let mut meta = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
         if let Some(annotations) = annotations {
             meta["annotations"] = annotations;
@@ -152,8 +169,8 @@ impl Renderer {
             Form::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".into()),
             Form::Table => {
                 let list = json!({ "resourceVersion": revision.to_string() });
-                let mut table =
-                    table::render(&self.resource, &[], Some(&list), self.manner.include, self.now);
+                let mut table = self.table(&[], &list);
+                self.titled = true;
                 let partial = json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta });
                 table["rows"] = json!([{ "cells": [], "object": partial }]);
                 return table;

@@ -26,9 +26,6 @@ impl Storage {
     /// 400 when it is not where the path says, 403 or whatever admission says, 422 when it is not valid, 409 when there is
     /// one of that name.
     pub(crate) async fn create(&self, scope: &Scope<'_>, mut object: Value) -> Result<Arc<Object>, Status> {
-        if !matches!(metadata::text(&object, "resourceVersion"), "" | "0") {
-            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
-        }
         metadata::place(scope, None, &mut object)?;
         let start = match metadata::text(&object, "name") {
             "" => metadata::text(&object, "generateName").to_owned(),
@@ -52,6 +49,7 @@ impl Storage {
 
     async fn create_named(&self, scope: &Scope<'_>, mut object: Value) -> Result<Arc<Object>, Status> {
         let resource = scope.resource;
+        let versioned = !matches!(metadata::text(&object, "resourceVersion"), "" | "0");
         decode::omit_zeros(resource, &mut object);
         metadata::begin(&mut object, &self.ids);
         let name = metadata::text(&object, "name").to_owned();
@@ -70,6 +68,10 @@ impl Storage {
         }
         self.admission.validate(&attributes, Some(&object)).await?;
         scope.warn(&object, None);
+        if versioned {
+            // Last of all, as upstream, where the store says so: what admission has against the object comes first.
+            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        }
         let mut held = attributes.into_held();
         if scope.dry_run && self.get(scope, &name).await.is_ok() {
             return Err(Status::already_exists(resource, &name));

@@ -257,6 +257,22 @@ async fn versions_differ_in_name_and_schema() {
     let put =
         cluster.patch(&format!("{WIDGETS}/a"), "merge", json!({ "spec": { "size": 2 } })).await.expect(200);
     assert_eq!(put["apiVersion"], "example.com/v1");
+    // Who applies in one version and then in the other still wants what is in both.
+    for (path, version) in [(WIDGETS, "v1"), (beta.as_str(), "v1beta1")] {
+        let object = json!({
+            "apiVersion": format!("example.com/{version}"), "kind": "Widget", "metadata": { "name": "b" },
+            "spec": { "size": 3, "ports": [{ "port": 80 }] },
+        });
+        let path = format!("{path}/b?fieldManager=one");
+        let media = "application/apply-patch+yaml";
+        let applied = cluster.call(Method::PATCH, &path, media, object.to_string()).await;
+        assert!(matches!(applied.code, 200 | 201), "{applied:?}");
+        let applied = applied.json();
+        assert_eq!(
+            (&applied["spec"]["size"], &applied["spec"]["ports"]),
+            (&json!(3), &object["spec"]["ports"])
+        );
+    }
 }
 
 #[tokio::test]
@@ -274,6 +290,20 @@ async fn object_that_a_new_schema_refuses_can_be_changed_elsewhere() {
     let path = format!("{WIDGETS}/a");
     until(async || cluster.patch(&path, "merge", json!({ "spec": { "size": 8 } })).await.code == 422).await;
     cluster.patch(&path, "merge", json!({ "spec": { "name": "abc" } })).await.expect(200);
+}
+
+#[tokio::test]
+async fn finalizer_of_a_custom_resource_need_not_say_whose_it_is() {
+    let cluster = cluster().await;
+    define(&cluster, definition(spec())).await;
+    let held = |finalizer: &str| json!({ "metadata": { "name": "a", "finalizers": [finalizer] } });
+    let mut object = held("plain");
+    object["spec"] = json!({ "size": 1 });
+    cluster.post(WIDGETS, "Widget", object).await.expect(201);
+    let patch = cluster.patch(&format!("{WIDGETS}/a"), "merge", held("not a name")).await;
+    assert!(patch.failure(422, "Invalid").contains("metadata.finalizers[0]"));
+    let refused = cluster.post("/api/v1/namespaces/default/configmaps", "ConfigMap", held("plain")).await;
+    assert!(refused.failure(422, "Invalid").contains("nor is it fully qualified"));
 }
 
 #[tokio::test]

@@ -247,7 +247,12 @@ impl Cluster {
     }
 
     pub(crate) async fn watch(&self, path: &str) -> Watch {
-        let response = self.open(Request::get(path).body(Full::default()).unwrap()).await;
+        self.watch_as(path, "application/json").await
+    }
+
+    pub(crate) async fn watch_as(&self, path: &str, accept: &str) -> Watch {
+        let request = Request::get(path).header("accept", accept);
+        let response = self.open(request.body(Full::default()).unwrap()).await;
         assert_eq!(response.status(), StatusCode::OK);
         Watch { body: response.into_body(), buffer: Vec::new() }
     }

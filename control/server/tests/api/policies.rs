@@ -55,6 +55,9 @@ async fn policy_refuses_what_its_expressions_do_not_allow() {
     let refused = map(&cluster, "b", json!({ "bad": "1" })).await;
     assert!(refused.failure(403, "Forbidden").ends_with("denied request: bad data"));
     assert_eq!(cluster.get(&format!("{MAPS}/b")).await.code, 404);
+    // What a policy has against an object comes before what is wrong with its version.
+    let object = json!({ "metadata": { "name": "b", "resourceVersion": "5" }, "data": { "bad": "1" } });
+    cluster.post(MAPS, "ConfigMap", object.clone()).await.failure(403, "Forbidden");
     map(&cluster, "free", json!({ "bad": "1" })).await.expect(201);
     let patch = json!({ "data": { "bad": "1" } });
     assert_eq!(cluster.patch(&format!("{MAPS}/a"), "merge", patch).await.code, 403);

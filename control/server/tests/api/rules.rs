@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::definitions::{WIDGETS, define, definition, post};
+use crate::definitions::{DEFINITIONS, WIDGETS, define, definition, post, until};
 use crate::harness::{Cluster, cluster};
 
 fn spec() -> Value {
@@ -66,6 +66,39 @@ async fn rule_that_is_broken_refuses_the_write() {
     let fine =
         json!({ "spec": { "max": 4, "hosts": ["a.example.com"], "parts": [{ "name": "p", "size": 6 }] } });
     cluster.patch(&format!("{WIDGETS}/a"), "merge", fine).await.expect(200);
+}
+
+#[tokio::test]
+async fn value_that_follows_none_is_judged_even_if_it_did_not_change() {
+    let cluster = cluster().await;
+    let item = json!({ "type": "string", "maxLength": 9, "x-kubernetes-validations": [{ "rule": "self != 'foo'" }] });
+    let free = json!({ "type": "string" });
+    let schema = |item: &Value| {
+        let list = |kind: &str| json!({ "type": "array", "maxItems": 9, "x-kubernetes-list-type": kind, "items": item });
+        json!({ "type": "object", "properties": {
+            "set": list("set"), "atomic": list("atomic"), "other": { "type": "string" },
+            "map": { "type": "object", "maxProperties": 9, "additionalProperties": item },
+        } })
+    };
+    define(&cluster, definition(schema(&free))).await;
+    let spec = json!({ "set": ["foo"], "atomic": ["foo"], "map": { "k": "foo" } });
+    cluster.post(WIDGETS, "Widget", json!({ "metadata": { "name": "a" }, "spec": spec })).await.expect(201);
+    let at = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+    let patch = json!([{ "op": "replace", "path": at, "value": schema(&item) }]).to_string();
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    cluster.call(http::Method::PATCH, &path, "application/json-patch+json", patch).await.expect(200);
+    let refuses = async || {
+        let fresh = json!({ "metadata": { "name": "b" }, "spec": { "map": { "k": "foo" } } });
+        cluster.post(&format!("{WIDGETS}?dryRun=All"), "Widget", fresh).await.code == 422
+    };
+    until(refuses).await;
+    // Lists that are the same as before, and members by their names, follow what was there.
+    let patch = json!({ "spec": { "other": "x", "map": { "l": "bar" } } });
+    cluster.patch(&format!("{WIDGETS}/a"), "merge", patch).await.expect(200);
+    let broken = "Invalid value: \"foo\": failed rule: self != 'foo'";
+    refused(&cluster, json!({ "set": ["foo", "bar"] }), &format!("spec.set[0]: {broken}")).await;
+    refused(&cluster, json!({ "atomic": ["bar", "foo"] }), &format!("spec.atomic[1]: {broken}")).await;
+    refused(&cluster, json!({ "map": { "l": "foo" } }), &format!("spec.map[l]: {broken}")).await;
 }
 
 #[tokio::test]

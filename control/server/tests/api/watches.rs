@@ -127,9 +127,33 @@ async fn watch_as_a_table_or_metadata_has_that_form() {
     };
     let table = open("application/json;as=Table;v=v1;g=meta.k8s.io").await.json();
     assert_eq!(table["object"]["rows"][0]["cells"][0], "a");
+    assert_eq!(table["object"]["columnDefinitions"][0]["name"], "Name");
     let meta = open("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io").await.json();
     assert_eq!(meta["object"]["kind"], "PartialObjectMetadata");
     assert!(meta["object"]["data"].is_null());
+}
+
+#[tokio::test]
+async fn table_of_a_watch_tells_its_columns_once_and_ages_of_now() {
+    let cluster = cluster().await;
+    cluster.config_map("a", json!({})).await;
+    let path = format!("{MAPS}?{INITIAL}");
+    let mut watch = cluster.watch_as(&path, "application/json;as=Table;v=v1;g=meta.k8s.io").await;
+    let mut next = async || watch.next().await.unwrap();
+    let (_, first) = next().await;
+    assert_eq!(first["columnDefinitions"][0]["name"], "Name");
+    let (kind, mark) = next().await;
+    assert_eq!((kind.as_str(), &mark["columnDefinitions"]), ("BOOKMARK", &json!(null)));
+    cluster.pass(90);
+    cluster.config_map("b", json!({})).await;
+    cluster.patch(&format!("{MAPS}/a"), "merge", json!({ "data": { "k": "1" } })).await.expect(200);
+    let (_, fresh) = next().await;
+    assert_eq!(
+        (&fresh["columnDefinitions"], &fresh["rows"][0]["cells"]),
+        (&json!(null), &json!(["b", 0, "0s"]))
+    );
+    let (_, changed) = next().await;
+    assert_eq!(changed["rows"][0]["cells"], json!(["a", 1, "90s"]));
 }
 
 #[tokio::test]

@@ -35,6 +35,17 @@ pub enum ImageUser {
     Name(String),
 }
 
+/// The user as which every container of the pod runs, if they all say one and the same.
+pub fn only_user(pod: &Pod) -> Option<u32> {
+    let spec = spec(pod)?;
+    let of_pod = spec.security_context.as_ref().and_then(|own| own.run_as_user);
+    let all = spec.init_containers.iter().flatten().chain(&spec.containers).map(|one| &one.security_context);
+    let late = spec.ephemeral_containers.iter().flatten().map(|one| &one.security_context);
+    let mut users = all.chain(late).map(|own| own.as_ref().and_then(|own| own.run_as_user).or(of_pod));
+    let first = users.next()??;
+    users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok()).flatten()
+}
+
 /// The container's security context.
 ///
 /// # Errors
@@ -173,5 +184,19 @@ mod tests {
         check(json!({"runAsUser": 5}), Some(ImageUser::Uid(0)), true);
         check(json!({"runAsUser": 0}), Some(ImageUser::Uid(5)), false);
         check(json!({"runAsNonRoot": false}), None, true);
+    }
+
+    #[test]
+    fn user_is_the_pods_only_one_if_all_containers_say_it() {
+        let pod = |spec: Value| -> Pod { serde_json::from_value(json!({"spec": spec})).expect("a pod") };
+        let as_user = |user: Value| json!({"name": "c", "securityContext": {"runAsUser": user}});
+        let seven =
+            json!({"securityContext": {"runAsUser": 7}, "containers": [{"name": "c"}, as_user(json!(7))]});
+        assert_eq!(only_user(&pod(seven)), Some(7));
+        let two = json!({"securityContext": {"runAsUser": 7}, "containers": [{"name": "c"}],
+            "initContainers": [as_user(json!(8))]});
+        assert_eq!(only_user(&pod(two)), None);
+        let one_says_nothing = json!({"containers": [as_user(json!(7)), as_user(json!(null))]});
+        assert_eq!(only_user(&pod(one_says_nothing)), None);
     }
 }

@@ -13,8 +13,10 @@ use super::writer::{File, Payload};
 use crate::cluster::{Cluster, Data, Token};
 use crate::spec::env::Reference;
 use crate::spec::fields::{self, PodFacts};
+use crate::spec::security;
 
 const DEFAULT_MODE: i32 = 0o644;
+const TOKEN_MODE: i32 = 0o600;
 
 struct Held {
     token: Token,
@@ -82,7 +84,7 @@ impl Sources {
             files.downward(source.items.as_deref().unwrap_or_default(), mode)?;
         } else if let Some(source) = &part.service_account_token {
             let held = self.token(files, volume, source, now).await?;
-            files.add(&source.path, held.token.text.clone().into_bytes(), mode);
+            files.add_token(&source.path, held.token.text.clone().into_bytes(), mode);
             return Ok(Some(held.renew_at));
         } else {
             return Err("this kind of projection is not supported by this node".into());
@@ -136,7 +138,17 @@ struct Files<'a> {
 impl Files<'_> {
     fn add(&mut self, path: &str, bytes: Vec<u8>, mode: i32) {
         let mode = u32::try_from(mode).unwrap_or(0o644) & 0o777;
-        self.payload.insert(path.to_owned(), File { bytes, mode });
+        self.payload.insert(path.to_owned(), File { bytes, mode, owner: None });
+    }
+
+    /// A token is for the pod's own user or group alone, where these are known, whatever mode the volume has.
+    fn add_token(&mut self, path: &str, bytes: Vec<u8>, mode: i32) {
+        let owner = security::only_user(self.pod);
+        let known = owner.is_some() || super::fs_group(self.pod).is_some();
+        self.add(path, bytes, if known { TOKEN_MODE } else { mode });
+        if let Some(file) = self.payload.get_mut(path) {
+            file.owner = owner;
+        }
     }
 
     async fn object(

@@ -122,6 +122,22 @@ async fn projected_volume_joins_its_sources_and_renews_its_token() {
 }
 
 #[tokio::test]
+async fn token_is_the_pods_users_alone() {
+    use std::os::unix::fs::MetadataExt;
+    let volumes = json!([{"name": "p", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}},
+        {"configMap": {"name": "m"}}]}}]);
+    let mut pod = pod(volumes, json!([]));
+    let mut case = Case::new();
+    let me = std::fs::metadata(case.root.path()).expect("a folder").uid();
+    pod.spec.as_mut().expect("a spec").security_context =
+        serde_json::from_value(json!({"runAsUser": me})).expect("a context");
+    let prepared = case.prepare(&pod, 0).await.expect("prepared");
+    let file = |name: &str| std::fs::metadata(prepared.paths["p"].join(name)).expect("a file");
+    assert_eq!((file("token").mode() & 0o777, file("token").uid()), (0o600, me));
+    assert_eq!(file("k").mode() & 0o777, 0o644, "what is no token stays as the volume says");
+}
+
+#[tokio::test]
 async fn missing_object_is_an_error_unless_it_is_optional() {
     let volume =
         |optional: bool| json!([{"name": "s", "secret": {"secretName": "none", "optional": optional}}]);

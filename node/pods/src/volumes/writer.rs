@@ -21,6 +21,8 @@ pub struct File {
     pub bytes: Vec<u8>,
     /// Its permissions.
     pub mode: u32,
+    /// The user whose it is, if not root.
+    pub owner: Option<u32>,
 }
 
 /// Files by path relative to the volume.
@@ -50,7 +52,7 @@ pub(super) fn write(root: &Path, payload: &Payload, group: Option<u32>, now: Tim
     }
     fs::create_dir(&fresh)?;
     fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755))?;
-    own(&fresh, group)?;
+    own(&fresh, None, group)?;
     for (path, file) in payload {
         write_file(&fresh, path, file, group)?;
     }
@@ -69,7 +71,7 @@ fn write_file(root: &Path, path: &str, file: &File, group: Option<u32>) -> io::R
         fs::create_dir_all(parent)?;
     }
     fs::write(&target, &file.bytes)?;
-    own(&target, group)?;
+    own(&target, file.owner, group)?;
     fs::set_permissions(&target, fs::Permissions::from_mode(mode(file.mode, group)))
 }
 
@@ -78,8 +80,11 @@ fn mode(mode: u32, group: Option<u32>) -> u32 {
     if group.is_some() { mode | 0o440 } else { mode }
 }
 
-fn own(path: &Path, group: Option<u32>) -> io::Result<()> {
-    group.map_or(Ok(()), |group| std::os::unix::fs::chown(path, None, Some(group)))
+fn own(path: &Path, owner: Option<u32>, group: Option<u32>) -> io::Result<()> {
+    match (owner, group) {
+        (None, None) => Ok(()),
+        (owner, group) => std::os::unix::fs::chown(path, owner, group),
+    }
 }
 
 fn is_current(folder: &Path, payload: &Payload, group: Option<u32>) -> bool {
@@ -137,7 +142,7 @@ mod tests {
     use super::*;
 
     fn payload(files: &[(&str, &str)]) -> Payload {
-        let file = |text: &str| File { bytes: text.as_bytes().to_vec(), mode: 0o640 };
+        let file = |text: &str| File { bytes: text.as_bytes().to_vec(), mode: 0o640, owner: None };
         files.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect()
     }
 
