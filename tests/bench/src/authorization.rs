@@ -64,7 +64,8 @@ pub fn run(_: &Context) -> anyhow::Result<Vec<Figure>> {
     let own = request("get", "secrets", "ns-7", "secret-7");
     let foreign = request("get", "secrets", "ns-8", "secret-8");
     anyhow::ensure!(decide(&node, &own) && !decide(&node, &foreign), "the graph is not followed");
-    let scan = measure(|| black_box(bindings.iter().any(|binding| applies(binding, &user))));
+    // All of them: what everybody may comes first, and does not answer this question.
+    let scan = measure(|| black_box(bindings.iter().filter(|binding| applies(binding, &user)).count()) > 0);
     let against_scan = |name: &str, value: f64| Figure {
         name: format!("authorization/{BINDINGS}-bindings/{name}"),
         value,
