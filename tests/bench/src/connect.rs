@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
 use kube::runtime::watcher::Event;
 use skep_dataplane::{DataplaneConfig, KernelDataplane};
 use skep_services::NodeView;
@@ -92,14 +94,37 @@ fn program(object: Vec<u8>, cgroup: &Path, services: u32) -> Result<Arc<KernelDa
     let dataplane = Arc::new(KernelDataplane::open(&config)?);
     let mut engine = Engine::new(dataplane.clone(), NodeView::default());
     for number in 0..services {
-        engine.on_service(Event::Apply(service(number, None)?));
-        engine.on_slice(Event::Apply(slice(number, [BACKEND].into_iter())?));
+        let (service, slice) = with_datagrams(service(number, None)?, slice(number, [BACKEND].into_iter())?);
+        engine.on_service(Event::Apply(service));
+        engine.on_slice(Event::Apply(slice));
     }
     engine.on_service(Event::InitDone);
     engine.on_slice(Event::InitDone);
     let outcome = engine.sync(Duration::ZERO)?;
     ensure!(outcome.planned.len() == services as usize && outcome.refused == 0, "not all services fit");
     Ok(dataplane)
+}
+
+/// The same ports for UDP as well.
+fn with_datagrams(mut service: Service, mut slice: EndpointSlice) -> (Service, EndpointSlice) {
+    let (name, protocol) = (Some("datagrams".to_owned()), Some("UDP".to_owned()));
+    for ports in service.spec.iter_mut().filter_map(|spec| spec.ports.as_mut()) {
+        let more = ports.iter().cloned().map(|port| ServicePort {
+            name: name.clone(),
+            protocol: protocol.clone(),
+            ..port
+        });
+        *ports = ports.iter().cloned().chain(more).collect();
+    }
+    for ports in slice.ports.iter_mut() {
+        let more = ports.iter().cloned().map(|port| EndpointPort {
+            name: name.clone(),
+            protocol: protocol.clone(),
+            ..port
+        });
+        *ports = ports.iter().cloned().chain(more).collect();
+    }
+    (service, slice)
 }
 
 /// A cgroup with the hooks; this process goes in and out.
