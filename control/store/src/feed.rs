@@ -21,7 +21,9 @@ pub(crate) struct FeedBounds {
 
 impl Default for FeedBounds {
     fn default() -> Self {
-        Self { events: 16 * 1024, bytes: 32 << 20 }
+        // Enough for bursts between two looks of who keeps up; who does not reads the backend's history. API servers have
+        // rings of their own for their clients, of the same changes.
+        Self { events: 16 * 1024, bytes: 8 << 20 }
     }
 }
 

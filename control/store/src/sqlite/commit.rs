@@ -11,6 +11,10 @@ use super::queue::Change;
 use super::schema::{State, number, revision};
 use crate::{Event, Expected, KeyValue, Revision, StoreError};
 
+/// The newest row of a key.
+const HEAD: &str =
+    "SELECT e.rev, e.create_rev, e.value FROM head h CROSS JOIN entry e ON e.rev = h.rev WHERE h.key = ?1";
+
 /// What became of one change; final once the transaction is committed.
 pub(super) type Outcome = Result<Revision, StoreError>;
 
@@ -109,8 +113,7 @@ impl Batch<'_> {
     }
 
     fn head(&self, key: &str) -> rusqlite::Result<Option<KeyValue>> {
-        let sql = "SELECT e.rev, e.create_rev, e.value FROM head h CROSS JOIN entry e ON e.rev = h.rev WHERE h.key = ?1";
-        let found = self.transaction.prepare_cached(sql)?.query_row([key.as_bytes()], |row| {
+        let found = self.transaction.prepare_cached(HEAD)?.query_row([key.as_bytes()], |row| {
             Ok(KeyValue {
                 key: key.to_owned(),
                 mod_revision: revision(row.get(0)?),
@@ -164,7 +167,33 @@ fn expiry(now: i64, ttl: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::{StatementStatus, TransactionBehavior};
+
+    use super::super::schema;
     use super::*;
+
+    #[test]
+    fn statements_are_prepared_once_whatever_is_bound_to_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connection = schema::open_writer(&folder.path().join("state.db"), None).unwrap();
+        let mut state = State::read(&connection).unwrap();
+        for round in 0..3 {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+            let (events, earliest_expiry) = (Vec::new(), None);
+            let mut batch = Batch { transaction, state, events, earliest_expiry, now: 0 };
+            for key in 0..3 {
+                let key = format!("/registry/x/{round}-{key}");
+                let (value, expected) = (Bytes::from_static(b"{}"), Expected::Absent);
+                let put = Change::Put { key, value, expected, ttl: None };
+                assert!(batch.apply(&put).unwrap().is_ok());
+            }
+            state = batch.state;
+            batch.transaction.commit().unwrap();
+        }
+        let head = connection.prepare_cached(HEAD).unwrap();
+        assert!(head.get_status(StatementStatus::Run) > 3, "it is the statement that was used");
+        assert_eq!(head.get_status(StatementStatus::RePrepare), 0);
+    }
 
     #[test]
     fn expiry_of_a_long_time_to_live_is_a_full_second_and_never_early() {

@@ -129,9 +129,13 @@ fn sweep_to(connection: &Connection, state: &mut State, upto: Revision) -> rusql
     Ok(())
 }
 
-/// Gives up to `most` pages back to the file system when more are free than the next writes use; stops at `deadline`.
-pub(super) fn vacuum(connection: &Connection, most: u32, deadline: Instant) -> rusqlite::Result<()> {
-    let pages = Pages::count(connection)?;
+/// Of these `pages`, gives up to `most` back to the file system when more are free than the next writes use; stops at `deadline`.
+pub(super) fn vacuum(
+    connection: &Connection,
+    pages: Pages,
+    most: u32,
+    deadline: Instant,
+) -> rusqlite::Result<()> {
     if pages.free > SPARE_PAGES.max(pages.all / SPARE_PART) {
         let mut statement = connection.prepare_cached(&format!("PRAGMA incremental_vacuum({most})"))?;
         // One page per row.

@@ -57,6 +57,8 @@ pub(super) struct Writer {
 struct Committed {
     outcomes: Vec<Outcome>,
     bytes: usize,
+    /// The file before it. Asking is a statement that is prepared each time, so it is asked once.
+    pages: Pages,
     /// Time spent on the changes themselves, on forgetting, and on waiting for the disk.
     phases: [Duration; 3],
 }
@@ -136,7 +138,8 @@ impl Writer {
         sweep::sweep(&batch.transaction, &mut batch.state, step, applied + CLEAN_UP)?;
         let rows = batch.events.len() + (batch.state.swept.0 - swept) as usize;
         if batch.state != self.state {
-            sweep::vacuum(&batch.transaction, VACUUM_STEP, applied + CLEAN_UP)?;
+            let pages = if batch.state.swept.0 == swept { pages } else { Pages::count(&batch.transaction)? };
+            sweep::vacuum(&batch.transaction, pages, VACUUM_STEP, applied + CLEAN_UP)?;
         }
         let cleaned = Instant::now();
         if batch.state != self.state {
@@ -153,7 +156,7 @@ impl Writer {
             batch.events.iter().filter_map(|event| event.current.as_ref()).map(|kv| kv.value.len()).sum();
         self.checkpointer.note(rows, bytes);
         self.feed.publish(batch.events);
-        Ok(Committed { outcomes, bytes, phases })
+        Ok(Committed { outcomes, bytes, pages, phases })
     }
 
     fn measure(&self, begun: Instant, writes: usize, committed: &Committed) {
@@ -168,9 +171,7 @@ impl Writer {
         self.metrics.live_bytes.set(self.state.live_bytes);
         self.metrics.revision.set(i64::try_from(self.state.revision.0).unwrap_or(i64::MAX));
         self.metrics.compacted.set(i64::try_from(self.state.compacted.0).unwrap_or(i64::MAX));
-        if let Ok(pages) = Pages::count(&self.connection) {
-            self.metrics.file_bytes.set(pages.all * PAGE);
-        }
+        self.metrics.file_bytes.set(committed.pages.all * PAGE);
         tracing::trace!(writes, bytes, revision = self.state.revision.0, "committed");
     }
 
