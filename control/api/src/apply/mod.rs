@@ -19,7 +19,7 @@ mod step;
 mod undeclared;
 mod upgrade;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::object::{remove, set as put};
 use crate::registry::{Registry, Resource};
@@ -119,7 +119,9 @@ fn settle(
     old: &Value,
     new: &Value,
 ) -> Result<(Comparison, Vec<Conflict>), String> {
-    let ignored = writer.ignored();
+    let mut ignored = writer.ignored();
+    // One of the two may have entries: they are no change.
+    ignored.insert(&[Step::field("metadata"), Step::field("managedFields")]);
     let own_version = writer.resource.group_version();
     let mut known: Vec<(String, Comparison)> = Vec::new();
     let own = differences(writer, &own_version, old, new).unwrap_or_else(|| Ok(Comparison::default()))?;
@@ -169,8 +171,9 @@ pub fn update(writer: &Writer<'_>, old: &Value, new: &mut Value) {
     } else {
         Owners::read(old).unwrap_or_default()
     };
-    let before = old["metadata"].get("managedFields").cloned();
-    match settle(writer, &mut owners, None, &bare(old), &bare(new)) {
+    let before = old["metadata"].get("managedFields");
+    strip_entries(new);
+    match settle(writer, &mut owners, None, old, new) {
         Ok((changed, _)) => {
             let mut owner = writer.owner(Operation::Update, changed.set());
             match owners.same(&owner) {
@@ -182,9 +185,9 @@ pub fn update(writer: &Writer<'_>, old: &Value, new: &mut Value) {
                 None => owners.0.push(owner),
             }
         }
-        Err(_) => return write(new, before),
+        Err(_) => return write(new, before.cloned()),
     }
-    record(&mut owners, before.as_ref(), new);
+    record(&mut owners, before, new);
 }
 
 /// The live object with what is applied, owned by the writer; `live` is an empty object when there is none yet.
@@ -198,7 +201,7 @@ pub fn apply(writer: &Writer<'_>, live: &Value, applied: &Value, force: bool) ->
         upgrade::allow(writer, live, conflicts).map_err(|conflicts| conflict::status(&conflicts))?;
     }
     let before = live["metadata"].get("managedFields");
-    if bare(live) == object {
+    if is_but_for_entries(live, &object) {
         // Nothing changed but, perhaps, who owns what: since when somebody owns what they own is kept.
         let applier = writer.owner(Operation::Apply, FieldSet::default());
         let time = Owners::read(live).and_then(|old| old.same(&applier).map(|at| old.0[at].time.clone()));
@@ -231,17 +234,17 @@ fn lay_over(
     let shape = Shape::Object(schema.root);
     let spot = Spot::root(schema, &shape);
     let mut owners = Owners::read(live).unwrap_or_default();
-    let live = bare(live);
     extract::check(&spot, applied, &mut Vec::new()).map_err(refuse)?;
     let fields = extract::fields(&spot, applied).map_err(refuse)?.outside(&writer.ignored());
-    let mut merged = merge::merge(&spot, &live, applied).map_err(refuse)?;
+    let mut merged = merge::merge(&spot, live, applied).map_err(refuse)?;
+    strip_entries(&mut merged);
     let applier = writer.owner(Operation::Apply, fields);
     let last = owners.same(&applier).map(|at| owners.0.remove(at));
     owners.0.push(applier.clone());
     if let Some(last) = last.filter(|last| !last.fields.is_empty()) {
         merged = prune(writer, &merged, &owners, &last).map_err(refuse)?;
     }
-    let (_, conflicts) = settle(writer, &mut owners, Some(&applier), &live, &merged).map_err(refuse)?;
+    let (_, conflicts) = settle(writer, &mut owners, Some(&applier), live, &merged).map_err(refuse)?;
     Ok((merged, owners, conflicts))
 }
 
@@ -319,13 +322,33 @@ fn back(writer: &Writer<'_>, api_version: &str, mut object: Value) -> Result<Val
     Ok(object)
 }
 
-/// The object without its entries.
-fn bare(object: &Value) -> Value {
-    let mut object = object.clone();
+/// Takes the entries out.
+fn strip_entries(object: &mut Value) {
     if let Some(metadata) = object.get_mut("metadata") {
         remove(metadata, "managedFields");
     }
-    object
+}
+
+/// Whether two objects are equal, apart from entries of the first.
+fn is_but_for_entries(object: &Value, bare: &Value) -> bool {
+    let (Some(left), Some(right)) = (object.as_object(), bare.as_object()) else { return object == bare };
+    left.len() == right.len()
+        && left.iter().zip(right).all(|((name, value), (other, found))| {
+            let same = match (value.as_object(), found.as_object()) {
+                (Some(members), Some(others)) if name == "metadata" => {
+                    equal_without(members, others, "managedFields")
+                }
+                _ => value == found,
+            };
+            name == other && same
+        })
+}
+
+/// Whether two objects are equal, apart from one member.
+fn equal_without(left: &Map<String, Value>, right: &Map<String, Value>, member: &str) -> bool {
+    let others = |members: &Map<String, Value>| members.len() - usize::from(members.contains_key(member));
+    others(left) == others(right)
+        && left.iter().all(|(name, value)| name == member || right.get(name) == Some(value))
 }
 
 /// Writes the owners into the object. When only times differ from before, they stay as they were, so that a write that
@@ -334,14 +357,23 @@ fn record(owners: &mut Owners, before: Option<&Value>, object: &mut Value) {
     owners.strip();
     owners.cap();
     let entries = owners.to_value();
-    let timeless = |entries: &Value| {
-        let mut entries = entries.as_array().cloned().unwrap_or_default();
-        entries.iter_mut().for_each(|entry| drop(remove(entry, "time")));
-        entries.sort_by_key(Value::to_string);
-        entries
-    };
-    let kept = before.filter(|before| timeless(before) == timeless(&entries)).cloned();
+    let kept = before.filter(|before| differ_in_time_only(before, &entries)).cloned();
     write(object, Some(kept.unwrap_or(entries)));
+}
+
+/// Whether two lists have the same entries, in whatever order, apart from their times.
+fn differ_in_time_only(before: &Value, after: &Value) -> bool {
+    let entries = |list: &Value| list.as_array().map_or(0, Vec::len);
+    let same = |one: &Value, other: &Value| match (one.as_object(), other.as_object()) {
+        (Some(one), Some(other)) => equal_without(one, other, "time"),
+        _ => one == other,
+    };
+    let mut left: Vec<&Value> = after.as_array().into_iter().flatten().collect();
+    entries(before) == left.len()
+        && before.as_array().into_iter().flatten().all(|entry| {
+            let found = left.iter().position(|other| same(entry, other));
+            found.map(|at| left.swap_remove(at)).is_some()
+        })
 }
 
 fn write(object: &mut Value, entries: Option<Value>) {

@@ -22,6 +22,12 @@ fn containers(containers: Value) -> Value {
     deployment(json!({ "template": { "spec": { "containers": containers } } }))
 }
 
+fn bare(object: &Value) -> Value {
+    let mut object = object.clone();
+    strip_entries(&mut object);
+    object
+}
+
 fn applied(name: &str, live: &Value, object: &Value) -> Value {
     apply(&writer(name, ""), live, object, false).unwrap()
 }

