@@ -3,7 +3,7 @@
 //! The TLS layer has verified the chain when the connection was made; the dates are checked at every request, because
 //! connections live longer than that. Where that layer accepts several authorities, a [`Verifier`] tells them apart.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -103,12 +103,65 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, String> {
         .map_err(|_| "the client certificate is malformed".to_owned())
 }
 
+/// What a certificate says, whatever the time is.
+#[derive(Debug)]
+struct Told {
+    /// Seconds since the Unix epoch.
+    not_before: i64,
+    not_after: i64,
+    /// Nobody, if it has no common name.
+    user: Option<UserInfo>,
+}
+
+/// What the certificates said that came last. Every request comes with one, and reading it costs more than most of what
+/// else is done for a small request; what it says never changes.
+static READ: RwLock<BTreeMap<Box<[u8]>, Arc<Told>>> = RwLock::new(BTreeMap::new());
+
+/// What a certificate says, read once.
+fn told(der: &[u8]) -> Result<Arc<Told>, String> {
+    if let Some(told) = READ.read().get(der) {
+        return Ok(Arc::clone(told));
+    }
+    let told = Arc::new(Told::read(der)?);
+    let mut read = READ.write();
+    if read.len() >= REMEMBERED {
+        read.clear();
+    }
+    read.insert(der.into(), Arc::clone(&told));
+    Ok(told)
+}
+
+impl Told {
+    fn read(der: &[u8]) -> Result<Self, String> {
+        let certificate = parse(der)?;
+        let (subject, validity) = (certificate.subject(), certificate.validity());
+        let name = subject.iter_common_name().last().and_then(|name| name.as_str().ok());
+        let groups: Vec<&str> =
+            subject.iter_organization().filter_map(|attribute| attribute.as_str().ok()).collect();
+        let user = name.filter(|name| !name.is_empty()).map(|name| {
+            let mut user = UserInfo::new(name, &groups);
+            let mut id = BY_CERTIFICATE.to_owned();
+            for byte in Sha256::digest(der) {
+                // Writing to a string cannot fail.
+                let _ = write!(id, "{byte:02x}");
+            }
+            user.extra.insert(CREDENTIAL_ID.into(), vec![id]);
+            user
+        });
+        let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        Ok(Self { not_before, not_after, user })
+    }
+
+    fn user(&self) -> Result<&UserInfo, String> {
+        self.user.as_ref().ok_or_else(|| "the client certificate has no common name".into())
+    }
+}
+
 fn in_time(der: &[u8], now: SystemTime) -> Result<(), String> {
-    let certificate = parse(der)?;
+    let told = told(der)?;
     let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let validity = certificate.validity();
-    if now < validity.not_before.timestamp() || now > validity.not_after.timestamp() {
+    if now < told.not_before || now > told.not_after {
         return Err("the client certificate has expired or is not yet valid".into());
     }
     Ok(())
@@ -117,30 +170,15 @@ fn in_time(der: &[u8], now: SystemTime) -> Result<(), String> {
 /// For how many seconds a certificate is still good.
 pub(crate) fn seconds_left(der: &[u8], now: SystemTime) -> Option<i64> {
     let now = now.duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok())?;
-    Some(parse(der).ok()?.validity().not_after.timestamp() - now)
+    Some(told(der).ok()?.not_after - now)
 }
 
 /// The common name of a certificate.
 pub(super) fn common_name(der: &[u8]) -> Result<String, String> {
-    let certificate = parse(der)?;
-    let name = certificate.subject().iter_common_name().last().and_then(|name| name.as_str().ok());
-    name.filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .ok_or_else(|| "the client certificate has no common name".into())
+    Ok(told(der)?.user()?.name.clone())
 }
 
 pub(super) fn user(der: &[u8], now: SystemTime) -> Result<UserInfo, String> {
     in_time(der, now)?;
-    let name = common_name(der)?;
-    let certificate = parse(der)?;
-    let groups: Vec<&str> =
-        certificate.subject().iter_organization().filter_map(|attribute| attribute.as_str().ok()).collect();
-    let mut user = UserInfo::new(name, &groups);
-    let mut id = BY_CERTIFICATE.to_owned();
-    for byte in Sha256::digest(der) {
-        // Writing to a string cannot fail.
-        let _ = write!(id, "{byte:02x}");
-    }
-    user.extra.insert(CREDENTIAL_ID.into(), vec![id]);
-    Ok(user)
+    told(der)?.user().cloned()
 }

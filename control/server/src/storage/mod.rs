@@ -214,6 +214,11 @@ impl Storage {
                 (scope.resource.custom.is_none() && scope.resource.plural == "events").then_some(EVENT_LIFE);
             let revision = self.store.put(&key, stored.clone(), expected, life).await?.0;
             self.visible(revision).await;
+            // The cache has put it together already, unless somebody else has written since.
+            let kept = self.cache.collection(scope.resource).and_then(|collection| collection.get(&key));
+            if let Some(kept) = kept.filter(|kept| kept.revision() == revision) {
+                return Ok(kept);
+            }
             revision
         };
         let object = Object::from_stored(key.into(), &stored, revision);
@@ -256,5 +261,6 @@ fn stored(resource: &Resource, mut value: Value) -> Bytes {
 
 fn stored_as_is(mut value: Value) -> Bytes {
     metadata::remove(&mut value, "resourceVersion");
-    value.to_string().into()
+    // Not by `to_string`, which goes through a formatter, token by token.
+    serde_json::to_vec(&value).expect("a value is JSON").into()
 }

@@ -103,7 +103,10 @@ impl Storage {
         if written.is_ok() {
             held.landed();
         }
-        if let (Ok(new), false) = (&written, scope.dry_run) {
+        if let (Ok(new), false) = (&written, scope.dry_run)
+            && self.services.concern(scope.resource)
+        {
+            // Only then: what was written is parsed for it.
             self.release(scope.resource, old, Some(&new.value())).await;
         }
         Ok(written)
