@@ -51,7 +51,7 @@ impl Selection {
 
     /// Whether this object is selected by what it is in the version of `resource`.
     pub(crate) fn matches(&self, resource: &Resource, object: &Object) -> bool {
-        if !self.labels.is_empty() && !self.labels.matches_labels(object.labels().as_ref()) {
+        if !self.labels.is_empty() && !object.is_selected(&self.labels) {
             return false;
         }
         if self.fields.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::object::{at, items, members, text};
 use crate::status::Status;
@@ -37,8 +37,7 @@ pub struct Requirement {
 }
 
 impl Requirement {
-    fn matches(&self, labels: Option<&Map<String, Value>>) -> bool {
-        let value = labels.and_then(|labels| labels.get(&self.key)).and_then(Value::as_str);
+    fn matches(&self, value: Option<&str>) -> bool {
         let numbers = || Some((value?.parse::<i64>().ok()?, self.values.first()?.parse::<i64>().ok()?));
         match self.operator {
             Operator::In => value.is_some_and(|value| self.values.iter().any(|one| one == value)),
@@ -117,7 +116,12 @@ impl LabelSelector {
     /// Whether these labels meet all conditions.
     pub fn matches_labels(&self, labels: Option<&Value>) -> bool {
         let labels = labels.and_then(Value::as_object);
-        self.requirements.iter().all(|one| one.matches(labels))
+        self.matches_by(|key| labels?.get(key)?.as_str())
+    }
+
+    /// Whether the labels that `value_of` tells meet all conditions.
+    pub fn matches_by<'a>(&self, value_of: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.requirements.iter().all(|one| one.matches(value_of(&one.key)))
     }
 
     /// Whether it selects everything.

@@ -46,6 +46,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The objects whose keys start with `prefix`, those up to and including `after` left out, that `selects` takes.
+    pub(crate) fn each<F>(self, prefix: String, after: Option<String>, selects: F) -> Each<F>
+    where
+        F: FnMut(&Object) -> bool,
+    {
+        let (after, ready) = (after.map(Arc::from), Vec::new().into_iter());
+        Each { snapshot: self, prefix, after, selects, ready, ended: false }
+    }
+
     /// The objects whose keys start with `prefix`, those up to and including `after` left out.
     pub fn range<'a>(
         &'a self,
@@ -60,6 +69,42 @@ impl Snapshot {
             .range::<_, str>((start, Bound::Unbounded))
             .take_while(move |(key, _)| key.starts_with(prefix))
             .map(|(_, object)| object)
+    }
+}
+
+/// So many objects an [`Each`] looks at before it gives any out.
+const LOOKED_AT: usize = 128;
+
+/// The objects of a snapshot below a prefix, one after the other: nothing is collected, so that what is made of the first
+/// does not wait for the last.
+pub(crate) struct Each<F> {
+    snapshot: Snapshot,
+    prefix: String,
+    /// Up to here they were looked at.
+    after: Option<Arc<str>>,
+    selects: F,
+    ready: std::vec::IntoIter<Arc<Object>>,
+    ended: bool,
+}
+
+impl<F: FnMut(&Object) -> bool> Iterator for Each<F> {
+    type Item = Arc<Object>;
+
+    fn next(&mut self) -> Option<Arc<Object>> {
+        loop {
+            if let Some(object) = self.ready.next() {
+                return Some(object);
+            }
+            if self.ended {
+                return None;
+            }
+            let next = self.snapshot.range(&self.prefix, self.after.as_deref()).take(LOOKED_AT);
+            let mut next: Vec<Arc<Object>> = next.cloned().collect();
+            self.ended = next.len() < LOOKED_AT;
+            self.after = next.last().map(|last| last.key().clone());
+            next.retain(|object| (self.selects)(object));
+            self.ready = next.into_iter();
+        }
     }
 }
 

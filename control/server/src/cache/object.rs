@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use skep_api::convert;
 use skep_api::custom::Custom;
 use skep_api::registry::Resource;
+use skep_api::select::LabelSelector;
 
 use super::{older, parsed, scan};
 
@@ -230,10 +231,17 @@ impl Object {
         &self.json[self.metadata.clone()]
     }
 
-    /// Its labels, if it has any.
-    pub(crate) fn labels(&self) -> Option<Value> {
+    /// Whether the selector selects its labels. They are not parsed for it: lists ask it of every object, and every
+    /// watcher of every event.
+    pub(crate) fn is_selected(&self, selector: &LabelSelector) -> bool {
         let metadata = self.metadata_json();
-        serde_json::from_slice(&metadata[scan::member(metadata, b"labels")?]).ok()
+        let labels = scan::member(metadata, b"labels").map_or(&b"{}"[..], |span| &metadata[span]);
+        if labels.contains(&b'\\') {
+            // Nothing that is valid as a label needs an escape.
+            let labels: Option<Value> = serde_json::from_slice(labels).ok();
+            return selector.matches_labels(labels.as_ref());
+        }
+        selector.matches_by(|key| scan::text(labels, key.as_bytes()))
     }
 
     /// The object with nothing in it but what lies at these paths.
@@ -354,13 +362,23 @@ mod tests {
     fn parts_of_an_object_are_found_without_parsing_it() {
         let one =
             object(r#"{"metadata":{"labels":{"a":"b"},"name":"n"},"spec":{"on":true,"deep":{"x":[1]}}}"#, 7);
-        assert_eq!(one.labels(), Some(json!({ "a": "b" })));
+        let selects = |object: &Object, text: &str| object.is_selected(&LabelSelector::parse(text).unwrap());
+        for (selector, expected) in
+            [("a=b", true), ("a", true), ("!a", false), ("a!=b", false), ("c notin (d)", true)]
+        {
+            assert_eq!(selects(&one, selector), expected, "{selector}");
+        }
+        let escaped = object(r#"{"metadata":{"labels":{"\u0061":"b","n":1}}}"#, 7);
+        assert!(selects(&escaped, "a=b") && selects(&escaped, "!n") && !selects(&escaped, "c"));
         let paths =
             [&["spec", "on"][..], &["spec", "deep", "x"], &["spec", "none"], &["metadata", "name", "n"]];
         let paths = paths.map(|path| path.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         let only = one.only(paths.iter().map(Vec::as_slice));
         assert_eq!(only, json!({ "spec": { "on": true, "deep": { "x": [1] } } }));
-        assert_eq!(object(r#"{"metadata":{"name":"n"}}"#, 7).labels(), None);
+        for metadata in [r#"{"name":"n"}"#, r#"{"labels":null}"#] {
+            let none = object(&format!(r#"{{"metadata":{metadata}}}"#), 7);
+            assert!(!selects(&none, "a") && selects(&none, "!a"), "{metadata}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use memchr::memchr2;
+
 /// Where the value of a member of the outermost object lies.
 pub(crate) fn member(json: &[u8], name: &[u8]) -> Option<Range<usize>> {
     let mut at = expect(json, skip_space(json, 0), b'{')?;
@@ -20,6 +22,12 @@ pub(crate) fn member(json: &[u8], name: &[u8]) -> Option<Range<usize>> {
     }
 }
 
+/// A member of the outermost object that is text without escapes.
+pub(crate) fn text<'a>(json: &'a [u8], name: &[u8]) -> Option<&'a str> {
+    let quoted = &json[member(json, name)?];
+    std::str::from_utf8(quoted.strip_prefix(b"\"")?.strip_suffix(b"\"")?).ok()
+}
+
 fn skip_space(json: &[u8], at: usize) -> usize {
     json.get(at..).map_or(at, |rest| at + rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count())
 }
@@ -32,10 +40,10 @@ fn expect(json: &[u8], at: usize, byte: u8) -> Option<usize> {
 fn skip_string(json: &[u8], at: usize) -> Option<usize> {
     let mut at = expect(json, at, b'"')?;
     loop {
-        match json.get(at)? {
+        at += memchr2(b'"', b'\\', json.get(at..)?)?;
+        match json[at] {
             b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
+            _ => at += 2,
         }
     }
 }

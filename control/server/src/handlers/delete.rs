@@ -60,6 +60,7 @@ pub(super) async fn collection(call: &Call, body: Body) -> Result<Response<Body>
     let options = options(call, body).await?;
     let (objects, revision) =
         call.server.storage().delete_collection(&call.scope(false), &options, &list).await?;
+    let objects = Box::new(objects.into_iter());
     let answer = ListAnswer { resource: call.resource.clone(), objects, revision, rest: None };
     Ok(answer.respond(&manner, call.server.ids().now()))
 }

@@ -37,6 +37,14 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
     let prefix = call.resource.store_prefix(Some(call.scope(false).namespace));
     let after = options.token.as_ref().map(|token| format!("{prefix}{}", token.after));
     let everything = options.selection.is_everything();
+    let (revision, now) = (snapshot.revision, call.server.ids().now());
+    if options.limit == 0 && !Converter::concerns(&call.resource) {
+        let (resource, selection) = (call.resource.clone(), options.selection);
+        let selects = move |object: &Object| everything || selection.matches(&resource, object);
+        let objects = Box::new(snapshot.each(prefix, after, selects));
+        let answer = ListAnswer { resource: call.resource.clone(), objects, revision, rest: None };
+        return Ok(answer.respond(&manner, now));
+    }
     let mut selected = Vec::new();
     let mut rest = None;
     let snapshot = if everything { snapshot } else { in_version(call, snapshot, &prefix).await? };
@@ -56,9 +64,9 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
         (Token { revision: Some(snapshot.revision), after }.encode(), remaining)
     });
     let selected = call.server.storage().converter.views(&call.resource, selected).await?;
-    let revision = snapshot.revision;
-    let answer = ListAnswer { resource: call.resource.clone(), objects: selected, revision, rest };
-    Ok(answer.respond(&manner, call.server.ids().now()))
+    let objects = Box::new(selected.into_iter());
+    let answer = ListAnswer { resource: call.resource.clone(), objects, revision, rest };
+    Ok(answer.respond(&manner, now))
 }
 
 /// The collection with its objects in the version of the request, where a webhook converts them: only these can be

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::stream;
+use futures::future::BoxFuture;
+use futures::stream::{self, FuturesUnordered, StreamExt};
 use http::Response;
 use serde_json::json;
 use skep_api::status::Status;
@@ -57,16 +58,19 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         initial,
         permit: call.permit.lock().take(),
         mark: marked.then_some(position),
-        ending,
         watcher: cache.watch(&collection, prefix, position),
         renderer: call.renderer(&manner),
         ids: call.server.ids().clone(),
         converter: call.server.storage().converter.clone(),
         selection: options.selection,
         bookmarks: options.bookmarks,
-        next_bookmark: now + BOOKMARKS,
-        deadline: now + Duration::from_secs(seconds.min(u64::from(u32::MAX))),
-        stop: call.server.stopping(),
+        waits: waits(
+            call.server.stopping(),
+            ending,
+            now + Duration::from_secs(seconds.min(u64::from(u32::MAX))),
+            options.bookmarks.then_some(now + BOOKMARKS),
+        ),
+        closing: false,
         ended: stale,
         gauge: Counted::new(call.server.metrics().watchers(&call.resource)),
         events: call.server.metrics().watch_events(&call.resource),
@@ -88,16 +92,14 @@ struct Session {
     /// The end of it is to be marked, at this revision.
     mark: Option<u64>,
     watcher: Watcher,
-    /// The collection goes, or changes its looks.
-    ending: CancellationToken,
     renderer: Renderer,
     ids: Ids,
     converter: Converter,
     selection: Selection,
     bookmarks: bool,
-    next_bookmark: Instant,
-    deadline: Instant,
-    stop: CancellationToken,
+    waits: Waits,
+    /// The collection goes, or changes its looks: what happened until then is told, and no more.
+    closing: bool,
     ended: bool,
     #[expect(dead_code, reason = "counts by living")]
     gauge: Counted,
@@ -105,12 +107,43 @@ struct Session {
     terminated: prometheus::IntCounter,
 }
 
-/// What woke a session.
+/// What wakes a session but changes.
 enum Woken {
-    Changes(Result<Vec<Arc<Change>>, Gone>),
     Bookmark,
     Deadline,
+    Ending,
     Stopped,
+}
+
+/// What a session waits for beside changes. Asked only once it has come: there are as many sessions as clients, each wakes
+/// for every change, and a timer or a token that is waited for anew each time costs a lock each time.
+type Waits = FuturesUnordered<BoxFuture<'static, Woken>>;
+
+fn waits(
+    stop: CancellationToken,
+    ending: CancellationToken,
+    deadline: Instant,
+    bookmark: Option<Instant>,
+) -> Waits {
+    let mut waits = Waits::new();
+    waits.push(Box::pin(async move {
+        stop.cancelled_owned().await;
+        Woken::Stopped
+    }));
+    waits.push(Box::pin(async move {
+        ending.cancelled_owned().await;
+        Woken::Ending
+    }));
+    waits.push(until(deadline, Woken::Deadline));
+    waits.extend(bookmark.map(|at| until(at, Woken::Bookmark)));
+    waits
+}
+
+fn until(at: Instant, then: Woken) -> BoxFuture<'static, Woken> {
+    Box::pin(async move {
+        tokio::time::sleep_until(at).await;
+        then
+    })
 }
 
 impl Session {
@@ -123,40 +156,39 @@ impl Session {
             return Some(piece);
         }
         loop {
-            let woken = tokio::select! {
+            // First what else came, which is rare: a session that is busy with changes ends in time all the same.
+            let changes = tokio::select! {
                 biased;
-                () = self.stop.cancelled() => Woken::Stopped,
-                changes = self.watcher.next() => Woken::Changes(changes),
-                // Behind the changes: the last of them are deletions, as a rule.
-                () = self.ending.cancelled() => Woken::Stopped,
-                () = tokio::time::sleep_until(self.deadline) => Woken::Deadline,
-                () = tokio::time::sleep_until(self.next_bookmark), if self.bookmarks => Woken::Bookmark,
-            };
-            match woken {
-                Woken::Stopped => return None,
-                Woken::Changes(Ok(changes)) => {
-                    let changes = match self.converted(changes).await {
-                        Ok(changes) => changes,
-                        Err(piece) => return Some(piece),
-                    };
-                    if let Some(piece) = self.tell(&changes) {
-                        return Some(piece);
+                Some(woken) = self.waits.next() => match woken {
+                    Woken::Stopped => return None,
+                    Woken::Ending => {
+                        self.closing = true;
+                        continue;
                     }
-                    // Busy with changes that are not for this client: the clock counts all the same.
-                    if Instant::now() >= self.deadline {
+                    Woken::Deadline => {
                         self.ended = true;
                         return self.last_bookmark().await;
                     }
-                }
-                Woken::Changes(Err(gone)) => return Some(self.gone(gone)),
-                Woken::Deadline => {
-                    self.ended = true;
-                    return self.last_bookmark().await;
-                }
-                Woken::Bookmark => {
-                    self.next_bookmark = Instant::now() + BOOKMARKS;
-                    return Some(self.bookmark().await);
-                }
+                    Woken::Bookmark => {
+                        self.waits.push(until(Instant::now() + BOOKMARKS, Woken::Bookmark));
+                        return Some(self.bookmark().await);
+                    }
+                },
+                // The last changes are deletions, as a rule.
+                () = std::future::ready(()), if self.closing => self.watcher.poll(),
+                changes = self.watcher.next() => changes,
+            };
+            let changes = match changes {
+                Ok(changes) if changes.is_empty() => return None,
+                Ok(changes) => changes,
+                Err(gone) => return Some(self.gone(gone)),
+            };
+            let changes = match self.converted(changes).await {
+                Ok(changes) => changes,
+                Err(piece) => return Some(piece),
+            };
+            if let Some(piece) = self.tell(&changes) {
+                return Some(piece);
             }
         }
     }

@@ -19,10 +19,13 @@ use crate::cache::Object;
 use crate::failure;
 use crate::negotiate::{Form, Wire};
 
+/// Objects as they are found.
+pub(crate) type Found = Box<dyn Iterator<Item = Arc<Object>> + Send>;
+
 /// What a list holds.
 pub(crate) struct ListAnswer {
     pub(crate) resource: Arc<Resource>,
-    pub(crate) objects: Vec<Arc<Object>>,
+    pub(crate) objects: Found,
     pub(crate) revision: u64,
     /// Where the client can go on, and how many objects are left, if that is known.
     pub(crate) rest: Option<(String, Option<u64>)>,
@@ -44,9 +47,10 @@ impl ListAnswer {
     pub(crate) fn respond(self, manner: &Manner, now: jiff::Timestamp) -> Response<Body> {
         let renderer = Renderer::new(self.resource.clone(), manner, now);
         if manner.form == Form::Table {
-            let values: Vec<_> = self.objects.iter().map(|object| renderer.value(object)).collect();
+            let meta = self.meta();
+            let values: Vec<_> = self.objects.map(|object| renderer.value(&object)).collect();
             let values: Vec<&Value> = values.iter().map(|value| &**value).collect();
-            let table = table::render(&self.resource, &values, Some(&self.meta()), manner.include, now);
+            let table = table::render(&self.resource, &values, Some(&meta), manner.include, now);
             return manner.value(StatusCode::OK, &table);
         }
         if manner.wire == Wire::Protobuf {
@@ -55,17 +59,25 @@ impl ListAnswer {
         let (kind, api_version) = self.kind(manner);
         let head = json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta() }).to_string();
         let head = format!("{},\"items\":[", &head[..head.len() - 1]);
-        let size: usize = self.objects.iter().map(|object| object.json().len() + 1).sum();
-        let pieces =
-            Pieces { renderer, objects: self.objects.into_iter(), before: head.into(), ended: false };
-        if manner.pretty || size < CHUNK {
-            let mut whole = BytesMut::with_capacity(size + 256);
-            for piece in pieces {
-                whole.extend_from_slice(&piece);
-            }
-            return manner.json(StatusCode::OK, whole.freeze());
+        let mut pieces = Pieces { renderer, objects: self.objects, before: head.into(), ended: false };
+        // What is short goes out as a whole; of the rest no more is put together than it takes to see that it is not.
+        let short = match manner {
+            Manner { pretty: true, .. } => usize::MAX,
+            Manner { gzip: true, .. } => GZIP_FROM,
+            _ => CHUNK,
+        };
+        let (mut begun, mut length) = (Vec::new(), 0);
+        while length < short && !pieces.ended {
+            let piece = pieces.next().unwrap_or_default();
+            length += piece.len();
+            begun.push(piece);
         }
-        if !manner.gzip || size < GZIP_FROM {
+        if pieces.ended {
+            let whole = if begun.len() == 1 { begun.remove(0) } else { begun.concat().into() };
+            return manner.json(StatusCode::OK, whole);
+        }
+        let pieces = begun.into_iter().chain(pieces);
+        if !manner.gzip {
             return streamed(stream::iter(pieces), JSON);
         }
         let mut response =
@@ -82,30 +94,23 @@ impl ListAnswer {
         }
     }
 
-    /// What a list in another encoding holds.
-    fn in_json(&self, manner: &Manner, values: &[Arc<Value>]) -> Value {
-        let (kind, api_version) = self.kind(manner);
-        let item = |value: &Arc<Value>| match manner.form {
-            Form::Metadata => json!({ "metadata": value["metadata"] }),
-            _ => Value::clone(value),
-        };
-        let items: Vec<Value> = values.iter().map(item).collect();
-        json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta(), "items": items })
-    }
-
     /// The length of everything stands at its beginning: nothing can be sent before all is written.
-    fn in_protobuf(&self, manner: &Manner, renderer: &Renderer) -> Response<Body> {
-        let values: Vec<Arc<Value>> = self.objects.iter().map(|object| renderer.value(object)).collect();
+    fn in_protobuf(self, manner: &Manner, renderer: &Renderer) -> Response<Body> {
+        let (meta, (kind, api_version)) = (self.meta(), self.kind(manner));
+        let values: Vec<Arc<Value>> = self.objects.map(|object| renderer.value(&object)).collect();
         let items = values.iter().map(|value| &**value);
         let written = match manner.form {
-            Form::Metadata => protobuf::metadata_list(&self.meta(), items),
-            _ => protobuf::list(&self.resource.group_version(), &self.resource.kind, &self.meta(), items),
+            Form::Metadata => protobuf::metadata_list(&meta, items),
+            _ => protobuf::list(&self.resource.group_version(), &self.resource.kind, &meta, items),
         };
         match written {
             Ok(bytes) => {
                 let mut response = manner.encoded(StatusCode::OK, bytes.into());
                 if manner.audited {
-                    response.extensions_mut().insert(Returned(self.in_json(manner, &values)));
+                    let items = in_json(manner, &values);
+                    let list =
+                        json!({ "kind": kind, "apiVersion": api_version, "metadata": meta, "items": items });
+                    response.extensions_mut().insert(Returned(list));
                 }
                 response
             }
@@ -114,10 +119,19 @@ impl ListAnswer {
     }
 }
 
+/// The items that a list in another encoding holds.
+fn in_json(manner: &Manner, values: &[Arc<Value>]) -> Vec<Value> {
+    let item = |value: &Arc<Value>| match manner.form {
+        Form::Metadata => json!({ "metadata": value["metadata"] }),
+        _ => Value::clone(value),
+    };
+    values.iter().map(item).collect()
+}
+
 /// The text of the list, in pieces of about [`CHUNK`] bytes.
 struct Pieces {
     renderer: Renderer,
-    objects: std::vec::IntoIter<Arc<Object>>,
+    objects: Found,
     /// What comes before the next object: the head, then commas.
     before: Bytes,
     ended: bool,
@@ -147,12 +161,12 @@ impl Iterator for Pieces {
     }
 }
 
-struct Compressed {
-    pieces: Pieces,
+struct Compressed<I> {
+    pieces: I,
     encoder: Option<gzip::Pieces>,
 }
 
-impl Iterator for Compressed {
+impl<I: Iterator<Item = Bytes>> Iterator for Compressed<I> {
     type Item = Bytes;
 
     fn next(&mut self) -> Option<Bytes> {
