@@ -79,15 +79,17 @@ pub const EGRESS_NEIGHBOUR: u8 = 5;
 /// | (new) | UDP packet | `NEW` |
 /// | (new) | SYN | `NEW` |
 /// | `NEW` | TCP packet without SYN or RST, or a UDP reply | `ESTABLISHED` |
-/// | any | FIN in either direction | `CLOSING` |
-/// | any | RST in either direction | `CLOSED` |
+/// | any | FIN in this direction | `CLOSING` |
+/// | `CLOSING` | FIN in the other direction | `CLOSED`, both directions |
+/// | any | RST in either direction | `CLOSED`, both directions |
 /// | `CLOSING`, `CLOSED` | SYN | replaced by a new flow |
 ///
 /// What makes an entry `ESTABLISHED` in the client's direction also moves the connection from half-open to flows.
 ///
 /// SCTP packets count by their first chunk: INIT as SYN, ABORT and SHUTDOWN COMPLETE as RST, SHUTDOWN and its ACK as FIN.
 ///
-/// Each direction's entry follows what that direction sends; a connection is closing when either entry is.
+/// Each direction's entry follows what that direction sends, and is told how the connection ends; a connection is closing
+/// when either entry is.
 pub const STATE_NEW: u8 = 0;
 /// See [`STATE_NEW`].
 pub const STATE_ESTABLISHED: u8 = 1;
@@ -158,7 +160,7 @@ pub struct Flow<A> {
     pub generation: u32,
     /// [`crate::service::ServiceValue::id`].
     pub service: u32,
-    /// Tick of the last packet.
+    /// Tick of the last packet in this direction, or of one in the other, which tells it here about once a second.
     pub last_seen: u32,
     /// Tick at which the partner was last seen to be there.
     pub checked: u32,

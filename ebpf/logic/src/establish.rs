@@ -11,7 +11,6 @@ use skep_abi::backend::{BACKEND_LOCAL, Backend, BackendState, STATE_GONE};
 use skep_abi::counters::Reason;
 use skep_abi::flow::{
     FLOW_DIRECT, FLOW_HALF_OPEN, FLOW_INTERNAL, FLOW_LOCAL, FLOW_REMEMBER, FLOW_SNAT, Flow, FlowKey,
-    STATE_CLOSED, STATE_CLOSING,
 };
 use skep_abi::service::{
     FLAG_ALWAYS_SNAT, FLAG_DIRECT, FLAG_DROP_WHEN_EMPTY, FLAG_SOURCE_RANGES, SCOPE_INTERNAL, ServiceKey,
@@ -24,6 +23,7 @@ use crate::announce;
 use crate::choose::{self, Inputs};
 use crate::decide::Question;
 use crate::family::Family;
+use crate::lifetime;
 use crate::maintain::{is_alive, partner_key, resolve, write_partner};
 use crate::parse::{Network, Packet};
 use crate::prepare::Prepared;
@@ -31,20 +31,15 @@ use crate::tables::{Existing, InsertError, Scratch, ServiceEvent, Stage, Tables}
 use crate::track;
 
 /// Ports tried in search of a free one.
-const SNAT_TRIES: u32 = 8;
+const SNAT_TRIES: u32 = 16;
 /// Ports tried after that in search of one whose connection is over, before source translation is given up as exhausted.
-const TAKEOVER_TRIES: u32 = 4;
+const TAKEOVER_TRIES: u32 = 16;
 /// Slots tried when a slice names backends that are gone, as it may for an instant during an update.
 const CHOICE_TRIES: u32 = 4;
 /// Every node must choose alike, or a connection that a router moves to another node ends at another backend. So this is
 /// not the node's own seed. Who knows it can aim at a backend, as anyone can by trying ports; the flow tables, where
 /// collisions could do harm, are keyed with the node's own.
 const CHOICE_SEED: u64 = 0x9e37_79b9_7f4a_7c15;
-/// Ticks without a packet after which a half-open connection's tuple may be taken over: 67 to 134 ms.
-const HALF_OPEN_TICKS: u32 = 1;
-/// Ticks without a packet after which a closing connection's tuple may be taken over: about 30 s.
-const CLOSING_TICKS: u32 = 450;
-const _: () = assert!(STATE_CLOSING + 1 == STATE_CLOSED, "`is_needed` adds to the state");
 
 /// Finds the service that the packet of `question` is for, holds it against who may ask for it, and writes it into scratch
 /// memory, for [`choose`]. `replaces` says that there is a flow of the same tuple, which is over.
@@ -299,7 +294,7 @@ fn claim<F: Family, T: Tables<F>>(
         let needed = tables.flow(
             reply_key,
             #[inline(always)]
-            |other| is_needed::<F, T>(tables, other, reply, now),
+            |other| is_needed::<F, T>(tables, reply_key, other, reply, now),
         );
         if needed == Some(true) {
             return Err(InsertError::Exists);
@@ -312,7 +307,7 @@ fn claim<F: Family, T: Tables<F>>(
             Stage::Open,
             reply_key,
             #[inline(always)]
-            |other| is_needed::<F, T>(tables, other, reply, now),
+            |other| is_needed::<F, T>(tables, reply_key, other, reply, now),
         );
         match needed {
             None => {}
@@ -326,25 +321,21 @@ fn claim<F: Family, T: Tables<F>>(
     Ok(())
 }
 
-/// Whether `other` still needs the tuple that `reply` asks for. One that is half-open does for a moment: time enough for a
-/// client nearby, while a flood cannot keep others from all ports.
+/// Whether `other`, which has the tuple that `reply` asks for, still needs it ([`lifetime`]).
 #[inline(always)]
 fn is_needed<F: Family, T: Tables<F>>(
     tables: &T,
+    key: &FlowKey,
     other: &Flow<F::Address>,
     reply: &Flow<F::Address>,
     now: u32,
 ) -> bool {
     // Arithmetic instead of comparisons: each of those would be a branch that the verifier follows once per try.
-    let difference = F::difference(&other.new_destination, &reply.new_destination)
-        | F::difference(&other.new_source, &reply.new_source)
-        | u32::from(other.new_destination_port.raw() ^ reply.new_destination_port.raw())
+    let client = F::difference(&other.new_destination, &reply.new_destination)
+        | u32::from(other.new_destination_port.raw() ^ reply.new_destination_port.raw());
+    let frontend = F::difference(&other.new_source, &reply.new_source)
         | u32::from(other.new_source_port.raw() ^ reply.new_source_port.raw());
-    let age = now.wrapping_sub(other.last_seen);
-    let idle = CLOSING_TICKS.wrapping_sub(age) >> 31;
-    let half_open = u32::from(other.flags & FLOW_HALF_OPEN != 0);
-    let waited = (HALF_OPEN_TICKS.wrapping_sub(age) >> 31) & half_open;
-    // Closed, or closing and idle, or half-open for too long.
-    let over = u32::from(other.state) + idle + waited * u32::from(STATE_CLOSED) >= u32::from(STATE_CLOSED);
-    difference != 0 && !over && is_alive::<F, T>(tables, other)
+    client | frontend != 0
+        && !lifetime::is_over(other, key.protocol, client == 0, now)
+        && is_alive::<F, T>(tables, other)
 }

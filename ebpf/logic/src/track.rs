@@ -24,3 +24,17 @@ pub const fn tcp(state: u8, flags: u8) -> u8 {
 pub const fn opens(flags: u8) -> bool {
     flags & (SYN | ACK | RST | FIN) == SYN
 }
+
+/// Whether a packet with `flags` brings a connection in this state nearer to its end.
+#[inline(always)]
+pub const fn ends(state: u8, flags: u8) -> bool {
+    flags & (FIN | RST) != 0 && tcp(state, flags) != state
+}
+
+/// The state of both directions after a packet with `flags` in one, which has `own`, when the other has `other`: closed
+/// when it is a reset, or when both sides have closed; nothing when it is neither.
+#[inline(always)]
+pub const fn joint(own: u8, other: u8, flags: u8) -> Option<u8> {
+    let both = flags & FIN != 0 && own >= STATE_CLOSING && other >= STATE_CLOSING;
+    if flags & RST != 0 || both { Some(STATE_CLOSED) } else { None }
+}
