@@ -23,7 +23,7 @@ use crate::announce;
 use crate::choose::{self, Inputs};
 use crate::decide::Question;
 use crate::family::Family;
-use crate::lifetime;
+use crate::lifetime::{self, Asker};
 use crate::maintain::{is_alive, partner_key, resolve, write_partner};
 use crate::parse::{Network, Packet};
 use crate::prepare::Prepared;
@@ -32,7 +32,7 @@ use crate::track;
 
 /// Ports tried in search of a free one.
 const SNAT_TRIES: u32 = 16;
-/// Ports tried after that in search of one whose connection is over, before source translation is given up as exhausted.
+/// Ports tried after that when a minute of `TIME_WAIT` does not count, before source translation is given up as exhausted.
 const TAKEOVER_TRIES: u32 = 16;
 /// Slots tried when a slice names backends that are gone, as it may for an instant during an update.
 const CHOICE_TRIES: u32 = 4;
@@ -236,18 +236,22 @@ fn reserve<F: Family, T: Tables<F>>(
     let to_itself = flow.new_destination == flow.source;
     let allowed = service.flags & FLAG_DIRECT != 0 && question.whole;
     let direct = external && !local && allowed && announce::fits::<F>(question.packet);
-    if (!external || local || direct) && !to_itself && service.flags & FLAG_ALWAYS_SNAT == 0 {
+    let stays = (!external || local || direct) && !to_itself && service.flags & FLAG_ALWAYS_SNAT == 0;
+    if stays {
         let flag = if direct { FLOW_DIRECT } else { 0 };
         flow.flags |= flag;
         partner.flags |= flag;
-        match claim::<F, T>(tables, &reply_key, partner, question.now, Existing::Replace) {
+        match claim::<F, T>(tables, &reply_key, partner, question.now, Asker::Other) {
             Ok(()) => return Ok(()),
             Err(InsertError::Failed) => return Err(Reason::FlowTableFull),
             // Two frontends, one client port, one backend: the second connection gets another source.
             Err(InsertError::Exists) => {}
         }
     }
-    flow.new_source = F::node(config);
+    // The address stays where it can: a backend here sees its client.
+    if !stays || direct {
+        flow.new_source = F::node(config);
+    }
     flow.flags = flow.flags & !FLOW_DIRECT | FLOW_SNAT;
     partner.destination = flow.new_source;
     partner.flags = partner.flags & !FLOW_DIRECT | FLOW_SNAT;
@@ -263,8 +267,8 @@ fn reserve<F: Family, T: Tables<F>>(
         // Drawn afresh each time: the verifier then sees the same state at the start of every round.
         let port = first + choose::scale(tables.random(), range);
         reply_key.destination_port = Be16::new(port as u16);
-        let existing = if tries < SNAT_TRIES { Existing::Keep } else { Existing::Replace };
-        match claim::<F, T>(tables, &reply_key, partner, question.now, existing) {
+        let asker = if tries < SNAT_TRIES { Asker::Other } else { Asker::Last };
+        match claim::<F, T>(tables, &reply_key, partner, question.now, asker) {
             Ok(()) => {
                 flow.new_source_port = reply_key.destination_port;
                 return Ok(());
@@ -277,29 +281,29 @@ fn reserve<F: Family, T: Tables<F>>(
     Err(Reason::SnatExhausted)
 }
 
-/// Enters the reply direction under its key if nobody has that or, with [`Existing::Replace`], nobody needs it any more.
+/// Enters the reply direction under its key unless somebody needs that ([`lifetime`]).
 ///
 /// # Errors
 ///
-/// Somebody has it, or the map takes no new entry.
+/// Somebody does, or the map takes no new entry.
 #[inline(always)]
 fn claim<F: Family, T: Tables<F>>(
     tables: &T,
     reply_key: &FlowKey,
     reply: &Flow<F::Address>,
     now: u32,
-    existing: Existing,
+    asker: Asker,
 ) -> Result<(), InsertError> {
-    if matches!(existing, Existing::Replace) {
-        let needed = tables.flow(
-            reply_key,
-            #[inline(always)]
-            |other| is_needed::<F, T>(tables, reply_key, other, reply, now),
-        );
-        if needed == Some(true) {
-            return Err(InsertError::Exists);
-        }
+    let needed = tables.flow(
+        reply_key,
+        #[inline(always)]
+        |other| is_needed::<F, T>(tables, reply_key, other, reply, now, asker),
+    );
+    if needed == Some(true) {
+        return Err(InsertError::Exists);
     }
+    // What is over is replaced; where there was nothing, nothing is that came meanwhile.
+    let existing = if needed.is_some() { Existing::Replace } else { Existing::Keep };
     tables.insert_flow(reply_key, reply, existing)?;
     if reply.flags & FLOW_HALF_OPEN != 0 {
         // Entered first and looked for then: see `crate::open`.
@@ -307,7 +311,7 @@ fn claim<F: Family, T: Tables<F>>(
             Stage::Open,
             reply_key,
             #[inline(always)]
-            |other| is_needed::<F, T>(tables, reply_key, other, reply, now),
+            |other| is_needed::<F, T>(tables, reply_key, other, reply, now, asker),
         );
         match needed {
             None => {}
@@ -321,7 +325,7 @@ fn claim<F: Family, T: Tables<F>>(
     Ok(())
 }
 
-/// Whether `other`, which has the tuple that `reply` asks for, still needs it ([`lifetime`]).
+/// Whether `other`, which has the tuple that `reply` asks for, still needs it.
 #[inline(always)]
 fn is_needed<F: Family, T: Tables<F>>(
     tables: &T,
@@ -329,13 +333,15 @@ fn is_needed<F: Family, T: Tables<F>>(
     other: &Flow<F::Address>,
     reply: &Flow<F::Address>,
     now: u32,
+    asker: Asker,
 ) -> bool {
     // Arithmetic instead of comparisons: each of those would be a branch that the verifier follows once per try.
     let client = F::difference(&other.new_destination, &reply.new_destination)
         | u32::from(other.new_destination_port.raw() ^ reply.new_destination_port.raw());
     let frontend = F::difference(&other.new_source, &reply.new_source)
         | u32::from(other.new_source_port.raw() ^ reply.new_source_port.raw());
+    let asker = if client == 0 { Asker::Own } else { asker };
     client | frontend != 0
-        && !lifetime::is_over(other, key.protocol, client == 0, now)
+        && !lifetime::is_over(other, key.protocol, asker, now)
         && is_alive::<F, T>(tables, other)
 }

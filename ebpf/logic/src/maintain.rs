@@ -122,12 +122,13 @@ pub fn maintain<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::
                 return Upkeep::Done;
             }
             let partner_key = partner_key::<F>(config, flow, key);
+            let backend = flow.flags & FLOW_REPLY != 0;
             let ours = tables.flow(&partner_key, |other| {
                 let ours = is_partner::<F>(flow, key, other);
                 if ours {
                     // Who asks whether the tuple is still needed may see the direction that has no packets.
                     other.last_seen = *now;
-                    if let Some(state) = track::joint(flow.state, other.state, packet.flags) {
+                    if let Some(state) = track::joint(other.state, packet.flags, backend) {
                         flow.state = state;
                         other.state = state;
                     }

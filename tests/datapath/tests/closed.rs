@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use skep_abi::Be16;
 use skep_abi::config::{CONFIG, Config};
-use skep_abi::flow::{STATE_CLOSED, STATE_CLOSING, TICK_SHIFT};
+use skep_abi::flow::{STATE_CLOSED, STATE_CLOSING, STATE_TIME_WAIT, TICK_SHIFT};
 use skep_datapath_tests::fixture::{Change, Fixture, packet};
 use skep_datapath_tests::packet::{ACK, FIN, Packet, RST, SYN, TCP, UDP};
 use skep_datapath_tests::tier_enabled;
@@ -74,13 +74,19 @@ fn client_that_reuses_its_port_keeps_its_source_once_the_earlier_connection_is_c
     }
     const F: u8 = FIN | ACK;
     let closed: [End; 5] = [
-        &[(true, F), (false, F), (true, ACK)],
+        &[(true, F), (false, F), (true, ACK), (false, RST)],
         &[(false, F), (true, F), (false, ACK)],
         &[(false, F), (false, F), (true, F), (true, F)],
         &[(false, RST)],
         &[(true, RST | ACK)],
     ];
-    let open: [End; 3] = [&[], &[(true, F), (false, ACK)], &[(false, F), (false, F), (true, ACK)]];
+    let open: [(End, u8); 4] = [
+        (&[], STATE_CLOSING),
+        (&[(true, F), (false, ACK)], STATE_CLOSING),
+        (&[(false, F), (false, F), (true, ACK)], STATE_CLOSING),
+        // The pod has it in TIME_WAIT, and may refuse the SYN.
+        (&[(true, F), (false, F), (true, ACK)], STATE_TIME_WAIT),
+    ];
     for family in Family::ALL {
         for end in closed {
             let fixture = Fixture::new().unwrap();
@@ -88,11 +94,14 @@ fn client_that_reuses_its_port_keeps_its_source_once_the_earlier_connection_is_c
             assert_eq!(states, [STATE_CLOSED; 2], "{family:?} {end:?}");
             assert_eq!(source, client(family, 40000), "{family:?} {end:?}");
         }
-        for end in open {
+        for (end, most) in open {
             let fixture = Fixture::new().unwrap();
             let (states, source) = again_after(&fixture, family, end);
-            assert!(states.iter().all(|state| *state <= STATE_CLOSING), "{family:?} {end:?} {states:?}");
-            assert_eq!(source.ip(), family.node(), "{family:?} {end:?}");
+            let as_far = states.iter().all(|state| *state <= STATE_CLOSING || *state == most);
+            assert!(as_far, "{family:?} {end:?} {states:?}");
+            // Its port changes and nothing else: the pod still sees its client.
+            assert_eq!(source.ip(), family.client(), "{family:?} {end:?}");
+            assert_ne!(source.port(), 40000, "{family:?} {end:?}");
         }
     }
 }
@@ -153,6 +162,25 @@ fn reset_connections_port_goes_to_another_client_after_a_tick() {
         fixture.age(&reply(&out, ACK), ticks(3600)).unwrap();
         assert!(!is_given(&fixture, family, TCP), "{family:?}: a connection that is idle for an hour");
         send(&fixture, &Packet { flags: RST, ..syn });
+        fixture.age(&reply(&out, ACK), 2).unwrap();
+        assert!(is_given(&fixture, family, TCP), "{family:?}");
+    }
+}
+
+#[test]
+fn port_that_a_backend_has_in_time_wait_goes_to_another_client_when_there_is_no_other() {
+    if !tier_enabled() {
+        return;
+    }
+    for family in Family::ALL {
+        let fixture = with_one_port(family, TCP);
+        let syn = Packet::tcp(client(family, 40000), front(family, 30080), SYN);
+        let out = packet(&send(&fixture, &syn));
+        send(&fixture, &Packet { flags: ACK, ..syn.clone() });
+        send(&fixture, &reply(&out, FIN | ACK));
+        fixture.age(&reply(&out, ACK), 2).unwrap();
+        assert!(!is_given(&fixture, family, TCP), "{family:?}: the client may go on sending");
+        send(&fixture, &Packet { flags: FIN | ACK, ..syn });
         fixture.age(&reply(&out, ACK), 2).unwrap();
         assert!(is_given(&fixture, family, TCP), "{family:?}");
     }
