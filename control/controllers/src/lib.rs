@@ -18,6 +18,7 @@ pub mod informers;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
+pub mod pod;
 mod pod_gc;
 pub mod pod_state;
 mod replicaset;
