@@ -31,9 +31,11 @@ use crate::tables::{Existing, InsertError, Scratch, ServiceEvent, Stage, Tables}
 use crate::track;
 
 /// Ports tried in search of a free one.
-const SNAT_TRIES: u32 = 16;
+const SNAT_TRIES: u32 = 64;
 /// Ports tried after that when a minute of `TIME_WAIT` does not count, before source translation is given up as exhausted.
 const TAKEOVER_TRIES: u32 = 16;
+/// Ports for a source that keeps its address: all but those that are privileged.
+const CLIENT_PORTS: (u32, u32) = (1024, 65535);
 /// Slots tried when a slice names backends that are gone, as it may for an instant during an update.
 const CHOICE_TRIES: u32 = 4;
 /// Every node must choose alike, or a connection that a router moves to another node ends at another backend. So this is
@@ -248,16 +250,18 @@ fn reserve<F: Family, T: Tables<F>>(
             Err(InsertError::Exists) => {}
         }
     }
-    // The address stays where it can: a backend here sees its client.
+    // The address stays where it can, and a backend here sees its client. Ports of this node's are to be kept apart from
+    // those that its own processes use.
+    let (mut first, mut last) = CLIENT_PORTS;
     if !stays || direct {
         flow.new_source = F::node(config);
+        first = u32::from(config.snat_first.get());
+        last = u32::from(config.snat_last.get());
     }
     flow.flags = flow.flags & !FLOW_DIRECT | FLOW_SNAT;
     partner.destination = flow.new_source;
     partner.flags = partner.flags & !FLOW_DIRECT | FLOW_SNAT;
     reply_key.pair = F::pair(config.seed, &flow.new_destination, &flow.new_source);
-    let first = u32::from(config.snat_first.get());
-    let last = u32::from(config.snat_last.get());
     if F::is_unspecified(&flow.new_source) || last < first {
         return Err(Reason::SnatUnconfigured);
     }
