@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use skep_e2e::{Sandbox, cluster_of, eventually};
+use skep_e2e::{Sandbox, cluster_of, echo_manifest, eventually};
 use skep_harness::cluster::Cluster;
 use skep_harness::kubectl::Kubectl;
 use skep_harness::layout::Control;
@@ -93,10 +93,32 @@ fn all_servers(cluster: &Cluster) -> Vec<String> {
     cluster.layout.controls.iter().map(Control::ipv4).collect()
 }
 
+/// Waits until every control plane serves. A leader that could not renew its Lease has ended, as it does everywhere:
+/// whoever watches over the process, here this, starts it again.
 fn wait_whole(cluster: &Cluster) {
-    eventually(30, "all control planes are behind the service", || {
+    eventually(60, "all control planes are behind the service", || {
+        for control in &cluster.layout.controls {
+            if process::find(&cluster.layout, &control.process).is_none() {
+                cluster.start_control_plane(control).ok();
+            }
+        }
         (servers(cluster) == all_servers(cluster)).then_some(())
     });
+}
+
+/// Applies it as a person would, who tries again after an error.
+fn apply(cluster: &Cluster, sandbox: &Sandbox, manifest: &str) {
+    let kubectl = cluster.kubectl();
+    let apply = ["--namespace", &sandbox.name, "--request-timeout=5s", "apply", "--filename", "-"];
+    eventually(20, "the API takes a manifest", || kubectl.run_with(&apply, manifest).ok());
+}
+
+/// Asks for pods, and waits until they run.
+fn roll_out(cluster: &Cluster, sandbox: &Sandbox) {
+    apply(cluster, sandbox, &echo_manifest("web", 2));
+    let kubectl = cluster.kubectl();
+    let status = ["--namespace", &sandbox.name, "rollout", "status", "deployment/web", "--timeout=5s"];
+    eventually(90, "pods run", || kubectl.run(&status).ok());
 }
 
 #[test]
@@ -115,7 +137,7 @@ fn address_and_leases_move_when_the_control_plane_that_has_them_is_killed() {
         (servers.len() == 2 && !servers.contains(&first.ipv4())).then_some(())
     });
     // Scheduler and controllers go on elsewhere, if they were there.
-    sandbox.echo("web", 2);
+    roll_out(&cluster, &sandbox);
     cluster.start_control_plane(&first).unwrap();
     wait_whole(&cluster);
     assert_eq!(holder(&cluster).name, second.name, "nothing moves back");
@@ -134,17 +156,13 @@ fn cluster_goes_on_while_the_machine_that_has_the_address_is_cut_off() {
         let others = cluster.layout.controls.iter().filter(|one| one.name != first.name);
         others.into_iter().find(|one| address::has(one)).cloned()
     });
-    sandbox.config_map("meanwhile");
+    apply(&cluster, &sandbox, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: meanwhile}\n");
     // Scheduler and controllers go on elsewhere, and agents notice that nobody is at the end of their watches any more.
     let asked = Instant::now();
-    sandbox.echo("web", 2);
+    roll_out(&cluster, &sandbox);
     println!("pods run {:?} after they were asked for", asked.elapsed());
     fabric::plug(first.host, true).unwrap();
     eventually(15, "one alone has the address again", || address::holder(&cluster.layout).map(drop));
-    // A leader that could not renew its Lease has ended, as it does everywhere; somebody starts it again.
-    if process::find(&cluster.layout, &first.process).is_none() {
-        cluster.start_control_plane(&first).unwrap();
-    }
     let namespace = sandbox.name.clone();
     eventually(30, "the one that was cut off knows what happened meanwhile", || {
         let get = ["--namespace", &namespace, "--request-timeout=2s", "get", "configmap", "meanwhile"];
@@ -168,12 +186,11 @@ fn etcd_member_that_is_killed_is_not_missed() {
     for control in &cluster.layout.controls {
         kill(&cluster, &control.beside("etcd"));
         // What was asked of the member in the moment of its death is asked again by whoever asked.
-        let manifest = format!(
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: without-{}, namespace: {}}}\n",
-            control.name, sandbox.name
+        apply(
+            &cluster,
+            &sandbox,
+            &format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: without-{}}}\n", control.name),
         );
-        let apply = ["--request-timeout=9s", "apply", "--filename", "-"];
-        eventually(15, "the others do", || cluster.kubectl().run_with(&apply, &manifest).ok());
         etcd::start(&cluster.layout, control).unwrap();
         eventually(20, "the member is back", || etcd::is_healthy(&cluster.layout, control).then_some(()));
     }
