@@ -238,7 +238,7 @@ impl<'a> Pair<'a> {
     }
 
     fn backend_sends(
-        &self,
+        &mut self,
         service: usize,
         backend: SocketAddr,
         to: SocketAddr,
@@ -249,7 +249,7 @@ impl<'a> Pair<'a> {
         let frame = sent.build();
         let change = if local { self.fixture.from_pod(&frame) } else { self.fixture.xdp(&frame) };
         let change = change.unwrap();
-        match self.model.from_backend(backend, to, sent.protocol) {
+        match self.model.from_backend(backend, to, sent.protocol, sent.flags) {
             Expected::Translated { source, destination, .. } => {
                 let action = if local { TC_REDIRECT } else { TX };
                 self.check_sent(&sent, &change, source, destination, [action, action])

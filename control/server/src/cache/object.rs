@@ -231,6 +231,12 @@ impl Object {
         &self.json[self.metadata.clone()]
     }
 
+    /// The object from the value of its metadata on, if nothing but its kind and version comes before.
+    pub(crate) fn from_metadata(&self) -> Option<&[u8]> {
+        let is_type_alone = scan::is_headed_by(&self.json, self.metadata.start, &[b"kind", b"apiVersion"]);
+        is_type_alone.then(|| &self.json[self.metadata.start..])
+    }
+
     /// Whether the selector selects its labels. They are not parsed for it: lists ask it of every object, and every
     /// watcher of every event.
     pub(crate) fn is_selected(&self, selector: &LabelSelector) -> bool {
