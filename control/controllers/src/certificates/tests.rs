@@ -54,7 +54,8 @@ fn signers_sign_what_upstreams_sign() {
     let (client, serving) = (["digital signature", "client auth"], ["digital signature", "server auth"]);
     let all = ["digital signature", "key encipherment", "client auth"];
     let wrong_usages = Err("usages did not match [client auth digital signature key encipherment]");
-    let cases: [(&str, &Asked, &[&str], Result<(), &str>); 12] = [
+    type Case<'a> = (&'a str, &'a Asked, &'a [&'a str], Result<(), &'a str>);
+    let cases: [Case<'_>; 12] = [
         ("kube-apiserver-client", &bob, &client, Ok(())),
         ("kube-apiserver-client", &bob, &serving, Err("invalid usage for client certificate: server auth")),
         (

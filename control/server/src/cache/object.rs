@@ -232,7 +232,7 @@ impl Object {
     }
 
     /// The object from the value of its metadata on, if nothing but its kind and version comes before.
-    pub(crate) fn from_metadata(&self) -> Option<&[u8]> {
+    pub(crate) fn behind_type(&self) -> Option<&[u8]> {
         let is_type_alone = scan::is_headed_by(&self.json, self.metadata.start, &[b"kind", b"apiVersion"]);
         is_type_alone.then(|| &self.json[self.metadata.start..])
     }

@@ -172,7 +172,7 @@ impl Renderer {
         if self.manner.form != Form::Object || self.resource.custom.is_some() {
             return list.extend_from_slice(&self.json(object));
         }
-        match object.from_metadata().filter(|_| self.resource.is_served_as_stored()) {
+        match object.behind_type().filter(|_| self.resource.is_served_as_stored()) {
             Some(rest) => {
                 list.extend_from_slice(b"{\"metadata\":");
                 list.extend_from_slice(rest);
