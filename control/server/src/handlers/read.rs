@@ -15,6 +15,7 @@ use crate::conversion::Converter;
 use crate::failure;
 use crate::options::{ListOptions, ReadAt, Token};
 use crate::respond::ListAnswer;
+use crate::turns;
 
 /// So long a read waits for a revision that is not there yet.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -42,6 +43,9 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
     let snapshot = if everything { snapshot } else { in_version(call, snapshot, &prefix).await? };
     let mut objects = snapshot.range(&prefix, after.as_deref());
     for object in objects.by_ref() {
+        if !everything {
+            turns::pause().await;
+        }
         if !everything && !options.selection.matches(&call.resource, object) {
             continue;
         }
@@ -58,7 +62,7 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
     let selected = call.server.storage().converter.views(&call.resource, selected).await?;
     let revision = snapshot.revision;
     let answer = ListAnswer { resource: call.resource.clone(), objects: selected, revision, rest };
-    Ok(answer.respond(&manner, call.server.ids().now()))
+    Ok(answer.respond(&manner, call.server.ids().now()).await)
 }
 
 /// The collection with its objects in the version of the request, where a webhook converts them: only these can be

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream;
-use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use skep_api::protobuf;
@@ -12,12 +11,13 @@ use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::table;
 
-use super::{CHUNK, GZIP_FROM, JSON, Manner, Renderer, gzip, streamed};
+use super::{CHUNK, GZIP_FROM, JSON, Manner, Renderer, compressed, streamed};
 use crate::audit::Returned;
 use crate::body::Body;
 use crate::cache::Object;
 use crate::failure;
 use crate::negotiate::{Form, Wire};
+use crate::turns;
 
 /// What a list holds.
 pub(crate) struct ListAnswer {
@@ -41,38 +41,50 @@ impl ListAnswer {
     }
 
     /// The answer, as this client wants it.
-    pub(crate) fn respond(self, manner: &Manner, now: jiff::Timestamp) -> Response<Body> {
+    pub(crate) async fn respond(self, manner: &Manner, now: jiff::Timestamp) -> Response<Body> {
         let renderer = Renderer::new(self.resource.clone(), manner, now);
-        if manner.form == Form::Table {
-            let values: Vec<_> = self.objects.iter().map(|object| renderer.value(object)).collect();
-            let values: Vec<&Value> = values.iter().map(|value| &**value).collect();
-            let table = table::render(&self.resource, &values, Some(&self.meta()), manner.include, now);
-            return manner.value(StatusCode::OK, &table);
-        }
         if manner.wire == Wire::Protobuf {
-            return self.in_protobuf(manner, &renderer);
+            return self.in_protobuf(manner, &renderer).await;
         }
-        let (kind, api_version) = self.kind(manner);
-        let head = json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta() }).to_string();
-        let head = format!("{},\"items\":[", &head[..head.len() - 1]);
-        let size: usize = self.objects.iter().map(|object| object.json().len() + 1).sum();
-        let pieces =
-            Pieces { renderer, objects: self.objects.into_iter(), before: head.into(), ended: false };
-        if manner.pretty || size < CHUNK {
-            let mut whole = BytesMut::with_capacity(size + 256);
-            for piece in pieces {
-                whole.extend_from_slice(&piece);
+        let head = self.head(manner, now);
+        let (mut first, mut size) = (Vec::new(), 0);
+        let mut pieces = Pieces { renderer, objects: self.objects.into_iter(), before: head, ended: false };
+        while manner.pretty || size < GZIP_FROM {
+            turns::pause().await;
+            let Some(piece) = pieces.next() else { break };
+            size += piece.len();
+            first.push(piece);
+        }
+        if pieces.ended {
+            return manner.json(StatusCode::OK, first.concat().into());
+        }
+        let pieces = first.into_iter().chain(pieces);
+        match manner.gzip {
+            true => compressed(pieces, JSON),
+            false => streamed(stream::iter(pieces), JSON),
+        }
+    }
+
+    /// What comes before the first object.
+    fn head(&self, manner: &Manner, now: jiff::Timestamp) -> Bytes {
+        let mut head = match manner.form {
+            Form::Table => {
+                table::render(&self.resource, &[], Some(&self.meta()), manner.include, now).to_string()
             }
-            return manner.json(StatusCode::OK, whole.freeze());
+            _ => {
+                let (kind, api_version) = self.kind(manner);
+                json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta() }).to_string()
+            }
+        };
+        match manner.form {
+            // The rows, of which there are none yet, are the last member.
+            Form::Table => head.truncate(head.len() - "]}".len()),
+            _ => {
+                head.truncate(head.len() - "}".len());
+                head.push_str(",\"items\":[");
+            }
         }
-        if !manner.gzip || size < GZIP_FROM {
-            return streamed(stream::iter(pieces), JSON);
-        }
-        let mut response =
-            streamed(stream::iter(Compressed { pieces, encoder: Some(gzip::Pieces::default()) }), JSON);
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-        response
+        head.into()
     }
 
     fn kind(&self, manner: &Manner) -> (String, String) {
@@ -94,15 +106,9 @@ impl ListAnswer {
     }
 
     /// The length of everything stands at its beginning: nothing can be sent before all is written.
-    fn in_protobuf(&self, manner: &Manner, renderer: &Renderer) -> Response<Body> {
-        let values: Vec<Arc<Value>> = self.objects.iter().map(|object| renderer.value(object)).collect();
-        let items = values.iter().map(|value| &**value);
-        let written = match manner.form {
-            Form::Metadata => protobuf::metadata_list(&self.meta(), items),
-            _ => protobuf::list(&self.resource.group_version(), &self.resource.kind, &self.meta(), items),
-        };
-        match written {
-            Ok(bytes) => {
+    async fn in_protobuf(&self, manner: &Manner, renderer: &Renderer) -> Response<Body> {
+        match self.written(manner, renderer).await {
+            Ok((bytes, values)) => {
                 let mut response = manner.encoded(StatusCode::OK, bytes.into());
                 if manner.audited {
                     response.extensions_mut().insert(Returned(self.in_json(manner, &values)));
@@ -111,6 +117,28 @@ impl ListAnswer {
             }
             Err(why) => failure::response(&Status::internal(why)),
         }
+    }
+
+    /// The list as protobuf, and what is in it if somebody wants to know.
+    async fn written(
+        &self,
+        manner: &Manner,
+        renderer: &Renderer,
+    ) -> Result<(Vec<u8>, Vec<Arc<Value>>), String> {
+        let mut list = match manner.form {
+            Form::Metadata => protobuf::List::of_metadata(&self.meta())?,
+            _ => protobuf::List::new(&self.resource.group_version(), &self.resource.kind, &self.meta())?,
+        };
+        let mut values = Vec::new();
+        for object in &self.objects {
+            turns::pause().await;
+            let value = renderer.value(object);
+            list.push(&value)?;
+            if manner.audited {
+                values.push(value);
+            }
+        }
+        Ok((list.finish(), values))
     }
 }
 
@@ -141,32 +169,8 @@ impl Iterator for Pieces {
                 break;
             };
             piece.extend_from_slice(&std::mem::replace(&mut self.before, Bytes::from_static(b",")));
-            piece.extend_from_slice(&self.renderer.json(&object));
+            piece.extend_from_slice(&self.renderer.item(&object));
         }
         Some(piece.freeze())
-    }
-}
-
-struct Compressed {
-    pieces: Pieces,
-    encoder: Option<gzip::Pieces>,
-}
-
-impl Iterator for Compressed {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        loop {
-            let encoder = self.encoder.as_mut()?;
-            match self.pieces.next() {
-                Some(piece) => {
-                    let piece = encoder.push(&piece);
-                    if !piece.is_empty() {
-                        return Some(piece);
-                    }
-                }
-                None => return self.encoder.take().map(gzip::Pieces::finish),
-            }
-        }
     }
 }

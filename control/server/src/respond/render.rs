@@ -132,6 +132,17 @@ impl Renderer {
         }
     }
 
+    /// The object as an item of a list, or as a row of a table.
+    pub(crate) fn item(&self, object: &Object) -> Bytes {
+        match self.manner.form {
+            Form::Table => {
+                let value = self.value(object);
+                table::row(&self.resource, &value, self.manner.include, self.now).to_string().into()
+            }
+            _ => self.json(object),
+        }
+    }
+
     /// The object as an answer, an item of a list (not of a table) or the object of an event.
     pub(crate) fn json(&self, object: &Object) -> Bytes {
         let schema = self.resource.custom.as_ref();
