@@ -31,10 +31,19 @@ pub fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root().join("target"), PathBuf::from)
 }
 
-/// cargo, in the root of the repository, as it called this program.
+/// cargo, in the root of the repository, as it called this program. What it told this program about the package that this
+/// is stays here: build scripts look at these variables (ring's does), and half of the dependencies would be built anew
+/// each time somebody calls cargo now here, now from the shell.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(crate::root());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_")
+            || name.to_string_lossy().starts_with("CARGO_MANIFEST_")
+        {
+            command.env_remove(name);
+        }
+    }
     command
 }
 

@@ -170,9 +170,7 @@ fn verify(object: &Path) -> Result<String> {
     let load = || -> Result<()> {
         command::run("mount", &["-t", "bpf", "bpf", &folder.to_string_lossy()])?;
         let pins = folder.join("programs").to_string_lossy().into_owned();
-        let loaded = command::run("bpftool", &["prog", "loadall", &object.to_string_lossy(), &pins])
-            .context("the kernel refuses the object");
-        let loaded = loaded.and_then(|_| Ok(std::fs::read_dir(&pins)?.count()));
+        let loaded = load_all(object, &pins).and_then(|()| Ok(std::fs::read_dir(&pins)?.count()));
         command::run("umount", &[&folder.to_string_lossy()])?;
         let loaded = loaded?;
         anyhow::ensure!(
@@ -188,9 +186,36 @@ fn verify(object: &Path) -> Result<String> {
     Ok(format!("Linux {} accepts all {count} programs", kernel.trim()))
 }
 
+/// Has bpftool load every program and pin it under `pins`.
+fn load_all(object: &Path, pins: &str) -> Result<()> {
+    let output = Command::new("bpftool")
+        .args(["prog", "loadall", &object.to_string_lossy(), pins])
+        .output()
+        .context("bpftool")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "the kernel refuses the object: {}", said.trim());
+    btf_accepted(&said)
+}
+
+/// Fails when libbpf has gone on without the object's BTF, which the kernel did not take: maps would have no types then.
+fn btf_accepted(said: &str) -> Result<()> {
+    match said.lines().find(|line| line.contains("BTF loading error")) {
+        Some(line) => bail!("the kernel refuses the object's BTF: {}", line.trim()),
+        None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn btf_accepted_unless_libbpf_went_on_without_it() {
+        assert!(btf_accepted("Warning: bpftool is now running in libbpf strict mode").is_ok());
+        let error = btf_accepted("one\nlibbpf: Error loading BTF: -22\nlibbpf: BTF loading error: -22\n")
+            .unwrap_err();
+        assert_eq!(error.to_string(), "the kernel refuses the object's BTF: libbpf: BTF loading error: -22");
+    }
 
     #[test]
     fn parse_listing_keeps_functions_with_a_section_of_their_own() {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use skep_controllers::ControllersConfig;
 use skep_scheduler::SchedulerConfig;
-use skep_server::pki::read_text;
+use skep_server::pki::{Authority, read_text};
 use skep_server::tokens::Keys;
 
 use crate::election::{self, Candidate};
 use crate::flags::{ControllersArguments, SchedulerArguments};
-use crate::run::signer;
+use crate::run::{certificate_signer, signer};
 use crate::{metrics, shutdown};
 
 pub(crate) async fn scheduler(arguments: SchedulerArguments) -> anyhow::Result<()> {
@@ -34,6 +34,11 @@ pub(crate) async fn controllers(arguments: ControllersArguments) -> anyhow::Resu
     let mut config = ControllersConfig::new(read_text(&arguments.root_ca_file)?, networks);
     if let Some(path) = &arguments.service_account_private_key_file {
         config.token_signer = Some(signer(Arc::new(Keys::from_pem(&read_text(path)?, "")?)));
+    }
+    if let (Some(certificate), Some(key)) =
+        (&arguments.cluster_signing_cert_file, &arguments.cluster_signing_key_file)
+    {
+        config.certificate_signer = Some(certificate_signer(Authority::read(certificate, key)?));
     }
     metrics::serve(arguments.metrics_listen, config.metrics.clone(), &stop).await?;
     let client = skep_client::from_kubeconfig(&arguments.kubeconfig).await?;

@@ -184,6 +184,12 @@ pub(crate) struct ControllersArguments {
     /// The key that signs the tokens in Secrets of service accounts; without it they get none.
     #[arg(long, value_name = "FILE")]
     pub(crate) service_account_private_key_file: Option<PathBuf>,
+    /// The authority that signs certificates which were asked for and approved; without it nobody does.
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_key_file")]
+    pub(crate) cluster_signing_cert_file: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_cert_file")]
+    pub(crate) cluster_signing_key_file: Option<PathBuf>,
     /// Networks of pod addresses, of which every node gets a part; at most one of each family.
     #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.244.0.0/16")]
     pub(crate) cluster_cidr: Vec<Cidr>,

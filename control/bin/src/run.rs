@@ -4,14 +4,15 @@
 //! requests, store.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use prometheus::Registry;
-use skep_controllers::{ControllersConfig, TokenOf, TokenSigner};
+use skep_controllers::{CertificateOf, CertificateSigner, ControllersConfig, TokenOf, TokenSigner};
 use skep_scheduler::SchedulerConfig;
 use skep_server::audit::Audit;
 use skep_server::encryption::Encryption;
+use skep_server::pki::{Authority, Role};
 use skep_server::tls::Listener;
 use skep_server::tokens::Keys;
 use skep_server::{ApiServer, ServerConfig};
@@ -31,6 +32,8 @@ pub(crate) async fn everything(arguments: RunArguments) -> anyhow::Result<()> {
     let mut controllers = ControllersConfig::new(running.authority.clone(), networks);
     controllers.metrics = running.metrics.clone();
     controllers.token_signer = Some(signer(Arc::clone(&running.token_keys)));
+    let authority = Authority::open(&arguments.server.data_dir.join("pki"), Role::Cluster)?;
+    controllers.certificate_signer = Some(certificate_signer(authority));
     let scheduler = SchedulerConfig { metrics: running.metrics.clone(), ..SchedulerConfig::default() };
     let tasks = components::start(&running.server, controllers, scheduler, arguments.elects(), &stop);
     running.until_stopped(tasks, stop).await
@@ -45,6 +48,11 @@ pub(crate) async fn api_server(arguments: ServerArguments) -> anyhow::Result<()>
 /// Signs the tokens in Secrets of service accounts.
 pub(crate) fn signer(keys: Arc<Keys>) -> TokenSigner {
     Arc::new(move |of: &TokenOf<'_>| keys.sign_for_secret(of.namespace, of.account, of.uid, of.secret))
+}
+
+/// Signs certificates that were asked for and approved.
+pub(crate) fn certificate_signer(authority: Authority) -> CertificateSigner {
+    Arc::new(move |of: &CertificateOf<'_>| authority.sign(of.request, of.usages, of.life, SystemTime::now()))
 }
 
 /// An API server that takes requests.

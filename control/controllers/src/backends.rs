@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::{ContainerPort, Pod, Service, ServicePort};
+use k8s_openapi::api::core::v1::{ContainerPort, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::pod::Pod;
 use crate::pod_state;
 use crate::runtime::cache::Change;
 use crate::runtime::informer::Informer;

@@ -40,6 +40,14 @@ pub enum Error {
         #[source]
         first: Box<Error>,
     },
+    /// No certificate can be signed for a request.
+    #[error("certificatesigningrequest {object}: {why}")]
+    Certificate {
+        /// The request.
+        object: String,
+        /// Why not.
+        why: String,
+    },
     /// The configuration cannot work.
     #[error("controller configuration: {0}")]
     Config(String),

@@ -6,10 +6,11 @@
 use std::fmt::Debug;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
-    ReplicationController, ResourceQuota, Secret, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, ReplicationController,
+    ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
@@ -22,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::bootstrap_tokens::CLUSTER_INFO;
+use crate::pod::Pod;
 use crate::root_ca::CONFIG_MAP;
 use crate::runtime::informer::Informer;
 
@@ -76,6 +78,8 @@ pub struct Informers {
     pub account_tokens: Informer<Secret>,
     /// core/v1 Secret, only bootstrap tokens
     pub bootstrap_tokens: Informer<Secret>,
+    /// certificates.k8s.io/v1 CertificateSigningRequest
+    pub certificate_requests: Informer<CertificateSigningRequest>,
     /// core/v1 ConfigMap, only `kube-public/cluster-info`
     pub cluster_info: Informer<ConfigMap>,
 }
@@ -108,6 +112,7 @@ impl Informers {
         start(&self.bootstrap_tokens, Api::namespaced(client.clone(), TOKENS), tokens, tasks, shutdown);
         let tokens = any().fields("type=kubernetes.io/service-account-token");
         start(&self.account_tokens, Api::all(client.clone()), tokens, tasks, shutdown);
+        start(&self.certificate_requests, Api::all(client.clone()), any(), tasks, shutdown);
         let info = any().fields(&format!("metadata.name={CLUSTER_INFO}"));
         start(&self.cluster_info, Api::namespaced(client.clone(), "kube-public"), info, tasks, shutdown);
     }
@@ -136,6 +141,7 @@ impl Informers {
             self.cluster_roles.synced(),
             self.account_tokens.synced(),
             self.bootstrap_tokens.synced(),
+            self.certificate_requests.synced(),
             self.cluster_info.synced(),
         );
     }

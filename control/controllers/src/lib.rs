@@ -6,6 +6,7 @@
 
 pub mod backends;
 mod bootstrap_tokens;
+mod certificates;
 mod clusterrole_aggregation;
 mod deployment;
 mod discovery;
@@ -18,6 +19,7 @@ pub mod informers;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
+pub mod pod;
 mod pod_gc;
 pub mod pod_state;
 mod replicaset;
@@ -36,6 +38,7 @@ use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use certificates::{CertificateOf, CertificateSigner};
 pub use error::{Error, Result};
 pub use service_account_token::{TokenOf, TokenSigner};
 
@@ -63,6 +66,8 @@ pub struct ControllersConfig {
     pub node_mask_v6: u8,
     /// Signs the tokens in Secrets of service accounts; without it they get none.
     pub token_signer: Option<TokenSigner>,
+    /// Signs certificates that were asked for and approved; without it nobody does.
+    pub certificate_signer: Option<CertificateSigner>,
     /// Where metrics are registered.
     pub metrics: prometheus::Registry,
     /// The wall clock.
@@ -78,6 +83,7 @@ impl ControllersConfig {
             node_mask_v4: 24,
             node_mask_v6: 64,
             token_signer: None,
+            certificate_signer: None,
             metrics: prometheus::Registry::new(),
             clock: Clock::system(),
         }
@@ -141,6 +147,10 @@ pub async fn run(
     let account_tokens = config.token_signer.clone().map(|signer| {
         service_account_token::AccountTokens::new(&mut context, config.root_ca.clone(), signer)
     });
+    let approving = certificates::Approving::new(&mut context);
+    let signing =
+        config.certificate_signer.clone().map(|signer| certificates::Signing::new(&mut context, signer));
+    let cleaning = certificates::Cleaning::new(&mut context);
     let token_cleaner = bootstrap_tokens::TokenCleaner::new(&mut context);
     let bootstrap_signer = bootstrap_tokens::BootstrapSigner::new(&mut context);
     let watching = clients(SHARED_IDENTITY);
@@ -174,6 +184,11 @@ pub async fn run(
     if let Some(account_tokens) = account_tokens {
         start(account_tokens, &metrics, &mut tasks, &shutdown);
     }
+    start(approving, &metrics, &mut tasks, &shutdown);
+    if let Some(signing) = signing {
+        start(signing, &metrics, &mut tasks, &shutdown);
+    }
+    start(cleaning, &metrics, &mut tasks, &shutdown);
     start(token_cleaner, &metrics, &mut tasks, &shutdown);
     start(bootstrap_signer, &metrics, &mut tasks, &shutdown);
     start(quotas, &metrics, &mut tasks, &shutdown);

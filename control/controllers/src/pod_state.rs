@@ -3,8 +3,8 @@
 //! Definitions are those of the API's documentation of pod conditions and `minReadySeconds`.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
 
+use crate::pod::{Pod, PodCondition};
 use crate::runtime::clock::plus_seconds;
 
 /// A pod's phase, empty when it has none yet.

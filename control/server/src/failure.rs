@@ -18,10 +18,17 @@ pub(crate) fn store(error: StoreError) -> Status {
         StoreError::Future { requested, current } => too_new(requested.0, current.0),
         StoreError::Closed => Status::service_unavailable("the server is shutting down"),
         other => {
-            tracing::error!(error = %other, source = ?std::error::Error::source(&other), "the store failed");
-            Status::internal(other)
+            let why = with_causes(&other);
+            tracing::error!(error = why, "the store failed");
+            Status::internal(why)
         }
     }
+}
+
+/// An error, and what it comes from.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// A read that could not be consistent.

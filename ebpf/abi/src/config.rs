@@ -40,10 +40,11 @@ pub struct Config {
     pub host: u64,
 }
 
-/// First port of the default source translation range: above Linux's default ephemeral ports (32768-60999).
-pub const SNAT_FIRST: u16 = 61000;
+/// First port of the default source translation range: 20,000 ports, below the default range of NodePorts (30000-32767) and
+/// Linux's default ephemeral ports (32768-60999).
+pub const SNAT_FIRST: u16 = 10_000;
 /// Last port of the default source translation range.
-pub const SNAT_LAST: u16 = 65535;
+pub const SNAT_LAST: u16 = 29_999;
 
 plain!(Config);
 

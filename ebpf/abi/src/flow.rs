@@ -40,7 +40,7 @@ pub const TICK_SHIFT: u32 = 26;
 
 /// This entry is found by the backend's packets.
 pub const FLOW_REPLY: u8 = 1 << 0;
-/// The connection's source is translated to this node's address and an allocated port.
+/// The connection's source is translated to an allocated port, and to this node's address unless the client's may stay.
 pub const FLOW_SNAT: u8 = 1 << 1;
 /// It was made by packets of this node's pods or processes, not by packets from the uplink.
 pub const FLOW_INTERNAL: u8 = 1 << 2;
@@ -79,15 +79,17 @@ pub const EGRESS_NEIGHBOUR: u8 = 5;
 /// | (new) | UDP packet | `NEW` |
 /// | (new) | SYN | `NEW` |
 /// | `NEW` | TCP packet without SYN or RST, or a UDP reply | `ESTABLISHED` |
-/// | any | FIN in either direction | `CLOSING` |
-/// | any | RST in either direction | `CLOSED` |
-/// | `CLOSING`, `CLOSED` | SYN | replaced by a new flow |
+/// | any | FIN in this direction | `CLOSING` |
+/// | `CLOSING` | FIN in the other direction | both directions: `TIME_WAIT` if the backend's was first, else `CLOSED` |
+/// | any | RST in either direction | `CLOSED`, both directions |
+/// | `CLOSING`, `CLOSED`, `TIME_WAIT` | SYN | replaced by a new flow |
 ///
 /// What makes an entry `ESTABLISHED` in the client's direction also moves the connection from half-open to flows.
 ///
 /// SCTP packets count by their first chunk: INIT as SYN, ABORT and SHUTDOWN COMPLETE as RST, SHUTDOWN and its ACK as FIN.
 ///
-/// Each direction's entry follows what that direction sends; a connection is closing when either entry is.
+/// Each direction's entry follows what that direction sends, and is told how the connection ends; a connection is closing
+/// when either entry is.
 pub const STATE_NEW: u8 = 0;
 /// See [`STATE_NEW`].
 pub const STATE_ESTABLISHED: u8 = 1;
@@ -95,6 +97,9 @@ pub const STATE_ESTABLISHED: u8 = 1;
 pub const STATE_CLOSING: u8 = 2;
 /// See [`STATE_NEW`].
 pub const STATE_CLOSED: u8 = 3;
+/// See [`STATE_NEW`]. The backend remembers the connection for a while (RFC 9293 section 3.3.2), and may refuse another one
+/// with the same source.
+pub const STATE_TIME_WAIT: u8 = 4;
 
 /// What a packet arrives with.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -158,7 +163,7 @@ pub struct Flow<A> {
     pub generation: u32,
     /// [`crate::service::ServiceValue::id`].
     pub service: u32,
-    /// Tick of the last packet.
+    /// Tick of the last packet in this direction, or of one in the other, which tells it here about once a second.
     pub last_seen: u32,
     /// Tick at which the partner was last seen to be there.
     pub checked: u32,

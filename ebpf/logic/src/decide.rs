@@ -9,7 +9,7 @@ use skep_abi::backend::{STATE_ACTIVE, STATE_GONE};
 use skep_abi::config::Config;
 use skep_abi::counters::Reason;
 use skep_abi::flow::{
-    ANNOUNCED, EGRESS_UNRESOLVED, FLOW_HALF_OPEN, FLOW_REPLY, Flow, FlowKey, STATE_CLOSING, STATE_ESTABLISHED,
+    ANNOUNCED, FLOW_HALF_OPEN, FLOW_REPLY, Flow, FlowKey, STATE_CLOSING, STATE_ESTABLISHED,
 };
 use skep_abi::service::{SCOPE_EXTERNAL, SCOPE_INTERNAL};
 use skep_abi::{Be16, has_connections};
@@ -91,9 +91,6 @@ enum Known<R> {
     Collision,
 }
 
-/// Ticks after which a flow is checked again: 2^26 ns * 15, about a second.
-const CHECK_TICKS: u32 = 15;
-
 /// The key that `packet` is known by.
 #[inline(always)]
 pub fn key<F: Family>(config: &Config, packet: &Packet<F::Address>) -> FlowKey {
@@ -127,7 +124,7 @@ pub fn decide<F: Family, T: Tables<F>, R>(
     };
     let mut prepared = false;
     loop {
-        let known = known::<F, T, R>(tables, &question, &carry);
+        let known = known::<F, T, R>(tables, &question, prepared, &carry);
         let task = match known {
             Some(Known::Carried(result)) => return Outcome::Carried(result),
             Some(Known::Gone) => return refuse(packet, Reason::BackendGone),
@@ -182,6 +179,7 @@ fn refuse<A, R>(packet: &Packet<A>, reason: Reason) -> Outcome<R> {
 fn known<F: Family, T: Tables<F>, R>(
     tables: &T,
     question: &Question<'_, F::Address>,
+    prepared: bool,
     carry: &impl Fn(&Flow<F::Address>) -> R,
 ) -> Option<Known<R>> {
     let Question { config, key, packet, now, .. } = question;
@@ -203,8 +201,10 @@ fn known<F: Family, T: Tables<F>, R>(
                     return Known::Answered;
                 }
             }
-            let since = now.wrapping_sub(flow.checked);
-            if flow.epoch != config.epoch || since > CHECK_TICKS || flow.egress == EGRESS_UNRESOLVED {
+            // The other direction is told as well, unless the packet has had its preparation: what it closes is then known
+            // when the other side's packet closes too.
+            let closes = !prepared && track::ends(flow.state, packet.flags);
+            if closes || maintain::is_due(flow, config, *now) {
                 return Known::Due;
             }
             advance(flow, packet, *now);

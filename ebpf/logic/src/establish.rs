@@ -11,7 +11,6 @@ use skep_abi::backend::{BACKEND_LOCAL, Backend, BackendState, STATE_GONE};
 use skep_abi::counters::Reason;
 use skep_abi::flow::{
     FLOW_DIRECT, FLOW_HALF_OPEN, FLOW_INTERNAL, FLOW_LOCAL, FLOW_REMEMBER, FLOW_SNAT, Flow, FlowKey,
-    STATE_CLOSED, STATE_CLOSING,
 };
 use skep_abi::service::{
     FLAG_ALWAYS_SNAT, FLAG_DIRECT, FLAG_DROP_WHEN_EMPTY, FLAG_SOURCE_RANGES, SCOPE_INTERNAL, ServiceKey,
@@ -24,6 +23,7 @@ use crate::announce;
 use crate::choose::{self, Inputs};
 use crate::decide::Question;
 use crate::family::Family;
+use crate::lifetime::{self, Asker};
 use crate::maintain::{is_alive, partner_key, resolve, write_partner};
 use crate::parse::{Network, Packet};
 use crate::prepare::Prepared;
@@ -31,20 +31,17 @@ use crate::tables::{Existing, InsertError, Scratch, ServiceEvent, Stage, Tables}
 use crate::track;
 
 /// Ports tried in search of a free one.
-const SNAT_TRIES: u32 = 8;
-/// Ports tried after that in search of one whose connection is over, before source translation is given up as exhausted.
-const TAKEOVER_TRIES: u32 = 4;
+const SNAT_TRIES: u32 = 64;
+/// Ports tried after that when a minute of `TIME_WAIT` does not count, before source translation is given up as exhausted.
+const TAKEOVER_TRIES: u32 = 16;
+/// Ports for a source that keeps its address: all but those that are privileged.
+const CLIENT_PORTS: (u32, u32) = (1024, 65535);
 /// Slots tried when a slice names backends that are gone, as it may for an instant during an update.
 const CHOICE_TRIES: u32 = 4;
 /// Every node must choose alike, or a connection that a router moves to another node ends at another backend. So this is
 /// not the node's own seed. Who knows it can aim at a backend, as anyone can by trying ports; the flow tables, where
 /// collisions could do harm, are keyed with the node's own.
 const CHOICE_SEED: u64 = 0x9e37_79b9_7f4a_7c15;
-/// Ticks without a packet after which a half-open connection's tuple may be taken over: 67 to 134 ms.
-const HALF_OPEN_TICKS: u32 = 1;
-/// Ticks without a packet after which a closing connection's tuple may be taken over: about 30 s.
-const CLOSING_TICKS: u32 = 450;
-const _: () = assert!(STATE_CLOSING + 1 == STATE_CLOSED, "`is_needed` adds to the state");
 
 /// Finds the service that the packet of `question` is for, holds it against who may ask for it, and writes it into scratch
 /// memory, for [`choose`]. `replaces` says that there is a flow of the same tuple, which is over.
@@ -241,24 +238,30 @@ fn reserve<F: Family, T: Tables<F>>(
     let to_itself = flow.new_destination == flow.source;
     let allowed = service.flags & FLAG_DIRECT != 0 && question.whole;
     let direct = external && !local && allowed && announce::fits::<F>(question.packet);
-    if (!external || local || direct) && !to_itself && service.flags & FLAG_ALWAYS_SNAT == 0 {
+    let stays = (!external || local || direct) && !to_itself && service.flags & FLAG_ALWAYS_SNAT == 0;
+    if stays {
         let flag = if direct { FLOW_DIRECT } else { 0 };
         flow.flags |= flag;
         partner.flags |= flag;
-        match claim::<F, T>(tables, &reply_key, partner, question.now, Existing::Replace) {
+        match claim::<F, T>(tables, &reply_key, partner, question.now, Asker::Other) {
             Ok(()) => return Ok(()),
             Err(InsertError::Failed) => return Err(Reason::FlowTableFull),
             // Two frontends, one client port, one backend: the second connection gets another source.
             Err(InsertError::Exists) => {}
         }
     }
-    flow.new_source = F::node(config);
+    // The address stays where it can, and a backend here sees its client. Ports of this node's are to be kept apart from
+    // those that its own processes use.
+    let (mut first, mut last) = CLIENT_PORTS;
+    if !stays || direct {
+        flow.new_source = F::node(config);
+        first = u32::from(config.snat_first.get());
+        last = u32::from(config.snat_last.get());
+    }
     flow.flags = flow.flags & !FLOW_DIRECT | FLOW_SNAT;
     partner.destination = flow.new_source;
     partner.flags = partner.flags & !FLOW_DIRECT | FLOW_SNAT;
     reply_key.pair = F::pair(config.seed, &flow.new_destination, &flow.new_source);
-    let first = u32::from(config.snat_first.get());
-    let last = u32::from(config.snat_last.get());
     if F::is_unspecified(&flow.new_source) || last < first {
         return Err(Reason::SnatUnconfigured);
     }
@@ -268,8 +271,8 @@ fn reserve<F: Family, T: Tables<F>>(
         // Drawn afresh each time: the verifier then sees the same state at the start of every round.
         let port = first + choose::scale(tables.random(), range);
         reply_key.destination_port = Be16::new(port as u16);
-        let existing = if tries < SNAT_TRIES { Existing::Keep } else { Existing::Replace };
-        match claim::<F, T>(tables, &reply_key, partner, question.now, existing) {
+        let asker = if tries < SNAT_TRIES { Asker::Other } else { Asker::Last };
+        match claim::<F, T>(tables, &reply_key, partner, question.now, asker) {
             Ok(()) => {
                 flow.new_source_port = reply_key.destination_port;
                 return Ok(());
@@ -282,29 +285,29 @@ fn reserve<F: Family, T: Tables<F>>(
     Err(Reason::SnatExhausted)
 }
 
-/// Enters the reply direction under its key if nobody has that or, with [`Existing::Replace`], nobody needs it any more.
+/// Enters the reply direction under its key unless somebody needs that ([`lifetime`]).
 ///
 /// # Errors
 ///
-/// Somebody has it, or the map takes no new entry.
+/// Somebody does, or the map takes no new entry.
 #[inline(always)]
 fn claim<F: Family, T: Tables<F>>(
     tables: &T,
     reply_key: &FlowKey,
     reply: &Flow<F::Address>,
     now: u32,
-    existing: Existing,
+    asker: Asker,
 ) -> Result<(), InsertError> {
-    if matches!(existing, Existing::Replace) {
-        let needed = tables.flow(
-            reply_key,
-            #[inline(always)]
-            |other| is_needed::<F, T>(tables, other, reply, now),
-        );
-        if needed == Some(true) {
-            return Err(InsertError::Exists);
-        }
+    let needed = tables.flow(
+        reply_key,
+        #[inline(always)]
+        |other| is_needed::<F, T>(tables, reply_key, other, reply, now, asker),
+    );
+    if needed == Some(true) {
+        return Err(InsertError::Exists);
     }
+    // What is over is replaced; where there was nothing, nothing is that came meanwhile.
+    let existing = if needed.is_some() { Existing::Replace } else { Existing::Keep };
     tables.insert_flow(reply_key, reply, existing)?;
     if reply.flags & FLOW_HALF_OPEN != 0 {
         // Entered first and looked for then: see `crate::open`.
@@ -312,7 +315,7 @@ fn claim<F: Family, T: Tables<F>>(
             Stage::Open,
             reply_key,
             #[inline(always)]
-            |other| is_needed::<F, T>(tables, other, reply, now),
+            |other| is_needed::<F, T>(tables, reply_key, other, reply, now, asker),
         );
         match needed {
             None => {}
@@ -326,25 +329,23 @@ fn claim<F: Family, T: Tables<F>>(
     Ok(())
 }
 
-/// Whether `other` still needs the tuple that `reply` asks for. One that is half-open does for a moment: time enough for a
-/// client nearby, while a flood cannot keep others from all ports.
+/// Whether `other`, which has the tuple that `reply` asks for, still needs it.
 #[inline(always)]
 fn is_needed<F: Family, T: Tables<F>>(
     tables: &T,
+    key: &FlowKey,
     other: &Flow<F::Address>,
     reply: &Flow<F::Address>,
     now: u32,
+    asker: Asker,
 ) -> bool {
     // Arithmetic instead of comparisons: each of those would be a branch that the verifier follows once per try.
-    let difference = F::difference(&other.new_destination, &reply.new_destination)
-        | F::difference(&other.new_source, &reply.new_source)
-        | u32::from(other.new_destination_port.raw() ^ reply.new_destination_port.raw())
+    let client = F::difference(&other.new_destination, &reply.new_destination)
+        | u32::from(other.new_destination_port.raw() ^ reply.new_destination_port.raw());
+    let frontend = F::difference(&other.new_source, &reply.new_source)
         | u32::from(other.new_source_port.raw() ^ reply.new_source_port.raw());
-    let age = now.wrapping_sub(other.last_seen);
-    let idle = CLOSING_TICKS.wrapping_sub(age) >> 31;
-    let half_open = u32::from(other.flags & FLOW_HALF_OPEN != 0);
-    let waited = (HALF_OPEN_TICKS.wrapping_sub(age) >> 31) & half_open;
-    // Closed, or closing and idle, or half-open for too long.
-    let over = u32::from(other.state) + idle + waited * u32::from(STATE_CLOSED) >= u32::from(STATE_CLOSED);
-    difference != 0 && !over && is_alive::<F, T>(tables, other)
+    let asker = if client == 0 { Asker::Own } else { asker };
+    client | frontend != 0
+        && !lifetime::is_over(other, key.protocol, asker, now)
+        && is_alive::<F, T>(tables, other)
 }

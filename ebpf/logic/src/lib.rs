@@ -40,6 +40,7 @@ pub mod decide;
 pub mod establish;
 pub mod family;
 pub mod fragment;
+pub mod lifetime;
 pub mod maintain;
 pub mod open;
 pub mod parse;

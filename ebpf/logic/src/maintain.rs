@@ -10,14 +10,16 @@ use skep_abi::backend::STATE_GONE;
 use skep_abi::config::Config;
 use skep_abi::counters::Reason;
 use skep_abi::flow::{
-    ANNOUNCED, EGRESS_NEIGHBOUR, EGRESS_POD, EGRESS_POD_SKB, EGRESS_REMOTE, EGRESS_STACK, FLOW_HALF_OPEN,
-    FLOW_REPLY, Flow, FlowKey,
+    ANNOUNCED, EGRESS_NEIGHBOUR, EGRESS_POD, EGRESS_POD_SKB, EGRESS_REMOTE, EGRESS_STACK, EGRESS_UNRESOLVED,
+    FLOW_HALF_OPEN, FLOW_REPLY, Flow, FlowKey,
 };
+use skep_abi::has_connections;
 use skep_abi::local::LOCAL_XDP_REDIRECT;
 
 use crate::decide::Question;
 use crate::family::Family;
 use crate::tables::{Existing, Route, Stage, Tables};
+use crate::track;
 
 /// What upkeep came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,16 @@ pub fn is_in_place<F: Family, T: Tables<F>>(tables: &T, flow: &Flow<F::Address>)
     tables.local(&flow.source).map_or(0, |local| local.ifindex) == flow.generation
 }
 
+/// Ticks after which a flow is checked again: 2^26 ns * 15, about a second.
+const CHECK_TICKS: u32 = 15;
+
+/// Whether the flow is to be checked, or its next hop to be found again, whatever the packet is.
+#[inline(always)]
+pub fn is_due<A>(flow: &Flow<A>, config: &Config, now: u32) -> bool {
+    let since = now.wrapping_sub(flow.checked);
+    flow.epoch != config.epoch || since > CHECK_TICKS || flow.egress == EGRESS_UNRESOLVED
+}
+
 /// Brings the flow of `question` up to date.
 #[inline(always)]
 pub fn maintain<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Address>) -> Upkeep {
@@ -93,10 +105,16 @@ pub fn maintain<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::
         key,
         #[inline(always)]
         |flow| {
+            let due = is_due(flow, config, *now);
+            if has_connections(key.protocol) {
+                flow.state = track::tcp(flow.state, packet.flags);
+            }
             // Written before anything is inserted: that could evict this very entry, and its memory would be another's.
-            flow.checked = *now;
-            flow.epoch = config.epoch;
-            if !resolve(tables, config, flow, length) {
+            if due {
+                flow.checked = *now;
+                flow.epoch = config.epoch;
+            }
+            if due && !resolve(tables, config, flow, length) {
                 flow.epoch = 0;
                 return Upkeep::Unroutable;
             }
@@ -104,9 +122,23 @@ pub fn maintain<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::
                 return Upkeep::Done;
             }
             let partner_key = partner_key::<F>(config, flow, key);
-            let ours = tables.flow(&partner_key, |other| is_partner::<F>(flow, key, other));
+            let backend = flow.flags & FLOW_REPLY != 0;
+            let ours = tables.flow(&partner_key, |other| {
+                let ours = is_partner::<F>(flow, key, other);
+                if ours {
+                    // Who asks whether the tuple is still needed may see the direction that has no packets.
+                    other.last_seen = *now;
+                    if let Some(state) = track::joint(other.state, packet.flags, backend) {
+                        flow.state = state;
+                        other.state = state;
+                    }
+                }
+                ours
+            });
             match ours {
                 Some(true) => Upkeep::Done,
+                // Only to be told how the connection ends.
+                _ if !due => Upkeep::Done,
                 Some(false) => Upkeep::Lost,
                 None if flow.flags & FLOW_HALF_OPEN != 0 => Upkeep::Lost,
                 None => {

@@ -81,7 +81,7 @@ pub fn outgoing<F: Family, S: Sockets<F>>(
         sockets.count_service(service.id, ServiceEvent::Refused);
         return None;
     }
-    let (backend, state) = client_backend::<F, S>(sockets, &service)?;
+    let (backend, state) = client_backend::<F, S>(sockets, &service, datagram)?;
     let address = F::backend(&backend.address);
     let peer_key = SocketKey { cookie, address, port: backend.port, protocol, reserved: 0 };
     sockets.insert_peer(&peer_key, &Peer { address: target.address, port: target.port, reserved: 0 });
@@ -105,9 +105,10 @@ pub fn outgoing<F: Family, S: Sockets<F>>(
 fn client_backend<F: Family, S: Sockets<F>>(
     sockets: &S,
     service: &ServiceValue,
+    datagram: bool,
 ) -> Option<(Backend, BackendState)> {
     if !affinity::applies(service) {
-        return choose_backend(sockets, service);
+        return choose_backend(sockets, service, datagram);
     }
     let [low, high] = words(sockets.client());
     let key = AffinityKey { client: V6([low, high, 0, 0]), service: service.id, kind: CLIENT_NAMESPACE };
@@ -115,20 +116,26 @@ fn client_backend<F: Family, S: Sockets<F>>(
     if let Some(kept) = affinity::remembered(sockets, service, &key, now) {
         return Some(kept);
     }
-    let chosen = choose_backend(sockets, service)?;
+    let chosen = choose_backend(sockets, service, true)?;
     affinity::remember(sockets, &key, chosen, now);
     Some(chosen)
 }
 
-/// A backend of the service. Nothing when it is gone, as it may be for an instant during an update: TC translates then.
+/// A backend of the service and, where it is to be written down, its state. Nothing when that is gone, as it may be for an
+/// instant during an update: TC translates then. A `connect()` does not ask: what is in a slice is active, one that comes in
+/// that instant is as one that came before it, and the look-up is in memory that nothing else has touched.
 #[inline(always)]
 fn choose_backend<F: Family, S: Sockets<F>>(
     sockets: &S,
     service: &ServiceValue,
+    remembered: bool,
 ) -> Option<(Backend, BackendState)> {
     let inputs = Inputs { random: sockets.random(), tuple: sockets.random() };
     let position = choose::position(service, inputs, false)?;
     let backend = sockets.backend(service.slice.wrapping_add(position))?;
+    if !remembered {
+        return Some((backend, BackendState::default()));
+    }
     let state = sockets.backend_state(backend.id)?;
     if state.state == STATE_GONE { None } else { Some((backend, state)) }
 }

@@ -1,7 +1,7 @@
 //! How far a connection has come, as seen in one direction. The table of transitions is at
 //! [`skep_abi::flow::STATE_NEW`].
 
-use skep_abi::flow::{STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED, STATE_NEW};
+use skep_abi::flow::{STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED, STATE_NEW, STATE_TIME_WAIT};
 
 use crate::parse::{ACK, FIN, RST, SYN};
 
@@ -23,4 +23,25 @@ pub const fn tcp(state: u8, flags: u8) -> u8 {
 #[inline(always)]
 pub const fn opens(flags: u8) -> bool {
     flags & (SYN | ACK | RST | FIN) == SYN
+}
+
+/// Whether a packet with `flags` brings a connection in this state nearer to its end.
+#[inline(always)]
+pub const fn ends(state: u8, flags: u8) -> bool {
+    flags & (FIN | RST) != 0 && tcp(state, flags) != state
+}
+
+/// The state of both directions after a packet with `flags` in one, when the other has `other`: over when it is a reset, or
+/// when both sides have closed; nothing when it is neither. `backend` says that the packet is the backend's.
+#[inline(always)]
+pub const fn joint(other: u8, flags: u8, backend: bool) -> Option<u8> {
+    if flags & RST != 0 {
+        Some(STATE_CLOSED)
+    } else if flags & FIN == 0 || other < STATE_CLOSING {
+        None
+    } else if backend {
+        Some(STATE_CLOSED)
+    } else {
+        Some(STATE_TIME_WAIT)
+    }
 }

@@ -4,6 +4,8 @@
 
 mod namespaces;
 mod support;
+#[path = "support/topology.rs"]
+mod topology;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
@@ -11,26 +13,15 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use namespaces::{Namespace, ask, connect, exchange, mac};
+use namespaces::{Namespace, ask, connect, exchange};
 use skep_abi::counters::Reason;
 use skep_abi::service::{KIND_CLUSTER_IP, KIND_NODE_PORT};
-use skep_dataplane::{DataplaneConfig, KernelDataplane, XdpState};
-use skep_maps::suite::owner;
+use skep_dataplane::{KernelDataplane, XdpState};
 use skep_maps::{
-    Dataplane, DesiredFrontend, DesiredPool, DesiredPort, Endpoint, Frontend, PodLink, Scope, Table,
-    dataplane::adopt,
+    Dataplane, DesiredFrontend, DesiredPool, DesiredPort, Endpoint, Frontend, Scope, dataplane::adopt,
 };
-use support::{Place, ip, isolated, object, object_path};
-
-fn config(place: &Place) -> DataplaneConfig {
-    DataplaneConfig {
-        cgroup_root: Some(place.cgroup.clone()),
-        uplinks: vec!["up0".into()],
-        node_v4: Some("192.0.2.1".parse().unwrap()),
-        node_v6: Some("2001:db8::1".parse().unwrap()),
-        ..DataplaneConfig::new(object(), &place.pins, 7)
-    }
-}
+use support::{ip, isolated};
+use topology::{config, connected, counted, program};
 
 /// The service: a NodePort and a ClusterIP in one family with the pod as its endpoint, or with none.
 fn service(v4: bool, endpoint: bool) -> DesiredPort {
@@ -59,12 +50,6 @@ fn service(v4: bool, endpoint: bool) -> DesiredPort {
     }
 }
 
-fn program(dataplane: &KernelDataplane, table: &mut Table, ports: &[DesiredPort]) {
-    table.replace(&owner("default/web"), ports).unwrap();
-    dataplane.apply(&table.take_difference()).unwrap();
-    table.applied(Duration::ZERO);
-}
-
 /// Echoes what comes over connections to `address`.
 fn serve(address: &'static str) {
     let listener = TcpListener::bind(address).unwrap();
@@ -77,38 +62,6 @@ fn serve(address: &'static str) {
             });
         }
     });
-}
-
-/// The client on the uplink and the pod on its link, with a node between them that forwards.
-fn connected() -> (Namespace, Namespace, PodLink) {
-    for file in ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"] {
-        std::fs::write(file, "1").unwrap();
-    }
-    let (client, pod) = (Namespace::new(), Namespace::new());
-    let pod_mac = mac("pod1");
-    client.take("up1", &["192.0.2.100/24", "2001:db8::100/64"], &[]);
-    // As a network card would by itself, the far end takes what native XDP sends back.
-    let wire = object_path().with_file_name("skep-wire");
-    client.run(move || ip(&format!("link set up1 xdpdrv object {} section xdp", wire.display())));
-    pod.take("pod1", &["10.244.1.2/24", "fd44::2/64"], &["10.244.1.1", "fd44::1"]);
-    ip("address add 192.0.2.1/24 dev up0");
-    ip("address add 2001:db8::1/64 dev up0 nodad");
-    ip("address add 10.244.1.1/24 dev pod0");
-    ip("address add fd44::1/64 dev pod0 nodad");
-    let link = PodLink {
-        interface: "pod0".into(),
-        ifindex: nix::net::if_::if_nametoindex("pod0").unwrap(),
-        host_mac: mac("pod0"),
-        pod_mac,
-        addresses: vec!["10.244.1.2".parse().unwrap(), "fd44::2".parse().unwrap()],
-        xdp_redirect: false,
-    };
-    (client, pod, link)
-}
-
-/// How often a reason was counted.
-fn counted(dataplane: &KernelDataplane, reason: Reason) -> u64 {
-    dataplane.totals().unwrap().reasons[reason.index() as usize].packets
 }
 
 #[test]

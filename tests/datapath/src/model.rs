@@ -208,15 +208,28 @@ impl Model {
     }
 
     /// A packet from a backend to a source that it saw.
-    pub fn from_backend(&self, backend: SocketAddr, source: SocketAddr, protocol: u8) -> Expected {
-        let Some(((client, service), at, life)) = self.replies.get(&(backend, source, protocol)) else {
+    pub fn from_backend(
+        &mut self,
+        backend: SocketAddr,
+        source: SocketAddr,
+        protocol: u8,
+        flags: u8,
+    ) -> Expected {
+        let Some((key, at, life)) = self.replies.get(&(backend, source, protocol)).copied() else {
             return Expected::Passed;
         };
-        if self.condition(*service, *at, *life) == Condition::Gone {
+        let (client, service) = key;
+        if self.condition(service, at, life) == Condition::Gone {
             return Expected::Passed;
         }
-        let frontend = self.services[*service].frontend;
-        Expected::Translated { source: frontend, destination: *client, opens: false }
+        if flags & RST != 0
+            && let Some(connection) = self.connections.get_mut(&key)
+            && (connection.source, connection.backend, connection.life) == (source, at, life)
+        {
+            connection.closing = Closing::Reset;
+        }
+        let frontend = self.services[service].frontend;
+        Expected::Translated { source: frontend, destination: client, opens: false }
     }
 
     /// The backends at these places.

@@ -101,13 +101,20 @@ impl Candidate {
             tokio::time::sleep(plan::RETRY).await;
             let begun = Instant::now();
             let left = plan::DEADLINE.saturating_sub(renewed.elapsed());
-            match tokio::time::timeout(left, self.attempt()).await {
+            match tokio::time::timeout(left.min(plan::PATIENCE), self.attempt()).await {
                 Ok(Ok(true)) => renewed = begun,
-                Ok(Ok(false)) => return,
+                Ok(Ok(false)) if self.others_lead() => return,
+                // An attempt that was given up may have written after all.
+                Ok(Ok(false)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, lease = self.name, "cannot renew the lease"),
                 Err(_) => tracing::warn!(lease = self.name, "renewing the lease takes too long"),
             }
         }
+    }
+
+    /// Whether the Lease, as it was last seen, is not this candidate's.
+    fn others_lead(&self) -> bool {
+        self.record().is_none_or(|spec| spec.holder_identity.as_deref() != Some(&self.identity))
     }
 
     fn record(&self) -> Option<&LeaseSpec> {
@@ -170,11 +177,7 @@ impl Candidate {
     }
 
     async fn release(&mut self) {
-        let Some(record) =
-            self.record().filter(|spec| spec.holder_identity.as_deref() == Some(&self.identity))
-        else {
-            return;
-        };
+        let Some(record) = self.record().filter(|_| !self.others_lead()) else { return };
         let free = plan::release(record, &MicroTime(Timestamp::now()));
         match tokio::time::timeout(plan::RETRY, self.write(free)).await {
             Ok(Ok(_)) => tracing::info!(lease = self.name, "gave the lease back"),

@@ -12,6 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 pub(super) const DURATION: Duration = Duration::from_secs(15);
 /// How long a leader that cannot renew goes on.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
+/// Longest wait for one attempt: another one may reach a member of the store that answers.
+pub(super) const PATIENCE: Duration = Duration::from_secs(4);
 /// Time between two attempts.
 pub(super) const RETRY: Duration = Duration::from_secs(2);
 

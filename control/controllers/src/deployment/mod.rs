@@ -21,12 +21,12 @@ mod tests;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::Pod;
 use kube::core::ObjectMeta;
 
 use crate::Context;
 use crate::error::Result;
 use crate::informers::Informers;
+use crate::pod::Pod;
 use crate::runtime::cache::Change;
 use crate::runtime::key::ObjectKey;
 use crate::runtime::ownership::{controller_of, matches};

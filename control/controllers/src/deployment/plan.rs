@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet, ReplicaSetSpec};
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::core::ObjectMeta;
 
 use super::conditions::{self, condition};
 use super::hash::{POD_TEMPLATE_HASH, same_template, template_hash};
 use super::{annotations, scaling};
+use crate::pod::Pod;
 use crate::runtime::ownership::{controller_reference, selects_all};
 
 /// Everything the plan depends on, besides the time.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{
-    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service,
+    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Service,
 };
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::core::ObjectMeta;
@@ -18,6 +18,7 @@ use crate::Context;
 use crate::backends::{self, HEADLESS, Port};
 use crate::error::{During, Result};
 use crate::informers::Informers;
+use crate::pod::Pod;
 use crate::pod_state;
 use crate::runtime::key::ObjectKey;
 use crate::runtime::queue::Queue;

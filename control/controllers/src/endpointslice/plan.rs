@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
+use k8s_openapi::api::core::v1::{ObjectReference, Service};
 use k8s_openapi::api::discovery::v1::{
     Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
 };
@@ -16,6 +16,7 @@ use kube::core::ObjectMeta;
 
 use super::MANAGED_BY;
 use crate::backends::{self, Family, HEADLESS, Port};
+use crate::pod::Pod;
 use crate::pod_state;
 use crate::runtime::ownership::controller_reference;
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
 
 use super::plan::{PER_SLICE, Plan, plan};
 use super::tracker::Tracker;
+use crate::pod::Pod;
 use crate::runtime::key::ObjectKey;
 
 fn service(spec: Value) -> Service {

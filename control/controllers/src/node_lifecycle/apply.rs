@@ -1,12 +1,13 @@
 //! Writes conditions and taints of nodes, and the readiness of pods on silent ones.
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 
 use super::plan::Plan;
 use crate::error::{During, Result};
+use crate::pod::Pod;
 use crate::runtime::clock::Clock;
 use crate::runtime::events::{Recorder, Severity};
 use crate::runtime::key::ObjectKey;
@@ -48,18 +49,14 @@ impl Writer {
 
     pub(super) async fn mark_not_ready(&self, pod: &Pod) -> Result<()> {
         let key = ObjectKey::of(&pod.metadata);
-        let mut conditions =
-            pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
-        for condition in conditions.iter_mut().filter(|condition| condition.type_ == "Ready") {
-            condition.status = "False".to_owned();
-            condition.last_transition_time = Some(self.clock.time());
-        }
+        // Merged by type: the other conditions, and what else is said of this one, stay.
+        let ready = json!({ "type": "Ready", "status": "False", "lastTransitionTime": self.clock.time() });
         let patch = json!({
             "metadata": { "uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version },
-            "status": { "conditions": conditions },
+            "status": { "conditions": [ready] },
         });
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
-        match api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        match api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(&patch)).await {
             Ok(_) => {
                 let message = "Node is not ready".to_owned();
                 self.recorder.record(pod, Severity::Warning, "NodeNotReady", message);

@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Node, PodCondition};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::Context;
 use crate::error::{During, Result};
 use crate::informers::Informers;
+use crate::pod::Pod;
 use crate::pod_state;
 use crate::runtime::clock::Clock;
 use crate::runtime::key::ObjectKey;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
 
@@ -13,6 +13,7 @@ use super::keeper::Keeper;
 use super::plan::{Change, new_pod};
 use crate::error::{During, Error, Result, first_of};
 use crate::informers::Informers;
+use crate::pod::Pod;
 use crate::pod_state;
 use crate::runtime::clock::Clock;
 use crate::runtime::events::{Recorder, Severity};
@@ -116,9 +117,10 @@ impl<K: Keeper> Writer<K> {
         Ok(())
     }
 
-    async fn create_one(&self, object: &K, pod: &Pod) -> Result<()> {
+    async fn create_one(&self, object: &K, pod: &ApiPod) -> Result<()> {
         let key = ObjectKey::of(object.meta());
-        let created = self.pods(&key.namespace).create(&PostParams::default(), pod).await;
+        let pods: Api<ApiPod> = Api::namespaced(self.client.clone(), &key.namespace);
+        let created = pods.create(&PostParams::default(), pod).await;
         match created.during("create pod of", &key) {
             Ok(pod) => {
                 let message = format!("Created pod: {}", pod.metadata.name.unwrap_or_default());

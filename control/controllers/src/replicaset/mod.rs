@@ -16,11 +16,10 @@ use std::sync::Arc;
 
 use std::marker::PhantomData;
 
-use k8s_openapi::api::core::v1::Pod;
-
 use crate::Context;
 use crate::error::Result;
 use crate::informers::Informers;
+use crate::pod::Pod;
 use crate::pod_state;
 use crate::runtime::cache::Change;
 use crate::runtime::clock::plus_seconds;

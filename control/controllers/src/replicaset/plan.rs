@@ -7,17 +7,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::Pod as ApiPod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::core::ObjectMeta;
 
+use crate::pod::{DELETION_COST, Pod};
 use crate::pod_state;
 use crate::runtime::clock::whole_seconds;
 
 /// The most pods that one look creates or deletes.
 pub const BURST: usize = 500;
-/// Lower is deleted earlier (`controller.kubernetes.io/pod-deletion-cost`).
-const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 const FAILURE: &str = "ReplicaFailure";
 
 /// One ReplicaSet and its pods.
@@ -116,10 +115,10 @@ fn rank(pod: &Pod, crowd: usize) -> impl Ord + use<> {
 }
 
 /// The pod that the set's template describes; the API gives it its name.
-pub fn new_pod(set: &ReplicaSet, owner: OwnerReference) -> Pod {
+pub fn new_pod(set: &ReplicaSet, owner: OwnerReference) -> ApiPod {
     let template = set.spec.as_ref().and_then(|spec| spec.template.clone()).unwrap_or_default();
     let meta = template.metadata.unwrap_or_default();
-    Pod {
+    ApiPod {
         metadata: ObjectMeta {
             generate_name: Some(format!("{}-", set.metadata.name.as_deref().unwrap_or_default())),
             namespace: set.metadata.namespace.clone(),

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
+use crate::pod::Pod;
 use crate::runtime::ownership::controller_reference;
 
 use super::plan::{BURST, Change, Observed, change, look_again, new_pod, status};

@@ -14,7 +14,7 @@ mod watches;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, ResourceQuota, Service};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::Value;
@@ -27,6 +27,7 @@ use self::watches::Counted;
 use crate::Context;
 use crate::error::{During, Result};
 use crate::informers::Informers;
+use crate::pod::Pod;
 use crate::runtime::cache::Change;
 use crate::runtime::clock::Clock;
 use crate::runtime::informer::Informer;
@@ -136,12 +137,32 @@ fn now(clock: &Clock) -> String {
     crate::runtime::clock::whole_seconds(clock.now()).to_string()
 }
 
-fn values<K>(informer: &Informer<K>, namespace: &str) -> Vec<Arc<Value>>
-where
-    K: kube::Resource + serde::Serialize,
-{
-    let objects = informer.namespace(namespace);
-    objects.iter().filter_map(|object| serde_json::to_value(&**object).ok()).map(Arc::new).collect()
+/// An object as quotas count it.
+trait Countable: kube::Resource {
+    /// All that counts, in the form of the API.
+    fn counted(&self) -> Value;
+}
+
+impl Countable for Pod {
+    fn counted(&self) -> Value {
+        Pod::counted(self)
+    }
+}
+
+macro_rules! countable_whole {
+    ($($kind:ty),*) => { $(
+        impl Countable for $kind {
+            fn counted(&self) -> Value {
+                serde_json::to_value(self).unwrap_or_default()
+            }
+        }
+    )* };
+}
+
+countable_whole!(Service, PersistentVolumeClaim, ResourceQuota);
+
+fn values<K: Countable>(informer: &Informer<K>, namespace: &str) -> Vec<Arc<Value>> {
+    informer.namespace(namespace).iter().map(|object| Arc::new(object.counted())).collect()
 }
 
 /// What becomes of it when something that is counted goes, or gets smaller.
@@ -156,7 +177,7 @@ impl Freed {
     /// Looks at all changes of a kind.
     fn follow<K>(&self, informer: &Informer<K>, plural: &'static str)
     where
-        K: kube::Resource + serde::Serialize + Send + Sync + 'static,
+        K: Countable + Send + Sync + 'static,
     {
         let this = self.clone();
         let evaluator = Evaluator::of("", plural);
@@ -167,8 +188,7 @@ impl Freed {
             }
             let freed = change.is_deletion()
                 || change.before().is_some_and(|before| {
-                    let value = |object: &K| serde_json::to_value(object).unwrap_or_default();
-                    evaluator.frees(&value(before), &value(change.object()), &now(&this.clock))
+                    evaluator.frees(&before.counted(), &change.object().counted(), &now(&this.clock))
                 });
             if freed {
                 this.announce("", plural, &namespace);

@@ -11,7 +11,7 @@ mod tests;
 
 use std::fmt::Debug;
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, Client, Resource};
@@ -22,6 +22,7 @@ use self::plan::{CLAIM, CLASS, Step, VOLUME};
 use crate::Context;
 use crate::error::{During, Result};
 use crate::informers::Informers;
+use crate::pod::Pod;
 use crate::runtime::key::ObjectKey;
 use crate::runtime::queue::Queue;
 use crate::runtime::worker::{Reconcile, Requeue};

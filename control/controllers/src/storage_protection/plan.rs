@@ -1,8 +1,9 @@
 //! Who uses what, and what becomes of a finalizer: pure.
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Volume};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::core::ObjectMeta;
 
+use crate::pod::{Pod, Volume};
 use crate::runtime::ownership::controller_of;
 
 /// The finalizer of claims.
@@ -44,7 +45,7 @@ fn claim_of<'a>(pod: &'a Pod, volume: &'a Volume) -> Option<(String, bool)> {
 }
 
 fn volumes(pod: &Pod) -> impl Iterator<Item = &Volume> {
-    pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten())
+    pod.spec.iter().flat_map(|spec| &spec.volumes)
 }
 
 /// The names of all claims that a pod refers to.

@@ -1,9 +1,10 @@
 //! When claims, volumes and attribute classes are protected and let go.
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::{Value, json};
 
 use super::plan::*;
+use crate::pod::Pod;
 
 fn of<K: serde::de::DeserializeOwned>(value: Value) -> K {
     serde_json::from_value(value).expect("the object is of its kind")

@@ -5,7 +5,7 @@
 //! look plans anew from what is there.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition, Taint, Toleration};
+use k8s_openapi::api::core::v1::{PodCondition, Taint, Toleration};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::json;
@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::Context;
 use crate::error::{During, Result};
 use crate::informers::Informers;
+use crate::pod::Pod;
 use crate::pod_state;
 use crate::runtime::clock::{Clock, plus_seconds, until};
 use crate::runtime::events::{Recorder, Severity};

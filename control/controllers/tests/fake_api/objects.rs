@@ -14,6 +14,7 @@ pub const KINDS: &[(&str, &str, &str, bool)] = &[
     ("v1", "serviceaccounts", "ServiceAccount", true),
     ("v1", "secrets", "Secret", true),
     ("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", false),
+    ("certificates.k8s.io/v1", "certificatesigningrequests", "CertificateSigningRequest", false),
     ("v1", "configmaps", "ConfigMap", true),
     ("v1", "events", "Event", true),
     ("v1", "persistentvolumeclaims", "PersistentVolumeClaim", true),

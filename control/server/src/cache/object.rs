@@ -230,6 +230,12 @@ impl Object {
         &self.json[self.metadata.clone()]
     }
 
+    /// The object from the value of its metadata on, if nothing but its kind and version comes before.
+    pub(crate) fn behind_type(&self) -> Option<&[u8]> {
+        let is_type_alone = scan::is_headed_by(&self.json, self.metadata.start, &[b"kind", b"apiVersion"]);
+        is_type_alone.then(|| &self.json[self.metadata.start..])
+    }
+
     /// Its labels, if it has any.
     pub(crate) fn labels(&self) -> Option<Value> {
         let metadata = self.metadata_json();

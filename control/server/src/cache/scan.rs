@@ -20,6 +20,24 @@ pub(crate) fn member(json: &[u8], name: &[u8]) -> Option<Range<usize>> {
     }
 }
 
+/// Whether the outermost object has nothing but members of these names before the one whose value lies at `value`.
+pub(crate) fn is_headed_by(json: &[u8], value: usize, names: &[&[u8]]) -> bool {
+    let head = || {
+        let mut at = expect(json, skip_space(json, 0), b'{')?;
+        loop {
+            at = skip_space(json, at);
+            let key = at + 1..skip_string(json, at)? - 1;
+            at = skip_space(json, expect(json, skip_space(json, key.end + 1), b':')?);
+            if at == value {
+                return Some(());
+            }
+            names.contains(&json.get(key)?).then_some(())?;
+            at = expect(json, skip_space(json, skip_value(json, at)?), b',')?;
+        }
+    };
+    head().is_some()
+}
+
 fn skip_space(json: &[u8], at: usize) -> usize {
     json.get(at..).map_or(at, |rest| at + rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count())
 }
@@ -91,6 +109,19 @@ mod tests {
             Some(r#"[1,"]"]"#),
         );
         check(r#"{"a\"metadata":1,"metadata":"b\\"}"#, Some(r#""b\\""#));
+    }
+
+    #[test]
+    fn head_is_of_these_names_alone_or_not() {
+        let headed = |json: &str| {
+            let value = member(json.as_bytes(), b"metadata").map_or(usize::MAX, |span| span.start);
+            is_headed_by(json.as_bytes(), value, &[b"kind", b"apiVersion"])
+        };
+        assert!(headed(r#"{"kind":"A","apiVersion":"v1","metadata":{"name":"a"},"spec":{}}"#));
+        assert!(headed(r#" { "apiVersion" : "v1" , "kind" : "A" , "metadata" : {} } "#));
+        assert!(headed(r#"{"metadata":{}}"#));
+        assert!(!headed(r#"{"apiVersion":"v1","data":{},"metadata":{}}"#));
+        assert!(!headed(r#"{"kind":"A"}"#) && !headed(""));
     }
 
     #[test]

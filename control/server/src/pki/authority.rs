@@ -15,7 +15,7 @@ use crate::error::Error;
 
 const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Certificates start this long before they are made, for machines whose clocks are behind.
-const BACKDATE: Duration = Duration::from_secs(300);
+pub(super) const BACKDATE: Duration = Duration::from_secs(300);
 
 /// What an authority vouches for. The two never share a key: whoever the front proxy's authority signs for may speak for
 /// any user.
@@ -56,13 +56,22 @@ impl Authority {
     ///
     /// When one of its two files is missing or not what it should be.
     pub fn open(directory: &Path, role: Role) -> Result<Self, Error> {
-        let certificate_pem = read_text(&directory.join(format!("{}.crt", role.file())))?;
-        let key_path = directory.join(format!("{}.key", role.file()));
-        let key = parse_key(&key_path)?;
+        let file = |ending: &str| directory.join(format!("{}.{ending}", role.file()));
+        Self::read(&file("crt"), &file("key"))
+    }
+
+    /// Reads an authority from its two files.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is missing or not what it should be.
+    pub fn read(certificate: &Path, key: &Path) -> Result<Self, Error> {
+        let (certificate_pem, key_path) = (read_text(certificate)?, key);
+        let key = parse_key(key_path)?;
         let block = super::leaf::parse_certificate(&certificate_pem)?;
         let certificate = block.parse_x509().map_err(|_| Error::NotACertificate)?;
         if certificate.public_key().raw != rcgen::PublicKeyData::subject_public_key_info(&key) {
-            return Err(Error::KeyMismatch { path: key_path });
+            return Err(Error::KeyMismatch { path: key_path.to_owned() });
         }
         let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key)
             .map_err(|source| Error::Certificate { operation: "read the certificate authority", source })?;
@@ -98,6 +107,11 @@ impl Authority {
     /// The authority's own certificate.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
+    }
+
+    /// What signs.
+    pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
     }
 
     /// A new key with a certificate for `subject`, valid for a year from `now`.
@@ -155,6 +169,6 @@ fn parameters(role: Role, now: SystemTime) -> CertificateParams {
     params
 }
 
-fn offset(at: SystemTime) -> OffsetDateTime {
+pub(super) fn offset(at: SystemTime) -> OffsetDateTime {
     OffsetDateTime::from(at)
 }

@@ -10,6 +10,7 @@ mod authority;
 mod files;
 mod kubeconfig;
 mod leaf;
+mod signing;
 #[cfg(test)]
 mod tests;
 

@@ -11,6 +11,7 @@ use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::table;
 
+use super::render::untyped;
 use super::{CHUNK, GZIP_FROM, JSON, Manner, Renderer, compressed, streamed};
 use crate::audit::Returned;
 use crate::body::Body;
@@ -99,7 +100,7 @@ impl ListAnswer {
         let (kind, api_version) = self.kind(manner);
         let item = |value: &Arc<Value>| match manner.form {
             Form::Metadata => json!({ "metadata": value["metadata"] }),
-            _ => Value::clone(value),
+            _ => untyped(value),
         };
         let items: Vec<Value> = values.iter().map(item).collect();
         json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta(), "items": items })
@@ -169,7 +170,7 @@ impl Iterator for Pieces {
                 break;
             };
             piece.extend_from_slice(&std::mem::replace(&mut self.before, Bytes::from_static(b",")));
-            piece.extend_from_slice(&self.renderer.item(&object));
+            self.renderer.item(&object, &mut piece);
         }
         Some(piece.freeze())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use skep_api::convert;
@@ -40,6 +40,16 @@ pub(crate) fn view(resource: &Resource, object: &Object) -> Arc<Value> {
     } else {
         object.value().clone()
     }
+}
+
+/// The object without its kind and version.
+pub(super) fn untyped(value: &Value) -> Value {
+    let mut value = value.clone();
+    if let Some(members) = value.as_object_mut() {
+        members.remove("kind");
+        members.remove("apiVersion");
+    }
+    value
 }
 
 impl Renderer {
@@ -132,18 +142,7 @@ impl Renderer {
         }
     }
 
-    /// The object as an item of a list, or as a row of a table.
-    pub(crate) fn item(&self, object: &Object) -> Bytes {
-        match self.manner.form {
-            Form::Table => {
-                let value = self.value(object);
-                table::row(&self.resource, &value, self.manner.include, self.now).to_string().into()
-            }
-            _ => self.json(object),
-        }
-    }
-
-    /// The object as an answer, an item of a list (not of a table) or the object of an event.
+    /// The object as an answer, or as that of an event.
     pub(crate) fn json(&self, object: &Object) -> Bytes {
         let schema = self.resource.custom.as_ref();
         match (self.manner.form, schema) {
@@ -165,6 +164,24 @@ impl Renderer {
                 let meta = json!({ "resourceVersion": object.revision().to_string() });
                 self.table(&[&value], &meta).to_string().into()
             }
+        }
+    }
+
+    /// Adds the object as an item of a list, which says itself of what kind the built-in ones are, or as a row of a table.
+    pub(crate) fn item(&self, object: &Object, list: &mut BytesMut) {
+        if self.manner.form == Form::Table {
+            let row = table::row(&self.resource, &self.value(object), self.manner.include, self.now);
+            return list.extend_from_slice(row.to_string().as_bytes());
+        }
+        if self.manner.form != Form::Object || self.resource.custom.is_some() {
+            return list.extend_from_slice(&self.json(object));
+        }
+        match object.behind_type().filter(|_| self.resource.is_served_as_stored()) {
+            Some(rest) => {
+                list.extend_from_slice(b"{\"metadata\":");
+                list.extend_from_slice(rest);
+            }
+            None => list.extend_from_slice(untyped(&self.value(object)).to_string().as_bytes()),
         }
     }
 

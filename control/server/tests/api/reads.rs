@@ -129,6 +129,31 @@ async fn metadata_comes_without_the_rest() {
 }
 
 #[tokio::test]
+async fn items_of_a_list_do_not_repeat_their_kind() {
+    let cluster = with_maps(2).await;
+    let list = cluster.get(MAPS).await.expect(200);
+    assert_eq!(list["kind"], "ConfigMapList");
+    let item = &list["items"][1];
+    assert_eq!(item["metadata"]["name"], "m1");
+    assert!(item.get("kind").is_none() && item.get("apiVersion").is_none(), "{item}");
+    assert_eq!(cluster.get(&format!("{MAPS}/m1")).await.expect(200)["kind"], "ConfigMap");
+    // In another version than the stored one.
+    let events = "/apis/events.k8s.io/v1/namespaces/default/events";
+    let event = json!({
+        "metadata": { "name": "e", "namespace": "default" },
+        "eventTime": "2026-01-01T00:00:00.000000Z", "action": "A", "reason": "R", "type": "Normal",
+        "reportingController": "example.com/c", "reportingInstance": "c-0",
+        "regarding": { "kind": "ConfigMap", "name": "m1", "namespace": "default" },
+    });
+    cluster.post(events, "Event", event).await.expect(201);
+    for path in [events, "/api/v1/namespaces/default/events"] {
+        let item = &cluster.get(path).await.expect(200)["items"][0];
+        assert_eq!(item["metadata"]["name"], "e", "{path}");
+        assert!(item.get("kind").is_none() && item.get("apiVersion").is_none(), "{path}: {item}");
+    }
+}
+
+#[tokio::test]
 async fn long_lists_are_compressed_for_those_who_take_it() {
     let cluster = cluster().await;
     for n in 0..4 {

@@ -1,5 +1,7 @@
 //! Between etcd's messages and the store's types. Pure.
 
+use std::error::Error as _;
+
 use bytes::Bytes;
 use etcd_client::{Error, EventType};
 
@@ -79,10 +81,14 @@ pub(super) fn passing(error: &Error) -> bool {
     }
 }
 
-/// Whether a member refused to begin because it knows no leader: the request had no effect, another member may do.
+/// Whether the request had no effect, so that another member may do it: there was no connection to send it by, or the
+/// member that got it knows no leader.
 pub(super) fn not_begun(error: &Error) -> bool {
-    matches!(error, Error::GRpcStatus(status)
-        if status.code() as i32 == UNAVAILABLE && status.message() == "etcdserver: no leader")
+    let Error::GRpcStatus(status) = error else { return false };
+    let mut causes = std::iter::successors(status.source(), |&cause| cause.source());
+    let unsent = causes.any(|cause| cause.is::<tonic::ConnectError>());
+    let leaderless = status.message() == "etcdserver: no leader";
+    status.code() as i32 == UNAVAILABLE && (unsent || leaderless)
 }
 
 /// The store's error for what etcd says. etcd tells its errors apart by text only.
@@ -101,4 +107,25 @@ pub(super) fn explain(operation: &'static str, error: Error) -> StoreError {
         }
     }
     StoreError::backend(operation, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(status: tonic::Status) -> Error {
+        Error::GRpcStatus(status)
+    }
+
+    #[test]
+    fn request_had_no_effect_without_a_connection_or_a_leader_and_else_it_may_have() {
+        let refused = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let unsent = tonic::Status::from_error(Box::new(tonic::ConnectError(Box::new(refused()))));
+        assert!(not_begun(&told(unsent)));
+        assert!(not_begun(&told(tonic::Status::unavailable("etcdserver: no leader"))));
+        let cut = tonic::Status::from_error(Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut)));
+        assert!(!not_begun(&told(cut)));
+        assert!(!not_begun(&told(tonic::Status::unavailable("etcdserver: request timed out"))));
+        assert!(!not_begun(&Error::IoError(refused())));
+    }
 }

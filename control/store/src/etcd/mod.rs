@@ -134,7 +134,7 @@ impl EtcdStore {
         Err(StoreError::Conflict { key: key.to_owned(), current })
     }
 
-    /// Runs a transaction. It is tried again, perhaps on another member, only while members say that they did not begin.
+    /// Runs a transaction. It is tried again, perhaps on another member, only while it is sure not to have begun.
     async fn propose(&self, transaction: Txn) -> Result<TxnResponse, StoreError> {
         let (operation, started) = ("write to etcd", Instant::now());
         loop {

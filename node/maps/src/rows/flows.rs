@@ -6,7 +6,7 @@ use serde::Serialize;
 use skep_abi::flow::{
     EGRESS_NEIGHBOUR, EGRESS_POD, EGRESS_POD_SKB, EGRESS_REMOTE, EGRESS_STACK, EGRESS_UNRESOLVED,
     FLOW_DIRECT, FLOW_HALF_OPEN, FLOW_INTERNAL, FLOW_REPLY, FLOW_SNAT, Flow, FlowKey, STATE_CLOSED,
-    STATE_CLOSING, STATE_ESTABLISHED, STATE_NEW, TICK_SHIFT,
+    STATE_CLOSING, STATE_ESTABLISHED, STATE_NEW, STATE_TIME_WAIT, TICK_SHIFT,
 };
 
 use super::{Row, endpoint};
@@ -106,6 +106,7 @@ pub fn flow<A: Copy + Into<IpAddr>>(key: &FlowKey, flow: &Flow<A>, now: u64) -> 
             STATE_ESTABLISHED => "established",
             STATE_CLOSING => "closing",
             STATE_CLOSED => "closed",
+            STATE_TIME_WAIT => "time_wait",
             _ => "unknown",
         },
         service: flow.service,
