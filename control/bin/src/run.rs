@@ -105,6 +105,7 @@ impl Running {
         let (authorizer, registry, until) = (server.gate().authorizer(), metrics.clone(), stop.clone());
         tokio::spawn(async move { setup.follow(authorizer, &registry, until).await });
         let close = CancellationToken::new();
+        let listener = listener.sharing(server.turns());
         let listener = tokio::spawn(listener.serve(server.service(), close.clone()));
         let kubeconfig = keys.write_kubeconfig()?;
         tracing::info!(listen = %arguments.listen, kubeconfig = %kubeconfig.display(), "serving the API");

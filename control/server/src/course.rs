@@ -19,6 +19,7 @@ use crate::held::Held;
 use crate::negotiate;
 use crate::request::RequestInfo;
 use crate::respond;
+use crate::turns::Lane;
 
 /// The course of one request.
 pub(crate) struct Course {
@@ -32,6 +33,8 @@ pub(crate) struct Course {
     pub(crate) permit: Option<Permit>,
     /// By what it was given them, or not.
     pub(crate) classified: Classified,
+    /// Where it waits for its turns.
+    pub(crate) lane: Lane,
     /// When it has to be over, if it is not meant to last.
     pub(crate) deadline: Option<Instant>,
     /// Whether it was ended, or not begun, to protect the server.
@@ -40,13 +43,14 @@ pub(crate) struct Course {
 }
 
 impl Course {
-    pub(crate) fn new(id: HeaderValue) -> Self {
+    pub(crate) fn new(id: HeaderValue, lane: Lane) -> Self {
         Self {
             id,
             record: Record::default(),
             notes: Arc::default(),
             permit: None,
             classified: Classified::default(),
+            lane,
             deadline: None,
             cut_off: false,
             panicked: false,
@@ -69,7 +73,7 @@ impl Course {
 
     /// The answer as it goes out, written down as far as it has to be. Its reader has to read steadily, or not.
     pub(crate) async fn end(self, outcome: Result<Response<Body>, Status>, steady: bool) -> Response<Body> {
-        let Self { id, record, notes, permit, classified, deadline, cut_off: _, panicked } = self;
+        let Self { id, record, notes, permit, classified, deadline, panicked, .. } = self;
         let mut response = match outcome {
             Ok(response) => response,
             Err(status) => {

@@ -49,7 +49,9 @@ pub mod streams;
 mod testing;
 pub mod tls;
 pub mod tokens;
+mod turns;
 pub mod user;
 
 pub use admission::{AdmissionConfig, AuditDetail, ConfigError, Notes};
 pub use server::{ApiServer, Lasting, ServerConfig, StartError};
+pub use turns::Turns;

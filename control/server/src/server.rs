@@ -26,6 +26,7 @@ use crate::metrics::{AccessMetrics, Metrics};
 use crate::paths::Documents;
 use crate::service::ApiService;
 use crate::storage::Storage;
+use crate::turns::Turns;
 
 /// Where in the first service network the cluster DNS service is.
 const DNS_OFFSET: u64 = 10;
@@ -135,6 +136,7 @@ pub(crate) struct Inner {
     audit: Audit,
     encryption: Option<Arc<Encryption>>,
     fairness: Fairness,
+    turns: Turns,
     lasting: Lasting,
     metrics: Metrics,
     documents: Documents,
@@ -169,6 +171,10 @@ impl Inner {
 
     pub(crate) fn fairness(&self) -> &Fairness {
         &self.fairness
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     pub(crate) fn lasting(&self) -> Lasting {
@@ -295,6 +301,7 @@ impl ApiServer {
             audit,
             encryption,
             fairness: Fairness::new(seats, &metrics),
+            turns: Turns::default(),
             lasting,
             metrics: Metrics::new(metrics),
             documents: Documents::new(SocketAddr::new(advertise_address, advertise_port).to_string()),
@@ -321,6 +328,11 @@ impl ApiServer {
     /// The server as a service: what the listener and in-process clients call.
     pub fn service(&self) -> ApiService {
         ApiService::new(self.inner.clone())
+    }
+
+    /// The turns that its requests have, for the listeners before it.
+    pub fn turns(&self) -> Turns {
+        self.inner.turns.clone()
     }
 
     /// The gate, for who needs more of it than requests do.

@@ -27,7 +27,7 @@ use crate::audit::{self, Audited};
 use crate::body::{self, Body, BoxError};
 use crate::course::Course;
 use crate::duration;
-use crate::fairness::{Facts, Line, Permit};
+use crate::fairness::Facts;
 use crate::handlers::{self, Call};
 use crate::metrics::{Answered, Counted};
 use crate::paths;
@@ -37,6 +37,7 @@ use crate::server::Inner;
 use crate::storage::{Ownership, Scope};
 use crate::streams;
 use crate::tls::MayPause;
+use crate::turns::{InTurn, Lane};
 use crate::user::UserInfo;
 
 /// Nobody waits longer for a seat.
@@ -91,7 +92,8 @@ async fn answer(inner: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let writes = matches!(info.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
     // A client that goes away drops this future: what counts it must go with it.
     let counted = Counted::new(inner.metrics().inflight(writes));
-    let mut course = Course::new(audit::id(request.headers(), inner.ids()));
+    let lane = request.extensions().get().cloned().unwrap_or_else(|| Lane::exempt(inner.turns()));
+    let mut course = Course::new(audit::id(request.headers(), inner.ids()), lane);
     let dry_run = query.get("dryRun") == Some("All");
     let dispatched = dispatch(&inner, &info, &kinds, resource, query, request, &mut course);
     let outcome = AssertUnwindSafe(dispatched).catch_unwind().await;
@@ -144,7 +146,6 @@ async fn dispatch(
         course.deadline = Some(Instant::now() + patience(&query, inner.lasting().request)?);
     }
     let user = let_in(inner, info, resource, &query, &mut parts, course).await?;
-    let line = course.permit.as_ref().and_then(Permit::line);
     if let Some(known) = inner.aggregation().route(kinds, &info.path) {
         parts.extensions.insert(course.record.clone());
         if info.is_long_running() {
@@ -161,7 +162,7 @@ async fn dispatch(
         };
     }
     if !info.is_resource {
-        return Line::run(line, paths::handle(inner, info, &parts, &query)).await;
+        return paths::handle(inner, info, &parts, &query).await;
     }
     let resource = resource.ok_or_else(Status::no_such_path)?;
     check_path(resource, info)?;
@@ -189,10 +190,15 @@ async fn dispatch(
         permit: parking_lot::Mutex::new(if info.is_long_running() { course.permit.take() } else { None }),
     };
     if info.is_long_running() {
-        return Line::run(line, handlers::handle(call, body)).await;
+        return handlers::handle(call, body).await;
     }
     let deadline = course.deadline.unwrap_or_else(Instant::now);
-    let handling = tokio::spawn(Line::run(line, handlers::handle(call, body)));
+    if matches!(info.verb.as_str(), "get" | "list") {
+        // There is nothing that would have to be brought to its end: it goes with the client, in the same turn.
+        let handling = Box::pin(handlers::handle(call, body));
+        return tokio::time::timeout_at(deadline, handling).await.unwrap_or_else(|_| Err(course.too_long()));
+    }
+    let handling = tokio::spawn(InTurn::new(handlers::handle(call, body), course.lane.clone()));
     match tokio::time::timeout_at(deadline, handling).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(course.panicked(info)),
@@ -259,7 +265,7 @@ async fn seat(
     let left = course.deadline.map_or(limit, |deadline| deadline.saturating_duration_since(Instant::now()));
     let patience = (left / 4).min(LONGEST_WAIT);
     let started = Instant::now();
-    let (classified, permit) = inner.fairness().enter(user, info, query, facts, patience).await;
+    let (classified, permit) = inner.fairness().enter(user, info, query, facts, patience, &course.lane).await;
     course.notes.waited(started.elapsed());
     course.classified = classified;
     course.cut_off = permit.is_err();

@@ -19,7 +19,7 @@ use table::{Field, Kind, Message, table};
 use wire::{Reader, Scalar};
 
 pub(crate) use wire::Writer;
-pub use write::{has_kind, list, metadata_list, object, watch_frame};
+pub use write::{List, has_kind, object, watch_frame};
 
 /// What every such body begins with.
 const MAGIC: [u8; 4] = *b"k8s\0";

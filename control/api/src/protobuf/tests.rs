@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::table::{Field, Kind, table};
-use super::{Element, MAGIC, has_kind, list, metadata_list, object, read, watch_frame};
+use super::{Element, List, MAGIC, has_kind, object, read, watch_frame};
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -211,14 +211,18 @@ fn objects_come_back_as_they_were_written() {
 #[test]
 fn lists_and_events_hold_their_objects() {
     let meta = json!({ "resourceVersion": "7", "continue": "next", "remainingItemCount": 3 });
-    let whole = list("v1", "Pod", &meta, [pod()].iter()).unwrap();
+    let written = |mut list: List| {
+        list.push(&pod()).unwrap();
+        list.finish()
+    };
+    let whole = written(List::new("v1", "Pod", &meta).unwrap());
     let item = object(&pod()).unwrap();
     // The item's message, as it stands in the envelope of the object.
     let raw = super::Envelope::read(&item[4..]).unwrap().raw;
     assert!(whole.windows(raw.len()).any(|window| window == raw));
     let envelope = super::Envelope::read(&whole[4..]).unwrap();
     assert_eq!((envelope.kind.as_str(), &envelope.raw[..7]), ("PodList", &b"\x0a\x0b\x12\x017\x1a\x04"[..]));
-    let partial = metadata_list(&meta, [pod()].iter()).unwrap();
+    let partial = written(List::of_metadata(&meta).unwrap());
     assert!(partial.len() < whole.len());
     let frame = watch_frame("ADDED", &item);
     assert_eq!(u32::from_be_bytes(frame[..4].try_into().unwrap()) as usize, frame.len() - 4);

@@ -25,30 +25,45 @@ pub fn object(value: &Value) -> Result<Vec<u8>, String> {
     Ok(envelope(api_version, kind, &raw))
 }
 
-/// A list of objects of a kind.
-///
-/// # Errors
-/// As of [`object`].
-pub fn list<'a>(
-    api_version: &str,
-    kind: &str,
-    meta: &Value,
-    items: impl Iterator<Item = &'a Value>,
-) -> Result<Vec<u8>, String> {
-    let mut out = Writer::default();
-    out.message(1, |out| fields(out, table().message("meta/v1.ListMeta"), object_of(meta)?))?;
-    for item in items {
-        out.bytes(2, &content(api_version, kind, item)?);
-    }
-    Ok(envelope(api_version, &format!("{kind}List"), &out.finish()))
+/// A list of objects of a kind, written object by object.
+pub struct List {
+    out: Writer,
+    api_version: String,
+    kind: String,
 }
 
-/// A list of `PartialObjectMetadata`, of objects that may be more than that.
-///
-/// # Errors
-/// As of [`object`].
-pub fn metadata_list<'a>(meta: &Value, items: impl Iterator<Item = &'a Value>) -> Result<Vec<u8>, String> {
-    list(META.0, META.1, meta, items)
+impl List {
+    /// A list without objects so far.
+    ///
+    /// # Errors
+    /// As of [`object`].
+    pub fn new(api_version: &str, kind: &str, meta: &Value) -> Result<Self, String> {
+        let mut out = Writer::default();
+        out.message(1, |out| fields(out, table().message("meta/v1.ListMeta"), object_of(meta)?))?;
+        Ok(Self { out, api_version: api_version.to_owned(), kind: kind.to_owned() })
+    }
+
+    /// A list of `PartialObjectMetadata`, of objects that may be more than that.
+    ///
+    /// # Errors
+    /// As of [`object`].
+    pub fn of_metadata(meta: &Value) -> Result<Self, String> {
+        Self::new(META.0, META.1, meta)
+    }
+
+    /// Adds an object.
+    ///
+    /// # Errors
+    /// As of [`object`].
+    pub fn push(&mut self, item: &Value) -> Result<(), String> {
+        self.out.bytes(2, &content(&self.api_version, &self.kind, item)?);
+        Ok(())
+    }
+
+    /// The list with all that was added.
+    pub fn finish(self) -> Vec<u8> {
+        envelope(&self.api_version, &format!("{}List", self.kind), &self.out.finish())
+    }
 }
 
 /// An event of a watch: its length in four bytes, then the event with the object in it.

@@ -117,7 +117,8 @@ fn description(resource: &Resource, column: &Column) -> String {
     }
 }
 
-fn row(resource: &Resource, object: &Value, include: IncludeObject, now: Timestamp) -> Value {
+/// The row of an object, as in the table of several.
+pub fn row(resource: &Resource, object: &Value, include: IncludeObject, now: Timestamp) -> Value {
     let cells: Vec<Value> = cells(resource, object, now);
     let mut row = json!({ "cells": cells });
     match include {

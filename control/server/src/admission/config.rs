@@ -8,6 +8,10 @@ use skep_api::decode::{self, Encoding};
 
 use super::order::{Entry, ORDER};
 
+/// By which member of a file without a kind its plug-in is known.
+const LEGACY: [(&str, &str); 2] =
+    [("podNodeSelectorPluginConfig", "PodNodeSelector"), ("imagePolicy", "ImagePolicyWebhook")];
+
 /// Why a configuration of admission is refused at start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -90,9 +94,11 @@ impl AdmissionConfig {
         if !matches!(kind.0, "apiserver.config.k8s.io/v1" | "apiserver.k8s.io/v1alpha1")
             || *kind.1 != "AdmissionConfiguration"
         {
-            // The file that PodNodeSelector had before there was a common one.
-            if whole.get("podNodeSelectorPluginConfig").is_some() {
-                self.configurations.insert("PodNodeSelector".to_owned(), whole);
+            // The file that two plug-ins had before there was a common one.
+            let named = LEGACY.iter().filter(|(member, _)| whole.get(member).is_some());
+            let named: Vec<_> = named.map(|(_, name)| ((*name).to_owned(), whole.clone())).collect();
+            if !named.is_empty() {
+                self.configurations.extend(named);
                 return Ok(());
             }
             return Err(file(format!("expected AdmissionConfiguration, got {} {}", kind.0, kind.1)));
@@ -208,6 +214,11 @@ mod tests {
         assert_eq!(config.of("PodSecurity").unwrap()["defaults"]["enforce"], "baseline");
         assert_eq!(config.of("EventRateLimit").unwrap()["limits"][0], 1);
         assert!(config.of("Priority").is_none());
+        std::fs::write(&path, "imagePolicy: {kubeConfigFile: /k}\npodNodeSelectorPluginConfig: {}").unwrap();
+        let mut legacy = AdmissionConfig::default();
+        legacy.read(&path).unwrap();
+        assert!(legacy.of("PodNodeSelector").is_some());
+        assert_eq!(legacy.of("ImagePolicyWebhook").unwrap()["imagePolicy"]["kubeConfigFile"], "/k");
         for (bad, why) in [
             ("kind: Other", "expected AdmissionConfiguration"),
             (&text.replace("path:", "file:"), "unknown field \"file\""),

@@ -18,6 +18,7 @@ mod default_class;
 mod default_tolerations;
 mod event_rate_limit;
 mod gate;
+mod image_policy;
 mod limit_ranger;
 mod metrics;
 mod namespace_lifecycle;

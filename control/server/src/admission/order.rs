@@ -6,9 +6,9 @@ use serde_json::Value;
 use super::{ConfigError, Ingredients, Plugin};
 use super::{
     certificates, claim_resize, declared_features, default_class, default_tolerations, event_rate_limit,
-    limit_ranger, namespace_lifecycle, namespace_presence, node_restriction, node_taint, owner_references,
-    pod_node_selector, pod_resize, pod_security, pod_topology, policy, priority, quota, runtime_class,
-    service_account, simple, storage_protection, tolerations, webhook,
+    image_policy, limit_ranger, namespace_lifecycle, namespace_presence, node_restriction, node_taint,
+    owner_references, pod_node_selector, pod_resize, pod_security, pod_topology, policy, priority, quota,
+    runtime_class, service_account, simple, storage_protection, tolerations, webhook,
 };
 
 /// Makes a plug-in out of its configuration, if it has one.
@@ -48,7 +48,7 @@ pub(crate) const ORDER: &[Entry] = &[
     on("NodeRestriction", node_restriction::make),
     on("TaintNodesByCondition", node_taint::make),
     off("AlwaysPullImages", simple::make_pull),
-    absent("ImagePolicyWebhook"),
+    off("ImagePolicyWebhook", image_policy::make),
     on("PodSecurity", pod_security::make),
     off("PodNodeSelector", pod_node_selector::make),
     on("Priority", priority::make),

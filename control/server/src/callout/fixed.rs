@@ -35,6 +35,7 @@ pub(crate) struct Fixed {
     url: String,
     authority: String,
     authorization: Option<HeaderValue>,
+    rest: Duration,
 }
 
 impl std::fmt::Debug for Fixed {
@@ -75,7 +76,18 @@ impl Fixed {
         target.server_name.clone_from(&reach.server_name);
         let client = connect::client(&target, reach.identity.as_ref(), None).map_err(unusable)?;
         let authorization = reach.authorization.clone();
-        Ok(Self { client, url: reach.url.to_string(), authority: target.authority(), authorization })
+        Ok(Self {
+            client,
+            url: reach.url.to_string(),
+            authority: target.authority(),
+            authorization,
+            rest: REST,
+        })
+    }
+
+    /// The same, that rests so long before it is first called again.
+    pub(crate) fn resting(self, rest: Duration) -> Self {
+        Self { rest, ..self }
     }
 
     /// Posts JSON once, and returns the answer's body.
@@ -95,7 +107,7 @@ impl Fixed {
     pub(crate) async fn ask(&self, body: &Value, patience: Duration) -> Result<Value, CallError> {
         let body = Bytes::from(body.to_string());
         let tries = async {
-            let (mut rest, mut attempt) = (REST, 1);
+            let (mut rest, mut attempt) = (self.rest, 1);
             loop {
                 match self.once(body.clone(), patience).await {
                     Err(failed) if failed.is_transient() && attempt < TRIES => {

@@ -18,7 +18,6 @@ mod queues;
 mod shuffle;
 #[cfg(test)]
 mod tests;
-mod turns;
 mod work;
 
 use std::sync::Arc;
@@ -40,9 +39,9 @@ use self::config::{Response, Schema};
 use self::levels::{Active, Caller, Calls, Levels};
 use self::metrics::FairnessMetrics;
 use self::queues::{Arrived, Called, Place, Refused, Running, Seconds};
-use self::turns::{InTurn, Turns};
 use crate::query::Query;
 use crate::request::RequestInfo;
+use crate::turns::Lane;
 use crate::user::UserInfo;
 
 const SCHEMA_HEADER: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
@@ -59,7 +58,6 @@ struct Inner {
     seats: u32,
     began: Instant,
     levels: RwLock<Arc<Levels>>,
-    turns: Arc<Turns>,
     metrics: FairnessMetrics,
 }
 
@@ -70,33 +68,6 @@ pub(crate) struct Permit {
     running: Option<Running>,
     started: Instant,
     watch: bool,
-    /// Where it waits for turns; requests that are exempt do not.
-    line: Option<Line>,
-}
-
-/// Where a request waits for its turn at the processors.
-#[derive(Clone)]
-pub(crate) struct Line {
-    turns: Arc<Turns>,
-    flow: u64,
-}
-
-impl Line {
-    /// Runs a future whose beginning waits for its turn, if it has to.
-    pub(crate) async fn run<F: Future>(line: Option<Self>, future: F) -> F::Output {
-        let turn = match &line {
-            Some(line) => Some(line.turns.take(line.flow).await),
-            None => None,
-        };
-        InTurn::new(future, turn).await
-    }
-}
-
-impl Permit {
-    /// Where the request waits for its turn, if it has to.
-    pub(crate) fn line(&self) -> Option<Line> {
-        self.line.clone()
-    }
 }
 
 /// By what a request was judged: goes into the headers of its answer, whatever becomes of it.
@@ -124,9 +95,8 @@ impl Fairness {
     pub(crate) fn new(seats: u32, registry: &Registry) -> Self {
         let began = Instant::now();
         let levels = Levels::new(&[], &[], None, seats, 0.0);
-        let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
-        let (turns, metrics) = (Turns::new(processors), FairnessMetrics::new(registry));
-        let inner = Inner { seats, began, levels: RwLock::new(Arc::new(levels)), turns, metrics };
+        let metrics = FairnessMetrics::new(registry);
+        let inner = Inner { seats, began, levels: RwLock::new(Arc::new(levels)), metrics };
         let this = Self { inner: Arc::new(inner) };
         this.adjust();
         this
@@ -149,7 +119,7 @@ impl Fairness {
         self.inner.call_all(calls);
     }
 
-    /// Waits for a seat, at most as long as `patience`.
+    /// Waits for a seat, at most as long as `patience`. From now on the request waits for its turns in the line of its flow.
     ///
     /// # Errors
     ///
@@ -161,6 +131,7 @@ impl Fairness {
         query: &Query,
         facts: impl FnOnce() -> Facts,
         patience: Duration,
+        lane: &Lane,
     ) -> (Classified, Result<Permit, Status>) {
         let levels = self.inner.levels.read().clone();
         let schema = classify::find(&levels.schemas, user, info);
@@ -172,13 +143,16 @@ impl Fairness {
         self.inner.metrics.estimated(level, name, work.width());
         let flow = classify::flow(schema, user, info);
         let exempt = active.level.response == Response::Exempt;
-        let line = (!exempt).then(|| Line { turns: self.inner.turns.clone(), flow });
+        match exempt {
+            true => lane.free(),
+            false => lane.follow(flow),
+        }
         let (caller, called) = oneshot::channel();
         let (arrived, calls) =
             active.state.queues.lock().arrive(self.inner.now(), work, flow, schema, caller);
         let watch = info.verb == "watch";
         let outcome = match arrived {
-            Arrived::Runs(running) => Ok(self.inner.permit(&active, running, watch, line)),
+            Arrived::Runs(running) => Ok(self.inner.permit(&active, running, watch)),
             Arrived::Refused(why) => {
                 let reason = match why {
                     Refused::ConcurrencyLimit => "concurrency-limit",
@@ -199,7 +173,7 @@ impl Fairness {
                     called: Some(called),
                 };
                 self.inner.call(&active, calls);
-                return (classified, waiting.until(patience, watch, line).await);
+                return (classified, waiting.until(patience, watch).await);
             }
         };
         (classified, outcome)
@@ -219,16 +193,10 @@ impl Inner {
         self.began.elapsed().as_secs_f64()
     }
 
-    fn permit(
-        self: &Arc<Self>,
-        active: &Arc<Active>,
-        running: Running,
-        watch: bool,
-        line: Option<Line>,
-    ) -> Permit {
+    fn permit(self: &Arc<Self>, active: &Arc<Active>, running: Running, watch: bool) -> Permit {
         self.metrics.started(&active.level.name, &running);
         let (inner, active) = (self.clone(), active.clone());
-        Permit { inner, active, running: Some(running), started: Instant::now(), watch, line }
+        Permit { inner, active, running: Some(running), started: Instant::now(), watch }
     }
 
     fn call_all(&self, calls: Calls) {
@@ -277,7 +245,7 @@ struct Wait {
 }
 
 impl Wait {
-    async fn until(mut self, patience: Duration, watch: bool, line: Option<Line>) -> Result<Permit, Status> {
+    async fn until(mut self, patience: Duration, watch: bool) -> Result<Permit, Status> {
         let called = self.called.as_mut().expect("it is there until it was called");
         match tokio::time::timeout(patience, called).await {
             Ok(Ok(running)) => {
@@ -288,7 +256,6 @@ impl Wait {
                     running: Some(running),
                     started: Instant::now(),
                     watch,
-                    line,
                 })
             }
             _ => Err(self.inner.too_many(&self.active)),

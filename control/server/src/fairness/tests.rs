@@ -4,6 +4,7 @@ use http::Method;
 
 use super::*;
 use crate::authz::bootstrap::bootstrap_objects;
+use crate::turns::Turns;
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -27,7 +28,11 @@ fn request(line: &str) -> (RequestInfo, Query) {
 
 async fn enter(fairness: &Fairness, user: &str) -> Result<Permit, Status> {
     let (info, query) = request("GET /api/v1/namespaces/a/pods/b");
-    fairness.enter(&UserInfo::new(user, &[]), &info, &query, Facts::default, PATIENCE).await.1
+    fairness.enter(&UserInfo::new(user, &[]), &info, &query, Facts::default, PATIENCE, &lane()).await.1
+}
+
+fn lane() -> Lane {
+    Lane::exempt(&Turns::default())
 }
 
 /// Entered in a task of its own.
@@ -144,7 +149,7 @@ async fn exempt_requests_always_pass_and_are_counted() {
     let admin = UserInfo::new("admin", &["system:masters"]);
     let mut held = Vec::new();
     for _ in 0..50 {
-        held.push(fairness.enter(&admin, &info, &query, Facts::default, PATIENCE).await.1.unwrap());
+        held.push(fairness.enter(&admin, &info, &query, Facts::default, PATIENCE, &lane()).await.1.unwrap());
     }
     assert_eq!(fairness.usage("exempt"), (50, 0));
 }
@@ -154,7 +159,8 @@ async fn write_with_many_watchers_keeps_its_seats_a_little_longer() {
     let (fairness, _) = fairness(600);
     let (info, query) = request("PUT /api/v1/namespaces/a/pods/b");
     let facts = || Facts { watchers: 50, ..Facts::default() };
-    let permit = fairness.enter(&UserInfo::new("ann", &[]), &info, &query, facts, PATIENCE).await.1.unwrap();
+    let permit =
+        fairness.enter(&UserInfo::new("ann", &[]), &info, &query, facts, PATIENCE, &lane()).await.1.unwrap();
     assert_eq!(fairness.usage("global-default").0, 5);
     drop(permit);
     settle().await;

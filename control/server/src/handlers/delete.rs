@@ -62,5 +62,5 @@ pub(super) async fn collection(call: &Call, body: Body) -> Result<Response<Body>
         call.server.storage().delete_collection(&call.scope(false), &options, &list).await?;
     let objects = Box::new(objects.into_iter());
     let answer = ListAnswer { resource: call.resource.clone(), objects, revision, rest: None };
-    Ok(answer.respond(&manner, call.server.ids().now()))
+    Ok(answer.respond(&manner, call.server.ids().now()).await)
 }

@@ -15,6 +15,7 @@ use crate::conversion::Converter;
 use crate::failure;
 use crate::options::{ListOptions, ReadAt, Token};
 use crate::respond::ListAnswer;
+use crate::turns;
 
 /// So long a read waits for a revision that is not there yet.
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
@@ -43,13 +44,16 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
         let selects = move |object: &Object| everything || selection.matches(&resource, object);
         let objects = Box::new(snapshot.each(prefix, after, selects));
         let answer = ListAnswer { resource: call.resource.clone(), objects, revision, rest: None };
-        return Ok(answer.respond(&manner, now));
+        return Ok(answer.respond(&manner, now).await);
     }
     let mut selected = Vec::new();
     let mut rest = None;
     let snapshot = if everything { snapshot } else { in_version(call, snapshot, &prefix).await? };
     let mut objects = snapshot.range(&prefix, after.as_deref());
     for object in objects.by_ref() {
+        if !everything {
+            turns::pause().await;
+        }
         if !everything && !options.selection.matches(&call.resource, object) {
             continue;
         }
@@ -66,7 +70,7 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
     let selected = call.server.storage().converter.views(&call.resource, selected).await?;
     let objects = Box::new(selected.into_iter());
     let answer = ListAnswer { resource: call.resource.clone(), objects, revision, rest };
-    Ok(answer.respond(&manner, now))
+    Ok(answer.respond(&manner, now).await)
 }
 
 /// The collection with its objects in the version of the request, where a webhook converts them: only these can be

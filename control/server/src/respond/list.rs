@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream;
-use http::header::{CONTENT_ENCODING, HeaderValue, VARY};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use skep_api::protobuf;
@@ -13,12 +12,13 @@ use skep_api::status::Status;
 use skep_api::table;
 
 use super::render::untyped;
-use super::{CHUNK, GZIP_FROM, JSON, Manner, Renderer, gzip, streamed};
+use super::{CHUNK, GZIP_FROM, JSON, Manner, Renderer, compressed, streamed};
 use crate::audit::Returned;
 use crate::body::Body;
 use crate::cache::Object;
 use crate::failure;
 use crate::negotiate::{Form, Wire};
+use crate::turns;
 
 /// Objects as they are found.
 pub(crate) type Found = Box<dyn Iterator<Item = Arc<Object>> + Send>;
@@ -45,47 +45,56 @@ impl ListAnswer {
     }
 
     /// The answer, as this client wants it.
-    pub(crate) fn respond(self, manner: &Manner, now: jiff::Timestamp) -> Response<Body> {
+    pub(crate) async fn respond(self, manner: &Manner, now: jiff::Timestamp) -> Response<Body> {
         let renderer = Renderer::new(self.resource.clone(), manner, now);
-        if manner.form == Form::Table {
-            let meta = self.meta();
-            let values: Vec<_> = self.objects.map(|object| renderer.value(&object)).collect();
-            let values: Vec<&Value> = values.iter().map(|value| &**value).collect();
-            let table = table::render(&self.resource, &values, Some(&meta), manner.include, now);
-            return manner.value(StatusCode::OK, &table);
-        }
         if manner.wire == Wire::Protobuf {
-            return self.in_protobuf(manner, &renderer);
+            return self.in_protobuf(manner, &renderer).await;
         }
-        let (kind, api_version) = self.kind(manner);
-        let head = json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta() }).to_string();
-        let head = format!("{},\"items\":[", &head[..head.len() - 1]);
-        let mut pieces = Pieces { renderer, objects: self.objects, before: head.into(), ended: false };
+        let head = self.head(manner, now);
         // What is short goes out as a whole; of the rest no more is put together than it takes to see that it is not.
         let short = match manner {
             Manner { pretty: true, .. } => usize::MAX,
             Manner { gzip: true, .. } => GZIP_FROM,
             _ => CHUNK,
         };
-        let (mut begun, mut length) = (Vec::new(), 0);
-        while length < short && !pieces.ended {
-            let piece = pieces.next().unwrap_or_default();
-            length += piece.len();
-            begun.push(piece);
+        let (mut first, mut size) = (Vec::new(), 0);
+        let mut pieces = Pieces { renderer, objects: self.objects, before: head, ended: false };
+        while size < short {
+            turns::pause().await;
+            let Some(piece) = pieces.next() else { break };
+            size += piece.len();
+            first.push(piece);
         }
         if pieces.ended {
-            let whole = if begun.len() == 1 { begun.remove(0) } else { begun.concat().into() };
-            return manner.json(StatusCode::OK, whole);
+            return manner.json(StatusCode::OK, first.concat().into());
         }
-        let pieces = begun.into_iter().chain(pieces);
-        if !manner.gzip {
-            return streamed(stream::iter(pieces), JSON);
+        let pieces = first.into_iter().chain(pieces);
+        match manner.gzip {
+            true => compressed(pieces, JSON),
+            false => streamed(stream::iter(pieces), JSON),
         }
-        let mut response =
-            streamed(stream::iter(Compressed { pieces, encoder: Some(gzip::Pieces::default()) }), JSON);
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-        response
+    }
+
+    /// What comes before the first object.
+    fn head(&self, manner: &Manner, now: jiff::Timestamp) -> Bytes {
+        let mut head = match manner.form {
+            Form::Table => {
+                table::render(&self.resource, &[], Some(&self.meta()), manner.include, now).to_string()
+            }
+            _ => {
+                let (kind, api_version) = self.kind(manner);
+                json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta() }).to_string()
+            }
+        };
+        match manner.form {
+            // The rows, of which there are none yet, are the last member.
+            Form::Table => head.truncate(head.len() - "]}".len()),
+            _ => {
+                head.truncate(head.len() - "}".len());
+                head.push_str(",\"items\":[");
+            }
+        }
+        head.into()
     }
 
     fn kind(&self, manner: &Manner) -> (String, String) {
@@ -96,37 +105,52 @@ impl ListAnswer {
     }
 
     /// The length of everything stands at its beginning: nothing can be sent before all is written.
-    fn in_protobuf(self, manner: &Manner, renderer: &Renderer) -> Response<Body> {
-        let (meta, (kind, api_version)) = (self.meta(), self.kind(manner));
-        let values: Vec<Arc<Value>> = self.objects.map(|object| renderer.value(&object)).collect();
-        let items = values.iter().map(|value| &**value);
-        let written = match manner.form {
-            Form::Metadata => protobuf::metadata_list(&meta, items),
-            _ => protobuf::list(&self.resource.group_version(), &self.resource.kind, &meta, items),
-        };
-        match written {
-            Ok(bytes) => {
+    async fn in_protobuf(mut self, manner: &Manner, renderer: &Renderer) -> Response<Body> {
+        match self.written(manner, renderer).await {
+            Ok((bytes, values)) => {
                 let mut response = manner.encoded(StatusCode::OK, bytes.into());
                 if manner.audited {
-                    let items = in_json(manner, &values);
-                    let list =
-                        json!({ "kind": kind, "apiVersion": api_version, "metadata": meta, "items": items });
-                    response.extensions_mut().insert(Returned(list));
+                    response.extensions_mut().insert(Returned(self.in_json(manner, &values)));
                 }
                 response
             }
             Err(why) => failure::response(&Status::internal(why)),
         }
     }
-}
 
-/// The items that a list in another encoding holds.
-fn in_json(manner: &Manner, values: &[Arc<Value>]) -> Vec<Value> {
-    let item = |value: &Arc<Value>| match manner.form {
-        Form::Metadata => json!({ "metadata": value["metadata"] }),
-        _ => untyped(value),
-    };
-    values.iter().map(item).collect()
+    /// The list as protobuf, and what is in it if somebody wants to know.
+    async fn written(
+        &mut self,
+        manner: &Manner,
+        renderer: &Renderer,
+    ) -> Result<(Vec<u8>, Vec<Arc<Value>>), String> {
+        let meta = self.meta();
+        let mut list = match manner.form {
+            Form::Metadata => protobuf::List::of_metadata(&meta)?,
+            _ => protobuf::List::new(&self.resource.group_version(), &self.resource.kind, &meta)?,
+        };
+        let mut values = Vec::new();
+        for object in &mut self.objects {
+            turns::pause().await;
+            let value = renderer.value(&object);
+            list.push(&value)?;
+            if manner.audited {
+                values.push(value);
+            }
+        }
+        Ok((list.finish(), values))
+    }
+
+    /// The same list in JSON.
+    fn in_json(&self, manner: &Manner, values: &[Arc<Value>]) -> Value {
+        let (kind, api_version) = self.kind(manner);
+        let item = |value: &Arc<Value>| match manner.form {
+            Form::Metadata => json!({ "metadata": value["metadata"] }),
+            _ => untyped(value),
+        };
+        let items: Vec<Value> = values.iter().map(item).collect();
+        json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta(), "items": items })
+    }
 }
 
 /// The text of the list, in pieces of about [`CHUNK`] bytes.
@@ -159,29 +183,5 @@ impl Iterator for Pieces {
             self.renderer.item(&object, &mut piece);
         }
         Some(piece.freeze())
-    }
-}
-
-struct Compressed<I> {
-    pieces: I,
-    encoder: Option<gzip::Pieces>,
-}
-
-impl<I: Iterator<Item = Bytes>> Iterator for Compressed<I> {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        loop {
-            let encoder = self.encoder.as_mut()?;
-            match self.pieces.next() {
-                Some(piece) => {
-                    let piece = encoder.push(&piece);
-                    if !piece.is_empty() {
-                        return Some(piece);
-                    }
-                }
-                None => return self.encoder.take().map(gzip::Pieces::finish),
-            }
-        }
     }
 }

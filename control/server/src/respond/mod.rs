@@ -88,13 +88,9 @@ impl Manner {
     }
 
     fn whole(&self, code: StatusCode, bytes: Bytes, kind: &'static str) -> Response<Body> {
-        let mut response = if self.gzip && bytes.len() >= GZIP_FROM {
-            let mut response = Response::new(body::full(gzip::whole(&bytes)));
-            response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-            response
-        } else {
-            Response::new(body::full(bytes))
+        let mut response = match self.gzip && bytes.len() >= GZIP_FROM {
+            true => compressed(std::iter::once(bytes), kind),
+            false => Response::new(body::full(bytes)),
         };
         *response.status_mut() = code;
         headers(&mut response, kind);
@@ -133,6 +129,14 @@ where
     let frames = pieces.map(|piece| Ok::<_, BoxError>(Frame::data(piece)));
     let mut response = Response::new(body::boxed(StreamBody::new(frames)));
     headers(&mut response, kind);
+    response
+}
+
+/// The same of a text that is compressed on its way.
+fn compressed(pieces: impl Iterator<Item = Bytes> + Send + 'static, kind: &'static str) -> Response<Body> {
+    let mut response = streamed(gzip::compressed(pieces), kind);
+    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
     response
 }
 

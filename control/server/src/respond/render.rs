@@ -167,8 +167,12 @@ impl Renderer {
         }
     }
 
-    /// Adds the object as an item of a list, which says itself of what kind the built-in ones are.
+    /// Adds the object as an item of a list, which says itself of what kind the built-in ones are, or as a row of a table.
     pub(crate) fn item(&self, object: &Object, list: &mut BytesMut) {
+        if self.manner.form == Form::Table {
+            let row = table::row(&self.resource, &self.value(object), self.manner.include, self.now);
+            return list.extend_from_slice(row.to_string().as_bytes());
+        }
         if self.manner.form != Form::Object || self.resource.custom.is_some() {
             return list.extend_from_slice(&self.json(object));
         }

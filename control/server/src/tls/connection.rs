@@ -16,7 +16,7 @@ use http::{Request, Response, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -28,6 +28,7 @@ use super::listener::Limits;
 use super::paced::{MayPause, Paced};
 use crate::body::{self, Body, BoxError};
 use crate::gate::Credentials;
+use crate::turns::{self, Lane, Spawner};
 
 /// So long a connection may take to end, once nothing is under way on it.
 const LINGER: Duration = Duration::from_secs(5);
@@ -39,20 +40,18 @@ pub(super) struct Connection {
     pub(super) place: OwnedSemaphorePermit,
     pub(super) acceptor: TlsAcceptor,
     pub(super) limits: Limits,
+    /// Where it waits for its turns; its requests say by whom they are.
+    pub(super) lane: Lane,
 }
 
 impl Connection {
     /// Serves it until its end; from `closing` on no new requests.
-    pub(super) async fn serve<S>(
-        self,
-        service: S,
-        http: auto::Builder<TokioExecutor>,
-        closing: CancellationToken,
-    ) where
+    pub(super) async fn serve<S>(self, service: S, http: auto::Builder<Spawner>, closing: CancellationToken)
+    where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,
     {
-        let Self { stream, peer, place, acceptor, limits } = self;
+        let Self { stream, peer, place, acceptor, limits, lane } = self;
         let stream = Paced::new(stream, limits.write_stall);
         let may_pause = stream.may_pause();
         let stream = match tokio::time::timeout(limits.handshake, acceptor.accept(stream)).await {
@@ -79,6 +78,7 @@ impl Connection {
             let mut request = request.map(body::boxed);
             request.extensions_mut().insert(credentials.clone());
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(lane.clone());
             let may_pause = Arc::clone(&may_pause);
             // Boxed, because the compiler cannot name this type's lifetimes.
             let answering: BoxFuture<'static, Result<Response<Body>, Infallible>> =
@@ -161,7 +161,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// The body of an answer, with which its request is over.
+/// The body of an answer, with which its request is over. It gives way between pieces.
 struct Counted {
     body: Body,
     _under_way: UnderWay,
@@ -175,6 +175,9 @@ impl http_body::Body for Counted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if turns::gives_way(context) {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.body).poll_frame(context)
     }
 

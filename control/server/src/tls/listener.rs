@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,6 +19,7 @@ use super::connection::Connection;
 use super::keys::TlsKeys;
 use crate::body::Body;
 use crate::error::Error;
+use crate::turns::{InTurn, Lane, Spawner, Turns};
 
 /// What a client may take.
 #[derive(Clone, Debug)]
@@ -66,6 +67,7 @@ pub struct Listener {
     socket: TcpListener,
     keys: TlsKeys,
     limits: Limits,
+    turns: Turns,
 }
 
 impl Listener {
@@ -76,7 +78,13 @@ impl Listener {
     /// When the address cannot be had: in use, not of this machine, or not permitted.
     pub async fn bind(address: SocketAddr, keys: TlsKeys, limits: Limits) -> Result<Self, Error> {
         let socket = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-        Ok(Self { socket, keys, limits })
+        Ok(Self { socket, keys, limits, turns: Turns::default() })
+    }
+
+    /// The same, with connections that share the turns of the server behind it.
+    #[must_use]
+    pub fn sharing(self, turns: Turns) -> Self {
+        Self { turns, ..self }
     }
 
     /// The address that was bound, with the port that the system chose where 0 was asked for.
@@ -94,10 +102,9 @@ impl Listener {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,
     {
-        let Self { socket, keys, limits } = self;
+        let Self { socket, keys, limits, turns } = self;
         let places = Arc::new(Semaphore::new(limits.connections));
         let (connections, closing) = (TaskTracker::new(), CancellationToken::new());
-        let http = http(&limits);
         loop {
             let accepted = tokio::select! {
                 accepted = accept(&socket, &places) => accepted,
@@ -114,8 +121,12 @@ impl Listener {
             };
             let local = stream.local_addr().ok().map(|address| address.ip().to_canonical());
             let acceptor = TlsAcceptor::from(keys.current(local));
-            let connection = Connection { stream, peer, place, acceptor, limits: limits.clone() };
-            connections.spawn(connection.serve(service.clone(), http.clone(), closing.clone()));
+            let lane = Lane::of_peer(&turns, peer.ip().to_canonical());
+            let http = http(&limits, Spawner(lane.clone()));
+            let connection =
+                Connection { stream, peer, place, acceptor, limits: limits.clone(), lane: lane.clone() };
+            let serving = connection.serve(service.clone(), http, closing.clone());
+            connections.spawn(InTurn::new(serving, lane));
         }
         drop(socket);
         closing.cancel();
@@ -126,8 +137,8 @@ impl Listener {
     }
 }
 
-fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
+fn http(limits: &Limits, spawner: Spawner) -> auto::Builder<Spawner> {
+    let mut http = auto::Builder::new(spawner);
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.request_head)

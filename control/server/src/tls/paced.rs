@@ -1,4 +1,4 @@
-//! A connection whose peer has to take what is written to it.
+//! A connection whose peer has to take what is written to it, and that gives way to others while much is read or written.
 
 use std::io;
 use std::pin::Pin;
@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
+
+use crate::turns;
 
 /// Says, as an extension of a response, that its reader may pause: the log of a pod, a terminal.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +52,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if turns::gives_way(context) {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -60,6 +65,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if turns::gives_way_writing(context) {
+            return Poll::Pending;
+        }
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.paced(context, polled)
     }
@@ -69,6 +77,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if turns::gives_way_writing(context) {
+            return Poll::Pending;
+        }
         let polled = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
         self.paced(context, polled)
     }

@@ -138,8 +138,8 @@ async fn plugins_that_nobody_knows_are_refused_at_start() {
     };
     assert_eq!(refused(enabling(&["X"])).await, "enable-admission-plugins plugin \"X\" is unknown");
     assert_eq!(
-        refused(enabling(&["ImagePolicyWebhook"])).await,
-        "admission plugin \"ImagePolicyWebhook\" is not available in this server"
+        refused(enabling(&["PodGroupProtection"])).await,
+        "admission plugin \"PodGroupProtection\" is not available in this server"
     );
     assert!(
         refused(enabling(&["EventRateLimit"])).await.contains("limits: Invalid value: must not be empty")
