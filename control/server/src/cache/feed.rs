@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use skep_store::{Event, KeyValue, ListRequest, Revision, StoreError, WatchItem};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Cache, Collection, Wanted};
@@ -142,6 +143,7 @@ fn apply(cache: &Cache, events: Vec<Event>) {
 }
 
 fn advance(cache: &Cache, revision: u64) {
+    cache.ages.note(Instant::now(), revision);
     cache.applied.send_if_modified(|applied| {
         let grows = revision > *applied;
         *applied = revision.max(*applied);

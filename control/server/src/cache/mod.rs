@@ -5,6 +5,7 @@
 //! - Reads are consistent: they wait until `applied` has reached the store's revision.
 //! - The cache decides nothing about requests, selectors or formats.
 
+mod ages;
 mod collection;
 mod contents;
 mod feed;
@@ -25,6 +26,7 @@ use parking_lot::RwLock;
 use skep_api::registry::{Registry, Resource};
 use skep_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use contents::Contents;
@@ -35,6 +37,7 @@ pub(crate) use object::event_line;
 pub use object::{EventType, Object};
 pub use watcher::Watcher;
 
+use self::ages::Ages;
 use self::ring::{Bounds, Budget};
 
 /// So many changes a ring gives up at a time when all rings together hold too much.
@@ -74,6 +77,7 @@ pub struct Cache {
     /// The built-in ones by group and plural name, of whatever version.
     by_name: BTreeMap<&'static str, BTreeMap<&'static str, (&'static Resource, Arc<Collection>)>>,
     applied: watch::Sender<u64>,
+    ages: Ages,
     budget: Arc<Budget>,
 }
 
@@ -109,8 +113,8 @@ impl Cache {
         }
         let (wanted, requests) = mpsc::unbounded_channel();
         let contents = RwLock::new(Arc::new(contents));
-        let cache =
-            Arc::new(Self { store, contents, wanted, by_name, applied: watch::Sender::new(0), budget });
+        let (applied, ages) = (watch::Sender::new(0), Ages::default());
+        let cache = Arc::new(Self { store, contents, wanted, by_name, applied, ages, budget });
         feed::load(&cache).await?;
         tokio::spawn(feed::follow(cache.clone(), requests, stop));
         Ok(cache)
@@ -188,6 +192,12 @@ impl Cache {
     /// All changes up to this revision are in the collections.
     pub fn applied(&self) -> u64 {
         *self.applied.borrow()
+    }
+
+    /// Whether the past at `revision` is not listed any more. The rings of quiet kinds reach further back than the others,
+    /// but how long a client may take over its pages should not depend on that.
+    pub(crate) fn is_too_old(&self, revision: u64) -> bool {
+        self.ages.is_too_old(Instant::now(), revision)
     }
 
     /// The collection now: whatever has been applied.

@@ -129,6 +129,10 @@ async fn reach(call: &Call, revision: u64) -> Result<(), Status> {
 
 /// The collection as it was: from the cache's ring, or else from the store's history.
 async fn past(call: &Call, collection: &Collection, revision: u64) -> Result<Snapshot, Status> {
+    let cache = &call.server.storage().cache;
+    if cache.is_too_old(revision) {
+        return Err(gone());
+    }
     if let Ok(snapshot) = collection.snapshot_at(revision) {
         return Ok(snapshot);
     }
@@ -138,13 +142,7 @@ async fn past(call: &Call, collection: &Collection, revision: u64) -> Result<Sna
         ..Default::default()
     };
     let listing = call.server.storage().store.list(request).await.map_err(|error| match error {
-        StoreError::Compacted { .. } => Status::expired(
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list \
-             without the continue parameter, or use the continue token in this response to retrieve the remainder of \
-             the results. Continuing with the provided token results in an inconsistent list - objects that were \
-             created, modified, or deleted between the time the first chunk was returned and now may show up in the \
-             list.",
-        ),
+        StoreError::Compacted { .. } => gone(),
         error => failure::store(error),
     })?;
     let objects = listing.items.into_iter().filter_map(|kv| {
@@ -152,6 +150,17 @@ async fn past(call: &Call, collection: &Collection, revision: u64) -> Result<Sna
         Some((key.clone(), Arc::new(Object::from_stored(key, &kv.value, kv.mod_revision.0)?)))
     });
     Ok(Snapshot { objects: objects.collect(), revision })
+}
+
+/// 410: the pages that are left cannot be those of the first one's list.
+fn gone() -> Status {
+    Status::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list \
+         without the continue parameter, or use the continue token in this response to retrieve the remainder of \
+         the results. Continuing with the provided token results in an inconsistent list - objects that were \
+         created, modified, or deleted between the time the first chunk was returned and now may show up in the \
+         list.",
+    )
 }
 
 /// A list that cannot be gone on with says how to go on all the same; one at a revision of its own is only too old.
@@ -162,7 +171,9 @@ fn expired(status: Status, options: &ListOptions) -> Status {
     match (&options.token, options.at) {
         (Some(token), _) => {
             let token = Token { revision: None, after: token.after.clone() };
-            Status { details: Some(json!({ "continue": token.encode() })), ..status }
+            let mut body = status.to_value();
+            body["metadata"]["continue"] = json!(token.encode());
+            Status { whole: Some(Box::new(body)), ..status }
         }
         (None, ReadAt::Exact(revision)) => failure::too_old(revision, revision + 1),
         _ => status,

@@ -100,6 +100,27 @@ async fn list_before_the_history_has_expired() {
 }
 
 #[tokio::test]
+async fn pages_whose_history_has_expired_can_be_gone_on_with_at_the_present() {
+    let cluster = with_maps(3).await;
+    let first = cluster.get(&format!("{MAPS}?limit=1")).await.expect(200);
+    let token = first["metadata"]["continue"].as_str().unwrap().to_owned();
+    cluster.config_map("m9", json!({})).await;
+    let store: &dyn skep_store::Store = &*cluster.store;
+    store.compact(store.current_revision().await.unwrap()).await.unwrap();
+    let cluster = cluster.restarted().await;
+    let answer = cluster.get(&format!("{MAPS}?limit=1&continue={token}")).await;
+    let status = answer.expect(410);
+    assert_eq!((&status["reason"], &status["code"]), (&json!("Expired"), &json!(410)));
+    // Where clients look for it.
+    let token = status["metadata"]["continue"].as_str().expect("how to go on").to_owned();
+    let second = cluster.get(&format!("{MAPS}?continue={token}")).await.expect(200);
+    let names: Vec<_> =
+        second["items"].as_array().unwrap().iter().map(|one| &one["metadata"]["name"]).collect();
+    assert_eq!(names, ["m1", "m2", "m9"]);
+    assert_ne!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+}
+
+#[tokio::test]
 async fn tables_have_columns_and_rows() {
     let cluster = with_maps(2).await;
     let table = cluster.accepting(MAPS, TABLE).await.expect(200);
