@@ -70,6 +70,7 @@ pub const ALL: &[(&str, Benchmark)] = &[
     ("cold-start", cold_start::run),
     ("connect", connect::run),
     ("datapath", datapath::run),
+    ("fairness", api::fair),
     ("node-port", node_port::run),
     ("services", services::run),
     ("store", store::run),

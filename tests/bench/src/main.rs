@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use skep_bench::api::{Server, bare};
+use skep_bench::api::{Server, bare, fairness::noise};
 use skep_bench::{ALL, ApiServers, Context, Figure};
 
 /// Runs benchmarks and prints each figure beside its baseline.
@@ -55,6 +55,11 @@ fn main() -> anyhow::Result<()> {
         && command == bare::COMMAND
     {
         return bare::serve(port, folder.as_ref());
+    }
+    if let [_, command, kubeconfig, kind, collection] = std::env::args().collect::<Vec<_>>().as_slice()
+        && command == noise::COMMAND
+    {
+        return noise::make(kubeconfig.as_ref(), kind, collection);
     }
     let arguments = Arguments::parse();
     let api = arguments.api();

@@ -6,7 +6,7 @@
 //! that of the server's processes, store included, never the client's.
 
 pub mod bare;
-mod fairness;
+pub mod fairness;
 mod lists;
 mod objects;
 mod operations;
@@ -45,6 +45,29 @@ pub fn run(context: &Context) -> anyhow::Result<Vec<Figure>> {
     })
 }
 
+/// Runs the benchmark of fairness: our own server and another one of it, or the two that are named.
+///
+/// # Errors
+/// A server cannot be started or reached, or refuses what it is asked.
+pub fn fair(context: &Context) -> anyhow::Result<Vec<Figure>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let control = context.api.control.as_deref();
+        let server = match &context.api.server {
+            Some(server) => Target::named(server).await?,
+            None => Target::own(control, "apiserver").await?,
+        };
+        let other = match &context.api.beside {
+            Some(server) => Target::named(server).await?,
+            None => Target::own(control, "apiserver").await?,
+        };
+        let figures = fairness::measure(&server, &other).await?;
+        server.stop().await?;
+        other.stop().await?;
+        Ok(figures)
+    })
+}
+
 fn figures(values: Values, baseline: &Values, baseline_name: &str) -> Vec<Figure> {
     values
         .into_iter()
@@ -77,7 +100,6 @@ async fn measure(target: Target) -> anyhow::Result<Values> {
     values.extend(operations::measure(&session).await?);
     values.extend(watches::measure(&session).await?);
     values.extend(lists::measure(&session).await?);
-    values.extend(fairness::measure(&session).await?);
     session.close().await?;
     target.stop().await?;
     Ok(values)

@@ -72,18 +72,28 @@ impl Session {
         self.send(Method::GET, path, JSON, Bytes::new()).await
     }
 
-    /// Reads an object as another user.
+    /// Sends a request as another user; a body is a merge patch.
     ///
     /// # Errors
     /// As of [`Session::send`].
-    pub(super) async fn get_as(&self, user: &str, path: &str) -> anyhow::Result<Answer> {
+    pub(super) async fn send_as(
+        &self,
+        user: &str,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> anyhow::Result<Answer> {
         let begun = Instant::now();
-        let request = Request::get(path)
+        let request = Request::builder()
+            .method(method.clone())
+            .uri(path)
             .header("accept", JSON)
+            .header("content-type", "application/merge-patch+json")
             .header("impersonate-user", user)
-            .body(Body::from(Vec::new()))?;
-        let response = self.client.send(request).await.with_context(|| format!("GET {path} as {user}"))?;
-        anyhow::ensure!(response.status().is_success(), "GET {path} as {user}: {}", response.status());
+            .body(Body::from(body.to_vec()))?;
+        let response =
+            self.client.send(request).await.with_context(|| format!("{method} {path} as {user}"))?;
+        anyhow::ensure!(response.status().is_success(), "{method} {path} as {user}: {}", response.status());
         let length = response.into_body().collect().await?.to_bytes().len();
         let took = begun.elapsed();
         Ok(Answer { length, first_byte: took, took })
@@ -143,8 +153,6 @@ impl Session {
             delete(path).await?;
         }
         delete("/api/v1/nodes?labelSelector=bench%3Dtrue".into()).await?;
-        let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
-        delete(format!("{bindings}/skep-bench-fairness")).await?;
         delete(format!("/api/v1/namespaces/{NAMESPACE}")).await?;
         Ok(())
     }

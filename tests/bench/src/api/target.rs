@@ -31,6 +31,8 @@ pub struct Server {
 /// What is measured.
 pub(super) struct Target {
     pub(super) client: Client,
+    /// How others reach it.
+    pub(super) kubeconfig: Kubeconfig,
     processes: Vec<u32>,
     started: Option<Started>,
 }
@@ -53,9 +55,11 @@ impl Drop for Started {
 impl Target {
     /// A server that somebody else started.
     pub(super) async fn named(server: &Server) -> anyhow::Result<Self> {
-        let config = Kubeconfig::read_from(&server.kubeconfig)?;
-        let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
-        Ok(Self { client: Client::try_from(config)?, processes: server.processes.clone(), started: None })
+        let kubeconfig = Kubeconfig::read_from(&server.kubeconfig)?;
+        let config =
+            Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await?;
+        let client = Client::try_from(config)?;
+        Ok(Self { client, kubeconfig, processes: server.processes.clone(), started: None })
     }
 
     /// `skep-control` with this command, on an empty store in a folder that goes with it.
@@ -81,7 +85,7 @@ impl Target {
             .spawn()
             .with_context(|| format!("start {}", binary.display()))?;
         let mut started = Started { child, ready: Duration::ZERO, _folder: folder };
-        let client = loop {
+        let (client, kubeconfig) = loop {
             if let Some(client) = ready(&data.join("admin.kubeconfig"), port).await {
                 break client;
             }
@@ -92,7 +96,7 @@ impl Target {
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
         started.ready = begun.elapsed();
-        Ok(Self { client, processes: vec![started.child.id()], started: Some(started) })
+        Ok(Self { client, kubeconfig, processes: vec![started.child.id()], started: Some(started) })
     }
 
     /// This program again, as the bare server.
@@ -113,7 +117,8 @@ impl Target {
             anyhow::ensure!(begun.elapsed() < START, "the bare server does not answer");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Ok(Self { client, processes: vec![started.child.id()], started: Some(started) })
+        let kubeconfig = Kubeconfig::default();
+        Ok(Self { client, kubeconfig, processes: vec![started.child.id()], started: Some(started) })
     }
 
     /// Whose costs count.
@@ -140,15 +145,16 @@ impl Target {
 }
 
 /// A client, once the kubeconfig is there and the server says that it is ready.
-async fn ready(kubeconfig: &Path, port: u16) -> Option<Client> {
+async fn ready(kubeconfig: &Path, port: u16) -> Option<(Client, Kubeconfig)> {
     let mut kubeconfig = Kubeconfig::read_from(kubeconfig).ok()?;
     for cluster in &mut kubeconfig.clusters {
         cluster.cluster.as_mut()?.server = Some(format!("https://127.0.0.1:{port}"));
     }
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.ok()?;
+    let config =
+        Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await.ok()?;
     let client = Client::try_from(config).ok()?;
     client.request_text(http::Request::get("/readyz").body(Vec::new()).ok()?).await.ok()?;
-    Some(client)
+    Some((client, kubeconfig))
 }
 
 /// A port that is free now; another program could take it before the server does, which then says so.

@@ -92,7 +92,7 @@ async fn churn(updates: u64) -> anyhow::Result<Vec<Figure>> {
 async fn longest_without_disk(updates: u64) -> anyhow::Result<f64> {
     let folder = tempfile::tempdir_in("/dev/shm").context("make a folder in memory")?;
     let store: Arc<dyn Store> =
-        Arc::new(SqliteStore::open(&folder.path().join("state.db"), SqliteOptions::default())?);
+        Arc::new(SqliteStore::open(folder.path().join("state.db"), SqliteOptions::default())?);
     let work = Arc::new(Work::new(updates));
     load::fill(&store).await?;
     load::run(&store, &work).await?;

@@ -1,82 +1,165 @@
 //! What a client without a pause does to another: the quiet one's slowest answers alone, and beside the other.
 //!
-//! Both are ordinary users, whose requests share one priority level; only the fairness of the server is between them.
+//! Both are ordinary users, whose requests share one priority level. The noisy one is a process of its own; it takes
+//! processors from the server and the quiet client, too, which no server can help. How much that is, the same noise at
+//! another server of the same kind shows: what is left between the two is what the server lets one client do to another.
+//! Rounds of alone, beside and elsewhere alternate, and medians count, so that a busy moment of the machine is in none.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+pub mod noise;
+
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use http::Method;
 use serde_json::json;
 
-use super::Values;
+use self::noise::{Kind, Noise};
+use super::objects;
 use super::session::Session;
+use super::target::Target;
+use crate::Figure;
 
-/// Requests of the noisy client at the same time, each followed at once by the next.
-const NOISE: usize = 64;
 /// Answers that the quiet client waits for, one after the other.
-const ANSWERS: usize = 1_000;
+const ANSWERS: usize = 200;
 /// Between two of them.
 const PAUSE: Duration = Duration::from_millis(2);
+const ROUNDS: usize = 2;
+/// Objects in a list.
+const OBJECTS: usize = 10_000;
+const WRITERS: usize = 16;
+/// Who is quiet.
+const QUIET: &str = "bench-quiet";
+/// What both clients use, of which the quiet one has an object of its own.
+const FAIR: &str = "fair";
 
-/// Measures both.
-pub(super) async fn measure(session: &Session) -> anyhow::Result<Values> {
+/// What the quiet client does.
+const DEEDS: [Method; 2] = [Method::GET, Method::PATCH];
+
+/// Where noise is made while the quiet client measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Where {
+    Nowhere,
+    AtTheServer,
+    AtAnother,
+}
+
+/// Milliseconds at the 99th percentile, a round each, by who makes noise where while the quiet client does what.
+type Slowest = BTreeMap<(Kind, Where, &'static str), Vec<f64>>;
+
+/// Measures the server; the noise elsewhere is made at the other one.
+pub(super) async fn measure(server: &Target, other: &Target) -> anyhow::Result<Vec<Figure>> {
+    let session = Session::open(server.client.clone(), server.usage()).await?;
+    let elsewhere = Session::open(other.client.clone(), other.usage()).await?;
+    for session in [&session, &elsewhere] {
+        prepare(session).await?;
+    }
+    let path = format!("{}/{FAIR}", session.core("configmaps"));
+    slowest(&session, &Method::GET, &path).await?;
+    let (mut times, mut rates) = (Slowest::new(), BTreeMap::<Kind, Vec<f64>>::new());
+    for kind in Kind::ALL {
+        for _ in 0..ROUNDS {
+            for place in [Where::Nowhere, Where::AtTheServer, Where::AtAnother] {
+                let at = if place == Where::AtAnother { other } else { server };
+                let noise = match place {
+                    Where::Nowhere => None,
+                    _ => Some(Noise::start(&at.kubeconfig, kind, &session.core("configmaps")).await?),
+                };
+                let begun = Instant::now();
+                for deed in &DEEDS {
+                    let time = slowest(&session, deed, &path).await?;
+                    times.entry((kind, place, name(deed))).or_default().push(time.as_secs_f64() * 1e3);
+                }
+                let took = begun.elapsed().as_secs_f64();
+                if let Some(noise) = noise {
+                    let answers = noise.stop().await?;
+                    if place == Where::AtTheServer {
+                        rates.entry(kind).or_default().push(answers as f64 / took);
+                    }
+                }
+            }
+        }
+    }
+    Ok(figures(&times, rates))
+}
+
+/// Lets both users in, and makes what they use.
+async fn prepare(session: &Session) -> anyhow::Result<()> {
+    let user = |name: &str| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name });
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRoleBinding",
         "metadata": { "name": "skep-bench-fairness" },
         "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit" },
-        "subjects": [
-            { "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bench-quiet" },
-            { "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bench-noisy" },
-        ],
+        "subjects": [user(QUIET), user(noise::USER)],
     });
-    session
-        .post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &binding)
-        .await
-        .context("let two users in")?;
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    session.post(bindings, &binding).await.context("let two users in")?;
     let maps = session.core("configmaps");
-    let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "fair" } });
-    session.post(&maps, &object).await?;
-    let path = format!("{maps}/fair");
-    let alone = slowest(session, &path).await?;
-    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let noise: Vec<_> = (0..NOISE)
-        .map(|_| {
-            let (session, path) = (session.clone(), path.clone());
-            let (stop, answered) = (stop.clone(), answered.clone());
-            tokio::spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
-                    session.get_as("bench-noisy", &path).await?;
-                    answered.fetch_add(1, Ordering::Relaxed);
-                }
-                anyhow::Ok(())
-            })
-        })
-        .collect();
-    let begun = Instant::now();
-    let beside = slowest(session, &path).await?;
-    let rate = answered.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64();
-    stop.store(true, Ordering::Relaxed);
-    for one in noise {
-        one.await??;
-    }
-    let milliseconds = |time: Duration| (time.as_secs_f64() * 1e3, "ms");
-    Ok(Values::from([
-        ("fairness/quiet-p99-alone".into(), milliseconds(alone)),
-        ("fairness/quiet-p99-beside-noise".into(), milliseconds(beside)),
-        ("fairness/quiet-p99-ratio".into(), (beside.as_secs_f64() / alone.as_secs_f64(), "x")),
-        ("fairness/noise-rate".into(), (rate, "1/s")),
-    ]))
+    session.post(&maps, &objects::config_map(FAIR)).await?;
+    let writers = (0..WRITERS).map(|writer| {
+        let maps = &maps;
+        async move {
+            for number in (writer..OBJECTS).step_by(WRITERS) {
+                session.post(maps, &objects::config_map(&noise::object(number))).await?;
+            }
+            anyhow::Ok(())
+        }
+    });
+    futures::future::try_join_all(writers).await.map(drop)
 }
 
-/// The time within which 99 of a hundred answers come.
-async fn slowest(session: &Session, path: &str) -> anyhow::Result<Duration> {
-    let mut times = Vec::with_capacity(ANSWERS);
-    for _ in 0..ANSWERS {
-        times.push(session.get_as("bench-quiet", path).await?.took);
+/// How long the quiet client waits for the slowest of a hundred answers.
+async fn slowest(session: &Session, deed: &Method, path: &str) -> anyhow::Result<Duration> {
+    let mut times = Vec::new();
+    for round in 0..ANSWERS {
+        let body = if *deed == Method::GET { String::new() } else { change(round) };
+        times.push(session.send_as(QUIET, deed.clone(), path, body.into()).await?.took);
         tokio::time::sleep(PAUSE).await;
     }
     times.sort_unstable();
     Ok(times[ANSWERS * 99 / 100])
+}
+
+/// A merge patch that changes something.
+fn change(round: usize) -> String {
+    json!({ "data": { "round": round.to_string() } }).to_string()
+}
+
+fn name(deed: &Method) -> &'static str {
+    if *deed == Method::GET { "read" } else { "write" }
+}
+
+fn figures(times: &Slowest, rates: BTreeMap<Kind, Vec<f64>>) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    for (kind, rates) in rates {
+        let noise = kind.name();
+        for deed in DEEDS.iter().map(name) {
+            let of = |place| median(times[&(kind, place, deed)].clone());
+            let value = of(Where::AtTheServer);
+            for (against, place, said) in [
+                ("alone", Where::Nowhere, "no noise"),
+                ("noise-elsewhere", Where::AtAnother, "the same noise at another server"),
+            ] {
+                figures.push(Figure {
+                    name: format!("fairness/{noise}-noise/{deed}-p99/{against}"),
+                    value,
+                    unit: "ms",
+                    baseline: Some((said.to_owned(), of(place))),
+                });
+            }
+        }
+        figures.push(Figure {
+            name: format!("fairness/{noise}-noise/rate"),
+            value: median(rates),
+            unit: "1/s",
+            baseline: None,
+        });
+    }
+    figures
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
