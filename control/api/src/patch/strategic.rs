@@ -105,8 +105,11 @@ impl<'a> Merger<'a> {
         let Some(field) = field.filter(|field| field.has_strategy("merge")) else {
             return Ok(Value::Array(patch.to_vec()));
         };
+        // Without an order of its own a patch has that of its items.
+        let in_patch = patch.iter().filter(|item| item.get(PATCH).is_none()).cloned().collect();
         let Some(key) = &field.merge_key else {
-            return Ok(Value::Array(order_list(None, merge_primitives(old.clone(), patch)?, &old, order)?));
+            let merged = merge_primitives(old.clone(), patch)?;
+            return Ok(Value::Array(order_list(None, merged, &old, order.or(Some(&in_patch)))?));
         };
         let of = match &field.shape {
             Shape::List(inner) => self.type_of(Some(inner)),
@@ -114,7 +117,7 @@ impl<'a> Merger<'a> {
         };
         let server = old.clone();
         let merged = self.keyed(of, key, old, patch)?;
-        Ok(Value::Array(order_list(Some(key), merged, &server, order)?))
+        Ok(Value::Array(order_list(Some(key), merged, &server, order.or(Some(&in_patch)))?))
     }
 
     /// A list whose items have a key.
@@ -222,7 +225,8 @@ fn merge_primitives(mut list: Vec<Value>, patch: &[Value]) -> Outcome<Vec<Value>
     Ok(list)
 }
 
-/// Items that the order names come in that order; the others keep their place among them as far as the server knows it.
+/// Items that the order names come in that order, those that the server does not know before the others; the others keep
+/// their place among them as far as the server knows it.
 fn order_list(
     key: Option<&str>,
     merged: Vec<Value>,
@@ -251,7 +255,7 @@ fn order_list(
             (None, Some(_)) => false,
             (Some(left), Some(right)) => match (rank(&server, left), rank(&server, right)) {
                 (Some(left), Some(right)) => left < right,
-                _ => false,
+                _ => true,
             },
         };
         out.extend(if named_first { named.next() } else { others.next() });

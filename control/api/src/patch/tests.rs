@@ -75,8 +75,8 @@ fn strategic_patch_merges_lists_by_key_and_replaces_others() {
     assert_eq!(
         strategic(document, patch),
         json!({"spec": {"containers": [
-            {"name": "a", "image": "1", "args": ["y"], "env": [{"name": "E", "value": "1"}, {"name": "F", "value": "2"}]},
             {"name": "b", "image": "2"},
+            {"name": "a", "image": "1", "args": ["y"], "env": [{"name": "F", "value": "2"}, {"name": "E", "value": "1"}]},
             {"name": "c", "image": "3"}
         ]}})
     );
@@ -109,6 +109,23 @@ fn strategic_patch_with_retain_keys_drops_the_other_members() {
     );
 }
 
+/// Names of the containers.
+fn names(value: &Value) -> Vec<String> {
+    let containers = value["spec"]["containers"].as_array().unwrap();
+    containers.iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn strategic_patch_without_element_order_puts_its_new_items_before_those_it_does_not_name() {
+    let document = json!({"spec": {"containers": [{"name": "x"}, {"name": "y"}]}});
+    let new = json!({"spec": {"containers": [{"name": "b"}, {"name": "a"}]}});
+    assert_eq!(names(&strategic(document.clone(), new)), ["b", "a", "x", "y"]);
+    let both = json!({"spec": {"containers": [{"name": "y"}, {"name": "a"}]}});
+    assert_eq!(names(&strategic(document.clone(), both)), ["x", "y", "a"]);
+    let gone = json!({"spec": {"containers": [{"name": "x", "$patch": "delete"}, {"name": "a"}]}});
+    assert_eq!(names(&strategic(document, gone)), ["a", "y"]);
+}
+
 #[test]
 fn strategic_patch_with_element_order_sorts_and_keeps_what_it_does_not_name() {
     let document = json!({"spec": {"containers": [{"name": "a"}, {"name": "x"}, {"name": "b"}]}});
@@ -116,10 +133,6 @@ fn strategic_patch_with_element_order_sorts_and_keeps_what_it_does_not_name() {
         "$setElementOrder/containers": [{"name": "b"}, {"name": "c"}, {"name": "a"}],
         "containers": [{"name": "c"}]
     }});
-    let names = |value: &Value| -> Vec<String> {
-        let list = value["spec"]["containers"].as_array().unwrap();
-        list.iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
-    };
     assert_eq!(names(&strategic(document.clone(), patch)), ["x", "b", "c", "a"]);
     let only_order = json!({"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}});
     assert_eq!(names(&strategic(document, only_order)), ["x", "b", "a"]);
@@ -129,7 +142,7 @@ fn strategic_patch_with_element_order_sorts_and_keeps_what_it_does_not_name() {
 fn strategic_patch_on_plain_lists_adds_and_deletes_values() {
     let document = json!({"metadata": {"finalizers": ["a", "b"]}});
     let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c", "b"]}});
-    assert_eq!(strategic(document, patch), json!({"metadata": {"finalizers": ["b", "c"]}}));
+    assert_eq!(strategic(document, patch), json!({"metadata": {"finalizers": ["c", "b"]}}));
 }
 
 /// As kubectl 1.32 computed it from our OpenAPI document: `apply` of a manifest that takes one container out, puts another
