@@ -26,7 +26,7 @@ pub(crate) fn store(error: StoreError) -> Status {
 }
 
 /// An error, and what it comes from.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

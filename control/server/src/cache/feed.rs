@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Cache, Collection, Wanted};
+use crate::failure::with_causes;
 
 /// Everything lies under this.
 const ROOT: &str = "/registry/";
@@ -70,11 +71,11 @@ pub(super) async fn follow(
             StoreError::Compacted { .. } | StoreError::Future { .. } => {
                 tracing::warn!(error = %ended, "the watch cache lost its place, loading everything again");
                 if let Err(error) = load(&cache).await {
-                    tracing::error!(error = %chain(&error), "cannot read the store");
+                    tracing::error!(error = %with_causes(&error), "cannot read the store");
                 }
             }
             error => {
-                tracing::error!(error = %chain(&error), "the watch of the store ended, taking it up again")
+                tracing::error!(error = %with_causes(&error), "the watch of the store ended, taking it up again")
             }
         }
         pause = if cache.applied() > before { SHORTEST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
@@ -149,16 +150,4 @@ fn advance(cache: &Cache, revision: u64) {
         *applied = revision.max(*applied);
         grows
     });
-}
-
-/// An error with its sources, for the log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(next) = source {
-        text.push_str(": ");
-        text.push_str(&next.to_string());
-        source = next.source();
-    }
-    text
 }
