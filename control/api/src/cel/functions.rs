@@ -3,7 +3,8 @@
 use ::cel::common::ast::{Expr, IdedExpr, operators as op};
 
 use super::{
-    Budget, Fault, Outcome, Value, amounts, authz, compare, evaluate, lists, net, optional, texts, time, versions,
+    Budget, Fault, Outcome, Value, amounts, authz, compare, evaluate, lists, net, optional, texts, time,
+    versions,
 };
 
 /// What stands before a dot and is no value.
