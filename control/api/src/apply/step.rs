@@ -28,12 +28,12 @@ impl Step {
 
     /// The step to the item with these keys.
     pub fn key(keys: Map<String, Value>) -> Self {
-        Self::Key(sorted(&Value::Object(keys)).to_string())
+        Self::Key(text_of(&Value::Object(keys)))
     }
 
     /// The step to the item with this value.
     pub fn value(value: &Value) -> Self {
-        Self::Value(sorted(value).to_string())
+        Self::Value(text_of(value))
     }
 
     /// Reads the text of a step; `None` if it is none.
@@ -53,12 +53,27 @@ impl Step {
 
     /// The text of the step in `FieldsV1`.
     pub fn encode(&self) -> String {
+        let text = |kind: &str, rest: &str| [kind, rest].concat();
         match self {
-            Self::Field(name) => format!("f:{name}"),
-            Self::Key(json) => format!("k:{json}"),
-            Self::Value(json) => format!("v:{json}"),
+            Self::Field(name) => text("f:", name),
+            Self::Key(json) => text("k:", json),
+            Self::Value(json) => text("v:", json),
             Self::Index(at) => format!("i:{at}"),
         }
+    }
+}
+
+/// The text of a value, the same for equal values.
+fn text_of(value: &Value) -> String {
+    if is_sorted(value) { value.to_string() } else { sorted(value).to_string() }
+}
+
+/// Whether the members of every object are in order of their names already, which is the rule.
+fn is_sorted(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => members.keys().is_sorted() && members.values().all(is_sorted),
+        Value::Array(items) => items.iter().all(is_sorted),
+        _ => true,
     }
 }
 
