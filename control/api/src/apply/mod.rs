@@ -194,7 +194,7 @@ pub fn update(writer: &Writer<'_>, old: &Value, new: &mut Value) {
         }
         Err(_) => return write(new, before.cloned()),
     }
-    record(&mut owners, before, new);
+    record(owners, before, new);
 }
 
 /// The live object with what is applied, owned by the writer; `live` is an empty object when there is none yet.
@@ -217,7 +217,7 @@ pub fn apply(writer: &Writer<'_>, live: &Value, applied: &Value, force: bool) ->
         }
     }
     upgrade::annotate(writer, applied, &mut object);
-    record(&mut owners, before, &mut object);
+    record(owners, before, &mut object);
     Ok(object)
 }
 
@@ -360,10 +360,10 @@ fn equal_without(left: &Map<String, Value>, right: &Map<String, Value>, member: 
 
 /// Writes the owners into the object. When only times differ from before, they stay as they were, so that a write that
 /// changes nothing stays one.
-fn record(owners: &mut Owners, before: Option<&Value>, object: &mut Value) {
+fn record(mut owners: Owners, before: Option<&Value>, object: &mut Value) {
     owners.strip();
     owners.cap();
-    let entries = owners.to_value();
+    let entries = owners.into_value();
     let kept = before.filter(|before| differ_in_time_only(before, &entries)).cloned();
     write(object, Some(kept.unwrap_or(entries)));
 }

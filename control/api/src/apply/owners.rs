@@ -101,7 +101,7 @@ impl Owner {
         })
     }
 
-    fn to_value(&self) -> Value {
+    fn into_value(self) -> Value {
         let operation = match self.operation {
             Operation::Apply => "Apply",
             Operation::Update => "Update",
@@ -119,7 +119,7 @@ impl Owner {
                 entry.insert(name.to_owned(), value.into());
             }
         }
-        entry.insert("fieldsV1".into(), self.fields.to_value());
+        entry.insert("fieldsV1".into(), self.fields.into_value());
         Value::Object(entry)
     }
 }
@@ -204,9 +204,8 @@ impl Owners {
     }
 
     /// The entries in upstream's order.
-    pub(super) fn to_value(&self) -> Value {
-        let mut owners: Vec<&Owner> = self.0.iter().collect();
-        owners.sort_by(|a, b| a.rank().cmp(&b.rank()));
-        owners.into_iter().map(Owner::to_value).collect()
+    pub(super) fn into_value(mut self) -> Value {
+        self.0.sort_by(|a, b| a.rank().cmp(&b.rank()));
+        self.0.into_iter().map(Owner::into_value).collect()
     }
 }

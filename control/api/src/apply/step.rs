@@ -22,8 +22,12 @@ pub enum Step {
 
 impl Step {
     /// The step into a member.
-    pub fn field(name: impl Into<String>) -> Self {
-        Self::Field(name.into())
+    pub fn field(name: impl AsRef<str>) -> Self {
+        let name = name.as_ref();
+        // With room for what comes before it in its text.
+        let mut own = String::with_capacity(name.len() + 2);
+        own.push_str(name);
+        Self::Field(own)
     }
 
     /// The step to the item with these keys.
@@ -52,20 +56,23 @@ impl Step {
     }
 
     /// The text of the step in `FieldsV1`.
-    pub fn encode(&self) -> String {
-        let text = |kind: &str, rest: &str| [kind, rest].concat();
-        match self {
-            Self::Field(name) => text("f:", name),
-            Self::Key(json) => text("k:", json),
-            Self::Value(json) => text("v:", json),
-            Self::Index(at) => format!("i:{at}"),
-        }
+    pub fn into_text(self) -> String {
+        let (kind, mut text) = match self {
+            Self::Field(name) => ("f:", name),
+            Self::Key(json) => ("k:", json),
+            Self::Value(json) => ("v:", json),
+            Self::Index(at) => ("i:", at.to_string()),
+        };
+        text.insert_str(0, kind);
+        text
     }
 }
 
 /// The text of a value, the same for equal values.
 fn text_of(value: &Value) -> String {
-    if is_sorted(value) { value.to_string() } else { sorted(value).to_string() }
+    // Not by `to_string` of the value, which goes through a formatter, token by token.
+    let text = |value: &Value| serde_json::to_string(value).expect("a value is JSON");
+    if is_sorted(value) { text(value) } else { text(&sorted(value)) }
 }
 
 /// Whether the members of every object are in order of their names already, which is the rule.
@@ -121,7 +128,7 @@ mod tests {
     #[test]
     fn steps_survive_their_text() {
         for text in ["f:spec", "f:a:b", "f:", r#"k:{"port":80,"protocol":"TCP"}"#, r#"v:"x""#, "v:1", "i:3"] {
-            assert_eq!(Step::parse(text).unwrap().encode(), text);
+            assert_eq!(Step::parse(text).unwrap().into_text(), text);
         }
         for text in ["", "spec", "x:a", "k:[]", "k:{", "v:", "i:x"] {
             assert_eq!(Step::parse(text), None, "{text}");
