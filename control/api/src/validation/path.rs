@@ -8,8 +8,9 @@ use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 
-/// So many steps a path holds before they become its start.
-const STEPS: usize = 8;
+/// So many steps a path holds before they become its start. With more of them, handing a path on would cost more than it
+/// saves.
+const STEPS: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
 enum Step<'a> {
@@ -25,8 +26,8 @@ pub(super) struct Path<'a> {
     start: Option<Rc<str>>,
     steps: [Step<'a>; STEPS],
     /// How many of the steps count.
-    length: usize,
-    text: OnceCell<String>,
+    length: u8,
+    text: OnceCell<Box<str>>,
 }
 
 impl Clone for Path<'_> {
@@ -56,11 +57,11 @@ impl<'a> Path<'a> {
     }
 
     fn then(&self, step: Step<'a>) -> Self {
-        let mut longer = match self.length < STEPS {
+        let mut longer = match usize::from(self.length) < STEPS {
             true => self.clone(),
             false => Self::starting(Some(self.as_str().into())),
         };
-        longer.steps[longer.length] = step;
+        longer.steps[usize::from(longer.length)] = step;
         longer.length += 1;
         longer
     }
@@ -68,7 +69,7 @@ impl<'a> Path<'a> {
     fn as_str(&self) -> &str {
         self.text.get_or_init(|| {
             let mut text = self.start.as_deref().unwrap_or_default().to_owned();
-            for step in &self.steps[..self.length] {
+            for step in &self.steps[..usize::from(self.length)] {
                 match step {
                     Step::Member(name) => {
                         if !text.is_empty() {
@@ -80,7 +81,7 @@ impl<'a> Path<'a> {
                     Step::Key(key) => text.extend(["[", key, "]"]),
                 }
             }
-            text
+            text.into()
         })
     }
 }
