@@ -24,11 +24,7 @@ pub struct Ids {
 
 impl Default for Ids {
     fn default() -> Self {
-        Self {
-            clock: Arc::new(SystemTime::now),
-            uid: Arc::new(random_id),
-            random: Arc::new(rand::random),
-        }
+        Self { clock: Arc::new(SystemTime::now), uid: Arc::new(random_id), random: Arc::new(rand::random) }
     }
 }
 

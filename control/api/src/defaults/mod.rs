@@ -42,7 +42,8 @@ fn from_schema(types: &Types, shape: &Shape, value: &mut Value) {
     match (shape, value) {
         (Shape::Object(id), Value::Object(members)) => {
             let of = types.get(*id);
-            for (name, value) in members.iter_mut().filter(|(_, value)| value.is_object() || value.is_array()) {
+            for (name, value) in members.iter_mut().filter(|(_, value)| value.is_object() || value.is_array())
+            {
                 if let Some(field) = of.field(name) {
                     from_schema(types, &field.shape, value);
                 }
