@@ -8,6 +8,7 @@ mod binding;
 mod delete;
 mod eviction;
 mod patch;
+mod pieces;
 mod read;
 mod scale;
 mod watch;

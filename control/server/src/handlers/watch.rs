@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Call;
+use super::pieces::Pieces;
 use super::read::state;
 use crate::body::Body;
 use crate::cache::{Change, EventType, Gone, Object, Watcher};
@@ -28,8 +29,6 @@ use crate::metrics::Counted;
 use crate::options::{Selection, WatchFrom, WatchOptions};
 use crate::respond::{CHUNK, Renderer, streamed};
 
-/// Events shorter than this are put together. Longer ones are sent as they are, shared by all who watch.
-const SHORT: usize = 4 * 1024;
 /// So often changes that are at hand are told without a look at what else came.
 const IN_A_ROW: usize = 32;
 /// A bookmark is sent about so often.
@@ -63,7 +62,7 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         permit: call.permit.lock().take(),
         mark: marked.then_some(position),
         watcher: cache.watch(&collection, prefix, position),
-        pieces: VecDeque::new(),
+        pieces: Pieces::default(),
         in_a_row: 0,
         renderer: call.renderer(&manner),
         ids: call.server.ids().clone(),
@@ -99,7 +98,7 @@ struct Session {
     mark: Option<u64>,
     watcher: Watcher,
     /// What was made of changes and is not given yet.
-    pieces: VecDeque<Bytes>,
+    pieces: Pieces,
     /// How often changes were at hand without waiting for them.
     in_a_row: usize,
     renderer: Renderer,
@@ -159,7 +158,7 @@ fn until(at: Instant, then: Woken) -> BoxFuture<'static, Woken> {
 impl Session {
     /// The next piece of the answer.
     async fn next(&mut self) -> Option<Bytes> {
-        if let Some(piece) = self.pieces.pop_front() {
+        if let Some(piece) = self.pieces.pop() {
             return Some(piece);
         }
         if self.ended {
@@ -203,7 +202,7 @@ impl Session {
                 Err(piece) => return Some(piece),
             };
             self.tell(&changes);
-            if let Some(piece) = self.pieces.pop_front() {
+            if let Some(piece) = self.pieces.pop() {
                 return Some(piece);
             }
         }
@@ -282,9 +281,9 @@ impl Session {
         self.tell(&changes);
         let bookmark = self.renderer.bookmark(self.watcher.position(), None);
         let bookmark = self.renderer.notice("BOOKMARK", &bookmark);
-        match self.pieces.pop_front() {
+        match self.pieces.pop() {
             Some(first) => {
-                self.pieces.push_back(bookmark);
+                self.pieces.push(bookmark);
                 first
             }
             None => bookmark,
@@ -298,23 +297,14 @@ impl Session {
     /// Makes pieces of the lines of those changes that this client is told of.
     fn tell(&mut self, changes: &[Arc<Change>]) {
         self.renderer.set_time(self.ids.now());
-        let (mut told, mut short) = (0, BytesMut::new());
+        let mut told = 0;
         for (at, change) in changes.iter().enumerate() {
             let Some(line) = self.line(change) else { continue };
             told += 1;
-            let is_alone = short.is_empty() && at + 1 == changes.len();
-            if line.len() < SHORT && !is_alone {
-                short.extend_from_slice(&line);
+            match at + 1 == changes.len() {
+                true => self.pieces.push_last(line),
+                false => self.pieces.push(line),
             }
-            if !short.is_empty() && (line.len() >= SHORT || short.len() >= CHUNK) {
-                self.pieces.push_back(short.split().freeze());
-            }
-            if line.len() >= SHORT || is_alone {
-                self.pieces.push_back(line);
-            }
-        }
-        if !short.is_empty() {
-            self.pieces.push_back(short.freeze());
         }
         self.events.inc_by(told);
     }
