@@ -159,7 +159,7 @@ mod tests {
     fn members_of_other_names_are_left() {
         let left = |json: &str| {
             let members = members_without(json.as_bytes(), &[b"kind", b"apiVersion"])?;
-            Some(String::from_utf8(members.join(&b','))).map(Result::unwrap)
+            Some(String::from_utf8(members.join(&b',')).unwrap())
         };
         for (json, expected) in [
             ("{}", Some("")),
