@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 use skep_api::registry::Resource;
 use skep_store::Size;
@@ -330,7 +330,8 @@ fn build_info(registry: &Registry) {
         ("compiler", "compiler"),
         ("platform", "platform"),
     ];
-    let info = gauge(registry, "kubernetes_build_info", "The build, in labels.", &LABELS.map(|(label, _)| label));
+    let info =
+        gauge(registry, "kubernetes_build_info", "The build, in labels.", &LABELS.map(|(label, _)| label));
     let version = paths::version();
     let values = LABELS.map(|(_, member)| version[member].as_str().unwrap_or_default());
     info.with_label_values(&values).set(1);

@@ -32,7 +32,9 @@ impl Setup {
         let server = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let reloads =
             ["authentication", "authorization"].map(|which| Reloads::new(registry, which, server.trim()));
-        for (reloads, (_, text)) in reloads.iter().zip(&seen).filter_map(|(one, seen)| Some((one, seen.as_ref()?))) {
+        for (reloads, (_, text)) in
+            reloads.iter().zip(&seen).filter_map(|(one, seen)| Some((one, seen.as_ref()?)))
+        {
             reloads.in_force(text);
         }
         let mut checks = tokio::time::interval(CHECK);

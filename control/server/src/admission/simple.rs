@@ -16,7 +16,10 @@ pub(super) fn make_idle(_: &Ingredients, _: Option<&Value>) -> Result<Box<dyn Pl
     Ok(Box::new(Idle))
 }
 
-pub(super) fn make_admit(from: &Ingredients, configuration: Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError> {
+pub(super) fn make_admit(
+    from: &Ingredients,
+    configuration: Option<&Value>,
+) -> Result<Box<dyn Plugin>, ConfigError> {
     make_idle(from, configuration)
 }
 

@@ -163,7 +163,10 @@ mod tests {
         };
         for (json, expected) in [
             ("{}", Some("")),
-            (r#"{"apiVersion":"v1","data":{"kind":"x","a":"}"},"kind":"A","metadata":{}}"#, Some(r#""data":{"kind":"x","a":"}"},"metadata":{}"#)),
+            (
+                r#"{"apiVersion":"v1","data":{"kind":"x","a":"}"},"kind":"A","metadata":{}}"#,
+                Some(r#""data":{"kind":"x","a":"}"},"metadata":{}"#),
+            ),
             (r#" { "kind" : 1 , "a" : [1,{"b":2}] } "#, Some(r#""a" : [1,{"b":2}]"#)),
             (r#"{"kind":1"#, None),
             ("[]", None),

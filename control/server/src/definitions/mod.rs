@@ -37,8 +37,7 @@ use serve::Served;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// What this is called in health checks.
-const HOOKS: Names =
-    &["poststarthook/crd-informer-synced", "poststarthook/start-apiextensions-controllers"];
+const HOOKS: Names = &["poststarthook/crd-informer-synced", "poststarthook/start-apiextensions-controllers"];
 
 /// All kinds that there are now.
 pub(crate) struct Kinds {

@@ -20,7 +20,10 @@ impl CelMetrics {
             register(registry, Histogram::with_opts(options).expect("names of metrics are valid"))
         };
         Self {
-            compilation: seconds("compilation", "How long it took to read the schema and rules of a definition."),
+            compilation: seconds(
+                "compilation",
+                "How long it took to read the schema and rules of a definition.",
+            ),
             evaluation: seconds("evaluation", "How long it took to check an object by schema and rules."),
         }
     }

@@ -94,7 +94,9 @@ mod tests {
         let b = "3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d";
         for line in [
             format!("{name}automatic_reloads_total{{apiserver_id_hash=\"\",status=\"failure\"}} 1"),
-            format!("{name}automatic_reload_last_timestamp_seconds{{apiserver_id_hash=\"\",status=\"success\"}} 5"),
+            format!(
+                "{name}automatic_reload_last_timestamp_seconds{{apiserver_id_hash=\"\",status=\"success\"}} 5"
+            ),
             format!("{name}last_config_info{{apiserver_id_hash=\"\",hash=\"sha256:{b}\"}} 1"),
         ] {
             assert!(text.contains(&line), "{line} in {text}");

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::definitions::until;
 use crate::counters::{metrics, value};
+use crate::definitions::until;
 use crate::harness::{Answer, Cluster, cluster};
 use crate::webhooks::REGISTRATION;
 

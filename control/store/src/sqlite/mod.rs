@@ -58,7 +58,9 @@ use self::schema::State;
 use self::sweep::Marks;
 use self::writer::Writer;
 use crate::feed::{Feed, FeedBounds};
-use crate::{Expected, KeyValue, ListRequest, Listing, Revision, Size, Store, StoreError, WatchStream, watch};
+use crate::{
+    Expected, KeyValue, ListRequest, Listing, Revision, Size, Store, StoreError, WatchStream, watch,
+};
 
 /// The largest value that is taken, in bytes; the API server's own limit is far below.
 const LARGEST_VALUE: usize = 32 << 20;
