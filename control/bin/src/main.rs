@@ -56,8 +56,8 @@ fn start(command: Command) -> anyhow::Result<()> {
 }
 
 /// Whoever has just been heard of is to wait as little behind those who were there before as turns at the processors are
-/// short: so the network is looked at much more often than every 61 rounds, which are up to four tasks each. It costs a
-/// system call.
+/// short: so the network is looked at in every round, which is up to four tasks, and not in every 61st. It costs a system
+/// call.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().event_interval(4).enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_multi_thread().event_interval(1).enable_all().build()?)
 }

@@ -15,7 +15,7 @@ use skep_server::encryption::Encryption;
 use skep_server::pki::{Authority, Role};
 use skep_server::tls::Listener;
 use skep_server::tokens::Keys;
-use skep_server::{ApiServer, ServerConfig};
+use skep_server::{ApiServer, Check, ServerConfig};
 use skep_store::Store;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Setup;
 use crate::flags::{RunArguments, ServerArguments};
 use crate::keys::OpenKeys;
-use crate::{components, metrics, shutdown, store};
+use crate::{components, logging, metrics, shutdown, store};
 
 pub(crate) async fn everything(arguments: RunArguments) -> anyhow::Result<()> {
     let stop = shutdown::on_signals()?;
@@ -105,6 +105,7 @@ impl Running {
             config.encryption = Some(Encryption::open(options, &metrics).await?);
         }
         config.admission = arguments.admission.config()?;
+        config.log = Some(Check(Arc::new(logging::works)));
         config.shared = !arguments.etcd.etcd_endpoints.is_empty();
         let server =
             ApiServer::new(Arc::clone(&store), config).await.context("cannot start the API server")?;

@@ -35,6 +35,8 @@ pub(crate) struct Course {
     pub(crate) classified: Classified,
     /// Where it waits for its turns.
     pub(crate) lane: Lane,
+    /// When it came.
+    pub(crate) began: Instant,
     /// When it has to be over, if it is not meant to last.
     pub(crate) deadline: Option<Instant>,
     /// Whether it was ended, or not begun, to protect the server.
@@ -43,7 +45,7 @@ pub(crate) struct Course {
 }
 
 impl Course {
-    pub(crate) fn new(id: HeaderValue, lane: Lane) -> Self {
+    pub(crate) fn new(id: HeaderValue, lane: Lane, began: Instant) -> Self {
         Self {
             id,
             record: Record::default(),
@@ -51,6 +53,7 @@ impl Course {
             permit: None,
             classified: Classified::default(),
             lane,
+            began,
             deadline: None,
             cut_off: false,
             panicked: false,
@@ -68,7 +71,7 @@ impl Course {
     /// Notes that it took too long; the answer to that.
     pub(crate) fn too_long(&mut self) -> Status {
         self.cut_off = true;
-        Status::timeout("request did not complete within requested timeout - context deadline exceeded", 0)
+        failure::too_long()
     }
 
     /// The answer as it goes out, written down as far as it has to be. Its reader has to read steadily, or not.

@@ -42,6 +42,11 @@ pub(crate) fn read(error: ReadError) -> Status {
     }
 }
 
+/// 504: the time that the request has is over.
+pub(crate) fn too_long() -> Status {
+    Status::timeout("request did not complete within requested timeout - context deadline exceeded", 0)
+}
+
 /// 500: what is stored under this key is encrypted and cannot be opened.
 pub(crate) fn unreadable(key: &str, why: &str) -> Status {
     Status::internal(format!("unable to transform key {key:?}: {why}"))

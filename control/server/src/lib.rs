@@ -28,6 +28,7 @@ mod fairness;
 pub mod gate;
 mod handlers;
 mod held;
+mod hooks;
 pub mod ids;
 pub mod in_process;
 mod metrics;
@@ -54,5 +55,6 @@ pub mod user;
 mod websocket;
 
 pub use admission::{AdmissionConfig, AuditDetail, ConfigError, Notes};
-pub use server::{ApiServer, Lasting, ServerConfig, StartError};
+pub use metrics::Reloads;
+pub use server::{ApiServer, Check, Lasting, ServerConfig, StartError};
 pub use turns::Turns;

@@ -1,26 +1,38 @@
 //! What the server counts about itself, under upstream's names, so that existing dashboards and alerts work.
 
 mod access;
+mod cel;
+mod health;
+mod reloads;
 
 use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 use skep_api::registry::Resource;
+use skep_store::Size;
 
 use crate::cache::{Cache, CacheMetrics};
+use crate::paths;
 use crate::request::RequestInfo;
 
 pub(crate) use access::{AccessMetrics, Known};
+pub(crate) use cel::CelMetrics;
+pub(crate) use health::HealthMetrics;
+pub use reloads::Reloads;
 
 /// Upstream's buckets of request durations, in seconds.
 const DURATIONS: [f64; 20] = [
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 20.0,
     30.0,
 ];
+
+/// Upstream's buckets of how long the beginning of a watch takes, in seconds.
+const BEGINNINGS: [f64; 17] =
+    [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0];
 
 /// Counts something as long as it lives.
 pub(crate) struct Counted(IntGauge);
@@ -64,7 +76,10 @@ pub(crate) struct Metrics {
     inflight: IntGaugeVec,
     long_running: IntGaugeVec,
     watch_events: IntCounterVec,
+    watch_beginnings: HistogramVec,
     objects: IntGaugeVec,
+    store_size: IntGaugeVec,
+    health: HealthMetrics,
     cache: CacheMetrics,
     terminated: IntCounterVec,
 }
@@ -105,6 +120,7 @@ pub(crate) fn doubling(start: f64, count: usize) -> Vec<f64> {
 
 impl Metrics {
     pub(crate) fn new(registry: Registry) -> Self {
+        build_info(&registry);
         let labels = ["verb", "group", "version", "resource", "subresource", "scope"];
         let and = |more: &[&'static str]| [&labels[..], more].concat();
         Self {
@@ -166,7 +182,21 @@ impl Metrics {
                 "Events sent to watchers.",
                 &["group", "version", "resource"],
             ),
+            watch_beginnings: histogram(
+                &registry,
+                "apiserver_watch_list_duration_seconds",
+                "How long it took until a watch that begins with what is there had told all of it.",
+                &["group", "version", "resource", "scope"],
+                BEGINNINGS.to_vec(),
+            ),
             objects: gauge(&registry, "apiserver_storage_objects", "Objects in the store.", &["resource"]),
+            store_size: gauge(
+                &registry,
+                "apiserver_storage_size_bytes",
+                "Bytes that the file of the store takes.",
+                &["storage_cluster_id"],
+            ),
+            health: HealthMetrics::new(),
             cache: CacheMetrics::new(&registry),
             terminated: counter(
                 &registry,
@@ -204,15 +234,24 @@ impl Metrics {
         self.terminated.with_label_values(&[resource.group.as_str(), resource.plural.as_str()])
     }
 
+    /// How long the beginnings of watches of this kind take.
+    pub(crate) fn watch_beginnings(&self, resource: &Resource, info: &RequestInfo) -> Histogram {
+        self.watch_beginnings.with_label_values(&[
+            resource.group.as_str(),
+            resource.version.as_str(),
+            resource.plural.as_str(),
+            scope(info),
+        ])
+    }
+
+    pub(crate) fn health(&self) -> &HealthMetrics {
+        &self.health
+    }
+
     /// Counts an answer. Names that are no kinds of ours are not taken into labels.
     pub(crate) fn answered(&self, info: &RequestInfo, known: bool, answer: &Answered) {
         let verb = info.verb.to_ascii_uppercase();
-        let scope = match (known, info.name.is_empty(), info.namespace.is_empty()) {
-            (false, ..) => "",
-            (_, false, _) => "resource",
-            (_, true, false) => "namespace",
-            (_, true, true) => "cluster",
-        };
+        let scope = if known { scope(info) } else { "" };
         let of = |text: &str| if known { text.to_owned() } else { String::new() };
         let verb = match verb.as_str() {
             known @ ("GET" | "LIST" | "WATCH" | "CREATE" | "UPDATE" | "PATCH" | "DELETE"
@@ -246,17 +285,54 @@ impl Metrics {
         self.deprecated.with_label_values(&[group, version, plural, subresource, ""]).set(1);
     }
 
-    /// Everything in Prometheus' text form.
-    pub(crate) fn text(&self, cache: &Cache) -> String {
+    /// Everything in Prometheus' text form; of the store, what is known of its size.
+    pub(crate) fn text(&self, cache: &Cache, store: Option<Size>) -> String {
+        if let Some(Size { cluster, bytes }) = store {
+            self.store_size.with_label_values(&[cluster]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
         for collection in cache.collections() {
             let name = collection.prefix().trim_start_matches("/registry/").trim_end_matches('/');
             self.objects.with_label_values(&[name]).set(collection.len() as i64);
         }
         self.cache.set(cache);
-        let mut text = Vec::new();
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
-            tracing::error!(%error, "cannot write metrics");
-        }
-        String::from_utf8_lossy(&text).into_owned()
+        encoded(&self.registry)
     }
+}
+
+/// Everything that is registered, in Prometheus' text form.
+fn encoded(registry: &Registry) -> String {
+    let mut text = Vec::new();
+    if let Err(error) = TextEncoder::new().encode(&registry.gather(), &mut text) {
+        tracing::error!(%error, "cannot write metrics");
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// What a request is about: an object, those of a namespace, or all.
+fn scope(info: &RequestInfo) -> &'static str {
+    match (info.name.is_empty(), info.namespace.is_empty()) {
+        (false, _) => "resource",
+        (true, false) => "namespace",
+        (true, true) => "cluster",
+    }
+}
+
+/// Which build this is, as `/version` says it.
+fn build_info(registry: &Registry) {
+    const LABELS: [(&str, &str); 9] = [
+        ("major", "major"),
+        ("minor", "minor"),
+        ("git_version", "gitVersion"),
+        ("git_commit", "gitCommit"),
+        ("git_tree_state", "gitTreeState"),
+        ("build_date", "buildDate"),
+        ("go_version", "goVersion"),
+        ("compiler", "compiler"),
+        ("platform", "platform"),
+    ];
+    let info =
+        gauge(registry, "kubernetes_build_info", "The build, in labels.", &LABELS.map(|(label, _)| label));
+    let version = paths::version();
+    let values = LABELS.map(|(_, member)| version[member].as_str().unwrap_or_default());
+    info.with_label_values(&values).set(1);
 }

@@ -21,8 +21,9 @@ use crate::encryption::{EncryptedStore, Encryption};
 use crate::endpoint;
 use crate::fairness::{self, Fairness};
 use crate::gate::{Gate, GateConfig};
+use crate::hooks::{Hooks, Names};
 use crate::ids::Ids;
-use crate::metrics::{AccessMetrics, Metrics};
+use crate::metrics::{AccessMetrics, CelMetrics, Metrics};
 use crate::paths::Documents;
 use crate::service::ApiService;
 use crate::storage::Storage;
@@ -30,6 +31,30 @@ use crate::turns::Turns;
 
 /// Where in the first service network the cluster DNS service is.
 const DNS_OFFSET: u64 = 10;
+
+/// What is done, under upstream's names for it, when the objects are there that every cluster has.
+const BOOTSTRAPPED: Names = &[
+    "poststarthook/bootstrap-controller",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/start-system-namespaces-controller",
+];
+const ADMISSION: Names = &["poststarthook/start-apiserver-admission-initializer"];
+const AUTHENTICATION_INFO: Names = &["poststarthook/start-cluster-authentication-info-controller"];
+const FAIRNESS: Names = &[
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/priority-and-fairness-config-producer",
+];
+
+/// Whether what the server is asked about works.
+#[derive(Clone)]
+pub struct Check(pub Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl std::fmt::Debug for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Check")
+    }
+}
 
 /// What a server is made of, besides its store.
 #[derive(Clone, Debug)]
@@ -67,6 +92,8 @@ pub struct ServerConfig {
     pub front_proxy: Option<FrontProxy>,
     /// Which admission plug-ins run.
     pub admission: AdmissionConfig,
+    /// Whether lines of the log arrive where they should; the health checks tell it.
+    pub log: Option<Check>,
 }
 
 /// How long requests may last.
@@ -104,6 +131,7 @@ impl ServerConfig {
             shutdown_sends_away: false,
             front_proxy: None,
             admission: AdmissionConfig::default(),
+            log: None,
         }
     }
 }
@@ -146,6 +174,8 @@ pub(crate) struct Inner {
     documents: Documents,
     own: Own,
     aggregation: Arc<Aggregation>,
+    hooks: Hooks,
+    log: Option<Check>,
     /// The end is near: `/readyz` says no.
     leaving: CancellationToken,
     /// No new work is taken on, watches end.
@@ -199,6 +229,15 @@ impl Inner {
 
     pub(crate) fn documents(&self) -> &Documents {
         &self.documents
+    }
+
+    pub(crate) fn hooks(&self) -> &Hooks {
+        &self.hooks
+    }
+
+    /// Whether the log works, where that is known.
+    pub(crate) fn log_works(&self) -> Option<bool> {
+        self.log.as_ref().map(|check| (check.0)())
     }
 
     /// Whether the end is near.
@@ -263,7 +302,9 @@ impl ApiServer {
             shutdown_sends_away,
             front_proxy,
             admission,
+            log,
         } = config;
+        let hooks = Hooks::default();
         let ranges = ranges(&service_networks, node_ports)?;
         let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
         let (store, encrypted) = encrypted(store, encryption.as_ref(), &stopped);
@@ -274,7 +315,8 @@ impl ApiServer {
         let services = Arc::new(services);
         let caller = Arc::new(Caller::new(cache.clone()));
         let converter = Converter::new(caller.clone(), ids.clone());
-        let bare = Storage { store, encrypted, cache, admission: Chain::default(), services, converter, ids };
+        let (admits, cel) = (Chain::default(), CelMetrics::new(&metrics));
+        let bare = Storage { store, encrypted, cache, admission: admits, services, converter, ids, cel };
         let ingredients = Ingredients {
             cache: bare.cache.clone(),
             ids: bare.ids.clone(),
@@ -285,10 +327,11 @@ impl ApiServer {
             metrics: AdmissionMetrics::new(&metrics),
         };
         let storage = Storage { admission: Chain::new(&admission, &ingredients)?, ..bare };
+        hooks.done(ADMISSION);
         let kinds = Kinds::builtin();
         let (address, port, network) = (advertise_address, advertise_port, service_networks[0]);
-        let own = Own { address, port, network, shared, cluster_dns };
-        Definitions::start(storage.clone(), kinds.clone(), stopped.clone()).await?;
+let own = Own { address, port, network, shared, cluster_dns };
+        Definitions::start(storage.clone(), kinds.clone(), &hooks, stopped.clone()).await?;
         TypeChecks::start(storage.clone(), kinds.clone(), stopped.clone());
         let aggregation = Aggregation::start(
             storage.clone(),
@@ -296,6 +339,7 @@ impl ApiServer {
             caller,
             front_proxy.clone(),
             &metrics,
+            &hooks,
             stopped.clone(),
         );
         let inner = Inner {
@@ -311,6 +355,8 @@ impl ApiServer {
             metrics: Metrics::new(metrics),
             documents: Documents::new(SocketAddr::new(advertise_address, advertise_port).to_string()),
             own,
+            hooks,
+            log,
             leaving: stopping.child_token(),
             stopping,
             sends_away: shutdown_sends_away,
@@ -323,10 +369,17 @@ impl ApiServer {
             source,
         })?;
         bootstrap::run(storage, &server.inner.own, front_proxy.as_ref()).await?;
-        storage.follow_allocation(server.inner.stopped.clone());
+        let hooks = &server.inner.hooks;
+        hooks.done(BOOTSTRAPPED);
+        if front_proxy.is_some() {
+            hooks.done(AUTHENTICATION_INFO);
+        }
+        storage.follow_allocation(hooks, server.inner.stopped.clone());
         let keep = fairness::keep(server.inner.fairness.clone(), server.inner.storage.clone());
         let stopped = server.inner.stopped.clone();
-        tokio::spawn(async move { stopped.run_until_cancelled(keep).await });
+        hooks.spawn(FAIRNESS, async move {
+            stopped.run_until_cancelled(keep).await;
+        });
         Ok(server)
     }
 

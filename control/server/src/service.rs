@@ -94,7 +94,7 @@ async fn answer(inner: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     // A client that goes away drops this future: what counts it must go with it.
     let counted = Counted::new(inner.metrics().inflight(writes));
     let lane = request.extensions().get().cloned().unwrap_or_else(|| Lane::exempt(inner.turns()));
-    let mut course = Course::new(audit::id(request.headers(), inner.ids()), lane);
+    let mut course = Course::new(audit::id(request.headers(), inner.ids()), lane, started);
     let dry_run = query.get("dryRun") == Some("All");
     let dispatched = dispatch(&inner, &info, &kinds, resource, query, request, &mut course);
     let outcome = AssertUnwindSafe(dispatched).catch_unwind().await;
@@ -189,6 +189,8 @@ async fn dispatch(
         query,
         parts,
         notes: course.notes.clone(),
+        began: course.began,
+        deadline: course.deadline,
         permit: parking_lot::Mutex::new(if info.is_long_running() { course.permit.take() } else { None }),
     };
     if info.is_long_running() {
@@ -314,7 +316,7 @@ async fn connect(
         user,
         dry_run: false,
         ownership: Ownership::Decided,
-        asked: Some(Asked { verb: &info.verb, query, notes }),
+        asked: Some(Asked { verb: &info.verb, query, notes, until: None }),
         admitted: false,
     };
     let attributes = Attributes::new(Operation::Connect, &scope, &info.name, None, Value::Null);

@@ -31,7 +31,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use error::StoreError;
-pub use types::{Event, Expected, KeyValue, ListRequest, Listing, Revision, WatchItem, WatchStream};
+pub use types::{Event, Expected, KeyValue, ListRequest, Listing, Revision, Size, WatchItem, WatchStream};
 
 /// The revisioned key-value store. All methods may be called concurrently.
 #[async_trait]
@@ -79,4 +79,11 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// The backend's.
     async fn expiries(&self) -> Result<BTreeMap<String, Duration>, StoreError>;
+    /// How much room it takes, if it takes any.
+    ///
+    /// # Errors
+    /// The backend's.
+    async fn size(&self) -> Result<Option<Size>, StoreError> {
+        Ok(None)
+    }
 }

@@ -81,3 +81,12 @@ pub enum WatchItem {
 
 /// A watch: every change after its start exactly once and in order, until an error ends it.
 pub type WatchStream = BoxStream<'static, Result<WatchItem, StoreError>>;
+
+/// How much room a store takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Which of the stores that an API server may have; there is one.
+    pub cluster: &'static str,
+    /// Bytes of its file.
+    pub bytes: u64,
+}

@@ -113,6 +113,11 @@ impl Custom {
         default::apply(&self.node, object);
     }
 
+    /// Whether there are rules in CEL.
+    pub fn has_rules(&self) -> bool {
+        rules::are_there(&self.node)
+    }
+
     /// The rules that an object breaks; of a successor, those that its change breaks.
     pub(crate) fn check(&self, new: &Value, old: Option<&Value>) -> Vec<crate::validation::FieldError> {
         let mut errors = check(&self.node, new, old);

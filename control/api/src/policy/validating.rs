@@ -1,5 +1,7 @@
 //! `ValidatingAdmissionPolicy`: validations that must hold, and annotations for the audit log.
 
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use super::session::{self, Session, Variable};
@@ -61,10 +63,29 @@ pub enum Decision {
 pub struct Verdict {
     /// One for each validation, in order.
     pub decisions: Vec<Decision>,
+    /// How long each of them took.
+    pub took: Vec<Duration>,
     /// Key and value of audit annotations.
     pub annotations: Vec<(String, String)>,
-    /// Annotations that could not be made, where that means refusal.
-    pub broken: Vec<String>,
+    /// Annotations that could not be made, where that means refusal; why, and how long it took to find out.
+    pub broken: Vec<(String, Duration)>,
+    /// What could not be evaluated, where that means nothing.
+    pub ignored: Vec<(String, Duration)>,
+}
+
+impl Verdict {
+    /// Adds a decision, or what kept it from being made.
+    fn push(&mut self, decision: Result<Decision, String>, fails: bool, took: Duration) {
+        self.decisions.push(match decision {
+            Ok(decision) => decision,
+            Err(message) if fails => Decision::Deny { message, reason: String::new() },
+            Err(message) => {
+                self.ignored.push((message, took));
+                Decision::Admit
+            }
+        });
+        self.took.push(took);
+    }
 }
 
 impl ValidatingPolicy {
@@ -78,58 +99,61 @@ impl ValidatingPolicy {
         }
     }
 
-    fn failed(&self, why: String) -> Decision {
-        match self.fails {
-            true => Decision::Deny { message: why, reason: String::new() },
-            false => Decision::Admit,
-        }
-    }
-
     /// What it says about a request.
     pub fn evaluate(&self, inputs: &Inputs<'_>) -> Verdict {
-        let only = |decision| Verdict { decisions: vec![decision], ..Verdict::default() };
+        let mut verdict = Verdict::default();
+        let began = Instant::now();
         let programs = match &self.programs {
             Ok(programs) => programs,
-            Err(why) => return only(self.failed(format!("compilation error: {why}"))),
+            Err(why) => {
+                verdict.push(Err(format!("compilation error: {why}")), self.fails, began.elapsed());
+                return verdict;
+            }
         };
         match self.conditions.hold(inputs) {
             Match::Yes => {}
-            Match::No => return Verdict::default(),
-            Match::Unknown(_) if !self.fails => return Verdict::default(),
-            Match::Unknown(why) => return only(self.failed(why)),
+            Match::No => return verdict,
+            Match::Unknown(_) if !self.fails => return verdict,
+            Match::Unknown(why) => {
+                verdict.push(Err(why), self.fails, began.elapsed());
+                return verdict;
+            }
         }
         let mut session = Session::new(inputs, &programs.variables, POLICY);
-        let mut verdict = Verdict::default();
         for one in &programs.validations {
-            verdict.decisions.push(self.decide(one, &mut session));
+            let began = Instant::now();
+            verdict.push(decide(one, &mut session), self.fails, began.elapsed());
         }
         let mut session = Session::new(inputs, &programs.variables, POLICY);
         for one in &programs.annotations {
+            let began = Instant::now();
             match session.evaluate(&one.source, &one.program) {
                 Ok(Cel::Text(text)) if !text.trim().is_empty() => {
                     verdict.annotations.push((one.key.clone(), text.trim().to_owned()));
                 }
                 Ok(Cel::Text(_) | Cel::Null) => {}
-                Ok(other) => verdict.broken.push(format!(
-                    "valueExpression '{}' resulted in unsupported return type: {}. Return type must be either \
-                     string or null.",
-                    one.source,
-                    other.type_name()
-                )),
-                Err(why) if self.fails => verdict.broken.push(why),
+                Ok(other) => {
+                    let why = format!(
+                        "valueExpression '{}' resulted in unsupported return type: {}. Return type must be either \
+                         string or null.",
+                        one.source,
+                        other.type_name()
+                    );
+                    verdict.broken.push((why, began.elapsed()));
+                }
+                Err(why) if self.fails => verdict.broken.push((why, began.elapsed())),
                 Err(_) => {}
             }
         }
         verdict
     }
+}
 
-    fn decide<'a>(&self, one: &'a Validation, session: &mut Session<'a>) -> Decision {
-        match session.evaluate(&one.source, &one.program) {
-            Ok(Cel::Bool(true)) => Decision::Admit,
-            Ok(_) => Decision::Deny { message: one.message(session), reason: one.reason.clone() },
-            Err(why) => self.failed(why),
-        }
-    }
+fn decide<'a>(one: &'a Validation, session: &mut Session<'a>) -> Result<Decision, String> {
+    Ok(match session.evaluate(&one.source, &one.program)? {
+        Cel::Bool(true) => Decision::Admit,
+        _ => Decision::Deny { message: one.message(session), reason: one.reason.clone() },
+    })
 }
 
 impl Validation {

@@ -213,7 +213,7 @@ fn lists_and_events_hold_their_objects() {
     let meta = json!({ "resourceVersion": "7", "continue": "next", "remainingItemCount": 3 });
     let written = |mut list: List| {
         list.push(&pod()).unwrap();
-        list.finish()
+        list.finish().concat()
     };
     let whole = written(List::new("v1", "Pod", &meta).unwrap());
     let item = object(&pod()).unwrap();

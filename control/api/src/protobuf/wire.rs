@@ -128,9 +128,14 @@ impl Writer {
         self.out.extend_from_slice(&number.to_le_bytes());
     }
 
-    pub(crate) fn bytes(&mut self, field: u64, bytes: &[u8]) {
+    /// What stands before so many bytes.
+    pub(crate) fn begin_bytes(&mut self, field: u64, length: usize) {
         self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
+        self.varint(length as u64);
+    }
+
+    pub(crate) fn bytes(&mut self, field: u64, bytes: &[u8]) {
+        self.begin_bytes(field, bytes.len());
         self.out.extend_from_slice(bytes);
     }
 

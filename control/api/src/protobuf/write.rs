@@ -22,7 +22,8 @@ pub fn has_kind(api_version: &str, kind: &str) -> bool {
 pub fn object(value: &Value) -> Result<Vec<u8>, String> {
     let (api_version, kind) = (word(value, "apiVersion"), word(value, "kind"));
     let raw = content(api_version, kind, value)?;
-    Ok(envelope(api_version, kind, &raw))
+    let [before, after] = envelope(api_version, kind, raw.len());
+    Ok([before, raw, after].concat())
 }
 
 /// A list of objects of a kind, written object by object.
@@ -60,9 +61,11 @@ impl List {
         Ok(())
     }
 
-    /// The list with all that was added.
-    pub fn finish(self) -> Vec<u8> {
-        envelope(&self.api_version, &format!("{}List", self.kind), &self.out.finish())
+    /// The list with all that was added, which is long, between what stands before and after it.
+    pub fn finish(self) -> [Vec<u8>; 3] {
+        let raw = self.out.finish();
+        let [before, after] = envelope(&self.api_version, &format!("{}List", self.kind), raw.len());
+        [before, raw, after]
     }
 }
 
@@ -83,16 +86,18 @@ fn word<'a>(value: &'a Value, member: &str) -> &'a str {
     value[member].as_str().unwrap_or_default()
 }
 
-fn envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+/// What stands before and after an object of so many bytes.
+fn envelope(api_version: &str, kind: &str, length: usize) -> [Vec<u8>; 2] {
     let mut types = Writer::default();
     types.bytes(1, api_version.as_bytes());
     types.bytes(2, kind.as_bytes());
     let mut out = Writer::default();
     out.bytes(1, &types.finish());
-    out.bytes(2, raw);
-    out.bytes(3, b"");
-    out.bytes(4, b"");
-    [&MAGIC[..], &out.finish()].concat()
+    out.begin_bytes(2, length);
+    let mut end = Writer::default();
+    end.bytes(3, b"");
+    end.bytes(4, b"");
+    [[&MAGIC[..], &out.finish()].concat(), end.finish()]
 }
 
 fn content(api_version: &str, kind: &str, value: &Value) -> Result<Vec<u8>, String> {

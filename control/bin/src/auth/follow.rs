@@ -1,11 +1,11 @@
 //! Configuration files that are read again while the server runs. One that is wrong changes nothing.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use anyhow::bail;
-use prometheus::core::Collector;
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::Registry;
+use skep_server::Reloads;
 use skep_server::authz::{AuthorizerChain, Authz};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,15 @@ impl Setup {
         if seen.iter().all(Option::is_none) {
             return;
         }
-        let reloads = ["authentication", "authorization"].map(|which| Reloads::new(registry, which));
+        // It is only for telling servers apart.
+        let server = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let reloads =
+            ["authentication", "authorization"].map(|which| Reloads::new(registry, which, server.trim()));
+        for (reloads, (_, text)) in
+            reloads.iter().zip(&seen).filter_map(|(one, seen)| Some((one, seen.as_ref()?)))
+        {
+            reloads.in_force(text);
+        }
         let mut checks = tokio::time::interval(CHECK);
         loop {
             tokio::select! {
@@ -44,7 +52,7 @@ impl Setup {
                 }
                 let outcome =
                     if at == 0 { self.replace_authentication(&found) } else { replace(&authorizer, &found) };
-                reloads[at].count(outcome.is_ok());
+                reloads[at].changed(&found.1, outcome.is_ok(), SystemTime::now());
                 match outcome {
                     Ok(()) => tracing::info!(file = %found.0.display(), "in force as it is now"),
                     Err(error) => {
@@ -62,35 +70,6 @@ impl Setup {
             bail!("{}: anonymous: Forbidden: changed from initial configuration file", read.0.display());
         }
         Ok(self.tokens.replace(configuration.issuers)?)
-    }
-}
-
-/// How often a changed file came into force, or did not, under upstream's names.
-struct Reloads {
-    total: IntCounterVec,
-    last: IntGaugeVec,
-}
-
-impl Reloads {
-    fn new(registry: &Registry, which: &str) -> Self {
-        let name = |end: &str| format!("apiserver_{which}_config_controller_automatic_reload{end}");
-        let total = Opts::new(name("s_total"), format!("Changes of the {which} configuration, by outcome."));
-        let total = IntCounterVec::new(total, &["status"]).expect("the name is valid");
-        let last = Opts::new(name("_last_timestamp_seconds"), "When the last of them was.");
-        let last = IntGaugeVec::new(last, &["status"]).expect("the name is valid");
-        for collector in [Box::new(total.clone()) as Box<dyn Collector>, Box::new(last.clone())] {
-            if let Err(error) = registry.register(collector) {
-                tracing::debug!(%error, "a metric is registered already");
-            }
-        }
-        Self { total, last }
-    }
-
-    fn count(&self, good: bool) {
-        let status = if good { "success" } else { "failure" };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.total.with_label_values(&[status]).inc();
-        self.last.with_label_values(&[status]).set(i64::try_from(now).unwrap_or(i64::MAX));
     }
 }
 

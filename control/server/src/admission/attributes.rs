@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use skep_api::status::Status;
+use tokio::time::Instant;
 
 use crate::query::Query;
 use crate::storage::Scope;
@@ -101,6 +102,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) verb: &'a str,
     pub(crate) query: &'a Query,
     pub(crate) notes: &'a Notes,
+    /// When it has to be over.
+    pub(crate) until: Option<Instant>,
 }
 
 impl Asked<'_> {
@@ -347,7 +350,7 @@ mod tests {
     #[test]
     fn options_are_those_of_the_query() {
         let query = Query::parse("fieldManager=kubectl&dryRun=All&force=true&fieldValidation=Strict");
-        let asked = Asked { verb: "patch", query: &query, notes: &Notes::default() };
+        let asked = Asked { verb: "patch", query: &query, notes: &Notes::default(), until: None };
         let expected = json!({
             "kind": "PatchOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "kubectl", "dryRun": ["All"],
             "force": true, "fieldValidation": "Strict",

@@ -27,9 +27,6 @@ pub enum ConfigError {
     /// Plug-ins are enabled and disabled at once.
     #[error("{0:?} in enable-admission-plugins and disable-admission-plugins overlapped")]
     Contradiction(Vec<String>),
-    /// A plug-in of upstream's that this server does not have.
-    #[error("admission plugin {0:?} is not available in this server")]
-    NotThere(String),
     /// The file, or one that it names, cannot be read.
     #[error("unable to read admission control configuration from {}", path.display())]
     Read {

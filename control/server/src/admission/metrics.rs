@@ -10,6 +10,7 @@ use crate::metrics::{counter, histogram};
 
 /// Upstream's buckets, in seconds.
 const DURATIONS: [f64; 6] = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
+const POLICIES: [f64; 5] = [0.000_000_5, 0.001, 0.01, 0.1, 1.0];
 const CALLS: [f64; 8] = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0];
 /// Codes that webhooks make up are not counted one by one.
 const HIGHEST: u16 = 600;
@@ -78,8 +79,36 @@ pub(crate) struct AdmissionMetrics {
     webhook_requests: IntCounterVec,
     webhook_rejections: IntCounterVec,
     webhooks_failed_open: IntCounterVec,
-    validating_policies: IntCounterVec,
-    mutating_policies: IntCounterVec,
+    validating_policies: Policies,
+    mutating_policies: Policies,
+}
+
+/// Counters and durations of what policies of a kind decided.
+#[derive(Clone)]
+struct Policies {
+    total: IntCounterVec,
+    seconds: HistogramVec,
+}
+
+impl Policies {
+    fn new(registry: &Registry, kind: &str, labels: &[&str]) -> Self {
+        let name = |end: &str| format!("apiserver_{kind}_admission_policy_check_{end}");
+        Self {
+            total: counter(registry, &name("total"), "What policies decided, by binding.", labels),
+            seconds: histogram(
+                registry,
+                &name("duration_seconds"),
+                "How long it took to decide it.",
+                labels,
+                POLICIES.to_vec(),
+            ),
+        }
+    }
+
+    fn count(&self, labels: &[&str], after: Duration) {
+        self.total.with_label_values(labels).inc();
+        self.seconds.with_label_values(labels).observe(after.as_secs_f64());
+    }
 }
 
 impl AdmissionMetrics {
@@ -89,10 +118,6 @@ impl AdmissionMetrics {
         let counter = |end: &str, help: &str, labels: &[&str]| counter(registry, &name(end), help, labels);
         let seconds = |end: &str, help: &str, labels: &[&str], buckets: &[f64]| {
             histogram(registry, &name(end), help, labels, buckets.to_vec())
-        };
-        let policies = |kind: &str, labels: &[&str]| {
-            let name = format!("apiserver_{kind}_admission_policy_check_total");
-            crate::metrics::counter(registry, &name, "What policies decided, by binding.", labels)
         };
         Arc::new(Self {
             steps: seconds(
@@ -128,11 +153,16 @@ impl AdmissionMetrics {
                 "Calls of webhooks that failed and were ignored.",
                 &["name", "type"],
             ),
-            validating_policies: policies(
+            validating_policies: Policies::new(
+                registry,
                 "validating",
                 &["policy", "policy_binding", "error_type", "enforcement_action"],
             ),
-            mutating_policies: policies("mutating", &["policy", "policy_binding", "error_type"]),
+            mutating_policies: Policies::new(
+                registry,
+                "mutating",
+                &["policy", "policy_binding", "error_type"],
+            ),
         })
     }
 
@@ -173,17 +203,25 @@ impl AdmissionMetrics {
         }
     }
 
-    /// A validation of a policy failed, and led to this action: `deny`, `warn`, `audit`.
-    pub(super) fn validated(&self, policy: &str, binding: &str, broken: bool, action: &str) {
-        self.validating_policies.with_label_values(&[policy, binding, error_type(broken), action]).inc();
+    /// A validation of a policy did not hold, which is `why`, and led to this action: `deny`, `warn`, `audit`, or `allow`
+    /// where it could not be evaluated and need not be.
+    pub(super) fn validated(&self, policy: &str, binding: &str, why: &str, action: &str, after: Duration) {
+        self.validating_policies.count(&[policy, binding, error_type(why), action], after);
     }
 
-    /// A policy changed an object, or could not.
-    pub(super) fn mutated(&self, policy: &str, binding: &str, broken: bool) {
-        self.mutating_policies.with_label_values(&[policy, binding, error_type(broken)]).inc();
+    /// A policy changed an object, or could not, which is `why`.
+    pub(super) fn mutated(&self, policy: &str, binding: &str, why: Option<&str>, after: Duration) {
+        self.mutating_policies.count(&[policy, binding, why.map_or("no_error", error_type)], after);
     }
 }
 
-fn error_type(broken: bool) -> &'static str {
-    if broken { "invalid_error" } else { "no_error" }
+/// As upstream tells them apart, by what is said. What is refused as it should be counts as the last of them there, too.
+fn error_type(why: &str) -> &'static str {
+    if why.starts_with("compilation") {
+        "compile_error"
+    } else if why.starts_with("validation failed due to running out of cost budget") {
+        "out_of_budget"
+    } else {
+        "invalid_error"
+    }
 }

@@ -118,7 +118,7 @@ impl Chain {
         let metrics = &ingredients.metrics;
         let mut steps = Vec::new();
         for entry in config.enabled()? {
-            let make = entry.make.ok_or_else(|| ConfigError::NotThere(entry.name.to_owned()))?;
+            let make = entry.make;
             let plugin = make(ingredients, config.of(entry.name))?;
             steps.push(Step { name: entry.name, plugin, durations: metrics.of(entry.name) });
         }

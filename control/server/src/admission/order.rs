@@ -1,5 +1,5 @@
 //! All of upstream's plug-ins by name, in the order in which they run (`AllOrderedPlugins` of kube-apiserver), which of
-//! them run unless told otherwise, and how those that are here are made.
+//! them run unless told otherwise, and how they are made.
 
 use serde_json::Value;
 
@@ -19,21 +19,22 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// Whether it runs unless told otherwise.
     pub(crate) default: bool,
-    /// Nothing for those of upstream that are not here.
-    pub(crate) make: Option<Make>,
+    pub(crate) make: Make,
 }
 
 const fn on(name: &'static str, make: Make) -> Entry {
-    Entry { name, default: true, make: Some(make) }
+    Entry { name, default: true, make }
 }
 
 /// Those that run only when they are asked for.
 const fn off(name: &'static str, make: Make) -> Entry {
-    Entry { name, default: false, make: Some(make) }
+    Entry { name, default: false, make }
 }
 
-const fn absent(name: &'static str) -> Entry {
-    Entry { name, default: false, make: None }
+/// Those that judge what an alpha feature makes possible. Upstream has them on, and they have nothing to say as long as the
+/// feature is off there; here, it is not there.
+const fn idle(name: &'static str) -> Entry {
+    on(name, simple::make_idle)
 }
 
 /// The order.
@@ -58,7 +59,7 @@ pub(crate) const ORDER: &[Entry] = &[
     off("ExtendedResourceToleration", tolerations::make_extended),
     on("DefaultStorageClass", default_class::make_storage),
     on("StorageObjectInUseProtection", storage_protection::make),
-    absent("PodGroupProtection"),
+    idle("PodGroupProtection"),
     off("OwnerReferencesPermissionEnforcement", owner_references::make),
     on("PersistentVolumeClaimResize", claim_resize::make),
     on("RuntimeClass", runtime_class::make),
@@ -69,9 +70,9 @@ pub(crate) const ORDER: &[Entry] = &[
     on("DefaultIngressClass", default_class::make_ingress),
     off("DenyServiceExternalIPs", simple::make_external),
     on("PodTopologyLabels", pod_topology::make),
-    absent("PodGroupWorkloadExists"),
+    idle("PodGroupWorkloadExists"),
     on("NodeDeclaredFeatureValidator", declared_features::make),
-    absent("JobValidation"),
+    idle("JobValidation"),
     on("PodResizeValidator", pod_resize::make),
     on("MutatingAdmissionPolicy", policy::make_mutating),
     on("MutatingAdmissionWebhook", webhook::make_mutating),

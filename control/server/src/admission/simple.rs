@@ -9,13 +9,21 @@ use skep_api::validation::FieldError;
 
 use super::{Attributes, ConfigError, Ingredients, Plugin};
 
-struct AlwaysAdmit;
+/// One that has nothing to say.
+struct Idle;
 
-pub(super) fn make_admit(_: &Ingredients, _: Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError> {
-    Ok(Box::new(AlwaysAdmit))
+pub(super) fn make_idle(_: &Ingredients, _: Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError> {
+    Ok(Box::new(Idle))
 }
 
-impl Plugin for AlwaysAdmit {
+pub(super) fn make_admit(
+    from: &Ingredients,
+    configuration: Option<&Value>,
+) -> Result<Box<dyn Plugin>, ConfigError> {
+    make_idle(from, configuration)
+}
+
+impl Plugin for Idle {
     fn handles(&self, _: &Attributes<'_>) -> bool {
         false
     }

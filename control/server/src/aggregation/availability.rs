@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use super::proxy;
 use super::remotes::{Aggregation, Answers, Known, known_of};
 use crate::gate::ObjectReader;
+use crate::hooks::Hook;
 use crate::pki::MASTERS;
 use crate::storage::{DeleteOptions, Ownership, Part, Scope};
 use crate::user::UserInfo;
@@ -38,7 +39,7 @@ const LIST: usize = 4 << 20;
 const DOCUMENT: usize = 32 << 20;
 
 impl Aggregation {
-    pub(super) async fn follow(self: Arc<Self>) {
+    pub(super) async fn follow(self: Arc<Self>, registered: &Hook) {
         let cache = &self.storage.cache;
         let signal = |group: &str, plural: &str| {
             let collection = cache.collection(registry().find(group, "v1", plural)?)?;
@@ -56,6 +57,9 @@ impl Aggregation {
             let failed = self.keep_local().await.inspect_err(|error| {
                 tracing::warn!(%error, "cannot keep the objects of what is served here");
             });
+            if failed.is_ok() {
+                registered.is_good();
+            }
             let remote: Vec<Arc<Value>> =
                 self.objects().into_iter().filter(|object| aggregation::is_remote(object)).collect();
             join_all(remote.iter().map(|object| self.check(object))).await;

@@ -15,9 +15,22 @@ use super::metrics::AggregationMetrics;
 use crate::callout::{self, Caller, Target, Trust};
 use crate::definitions::Kinds;
 use crate::gate::ObjectReader;
+use crate::hooks::{Hooks, Names};
 use crate::pki::MASTERS;
 use crate::storage::Storage;
 use crate::user::UserInfo;
+
+/// What this is called in health checks, of which upstream has one for each part.
+const HOOKS: Names = &[
+    "poststarthook/apiservice-discovery-controller",
+    "poststarthook/apiservice-openapi-controller",
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-status-local-available-controller",
+    "poststarthook/apiservice-status-remote-available-controller",
+    "poststarthook/kube-apiserver-autoregistration",
+];
+/// What is true once there is an object for everything that this server serves.
+const REGISTERED: Names = &["autoregister-completion"];
 
 /// What a server said when it was asked last.
 #[derive(Clone, Default)]
@@ -67,6 +80,7 @@ impl Aggregation {
         caller: Arc<Caller>,
         front_proxy: Option<FrontProxy>,
         metrics: &prometheus::Registry,
+        hooks: &Hooks,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let found = registry().find(aggregation::GROUP, "v1", aggregation::PLURAL).cloned();
@@ -82,10 +96,11 @@ impl Aggregation {
             state: RwLock::new(Arc::new(State { generation: u64::MAX, ..State::default() })),
         });
         let following = one.clone();
-        tokio::spawn(async move {
+        let registered = hooks.begin(REGISTERED);
+        hooks.spawn(HOOKS, async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = following.follow() => {}
+                () = following.follow(&registered) => {}
             }
         });
         one

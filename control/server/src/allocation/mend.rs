@@ -18,10 +18,14 @@ use super::claim::{own_scope, own_user, record_of};
 use super::repair::{self, Mend, Note, World};
 use super::{Services, networks, own_cidr};
 use crate::cache::{Collection, EventType};
+use crate::hooks::{Hooks, Names};
 use crate::storage::{DeleteOptions, Storage};
 
 const ADDRESSES: &str = "ipallocator-repair-controller";
 const PORTS: &str = "portallocator-repair-controller";
+/// What this is called in health checks.
+const REPAIR: Names = &["poststarthook/start-service-ip-repair-controllers"];
+const OWN_CIDR: Names = &["poststarthook/start-kubernetes-service-cidr-controller"];
 /// A change is looked at after so long.
 const SETTLED: Duration = Duration::from_secs(5);
 /// What could not be mended is tried again after so long.
@@ -69,9 +73,9 @@ impl Storage {
     }
 
     /// Keeps everything in step until `stop`.
-    pub(crate) fn follow_allocation(&self, stop: CancellationToken) {
-        tokio::spawn(own_cidr::follow(self.clone(), stop.clone()));
-        tokio::spawn(Repair::new(self.clone()).run(stop));
+    pub(crate) fn follow_allocation(&self, hooks: &Hooks, stop: CancellationToken) {
+        hooks.spawn(OWN_CIDR, own_cidr::follow(self.clone(), stop.clone()));
+        hooks.spawn(REPAIR, Repair::new(self.clone()).run(stop));
     }
 
     async fn repair_ports(&self, leaks: &mut HashMap<u16, u8>) -> Result<(), StoreError> {

@@ -144,6 +144,8 @@ pub struct Collection {
     prefix: String,
     state: RwLock<State>,
     generation: AtomicU64,
+    /// Events that the store told of.
+    received: AtomicU64,
     signal: watch::Sender<u64>,
     bell: Bell,
     /// Cancelled when watches are to end.
@@ -160,10 +162,16 @@ impl Collection {
             prefix,
             state: RwLock::new(state),
             generation: AtomicU64::new(0),
+            received: AtomicU64::new(0),
             signal: watch::Sender::new(0),
             bell: Bell::default(),
             ending: RwLock::default(),
         }
+    }
+
+    /// How many events the store told of.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     /// The start of the keys of all objects here.
@@ -274,6 +282,7 @@ impl Collection {
 
     /// Takes changes in; all those of one revision must come together, and revisions must grow.
     pub(super) fn apply(&self, events: &[skep_store::Event]) {
+        self.received.fetch_add(events.len() as u64, Ordering::Relaxed);
         let mut last = 0;
         {
             let mut state = self.state.write();

@@ -1,9 +1,10 @@
 //! What the cache reports to Prometheus, per kind: what there is under upstream's names, the rings under our own, since
 //! upstream reports their room and not what is in them.
 
-use prometheus::{IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::Cache;
+use crate::metrics::counter;
 
 /// The series of one cache.
 pub(crate) struct CacheMetrics {
@@ -11,6 +12,7 @@ pub(crate) struct CacheMetrics {
     bytes: IntGaugeVec,
     ring_events: IntGaugeVec,
     ring_bytes: IntGaugeVec,
+    received: IntCounterVec,
 }
 
 impl CacheMetrics {
@@ -38,6 +40,12 @@ impl CacheMetrics {
                 "Changes that slow watchers can still be told of.",
             ),
             ring_bytes: gauge("skep_watch_cache_ring_bytes", "Bytes that these changes may keep in memory."),
+            received: counter(
+                registry,
+                "apiserver_storage_events_received_total",
+                "Changes that the store told of.",
+                &["group", "resource"],
+            ),
         }
     }
 
@@ -46,9 +54,11 @@ impl CacheMetrics {
         let all = [&self.objects, &self.bytes, &self.ring_events, &self.ring_bytes];
         // Custom kinds go, and their series with them.
         all.iter().for_each(|gauge| gauge.reset());
+        self.received.reset();
         for collection in cache.collections() {
             let usage = collection.usage();
             let (group, plural) = cache.name_of(&collection);
+            self.received.with_label_values(&[&group, &plural]).inc_by(collection.received());
             let amounts = [usage.objects, usage.object_bytes, usage.ring_changes, usage.ring_bytes];
             for (gauge, amount) in all.iter().zip(amounts) {
                 gauge.with_label_values(&[&group, &plural]).set(i64::try_from(amount).unwrap_or(i64::MAX));

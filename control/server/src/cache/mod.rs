@@ -190,6 +190,11 @@ impl Cache {
         }
     }
 
+    /// Whether it was filled, and goes on to follow the store.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.applied() > 0 && !self.wanted.is_closed()
+    }
+
     /// All changes up to this revision are in the collections.
     pub fn applied(&self) -> u64 {
         *self.applied.borrow()

@@ -244,6 +244,11 @@ impl Object {
         is_type_alone.then(|| &self.json[self.metadata.start..])
     }
 
+    /// What the object is made of, as members with their names, without kind and version.
+    pub(crate) fn untyped_members(&self) -> Option<Vec<&[u8]>> {
+        scan::members_without(&self.json, &[b"kind", b"apiVersion"])
+    }
+
     /// Whether the selector selects its labels. They are not parsed for it: lists ask it of every object, and every
     /// watcher of every event.
     pub(crate) fn is_selected(&self, selector: &LabelSelector) -> bool {

@@ -46,6 +46,29 @@ pub(crate) fn is_headed_by(json: &[u8], value: usize, names: &[&[u8]]) -> bool {
     head().is_some()
 }
 
+/// The members of the outermost object, each with its name, without those of these names.
+pub(crate) fn members_without<'a>(json: &'a [u8], names: &[&[u8]]) -> Option<Vec<&'a [u8]>> {
+    let mut members = Vec::new();
+    let mut at = skip_space(json, expect(json, skip_space(json, 0), b'{')?);
+    if expect(json, at, b'}').is_some() {
+        return Some(members);
+    }
+    loop {
+        let (start, key) = (at, at + 1..skip_string(json, at)? - 1);
+        let value = skip_space(json, expect(json, skip_space(json, key.end + 1), b':')?);
+        let end = skip_value(json, value)?;
+        if !names.contains(&json.get(key)?) {
+            members.push(json.get(start..end)?);
+        }
+        at = skip_space(json, end);
+        match json.get(at)? {
+            b'}' => return Some(members),
+            b',' => at = skip_space(json, at + 1),
+            _ => return None,
+        }
+    }
+}
+
 fn skip_space(json: &[u8], at: usize) -> usize {
     json.get(at..).map_or(at, |rest| at + rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count())
 }
@@ -130,6 +153,27 @@ mod tests {
         assert!(headed(r#"{"metadata":{}}"#));
         assert!(!headed(r#"{"apiVersion":"v1","data":{},"metadata":{}}"#));
         assert!(!headed(r#"{"kind":"A"}"#) && !headed(""));
+    }
+
+    #[test]
+    fn members_of_other_names_are_left() {
+        let left = |json: &str| {
+            let members = members_without(json.as_bytes(), &[b"kind", b"apiVersion"])?;
+            Some(String::from_utf8(members.join(&b',')).unwrap())
+        };
+        for (json, expected) in [
+            ("{}", Some("")),
+            (
+                r#"{"apiVersion":"v1","data":{"kind":"x","a":"}"},"kind":"A","metadata":{}}"#,
+                Some(r#""data":{"kind":"x","a":"}"},"metadata":{}"#),
+            ),
+            (r#" { "kind" : 1 , "a" : [1,{"b":2}] } "#, Some(r#""a" : [1,{"b":2}]"#)),
+            (r#"{"kind":1"#, None),
+            ("[]", None),
+            ("", None),
+        ] {
+            assert_eq!(left(json).as_deref(), expected, "{json}");
+        }
     }
 
     #[test]

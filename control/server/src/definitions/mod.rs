@@ -26,6 +26,7 @@ use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure;
+use crate::hooks::{Hooks, Names};
 use crate::pki::MASTERS;
 use crate::storage::{Ownership, Part, Scope, Storage};
 use crate::user::UserInfo;
@@ -34,6 +35,9 @@ use serve::Served;
 
 /// A pass that failed is made again after this time.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// What this is called in health checks.
+const HOOKS: Names = &["poststarthook/crd-informer-synced", "poststarthook/start-apiextensions-controllers"];
 
 /// All kinds that there are now.
 pub(crate) struct Kinds {
@@ -102,6 +106,7 @@ impl Definitions {
     pub(crate) async fn start(
         storage: Storage,
         kinds: Arc<Kinds>,
+        hooks: &Hooks,
         stop: CancellationToken,
     ) -> Result<(), StoreError> {
         let resource = registry().find(definition::GROUP, "v1", definition::PLURAL).cloned();
@@ -115,7 +120,7 @@ impl Definitions {
             stop,
         });
         one.serve().await?;
-        tokio::spawn(one.follow());
+        hooks.spawn(HOOKS, one.follow());
         Ok(())
     }
 

@@ -65,7 +65,8 @@ impl Definitions {
                     if before.is_some() && difference == Difference::Looks {
                         restart.push(name(definition).to_owned());
                     }
-                    Served { definition: definition.clone(), resources: custom::resources(definition) }
+                    let resources = self.storage.cel.compile(|| custom::resources(definition));
+                    Served { definition: definition.clone(), resources }
                 }
             };
             new.insert(name(definition).to_owned(), served);

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use parking_lot::Mutex;
 use skep_store::{
-    Event, Expected, KeyValue, ListRequest, Listing, Revision, Store, StoreError, WatchItem, WatchStream,
+    Event, Expected, KeyValue, ListRequest, Listing, Revision, Size, Store, StoreError, WatchItem,
+    WatchStream,
 };
 use tokio::sync::watch;
 
@@ -175,5 +176,9 @@ impl Store for EncryptedStore {
 
     async fn expiries(&self) -> Result<BTreeMap<String, Duration>, StoreError> {
         self.inner.store.expiries().await
+    }
+
+    async fn size(&self) -> Result<Option<Size>, StoreError> {
+        self.inner.store.size().await
     }
 }

@@ -14,6 +14,7 @@ mod dropped;
 mod keep;
 mod levels;
 mod metrics;
+mod queue;
 mod queues;
 mod shuffle;
 #[cfg(test)]

@@ -4,18 +4,24 @@
 //! each busy queue; every queue knows at which R its next request would begin. The request that would end first is next.
 //! A request goes through: waiting -> executing -> lingering (its seats stay taken for what it causes afterwards) -> gone.
 //!
+//! Shares alone do not make a seat free at the moment in which somebody comes who was quiet. So a part of the seats is kept
+//! for flows that have none: whoever has some can only take more while that [part](KEPT_FREE) stays free. Upstream keeps
+//! none; there, who comes beside a flood of long requests waits until one of them ends.
+//!
 //! Pure: callers pass the time in and act on what comes out.
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{Response, Schema};
 use super::demand::Demand;
+use super::queue::{GUESS, Queue, Waiting};
 use super::shuffle;
 
-/// What a request is taken to last until it is known.
-const GUESS: f64 = 0.003;
+/// One in so many seats is kept free for flows that have none: together as many as the widest request may take.
+const KEPT_FREE: u32 = 6;
 
 /// Seconds since the level began.
 pub(super) type Seconds = f64;
@@ -39,7 +45,8 @@ impl Work {
         self.seats.max(self.final_seats)
     }
 
-    fn total(&self) -> f64 {
+    /// Seat-seconds.
+    pub(super) fn total(&self) -> f64 {
         f64::from(self.seats) * GUESS + f64::from(self.final_seats) * self.lingering.as_secs_f64()
     }
 }
@@ -53,16 +60,6 @@ pub(super) enum Refused {
     QueueFull,
 }
 
-/// A request that waits.
-struct Waiting<T> {
-    ticket: u64,
-    work: Work,
-    schema: Arc<Schema>,
-    arrived: Seconds,
-    arrival: f64,
-    call: T,
-}
-
 /// A request that executes: what [`Queues::finish`] wants to have back.
 #[derive(Clone, Debug)]
 pub(super) struct Running {
@@ -71,6 +68,7 @@ pub(super) struct Running {
     /// How long it waited.
     pub(super) waited: Seconds,
     queue: Option<usize>,
+    flow: u64,
     started: Seconds,
 }
 
@@ -96,33 +94,13 @@ pub(super) enum Arrived {
     Refused(Refused),
 }
 
-#[derive(Default)]
-struct Queue<T> {
-    waiting: VecDeque<Waiting<T>>,
-    executing: usize,
-    seats: u32,
-    /// R at which its next request would begin.
-    next: f64,
-}
-
-impl<T> Queue<T> {
-    fn is_busy(&self) -> bool {
-        !self.waiting.is_empty() || self.executing > 0
-    }
-
-    /// No request begins before it came: a queue that uses less than its share saves nothing up.
-    fn bound(&mut self) {
-        if let Some(oldest) = self.waiting.front() {
-            self.next = self.next.max(oldest.arrival);
-        }
-    }
-}
-
 /// The queues of a level.
 pub(super) struct Queues<T> {
     response: Response,
     limit: u32,
     queues: Vec<Queue<T>>,
+    /// Seats by flow, of those that have some.
+    flows: HashMap<u64, u32, ahash::RandomState>,
     progress: f64,
     now: Seconds,
     robin: usize,
@@ -140,6 +118,7 @@ impl<T> Queues<T> {
             response,
             limit,
             queues: Vec::new(),
+            flows: HashMap::default(),
             progress: 0.0,
             now,
             robin: 0,
@@ -159,8 +138,7 @@ impl<T> Queues<T> {
         if let Response::Queue { queues, .. } = response
             && queues > self.queues.len()
         {
-            let new = || Queue { waiting: VecDeque::new(), executing: 0, seats: 0, next: 0.0 };
-            self.queues.resize_with(queues, new);
+            self.queues.resize_with(queues, Queue::new);
         }
     }
 
@@ -201,13 +179,10 @@ impl<T> Queues<T> {
     fn sync(&mut self, now: Seconds) {
         let passed = (now - self.now).max(0.0);
         self.now = self.now.max(now);
-        let (mut busy, mut wanted) = (0_u32, 0_u32);
-        for queue in &self.queues {
-            busy += u32::from(queue.is_busy());
-            wanted += queue.seats + queue.waiting.iter().map(|one| one.work.width()).sum::<u32>();
-        }
+        let busy = self.queues.iter().filter(|queue| queue.is_busy()).count();
         if busy > 0 {
-            self.progress += passed * f64::from(wanted.min(self.limit)) / f64::from(busy);
+            let wanted = (self.seats + self.seats_waiting).min(self.limit);
+            self.progress += passed * f64::from(wanted) / busy as f64;
         }
     }
 
@@ -225,7 +200,7 @@ impl<T> Queues<T> {
             if !self.fits(work.width()) {
                 return (Arrived::Refused(Refused::ConcurrencyLimit), Vec::new());
             }
-            let running = self.start(work, schema.clone(), now, None);
+            let running = self.start(work, schema.clone(), now, flow, None);
             return (Arrived::Runs(running), Vec::new());
         };
         let at = self.choose(queues, hand, flow);
@@ -236,12 +211,7 @@ impl<T> Queues<T> {
         self.tickets += 1;
         let arrival = self.progress;
         let queue = &mut self.queues[at];
-        if !queue.is_busy() {
-            queue.next = arrival;
-        }
-        let schema = schema.clone();
-        queue.waiting.push_back(Waiting { ticket, work, schema, arrived: now, arrival, call });
-        queue.bound();
+        queue.push(Waiting { ticket, work, flow, schema: schema.clone(), arrived: now, arrival, call });
         let place = Place { queue: at, ticket, length: queue.waiting.len() };
         self.waiting += 1;
         self.seats_waiting += work.width();
@@ -250,13 +220,14 @@ impl<T> Queues<T> {
         (Arrived::Waits(place), called)
     }
 
-    /// The queue with the least work, of the flow's hand.
+    /// The queue with the least work, of the flow's hand; of equals, that with the least under way.
     fn choose(&self, queues: usize, hand: usize, flow: u64) -> usize {
         let hand = shuffle::deal(queues, hand, flow);
         let offset = self.tickets as usize % hand.len();
-        let work = |at: usize| self.queues[at].waiting.iter().map(|one| one.work.total()).sum::<f64>();
         let turned = (0..hand.len()).map(|at| hand[(offset + at) % hand.len()]);
-        turned.min_by(|one, other| work(*one).total_cmp(&work(*other))).expect("a hand has a queue")
+        let loads = turned.map(|at| (at, self.queues[at].load()));
+        let least = loads.min_by(|(_, one), (_, other)| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+        least.expect("a hand has a queue").0
     }
 
     fn fits(&self, seats: u32) -> bool {
@@ -268,16 +239,25 @@ impl<T> Queues<T> {
         }
     }
 
-    fn start(&mut self, work: Work, schema: Arc<Schema>, arrived: Seconds, queue: Option<usize>) -> Running {
+    /// Whether the flow may have so many seats now.
+    fn may_have(&self, flow: u64, seats: u32) -> bool {
+        let leaves = || self.seats + seats + self.limit / KEPT_FREE <= self.limit;
+        self.fits(seats) && (!self.flows.contains_key(&flow) || leaves())
+    }
+
+    fn start(
+        &mut self,
+        work: Work,
+        schema: Arc<Schema>,
+        arrived: Seconds,
+        flow: u64,
+        queue: Option<usize>,
+    ) -> Running {
         self.executing += 1;
         self.seats += work.width();
-        if let Some(queue) = queue {
-            let queue = &mut self.queues[queue];
-            queue.executing += 1;
-            queue.seats += work.width();
-        }
+        *self.flows.entry(flow).or_default() += work.width();
         self.note();
-        Running { work, schema, waited: self.now - arrived, queue, started: self.now }
+        Running { work, schema, waited: self.now - arrived, queue, flow, started: self.now }
     }
 
     fn note(&mut self) {
@@ -289,39 +269,43 @@ impl<T> Queues<T> {
         let mut called = Vec::new();
         while self.waiting > 0 && self.seats < self.limit {
             let Some(at) = self.next_queue() else { break };
-            let oldest = self.queues[at].waiting.front().expect("the chosen queue has requests");
-            if !self.fits(oldest.work.width()) {
-                break;
-            }
             self.robin = at;
-            let one = self.queues[at].waiting.pop_front().expect("the chosen queue has requests");
-            self.queues[at].next += one.work.total();
-            self.queues[at].bound();
+            let one = self.queues[at].begin(self.now);
             self.waiting -= 1;
             self.seats_waiting -= one.work.width();
-            let running = self.start(one.work, one.schema, one.arrived, Some(at));
+            let running = self.start(one.work, one.schema, one.arrived, one.flow, Some(at));
             called.push(Called { running, call: one.call });
         }
         called
     }
 
-    /// The queue whose oldest request would end first; of equals, the first after the one that had its turn last.
+    /// The queue whose oldest request is next, if there are seats for it. Where there are none for it, those of flows that
+    /// have none may go before it, so far as seats are kept for them; others have to wait behind it, or a wide request
+    /// would wait for ever.
     fn next_queue(&self) -> Option<usize> {
+        let oldest = |at: usize| self.queues[at].waiting.front();
+        let may = |at: &usize| oldest(*at).is_some_and(|one| self.may_have(one.flow, one.work.width()));
+        let has_seats = |at: usize| oldest(at).is_some_and(|one| self.flows.contains_key(&one.flow));
+        let first = self.ends_first(|_| true)?;
+        match has_seats(first) && !may(&first) {
+            true => self.ends_first(|at| !has_seats(at)).filter(may),
+            false => Some(first).filter(may),
+        }
+    }
+
+    /// The queue whose oldest request would end first; of equals, the first after the one that had its turn last.
+    fn ends_first(&self, counts: impl Fn(usize) -> bool) -> Option<usize> {
         let count = self.queues.len();
         let turned = (1..=count).map(|step| (self.robin + step) % count);
-        let end =
-            |at: usize| self.queues[at].waiting.front().map(|one| self.queues[at].next + one.work.total());
-        let ends = turned.filter_map(|at| Some((at, end(at)?)));
-        ends.min_by(|one, other| one.1.total_cmp(&other.1)).map(|(at, _)| at)
+        let ends = turned.filter_map(|at| Some((at, self.queues[at].end_of_next(self.now)?)));
+        let counted = ends.filter(|(at, _)| counts(*at));
+        counted.min_by(|one, other| one.1.total_cmp(&other.1)).map(|(at, _)| at)
     }
 
     /// A request does not want to wait any longer; whether it was still waiting.
     pub(super) fn cancel(&mut self, now: Seconds, place: Place) -> bool {
         self.sync(now);
-        let queue = &mut self.queues[place.queue];
-        let Some(at) = queue.waiting.iter().position(|one| one.ticket == place.ticket) else { return false };
-        let one = queue.waiting.remove(at).expect("it was just found");
-        queue.bound();
+        let Some(one) = self.queues[place.queue].leave(place.ticket) else { return false };
         self.waiting -= 1;
         self.seats_waiting -= one.work.width();
         self.note();
@@ -333,11 +317,7 @@ impl<T> Queues<T> {
         self.sync(now);
         self.executing -= 1;
         if let Some(at) = running.queue {
-            let queue = &mut self.queues[at];
-            queue.executing -= 1;
-            // What was guessed when it began is put right.
-            queue.next -= f64::from(running.work.seats) * (GUESS - (self.now - running.started));
-            queue.bound();
+            self.queues[at].end(running.work.seats, running.started, self.now);
         }
         match running.work.lingering.is_zero() {
             true => self.release(now, running),
@@ -349,8 +329,11 @@ impl<T> Queues<T> {
     pub(super) fn release(&mut self, now: Seconds, running: &Running) -> Vec<Called<T>> {
         self.sync(now);
         self.seats -= running.work.width();
-        if let Some(at) = running.queue {
-            self.queues[at].seats -= running.work.width();
+        if let Entry::Occupied(mut of_flow) = self.flows.entry(running.flow) {
+            *of_flow.get_mut() -= running.work.width();
+            if *of_flow.get() == 0 {
+                of_flow.remove();
+            }
         }
         self.note();
         self.dispatch()

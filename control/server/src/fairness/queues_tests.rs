@@ -96,6 +96,53 @@ fn wide_requests_count_as_many() {
 }
 
 #[test]
+fn flow_that_takes_all_it_gets_leaves_seats_for_another() {
+    let mut test = Test::new(48);
+    let wide = Work { seats: 8, ..Work::ONE };
+    for name in ["l1", "l2", "l3", "l4", "l5", "l6", "l7"] {
+        test.arrive(0.0, 0, name, wide);
+    }
+    assert_eq!(test.running(), ["l1", "l2", "l3", "l4", "l5"], "eight seats are kept");
+    test.arrive(0.1, 1, "quiet", Work::ONE);
+    assert_eq!(test.running().last(), Some(&"quiet"));
+    test.end(0.2, "quiet");
+    test.arrive(0.3, 1, "list", wide);
+    assert_eq!(test.running().last(), Some(&"list"), "even of the widest request");
+    test.arrive(0.4, 1, "more", Work::ONE);
+    test.end(0.5, "l1");
+    assert_eq!(
+        test.running(),
+        ["l2", "l3", "l4", "l5", "list"],
+        "who has seats waits until some are free again"
+    );
+    test.end(0.6, "l2");
+    assert_eq!(test.running().last(), Some(&"more"), "who has used less is first");
+}
+
+#[test]
+fn narrow_requests_of_who_has_seats_do_not_pass_a_wide_one_that_waits() {
+    let mut test = Test::new(12);
+    test.arrive(0.0, 0, "a", Work { seats: 4, ..Work::ONE });
+    test.arrive(0.0, 1, "b", Work { seats: 4, ..Work::ONE });
+    test.arrive(0.1, 0, "wide", Work { seats: 4, ..Work::ONE });
+    test.arrive(0.5, 1, "narrow", Work::ONE);
+    assert_eq!(test.running(), ["a", "b"]);
+    test.end(0.6, "a");
+    assert_eq!(test.running(), ["b", "wide", "narrow"]);
+}
+
+#[test]
+fn long_requests_are_charged_while_they_last() {
+    let mut test = Test::new(2);
+    for name in ["f1", "f2", "f3"] {
+        test.arrive(0.0, 0, name, Work::ONE);
+    }
+    test.arrive(1.0, 1, "quiet", Work::ONE);
+    test.end(1.1, "f2");
+    assert_eq!(test.running(), ["f1", "quiet"], "the other one has had two seats for a second");
+}
+
+#[test]
 fn request_wider_than_the_level_has_it_for_itself() {
     let mut test = Test::new(2);
     test.arrive(0.0, 0, "one", Work::ONE);

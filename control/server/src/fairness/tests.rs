@@ -184,3 +184,23 @@ async fn idle_levels_lend_their_seats() {
     assert!(served > own, "{served} seats were borrowed, {own} are its own");
     assert!(registry.gather().iter().any(|one| one.name() == "apiserver_flowcontrol_current_limit_seats"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn lists_of_one_user_leave_a_seat_for_the_first_request_of_another() {
+    let (fairness, _) = fairness(600);
+    let lists = |user: &'static str| {
+        let fairness = fairness.clone();
+        tokio::spawn(async move {
+            let (info, query) = request("GET /api/v1/namespaces/a/configmaps");
+            let facts = || Facts { objects: 10_000, bytes: 12_000_000, watchers: 0 };
+            fairness.enter(&UserInfo::new(user, &[]), &info, &query, facts, PATIENCE, &lane()).await.1
+        })
+    };
+    let flood: Vec<_> = (0..64).map(|_| lists("flood")).collect();
+    settle().await;
+    let served = flood.iter().filter(|one| one.is_finished()).count();
+    assert!(served > 0 && served < flood.len(), "{served} lists have their seats");
+    let quiet = [entering(&fairness, "quiet"), lists("other")];
+    settle().await;
+    assert!(quiet.iter().all(tokio::task::JoinHandle::is_finished), "nobody has to wait for the flood");
+}

@@ -27,6 +27,7 @@ use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 use skep_api::validation;
 use tokio::sync::OwnedRwLockReadGuard;
+use tokio::time::Instant;
 
 use crate::admission::{Asked, Attributes, Notes, Operation};
 use crate::audit::Record;
@@ -58,6 +59,10 @@ pub(crate) struct Call {
     pub(crate) parts: Parts,
     /// What is said about the request beside its answer.
     pub(crate) notes: Arc<Notes>,
+    /// When the request came.
+    pub(crate) began: Instant,
+    /// When the request has to be over, if it is not meant to last.
+    pub(crate) deadline: Option<Instant>,
     /// The seats of a watch, until it has begun.
     pub(crate) permit: Mutex<Option<Permit>>,
 }
@@ -73,7 +78,12 @@ impl Call {
             user: &self.user,
             dry_run,
             ownership: Ownership::Changed(self.manager()),
-            asked: Some(Asked { verb: &self.info.verb, query: &self.query, notes: &self.notes }),
+            asked: Some(Asked {
+                verb: &self.info.verb,
+                query: &self.query,
+                notes: &self.notes,
+                until: self.deadline,
+            }),
             admitted: false,
         }
     }

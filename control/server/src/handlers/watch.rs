@@ -28,6 +28,7 @@ use crate::ids::Ids;
 use crate::metrics::Counted;
 use crate::options::{Selection, WatchFrom, WatchOptions};
 use crate::respond::{CHUNK, Renderer, streamed};
+use crate::turns;
 
 /// So often changes that are at hand are told without a look at what else came.
 const IN_A_ROW: usize = 32;
@@ -55,12 +56,17 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         }
     };
     let shortest = call.server.lasting().watch.as_secs().max(1);
+    let beginning = marked.then(|| {
+        let metrics = call.server.metrics().watch_beginnings(&call.resource, &call.info);
+        (metrics, call.began)
+    });
     let seconds = options.timeout.unwrap_or_else(|| shortest + call.server.ids().below(shortest));
     let now = Instant::now();
     let session = Session {
         initial,
         permit: call.permit.lock().take(),
         mark: marked.then_some(position),
+        beginning,
         watcher: cache.watch(&collection, prefix, position),
         pieces: Pieces::default(),
         in_a_row: 0,
@@ -96,6 +102,8 @@ struct Session {
     permit: Option<Permit>,
     /// The end of it is to be marked, at this revision.
     mark: Option<u64>,
+    /// Where it is counted how long it took until then, and since when.
+    beginning: Option<(prometheus::Histogram, Instant)>,
     watcher: Watcher,
     /// What was made of changes and is not given yet.
     pieces: Pieces,
@@ -164,7 +172,7 @@ impl Session {
         if self.ended {
             return None;
         }
-        if let Some(piece) = self.beginning() {
+        if let Some(piece) = self.beginning().await {
             return Some(piece);
         }
         loop {
@@ -231,9 +239,10 @@ impl Session {
     }
 
     /// A piece of the state at the beginning, and the mark behind it.
-    fn beginning(&mut self) -> Option<Bytes> {
+    async fn beginning(&mut self) -> Option<Bytes> {
         let mut piece = BytesMut::new();
         while piece.len() < CHUNK {
+            turns::pause().await;
             let Some(object) = self.initial.pop_front() else { break };
             if self.selects(&object) {
                 piece.extend_from_slice(&self.renderer.event("ADDED", &object));
@@ -246,6 +255,9 @@ impl Session {
             let annotations = json!({ "k8s.io/initial-events-end": "true" });
             let bookmark = self.renderer.bookmark(revision, Some(annotations));
             piece.extend_from_slice(&self.renderer.notice("BOOKMARK", &bookmark));
+            if let Some((histogram, began)) = self.beginning.take() {
+                histogram.observe(began.elapsed().as_secs_f64());
+            }
         }
         if self.initial.is_empty() {
             self.initial = VecDeque::new();

@@ -41,17 +41,35 @@ pub(super) fn find(path: &str) -> Option<(Kind, &str)> {
     })
 }
 
-/// The checks of a kind, and whether each holds.
+/// What upstream's informers stand for is one cache here, which everybody reads.
+const INFORMERS: [&str; 4] = [
+    "poststarthook/generic-apiserver-start-informers",
+    "poststarthook/start-apiextensions-informers",
+    "poststarthook/start-kube-aggregator-informers",
+    "poststarthook/storage-readiness",
+];
+
+/// What the store says, if it says so in time.
+pub(super) async fn timely<T, E>(asked: impl Future<Output = Result<T, E>>) -> Option<T> {
+    tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()
+}
+
+/// The checks of a kind, and whether each holds. Those of upstream that stand for nothing here are not among them.
 async fn checks(server: &Inner, kind: Kind) -> Vec<(&'static str, bool)> {
-    let filled = server.storage().cache.applied() > 0;
-    let stored = tokio::time::timeout(PATIENCE, server.storage().store.current_revision()).await;
-    let stored = filled && matches!(stored, Ok(Ok(_)));
-    let mut checks = vec![("ping", true), ("etcd", stored), ("poststarthook/rbac/bootstrap-roles", filled)];
+    let cached = server.storage().cache.is_followed();
+    let stored = timely(server.storage().store.current_revision()).await.is_some();
+    let mut checks = vec![("ping", true)];
+    checks.extend(server.log_works().map(|works| ("log", works)));
+    checks.push(("etcd", cached && stored));
+    if kind == Kind::Readyz {
+        checks.push(("informer-sync", cached));
+    }
+    checks.extend(INFORMERS.map(|name| (name, cached)));
+    checks.extend(server.hooks().all());
     if let Some(encryption) = server.encryption() {
         checks.push(("kms-providers", encryption.health().is_ok()));
     }
     if kind == Kind::Readyz {
-        checks.push(("informer-sync", filled));
         checks.push(("shutdown", !server.is_leaving()));
     }
     checks
@@ -66,6 +84,9 @@ pub(super) async fn answer(server: &Inner, kind: Kind, only: &str, query: &Query
         if all.is_empty() {
             return text(StatusCode::NOT_FOUND, "404 page not found\n");
         }
+    }
+    for (name, fine) in all.iter().filter(|(name, _)| !excluded.contains(name)) {
+        server.metrics().health().checked(name, kind.name(), *fine);
     }
     let failed: Vec<&str> =
         all.iter().filter(|(name, fine)| !fine && !excluded.contains(name)).map(|(name, _)| *name).collect();

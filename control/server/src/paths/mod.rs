@@ -46,7 +46,11 @@ pub(crate) async fn handle(
                 .value(StatusCode::OK, &json!({ "paths": documents::roots(&server.kinds().current()) })));
         }
         "/version" => return Ok(manner.value(StatusCode::OK, &version())),
-        "/metrics" => return Ok(text(StatusCode::OK, server.metrics().text(&server.storage().cache))),
+        "/metrics" => {
+            let size = health::timely(server.storage().store.size()).await.flatten();
+            return Ok(text(StatusCode::OK, server.metrics().text(&server.storage().cache, size)));
+        }
+        "/metrics/slis" => return Ok(text(StatusCode::OK, server.metrics().health().text())),
         "/.well-known/openid-configuration" => {
             return Ok(manner.value(StatusCode::OK, &server.gate().tokens.openid_configuration()));
         }
@@ -101,7 +105,8 @@ fn text(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
-fn version() -> serde_json::Value {
+/// Which version of the API this is, and which build.
+pub(crate) fn version() -> serde_json::Value {
     json!({
         "major": "1",
         "minor": "36",

@@ -17,7 +17,7 @@ use crate::audit::Returned;
 use crate::body::Body;
 use crate::cache::Object;
 use crate::failure;
-use crate::negotiate::{Form, Wire};
+use crate::negotiate::{self, Form, Wire};
 use crate::turns;
 
 /// Objects as they are found.
@@ -50,15 +50,13 @@ impl ListAnswer {
         if manner.wire == Wire::Protobuf {
             return self.in_protobuf(manner, &renderer).await;
         }
-        let head = self.head(manner, now);
+        let before = self.head(manner, now);
         // What is short goes out as a whole; of the rest no more is put together than it takes to see that it is not.
-        let short = match manner {
-            Manner { pretty: true, .. } => usize::MAX,
-            Manner { gzip: true, .. } => GZIP_FROM,
-            _ => CHUNK,
-        };
+        let short = if manner.gzip { GZIP_FROM } else { CHUNK };
         let (mut first, mut size) = (Vec::new(), 0);
-        let mut pieces = Pieces { renderer, objects: self.objects, before: head, ended: false };
+        let layout = if manner.pretty { &PRETTY } else { &PLAIN };
+        let objects = self.objects;
+        let mut pieces = Pieces { renderer, objects, before, layout, empty: true, ended: false };
         while size < short {
             turns::pause().await;
             let Some(piece) = pieces.next() else { break };
@@ -66,7 +64,7 @@ impl ListAnswer {
             first.push(piece);
         }
         if pieces.ended {
-            return manner.json(StatusCode::OK, first.concat().into());
+            return manner.whole(StatusCode::OK, first.concat().into(), JSON);
         }
         let pieces = first.into_iter().chain(pieces);
         match manner.gzip {
@@ -77,24 +75,25 @@ impl ListAnswer {
 
     /// What comes before the first object.
     fn head(&self, manner: &Manner, now: jiff::Timestamp) -> Bytes {
-        let mut head = match manner.form {
-            Form::Table => {
-                table::render(&self.resource, &[], Some(&self.meta()), manner.include, now).to_string()
-            }
+        let head = match manner.form {
+            Form::Table => table::render(&self.resource, &[], Some(&self.meta()), manner.include, now),
             _ => {
                 let (kind, api_version) = self.kind(manner);
-                json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta() }).to_string()
+                json!({ "kind": kind, "apiVersion": api_version, "metadata": self.meta() })
             }
         };
-        match manner.form {
+        let (mut text, end) = match manner.pretty {
+            true => (format!("{head:#}"), "\n}"),
+            false => (head.to_string(), "}"),
+        };
+        text.truncate(text.len() - end.len());
+        match (manner.form, manner.pretty) {
             // The rows, of which there are none yet, are the last member.
-            Form::Table => head.truncate(head.len() - "]}".len()),
-            _ => {
-                head.truncate(head.len() - "}".len());
-                head.push_str(",\"items\":[");
-            }
+            (Form::Table, _) => text.truncate(text.len() - "]".len()),
+            (_, true) => text.push_str(",\n  \"items\": ["),
+            (_, false) => text.push_str(",\"items\":["),
         }
-        head.into()
+        text.into()
     }
 
     fn kind(&self, manner: &Manner) -> (String, String) {
@@ -107,8 +106,8 @@ impl ListAnswer {
     /// The length of everything stands at its beginning: nothing can be sent before all is written.
     async fn in_protobuf(mut self, manner: &Manner, renderer: &Renderer) -> Response<Body> {
         match self.written(manner, renderer).await {
-            Ok((bytes, values)) => {
-                let mut response = manner.encoded(StatusCode::OK, bytes.into());
+            Ok((parts, values)) => {
+                let mut response = manner.parts(parts.map(Bytes::from), negotiate::PROTOBUF);
                 if manner.audited {
                     response.extensions_mut().insert(Returned(self.in_json(manner, &values)));
                 }
@@ -123,7 +122,7 @@ impl ListAnswer {
         &mut self,
         manner: &Manner,
         renderer: &Renderer,
-    ) -> Result<(Vec<u8>, Vec<Arc<Value>>), String> {
+    ) -> Result<([Vec<u8>; 3], Vec<Arc<Value>>), String> {
         let meta = self.meta();
         let mut list = match manner.form {
             Form::Metadata => protobuf::List::of_metadata(&meta)?,
@@ -153,13 +152,54 @@ impl ListAnswer {
     }
 }
 
-/// The text of the list, in pieces of about [`CHUNK`] bytes.
+/// What stands around the objects of a list.
+struct Layout {
+    before_first: &'static [u8],
+    before_next: &'static [u8],
+    end: &'static [u8],
+    end_of_none: &'static [u8],
+    pretty: bool,
+}
+
+const PLAIN: Layout =
+    Layout { before_first: b"", before_next: b",", end: b"]}\n", end_of_none: b"]}\n", pretty: false };
+
+const PRETTY: Layout = Layout {
+    before_first: ITEM_LINE.as_bytes(),
+    before_next: b",\n    ",
+    end: b"\n  ]\n}\n",
+    end_of_none: b"]\n}\n",
+    pretty: true,
+};
+
+/// How a line of an object begins, within a list for people.
+const ITEM_LINE: &str = "\n    ";
+
+/// The text of the list, in pieces of at most about [`CHUNK`] bytes; shorter where they take long to make.
 struct Pieces {
     renderer: Renderer,
     objects: Found,
-    /// What comes before the next object: the head, then commas.
+    /// What comes before the objects.
     before: Bytes,
+    layout: &'static Layout,
+    /// Whether there was no object yet.
+    empty: bool,
     ended: bool,
+}
+
+impl Pieces {
+    fn item(&self, object: &Object, piece: &mut BytesMut) {
+        if !self.layout.pretty {
+            return self.renderer.item(object, piece);
+        }
+        let mut text = BytesMut::new();
+        self.renderer.item(object, &mut text);
+        match serde_json::from_slice::<Value>(&text) {
+            // No text within JSON has a line break in it that is not escaped.
+            Ok(value) => piece.extend_from_slice(format!("{value:#}").replace('\n', ITEM_LINE).as_bytes()),
+            Err(_) => piece.extend_from_slice(&text),
+        }
+    }
 }
 
 impl Iterator for Pieces {
@@ -170,17 +210,21 @@ impl Iterator for Pieces {
             return None;
         }
         let mut piece = BytesMut::with_capacity(CHUNK + CHUNK / 8);
+        piece.extend_from_slice(&std::mem::take(&mut self.before));
         while piece.len() < CHUNK {
             let Some(object) = self.objects.next() else {
-                if self.before.len() > 1 {
-                    piece.extend_from_slice(&self.before);
-                }
-                piece.extend_from_slice(b"]}\n");
+                let end = if self.empty { self.layout.end_of_none } else { self.layout.end };
+                piece.extend_from_slice(end);
                 self.ended = true;
                 break;
             };
-            piece.extend_from_slice(&std::mem::replace(&mut self.before, Bytes::from_static(b",")));
-            self.renderer.item(&object, &mut piece);
+            let first = std::mem::take(&mut self.empty);
+            let before = if first { self.layout.before_first } else { self.layout.before_next };
+            piece.extend_from_slice(before);
+            self.item(&object, &mut piece);
+            if turns::is_long() {
+                break;
+            }
         }
         Some(piece.freeze())
     }

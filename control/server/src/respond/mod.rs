@@ -6,8 +6,10 @@ mod gzip;
 mod list;
 mod render;
 
+use std::task::Poll;
+
 use bytes::Bytes;
-use futures::Stream;
+use futures::stream::{self, Stream};
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY, WARNING};
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -87,9 +89,22 @@ impl Manner {
         }
     }
 
+    /// An answer of several parts, which is sent piece by piece if it is long and nobody else wants to see it.
+    fn parts<const N: usize>(&self, parts: [Bytes; N], kind: &'static str) -> Response<Body> {
+        let size: usize = parts.iter().map(Bytes::len).sum();
+        if size <= CHUNK || self.audited {
+            return self.whole(StatusCode::OK, parts.concat().into(), kind);
+        }
+        let mut pieces = parts.into_iter().flat_map(pieces);
+        match self.gzip && size >= GZIP_FROM {
+            true => compressed(pieces, kind),
+            false => streamed(stream::poll_fn(move |_| Poll::Ready(pieces.next())), kind),
+        }
+    }
+
     fn whole(&self, code: StatusCode, bytes: Bytes, kind: &'static str) -> Response<Body> {
         let mut response = match self.gzip && bytes.len() >= GZIP_FROM {
-            true => compressed(std::iter::once(bytes), kind),
+            true => compressed(pieces(bytes), kind),
             false => Response::new(body::full(bytes)),
         };
         *response.status_mut() = code;
@@ -105,6 +120,14 @@ impl Manner {
         }
         response
     }
+}
+
+/// The same bytes in pieces.
+fn pieces(mut bytes: Bytes) -> impl Iterator<Item = Bytes> + Send {
+    std::iter::from_fn(move || {
+        let size = bytes.len().min(CHUNK);
+        (size > 0).then(|| bytes.split_to(size))
+    })
 }
 
 fn prettify(json: Bytes) -> Bytes {

@@ -176,13 +176,19 @@ impl Renderer {
         if self.manner.form != Form::Object || self.resource.custom.is_some() {
             return list.extend_from_slice(&self.json(object));
         }
-        match object.behind_type().filter(|_| self.resource.is_served_as_stored()) {
-            Some(rest) => {
-                list.extend_from_slice(b"{\"metadata\":");
-                list.extend_from_slice(rest);
-            }
-            None => list.extend_from_slice(untyped(&self.value(object)).to_string().as_bytes()),
+        if !self.resource.is_served_as_stored() {
+            return list.extend_from_slice(untyped(&self.value(object)).to_string().as_bytes());
         }
+        if let Some(rest) = object.behind_type() {
+            list.extend_from_slice(b"{\"metadata\":");
+            return list.extend_from_slice(rest);
+        }
+        let mut before = &b"{"[..];
+        for member in object.untyped_members().unwrap_or_default() {
+            list.extend_from_slice(std::mem::replace(&mut before, b","));
+            list.extend_from_slice(member);
+        }
+        list.extend_from_slice(b"}");
     }
 
     /// The object that tells a watcher of a revision, with annotations or none.

@@ -62,7 +62,7 @@ impl Storage {
         if resource.kind == "CertificateSigningRequest" && resource.group == "certificates.k8s.io" {
             sign_with_user(&mut object, scope.user);
         }
-        let errors = validation::create(resource, &object);
+        let errors = self.checked(resource, || validation::create(resource, &object));
         if !errors.is_empty() {
             return Err(Status::invalid(resource, &name, errors));
         }

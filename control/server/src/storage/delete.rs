@@ -14,7 +14,7 @@ use skep_api::validation::FieldError;
 use skep_store::{Expected, Revision, StoreError};
 
 use super::update::{is_namespace, namespace_is_empty};
-use super::{ATTEMPTS, Current, Scope, Storage, metadata};
+use super::{Attempts, Current, Scope, Storage, metadata};
 use crate::admission::{Attributes, Operation};
 use crate::cache::Object;
 use crate::failure::{self, invalid_options};
@@ -210,7 +210,9 @@ impl Storage {
     ) -> Result<Deleted, Status> {
         let scope = &Scope { dry_run: scope.dry_run || options.dry_run, ..*scope };
         let mut current = self.current(scope, name).await?;
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::of(scope);
+        loop {
+            attempts.another(scope, name)?;
             let old = &current.value;
             options.check(scope.resource, name, old)?;
             let attributes = Attributes::new(Operation::Delete, scope, name, Some(old), options.to_value());
@@ -232,7 +234,6 @@ impl Storage {
                 Err(error) => return Err(failure::store(error)),
             }
         }
-        Err(Status::modified(scope.resource, name))
     }
 
     async fn take(&self, scope: &Scope<'_>, current: &Current) -> Result<Deleted, StoreError> {

@@ -22,6 +22,7 @@ use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 use skep_api::{apply, convert, validation};
 use skep_store::{Expected, KeyValue, Revision, Store, StoreError};
+use tokio::time::Instant;
 
 use crate::admission::{Asked, Chain};
 use crate::allocation::Services;
@@ -30,6 +31,7 @@ use crate::conversion::Converter;
 use crate::encryption::EncryptedStore;
 use crate::failure;
 use crate::ids::Ids;
+use crate::metrics::CelMetrics;
 use crate::respond::view;
 use crate::user::UserInfo;
 
@@ -40,7 +42,7 @@ pub(crate) use update::Part;
 const EVENT_LIFE: Duration = Duration::from_secs(3600);
 /// So long an answer waits for the cache to have the write.
 const VISIBLE: Duration = Duration::from_secs(2);
-/// So often a write that lost against another is decided again.
+/// So often a write that nobody asked for and that lost against another is decided again.
 const ATTEMPTS: usize = 64;
 
 /// Of the room in which objects are written out, a thread keeps so much.
@@ -114,6 +116,35 @@ impl Scope<'_> {
     }
 }
 
+/// How often a write is decided again that lost against another one. Each time another one was written, so all together
+/// get on; a request goes on for as long as its client waits, as upstream's do.
+struct Attempts {
+    left: usize,
+    until: Option<Instant>,
+}
+
+impl Attempts {
+    fn of(scope: &Scope<'_>) -> Self {
+        match scope.asked.and_then(|asked| asked.until) {
+            None => Self { left: ATTEMPTS, until: None },
+            until => Self { left: usize::MAX, until },
+        }
+    }
+
+    /// Begins another attempt.
+    ///
+    /// # Errors
+    ///
+    /// 504 when the time is over, 409 when it was tried often enough.
+    fn another(&mut self, scope: &Scope<'_>, name: &str) -> Result<(), Status> {
+        if self.until.is_some_and(|until| until <= Instant::now()) {
+            return Err(failure::too_long());
+        }
+        self.left = self.left.checked_sub(1).ok_or_else(|| Status::modified(scope.resource, name))?;
+        Ok(())
+    }
+}
+
 /// An object as it is in the store: its form in the version of the request, without conversion losses on the way back.
 #[derive(Clone)]
 pub(crate) struct Current {
@@ -133,6 +164,7 @@ pub(crate) struct Storage {
     pub(crate) services: Arc<Services>,
     pub(crate) converter: Converter,
     pub(crate) ids: Ids,
+    pub(crate) cel: CelMetrics,
 }
 
 impl Storage {
@@ -247,6 +279,14 @@ impl Storage {
         match &self.encrypted {
             Some(encrypted) => encrypted.is_stale(object.key()).await,
             None => Ok(false),
+        }
+    }
+
+    /// Checks an object; rules of custom resources are timed.
+    fn checked<T>(&self, resource: &Resource, check: impl FnOnce() -> T) -> T {
+        match &resource.custom {
+            Some(custom) if custom.has_rules() => self.cel.evaluate(check),
+            _ => check(),
         }
     }
 

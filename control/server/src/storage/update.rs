@@ -9,7 +9,7 @@ use skep_api::strategy::Narrow;
 use skep_api::{decode, defaults, strategy, validation};
 use skep_store::{Expected, Revision, StoreError};
 
-use super::{ATTEMPTS, Current, Scope, Storage, metadata};
+use super::{Attempts, Current, Scope, Storage, metadata};
 use crate::admission::{Attributes, Held, Operation};
 use crate::cache::Object;
 use crate::failure;
@@ -40,7 +40,8 @@ impl Storage {
     ///
     /// # Errors
     ///
-    /// 404 when it is not there, 409 when the proposal was made for another version, and what proposal, admission and
+    /// 404 when it is not there, 409 when the proposal was made for another version, 504 when others were faster until the
+    /// time was over, and what proposal, admission and
     /// validation say.
     pub(crate) async fn update(
         &self,
@@ -50,7 +51,9 @@ impl Storage {
         propose: Proposal<'_>,
     ) -> Result<Arc<Object>, Status> {
         let mut current = self.current(scope, name).await?;
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::of(scope);
+        loop {
+            attempts.another(scope, name)?;
             match self.attempt(scope, name, part, &current, propose).await? {
                 Ok(object) => return Ok(object),
                 Err(StoreError::Conflict { current: found, .. }) => {
@@ -59,7 +62,6 @@ impl Storage {
                 Err(error) => return Err(failure::store(error)),
             }
         }
-        Err(Status::modified(scope.resource, name))
     }
 
     async fn attempt(
@@ -135,11 +137,11 @@ impl Storage {
             }
             _ => strategy::prepare_update(resource, object, old),
         }
-        let errors = match part {
+        let errors = self.checked(resource, || match part {
             Part::Status => validation::status_update(resource, object, old),
             Part::Narrow(narrow) => validation::narrow_update(narrow, resource, object, old),
             _ => validation::update(resource, object, old),
-        };
+        });
         if !errors.is_empty() {
             return Err(Status::invalid(resource, name, errors));
         }

@@ -91,7 +91,7 @@ impl Connection {
                 if response.extensions().get::<MayPause>().is_some() {
                     may_pause.store(true, Ordering::Relaxed);
                 }
-                Ok(response.map(|body| body::boxed(Counted { body, _under_way: under_way })))
+                Ok(response.map(|body| body::boxed(Counted { body, begun: false, _under_way: under_way })))
             });
             answer
         });
@@ -187,9 +187,11 @@ impl Drop for UnderWay {
     }
 }
 
-/// The body of an answer, with which its request is over. It gives way between pieces.
+/// The body of an answer, with which its request is over. It gives way between pieces, but not before the first one, which
+/// is there already, and goes out together with the head.
 struct Counted {
     body: Body,
+    begun: bool,
     _under_way: UnderWay,
 }
 
@@ -201,9 +203,10 @@ impl http_body::Body for Counted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if turns::gives_way(context) {
+        if self.begun && turns::gives_way(context) {
             return Poll::Pending;
         }
+        self.begun = true;
         Pin::new(&mut self.body).poll_frame(context)
     }
 

@@ -1,10 +1,11 @@
-//! Who has a turn and who waits for one. Knows flows as numbers, and those who wait by how they are woken.
+//! Who has a turn and who waits for one. Knows flows as numbers, and those who wait by their places.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::task::Waker;
 
 use parking_lot::Mutex;
+
+use super::place::Place;
 
 /// The lines of a server.
 #[derive(Debug)]
@@ -23,84 +24,53 @@ struct State {
     order: VecDeque<u64>,
 }
 
-/// Where one task stands: away -> waits -> called -> away, or waits -> away when it leaves.
-#[derive(Debug, Default)]
-pub(super) struct Place(Mutex<Stand>);
-
-#[derive(Debug, Default)]
-enum Stand {
-    #[default]
-    Away,
-    Waits(Waker),
-    Called,
-}
-
-impl Place {
-    /// Whether it was called; otherwise it is woken in this way when it is.
-    pub(super) fn is_called(&self, waker: &Waker) -> bool {
-        let mut stand = self.0.lock();
-        match &mut *stand {
-            Stand::Called => {
-                *stand = Stand::Away;
-                true
-            }
-            Stand::Waits(known) => {
-                known.clone_from(waker);
-                false
-            }
-            Stand::Away => unreachable!("only who waits asks"),
-        }
-    }
-
-    /// Goes away. Whether it was called before.
-    pub(super) fn leave(&self) -> bool {
-        matches!(std::mem::take(&mut *self.0.lock()), Stand::Called)
-    }
-
-    /// Calls it, if it waits; how it is woken.
-    fn call(&self) -> Option<Waker> {
-        let mut stand = self.0.lock();
-        if !matches!(*stand, Stand::Waits(_)) {
-            return None;
-        }
-        match std::mem::replace(&mut *stand, Stand::Called) {
-            Stand::Waits(waker) => Some(waker),
-            Stand::Away | Stand::Called => None,
-        }
-    }
-}
-
 impl Lines {
     /// Lines before so many processors.
     pub(super) fn new(processors: u32) -> Self {
         Self { processors, state: Mutex::default() }
     }
 
-    /// Takes a turn, if one is free; otherwise waits at this place in the line of the flow. A turn that was taken, or to
-    /// which a place is called, has to be [ended](Self::end).
-    pub(super) fn take_or_wait(&self, flow: u64, place: &Arc<Place>, waker: &Waker) -> bool {
+    /// Takes a turn, if one is free; otherwise the place waits in the line of the flow until it is called. A turn that was
+    /// taken, or to which a place is called, has to be [ended](Self::end).
+    pub(super) fn take_or_wait(&self, flow: u64, place: &Arc<Place>) -> bool {
         let mut state = self.state.lock();
         if state.running < self.processors {
             state.running += 1;
             return true;
         }
-        *place.0.lock() = Stand::Waits(waker.clone());
         state.wait(flow, place.clone());
         false
     }
 
-    /// Ends a turn: whoever is next is called.
-    pub(super) fn end(&self) {
+    /// Passes a turn on to whoever is next, and has the place wait for another one; nobody is next if nobody waits.
+    /// Whether it was passed on.
+    pub(super) fn pass_on(&self, flow: u64, place: &Arc<Place>) -> bool {
         let next = {
             let mut state = self.state.lock();
-            let next = state.next();
-            if next.is_none() {
-                state.running -= 1;
+            if state.order.is_empty() {
+                return false;
             }
-            next
+            state.wait(flow, place.clone());
+            state.next()
         };
-        if let Some(waker) = next {
-            waker.wake();
+        self.call(next);
+        true
+    }
+
+    /// Ends a turn: whoever is next is called.
+    pub(super) fn end(&self) {
+        let next = self.state.lock().end();
+        self.call(next);
+    }
+
+    /// Calls somebody, or else, if they have left, who comes after them. Places are not looked at behind the lock: who
+    /// wakes one holds it, and asks for a turn.
+    fn call(&self, mut next: Option<Arc<Place>>) {
+        while let Some(place) = next {
+            if place.call() {
+                return;
+            }
+            next = self.state.lock().end();
         }
     }
 }
@@ -114,20 +84,25 @@ impl State {
         line.push_back(place);
     }
 
-    /// Calls the next one, of the next flow; who has left is passed over.
-    fn next(&mut self) -> Option<Waker> {
-        loop {
-            let flow = self.order.pop_front()?;
-            let line = self.lines.get_mut(&flow)?;
-            let place = line.pop_front();
-            if line.is_empty() {
-                self.lines.remove(&flow);
-            } else {
-                self.order.push_back(flow);
-            }
-            if let Some(waker) = place.and_then(|place| place.call()) {
-                return Some(waker);
-            }
+    /// The first of the next flow's line.
+    fn next(&mut self) -> Option<Arc<Place>> {
+        let flow = self.order.pop_front()?;
+        let line = self.lines.get_mut(&flow)?;
+        let place = line.pop_front();
+        if line.is_empty() {
+            self.lines.remove(&flow);
+        } else {
+            self.order.push_back(flow);
         }
+        place
+    }
+
+    /// A turn is over: who has it next, or else it is free.
+    fn end(&mut self) -> Option<Arc<Place>> {
+        let next = self.next();
+        if next.is_none() {
+            self.running -= 1;
+        }
+        next
     }
 }

@@ -4,7 +4,8 @@
 //! which the runtime woke them. Whoever sends without pause waits behind themselves.
 //!
 //! A turn is one poll of such a task, of a connection or of a handler: reading, decrypting, letting in and answering all
-//! happen within one. A poll that goes on for longer than a [slice](slice) gives way where it can: between the pieces of
+//! happen within one. A task that is woken takes its place in the line of its flow; the runtime, which runs tasks in the
+//! order in which they were woken, is given only those whose turn it is. A poll that goes on for longer than a [slice](slice) gives way where it can: between the pieces of
 //! an answer, between reads and writes, and where a handler [pauses](pause).
 //!
 //! A connection waits in the line of the flow of its last request, before the first one in that of its peer's address.
@@ -12,6 +13,7 @@
 
 mod in_turn;
 mod lines;
+mod place;
 mod slice;
 
 use std::hash::{Hash, Hasher};
@@ -21,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) use in_turn::{InTurn, Spawner};
 use lines::Lines;
-pub(crate) use slice::{gives_way, gives_way_writing, pause};
+pub(crate) use slice::{gives_way, gives_way_writing, is_long, pause};
 
 /// The turns of a server, shared by all who serve its clients. Clones are the same.
 #[derive(Clone, Debug)]

@@ -38,9 +38,14 @@ impl Drop for Begun {
     }
 }
 
+/// Whether this turn took so long that it should end soon.
+pub(crate) fn is_long() -> bool {
+    SLICE_OF_TURN.get().is_some_and(|slice| Instant::now() >= slice.until)
+}
+
 /// Whether this poll should end here. If so, it is made again: the caller returns `Pending`.
 pub(crate) fn gives_way(context: &Context<'_>) -> bool {
-    let over = SLICE_OF_TURN.get().is_some_and(|slice| Instant::now() >= slice.until);
+    let over = is_long();
     if over {
         context.waker().wake_by_ref();
     }

@@ -26,8 +26,8 @@ async fn settle() {
 
 /// Takes a turn that lasts until it is ended.
 fn busy(turns: &Turns) -> impl FnOnce() {
-    let (place, lines) = (Arc::default(), turns.lines.clone());
-    assert!(lines.take_or_wait(1, &place, std::task::Waker::noop()));
+    let lines = turns.lines.clone();
+    assert!(lines.take_or_wait(1, &place::Place::new(lane(turns, 1))));
     move || lines.end()
 }
 
@@ -54,6 +54,67 @@ async fn turns_go_flow_by_flow() {
     }
     let at = order.lock().iter().position(|name| *name == "quiet").unwrap();
     assert_eq!(at, 1, "{at} of the other flow were before it");
+}
+
+#[tokio::test]
+async fn who_is_woken_waits_for_one_turn_however_many_others_could_run() {
+    let (turns, order) = (turns(1), Order::default());
+    let (wake, woken) = oneshot::channel::<()>();
+    let said = order.clone();
+    let quiet = async move {
+        woken.await.unwrap();
+        said.lock().push("quiet");
+    };
+    let quiet = tokio::spawn(InTurn::new(quiet, lane(&turns, 8)));
+    let flood: Vec<_> = (0..10)
+        .map(|_| {
+            let order = order.clone();
+            let busy = async move {
+                loop {
+                    order.lock().push("flood");
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::spawn(InTurn::new(busy, lane(&turns, 7)))
+        })
+        .collect();
+    settle().await;
+    let before = order.lock().len();
+    assert!(before > 10, "they run again and again");
+    wake.send(()).unwrap();
+    quiet.await.unwrap();
+    let at = order.lock().iter().position(|name| *name == "quiet").unwrap();
+    assert!(at - before <= 2, "{} others were before it", at - before);
+    flood.iter().for_each(JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn turns_are_never_more_than_processors_and_all_are_given_back() {
+    let (turns, running) = (turns(2), Arc::new(Mutex::new((0, 0))));
+    let all: Vec<_> = (0..20)
+        .map(|n| {
+            let running = running.clone();
+            let work = async move {
+                for _ in 0..50 {
+                    {
+                        let mut running = running.lock();
+                        running.0 += 1;
+                        running.1 = running.1.max(running.0);
+                    }
+                    std::thread::yield_now();
+                    running.lock().0 -= 1;
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::spawn(InTurn::new(work, lane(&turns, n % 3)))
+        })
+        .collect();
+    for one in all {
+        one.await.unwrap();
+    }
+    assert!(running.lock().1 <= 2);
+    let ends = [busy(&turns), busy(&turns)];
+    ends.into_iter().for_each(|end| end());
 }
 
 #[tokio::test]

@@ -137,10 +137,6 @@ async fn plugins_that_nobody_knows_are_refused_at_start() {
         std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default()
     };
     assert_eq!(refused(enabling(&["X"])).await, "enable-admission-plugins plugin \"X\" is unknown");
-    assert_eq!(
-        refused(enabling(&["PodGroupProtection"])).await,
-        "admission plugin \"PodGroupProtection\" is not available in this server"
-    );
     assert!(
         refused(enabling(&["EventRateLimit"])).await.contains("limits: Invalid value: must not be empty")
     );
@@ -152,6 +148,17 @@ async fn plugins_that_nobody_knows_are_refused_at_start() {
         "couldn't init admission plugin \"MutatingAdmissionWebhook\": \
          kubeConfigFile: Invalid value: \"beside\": must be an absolute file path"
     );
+}
+
+#[tokio::test]
+async fn plugins_of_features_that_are_off_can_be_named_and_have_nothing_to_say() {
+    let names = ["PodGroupProtection", "PodGroupWorkloadExists", "JobValidation"];
+    let before = cluster().await;
+    let named = before.with_admission(enabling(&names)).await.unwrap();
+    named.config_map("a", json!({})).await;
+    let mut without = AdmissionConfig::default();
+    without.disable = names.map(str::to_owned).into();
+    before.with_admission(without).await.unwrap().config_map("b", json!({})).await;
 }
 
 #[tokio::test]

@@ -5,18 +5,19 @@ use http_body_util::Full;
 use serde_json::json;
 use skep_server::user::UserInfo;
 
+use crate::definitions::{WIDGETS, define, definition};
 use crate::harness::{Cluster, cluster};
 use crate::hooks::{Hook, Reply};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
-async fn metrics(cluster: &Cluster) -> String {
+pub(crate) async fn metrics(cluster: &Cluster) -> String {
     String::from_utf8(cluster.get("/metrics").await.bytes.to_vec()).unwrap()
 }
 
 /// The value of a line that begins with this name and has all of these labels.
 #[track_caller]
-fn value(text: &str, name: &str, labels: &[&str]) -> f64 {
+pub(crate) fn value(text: &str, name: &str, labels: &[&str]) -> f64 {
     let line = text.lines().find(|line| {
         line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
             && labels.iter().all(|label| line.contains(label))
@@ -118,4 +119,38 @@ async fn answers_are_counted_with_dry_runs_sizes_and_deprecations() {
     let sizes = ["resource=\"configmaps\"", "verb=\"GET\""];
     assert!(value(&text, "apiserver_response_sizes_sum", &sizes) > 100.0);
     assert_eq!(value(&text, "apiserver_requested_deprecated_apis", &["resource=\"endpoints\""]), 1.0);
+}
+
+#[tokio::test]
+async fn build_events_and_beginnings_of_watches_are_counted() {
+    let cluster = cluster().await;
+    cluster.config_map("a", json!({})).await;
+    let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let mut watch = cluster.watch(&format!("{MAPS}?{query}")).await;
+    while !watch.name().await.starts_with("BOOKMARK") {}
+    let text = metrics(&cluster).await;
+    let build = ["major=\"1\"", "minor=\"36\"", "git_version=\"v1.36.0+skep\"", "platform=\"linux/"];
+    assert_eq!(value(&text, "kubernetes_build_info", &build), 1.0);
+    let of_maps = ["group=\"\"", "resource=\"configmaps\""];
+    assert!(value(&text, "apiserver_storage_events_received_total", &of_maps) >= 1.0);
+    let beginnings = [&of_maps[..], &["version=\"v1\"", "scope=\"namespace\""]].concat();
+    assert_eq!(value(&text, "apiserver_watch_list_duration_seconds_count", &beginnings), 1.0);
+}
+
+#[tokio::test]
+async fn rules_of_custom_resources_are_timed() {
+    let cluster = cluster().await;
+    let count = async |what: &str| {
+        let name = format!("apiserver_cel_{what}_duration_seconds_count");
+        value(&metrics(&cluster).await, &name, &[])
+    };
+    assert_eq!((count("compilation").await, count("evaluation").await), (0.0, 0.0));
+    let schema = json!({ "type": "object", "x-kubernetes-validations": [{ "rule": "self.n < 5" }],
+        "properties": { "n": { "type": "integer" } } });
+    define(&cluster, definition(schema)).await;
+    for (n, code) in [(3, 201), (7, 422)] {
+        let widget = json!({ "metadata": { "name": format!("w{n}") }, "spec": { "n": n } });
+        assert_eq!(cluster.post(WIDGETS, "Widget", widget).await.code, code);
+    }
+    assert_eq!((count("compilation").await, count("evaluation").await), (1.0, 2.0));
 }

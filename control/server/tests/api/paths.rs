@@ -1,10 +1,14 @@
 //! Discovery, OpenAPI, version, health, metrics.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use http::Request;
 use http_body_util::Full;
 use serde_json::json;
+use skep_server::Check;
 
-use crate::harness::cluster;
+use crate::harness::{Cluster, cluster};
 
 #[tokio::test]
 async fn discovery_is_there_in_both_forms() {
@@ -50,9 +54,17 @@ async fn version_is_that_of_the_api() {
     assert_eq!(version["gitVersion"], "v1.36.0+skep");
 }
 
+/// Waits until everything has begun.
+async fn ready(cluster: &Cluster) {
+    while cluster.get("/readyz").await.code != 200 {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn health_is_told_in_short_and_at_length() {
     let cluster = cluster().await;
+    ready(&cluster).await;
     for path in ["/healthz", "/livez", "/readyz", "/livez/ping"] {
         let answer = cluster.get(path).await;
         assert_eq!((answer.code, &answer.bytes[..]), (200, &b"ok"[..]), "{path}");
@@ -64,6 +76,62 @@ async fn health_is_told_in_short_and_at_length() {
         "{text}"
     );
     assert_eq!(cluster.get("/livez/none").await.code, 404);
+}
+
+#[tokio::test]
+async fn health_checks_have_upstreams_names() {
+    let works = Arc::new(AtomicBool::new(true));
+    let cluster = crate::harness::cluster_with(&|config, _| {
+        let works = works.clone();
+        config.log = Some(Check(Arc::new(move || works.load(Ordering::SeqCst))));
+    })
+    .await;
+    ready(&cluster).await;
+    for kind in ["healthz", "livez", "readyz"] {
+        let text = cluster.get(&format!("/{kind}?verbose=1")).await.bytes;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        // What Kubernetes' own suite looks for.
+        for name in [
+            "ping",
+            "log",
+            if kind == "readyz" { "informer-sync" } else { "etcd" },
+            "poststarthook/start-apiserver-admission-initializer",
+            "poststarthook/generic-apiserver-start-informers",
+            "poststarthook/start-apiextensions-informers",
+            "poststarthook/start-apiextensions-controllers",
+            "poststarthook/crd-informer-synced",
+            "poststarthook/bootstrap-controller",
+            "poststarthook/start-system-namespaces-controller",
+            "poststarthook/start-service-ip-repair-controllers",
+            "poststarthook/scheduling/bootstrap-system-priority-classes",
+            "poststarthook/start-cluster-authentication-info-controller",
+            "poststarthook/start-kube-aggregator-informers",
+            "poststarthook/apiservice-registration-controller",
+            "poststarthook/apiservice-status-local-available-controller",
+            "poststarthook/apiservice-status-remote-available-controller",
+            "poststarthook/kube-apiserver-autoregistration",
+            "autoregister-completion",
+            "poststarthook/apiservice-openapi-controller",
+            "poststarthook/storage-readiness",
+        ] {
+            assert!(text.lines().any(|line| line == format!("[+]{name} ok")), "{kind}: {name} in {text}");
+        }
+    }
+    works.store(false, Ordering::SeqCst);
+    let answer = cluster.get("/livez").await;
+    assert_eq!(answer.code, 500);
+    let text = String::from_utf8_lossy(&answer.bytes).into_owned();
+    assert!(text.contains("[-]log failed: reason withheld\n"), "{text}");
+    let slis = cluster.get("/metrics/slis").await.bytes;
+    let slis = String::from_utf8_lossy(&slis).into_owned();
+    for line in [
+        "kubernetes_healthcheck{name=\"log\",type=\"livez\"} 0",
+        "kubernetes_healthcheck{name=\"ping\",type=\"livez\"} 1",
+        "kubernetes_healthchecks_total{name=\"log\",status=\"error\",type=\"livez\"} 1",
+        "kubernetes_healthchecks_total{name=\"log\",status=\"success\",type=\"livez\"} 1",
+    ] {
+        assert!(slis.contains(line), "{line} in {slis}");
+    }
 }
 
 #[tokio::test]
@@ -90,6 +158,7 @@ async fn issuer_documents_are_served() {
 #[tokio::test]
 async fn server_that_stops_says_so_first_and_sends_away_last() {
     let cluster = crate::harness::cluster_with(&|config, _| config.shutdown_sends_away = true).await;
+    ready(&cluster).await;
     let mut watch = cluster.watch("/api/v1/nodes?watch=1").await;
     cluster.server.announce_shutdown();
     assert_eq!(cluster.get("/readyz").await.code, 500);

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::counters::{metrics, value};
 use crate::definitions::until;
 use crate::harness::{Answer, Cluster, cluster};
 use crate::webhooks::REGISTRATION;
@@ -259,4 +260,28 @@ async fn policy_that_makes_no_sense_is_refused() {
         ),
         "{message}"
     );
+}
+
+#[tokio::test]
+async fn decisions_of_policies_are_counted_and_timed() {
+    let cluster = cluster().await;
+    let spec = json!({ "validations": [{ "expression": "object.metadata.name != 'bad'" }] });
+    validate(&cluster, "p", spec, json!({ "validationActions": ["Deny"] })).await;
+    let lax = json!({ "failurePolicy": "Ignore", "validations": [{ "expression": "object.gone.x == 1" }] });
+    validate(&cluster, "lax", lax, json!({ "validationActions": ["Deny"] })).await;
+    assert_eq!(map(&cluster, "bad", json!({})).await.code, 422);
+    let text = metrics(&cluster).await;
+    for (policy, action) in [("p", "deny"), ("lax", "allow")] {
+        let labels = [
+            &*format!("policy=\"{policy}\""),
+            &*format!("policy_binding=\"{policy}\""),
+            // So upstream counts what is refused as it should be.
+            "error_type=\"invalid_error\"",
+            &*format!("enforcement_action=\"{action}\""),
+        ];
+        for end in ["total", "duration_seconds_count"] {
+            let name = format!("apiserver_validating_admission_policy_check_{end}");
+            assert_eq!(value(&text, &name, &labels), 1.0, "{policy}");
+        }
+    }
 }

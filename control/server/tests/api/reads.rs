@@ -1,5 +1,6 @@
 //! get and list: selectors, pages, revisions, tables, metadata, compression.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 
 use http::Request;
@@ -192,6 +193,27 @@ async fn long_lists_are_compressed_for_those_who_take_it() {
     let pretty = cluster.get(&format!("{MAPS}?pretty=true")).await;
     assert!(pretty.bytes.starts_with(b"{\n  \""));
     assert_eq!(pretty.json(), plain.json());
+}
+
+#[tokio::test]
+async fn list_for_people_is_laid_out_as_if_it_were_one_value() {
+    let cluster = cluster().await;
+    for (count, size) in [(0, 0), (1, 10), (2, 10), (5, 40_000)] {
+        for n in 0..count {
+            let path = format!("{MAPS}/m{n}");
+            cluster.delete(&path, json!(null)).await;
+            cluster.config_map(&format!("m{n}"), json!({ "k": "x\n".repeat(size) })).await;
+        }
+        for accept in ["application/json", TABLE] {
+            let pretty = cluster.accepting(&format!("{MAPS}?pretty=true"), accept).await;
+            let of = |text: &str| text.lines().map(|line| line.trim_end_matches(',').to_owned()).collect();
+            let found: BTreeSet<String> = of(std::str::from_utf8(&pretty.bytes).unwrap());
+            let expected: BTreeSet<String> = of(&format!("{:#}", pretty.json()));
+            assert_eq!(found, expected, "{count} objects");
+            let plain = cluster.accepting(MAPS, accept).await;
+            assert_eq!(pretty.json(), plain.json());
+        }
+    }
 }
 
 #[tokio::test]

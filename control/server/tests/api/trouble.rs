@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,23 +22,45 @@ use tower::ServiceExt;
 use crate::audit::{audit_to_file, events, stages};
 use crate::harness::{Cluster, cluster, cluster_over};
 
+/// So long it takes to lose a race.
+const RACE: Duration = Duration::from_millis(5);
+
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 /// A store in memory, which never answers writes of keys that end in `/hangs`, and panics at those that end in `/panics`.
-struct Troubled(Arc<MemoryStore>);
+/// Objects whose keys end in `/raced` are written by somebody else right before each of the next changes.
+struct Troubled {
+    store: Arc<MemoryStore>,
+    races: Arc<AtomicU64>,
+}
+
+impl Troubled {
+    /// Somebody else is faster.
+    async fn race(&self, key: &str) -> Result<(), StoreError> {
+        let left = self.races.load(Ordering::SeqCst);
+        if left > 0
+            && let Some(found) = self.store.get(key).await?.0
+        {
+            self.races.store(left - 1, Ordering::SeqCst);
+            self.store.put(key, found.value, Expected::Revision(found.mod_revision), None).await?;
+            tokio::time::sleep(RACE).await;
+        }
+        Ok(())
+    }
+}
 
 #[async_trait]
 impl Store for Troubled {
     async fn current_revision(&self) -> Result<Revision, StoreError> {
-        self.0.current_revision().await
+        self.store.current_revision().await
     }
 
     async fn get(&self, key: &str) -> Result<(Option<KeyValue>, Revision), StoreError> {
-        self.0.get(key).await
+        self.store.get(key).await
     }
 
     async fn list(&self, request: ListRequest) -> Result<Listing, StoreError> {
-        self.0.list(request).await
+        self.store.list(request).await
     }
 
     async fn put(
@@ -51,29 +74,75 @@ impl Store for Troubled {
             return std::future::pending().await;
         }
         assert!(!key.ends_with("/panics"), "as the test wants");
-        self.0.put(key, value, expected, ttl).await
+        if key.ends_with("/raced") && matches!(expected, Expected::Revision(_)) {
+            self.race(key).await?;
+        }
+        self.store.put(key, value, expected, ttl).await
     }
 
     async fn delete(&self, key: &str, expected: Revision) -> Result<Revision, StoreError> {
-        self.0.delete(key, expected).await
+        if key.ends_with("/raced") {
+            self.race(key).await?;
+        }
+        self.store.delete(key, expected).await
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<WatchStream, StoreError> {
-        self.0.watch(prefix, after).await
+        self.store.watch(prefix, after).await
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
-        self.0.compact(revision).await
+        self.store.compact(revision).await
     }
 
     async fn expiries(&self) -> Result<BTreeMap<String, Duration>, StoreError> {
-        self.0.expiries().await
+        self.store.expiries().await
     }
 }
 
 async fn troubled() -> Cluster {
+    racing(&Arc::default()).await
+}
+
+/// A cluster with so many races ahead.
+async fn racing(races: &Arc<AtomicU64>) -> Cluster {
     let configure = |config: &mut ServerConfig, directory: &Path| audit_to_file(config, directory);
-    cluster_over(&|store| Arc::new(Troubled(store)), &configure).await
+    cluster_over(&|store| Arc::new(Troubled { store, races: races.clone() }), &configure).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn unconditional_write_that_loses_races_goes_on_until_it_wins() {
+    let races = Arc::default();
+    let cluster = racing(&races).await;
+    let map = cluster.config_map("raced", json!({ "k": "1" })).await;
+    let path = format!("{MAPS}/raced");
+    let mut new = map.clone();
+    new["data"] = json!({ "k": "2" });
+    new["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+    races.store(500, Ordering::SeqCst);
+    assert_eq!(cluster.put(&path, &new).await.expect(200)["data"]["k"], "2");
+    races.store(500, Ordering::SeqCst);
+    cluster.patch(&path, "merge", json!({ "data": { "k": "3" } })).await.expect(200);
+    races.store(1, Ordering::SeqCst);
+    cluster.put(&path, &map).await.failure(409, "Conflict");
+    races.store(500, Ordering::SeqCst);
+    cluster.delete(&path, json!(null)).await.expect(200);
+    assert_eq!(races.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn write_that_never_wins_ends_with_the_time_of_its_request() {
+    let races = Arc::default();
+    let cluster = racing(&races).await;
+    cluster.config_map("raced", json!({})).await;
+    races.store(u64::MAX, Ordering::SeqCst);
+    let path = format!("{MAPS}/raced?timeout=3s");
+    cluster.patch(&path, "merge", json!({ "data": { "k": "1" } })).await.failure(504, "Timeout");
+    tokio::time::sleep(10 * RACE).await;
+    let left = races.load(Ordering::SeqCst);
+    assert!((500..700).contains(&(u64::MAX - left)), "{} attempts", u64::MAX - left);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(races.load(Ordering::SeqCst), left, "nobody goes on for who is gone");
 }
 
 #[tokio::test(start_paused = true)]

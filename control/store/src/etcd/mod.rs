@@ -52,7 +52,7 @@ use self::leases::Leases;
 use self::newest::Newest;
 use crate::feed::{Feed, FeedBounds};
 use crate::{
-    Expected, KeyValue, ListRequest, Listing, Revision, Store, StoreError, WatchStream, keys, watch,
+    Expected, KeyValue, ListRequest, Listing, Revision, Size, Store, StoreError, WatchStream, keys, watch,
 };
 
 /// Longest wait for one answer of etcd.
@@ -355,5 +355,15 @@ impl Store for EtcdStore {
 
     async fn expiries(&self) -> Result<BTreeMap<String, Duration>, StoreError> {
         self.leases.expiries().await
+    }
+
+    async fn size(&self) -> Result<Option<Size>, StoreError> {
+        let found = read("ask etcd for its size", || {
+            let mut maintenance = self.client.maintenance_client();
+            async move { maintenance.status().await }
+        })
+        .await?;
+        let bytes = u64::try_from(found.db_size()).unwrap_or_default();
+        Ok(Some(Size { cluster: "etcd-0", bytes }))
     }
 }

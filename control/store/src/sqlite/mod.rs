@@ -58,7 +58,9 @@ use self::schema::State;
 use self::sweep::Marks;
 use self::writer::Writer;
 use crate::feed::{Feed, FeedBounds};
-use crate::{Expected, KeyValue, ListRequest, Listing, Revision, Store, StoreError, WatchStream, watch};
+use crate::{
+    Expected, KeyValue, ListRequest, Listing, Revision, Size, Store, StoreError, WatchStream, watch,
+};
 
 /// The largest value that is taken, in bytes; the API server's own limit is far below.
 const LARGEST_VALUE: usize = 32 << 20;
@@ -72,7 +74,7 @@ pub struct SqliteStore {
     clock: StoreClock,
     writer: Option<JoinHandle<()>>,
     // Last: closing it takes the locks of the connections away.
-    _data: Arc<File>,
+    data: Arc<File>,
     _lock: File,
 }
 
@@ -121,7 +123,7 @@ impl SqliteStore {
         };
         let thread = std::thread::Builder::new().name("store-writer".into()).spawn(move || writer.run());
         let writer = Some(thread.map_err(|error| StoreError::backend("start the writer", error))?);
-        Ok(Self { queue, readers, feed, compacted, clock, writer, _data: data, _lock: lock })
+        Ok(Self { queue, readers, feed, compacted, clock, writer, data, _lock: lock })
     }
 }
 
@@ -191,5 +193,10 @@ impl Store for SqliteStore {
 
     async fn expiries(&self) -> Result<BTreeMap<String, Duration>, StoreError> {
         self.readers.expiries(self.clock.at(Instant::now())).await
+    }
+
+    async fn size(&self) -> Result<Option<Size>, StoreError> {
+        let data = self.data.metadata().map_err(|error| failure::of_file("look at the data file", error))?;
+        Ok(Some(Size { cluster: "sqlite", bytes: data.len() }))
     }
 }

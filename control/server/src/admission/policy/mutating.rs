@@ -1,6 +1,7 @@
 //! Policies that change objects, one after the other, before the webhooks that do.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -124,12 +125,15 @@ impl Plugin for Mutating {
         if !invocations.is_empty() {
             let namespace = self.policies.namespace(attributes).await?;
             for one in &invocations {
+                let began = Instant::now();
                 let outcome = match &one.trouble {
                     Some(why) => Err(why.clone()),
                     None => self.change(one, attributes, object, &namespace).await,
                 };
                 if !matches!(outcome, Ok(None)) {
-                    self.metrics.mutated(one.policy_name(), one.binding_name(), outcome.is_err());
+                    let (policy, binding) = (one.policy_name(), one.binding_name());
+                    let why = outcome.as_ref().err().map(String::as_str);
+                    self.metrics.mutated(policy, binding, why, began.elapsed());
                 }
                 match outcome {
                     Ok(None) => continue,

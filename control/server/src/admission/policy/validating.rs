@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -70,21 +71,21 @@ impl Said {
         attributes: &Attributes<'_>,
         metrics: &AdmissionMetrics,
     ) {
-        let count = |broken: bool, action: &str| {
-            metrics.validated(of.policy_name(), of.binding_name(), broken, action);
+        let count = |why: &str, took: Duration, action: &str| {
+            metrics.validated(of.policy_name(), of.binding_name(), why, action, took);
         };
         let binding = of.binding.as_deref().unwrap_or(&Value::Null);
         let actions = items(binding, &["spec", "validationActions"]);
-        for (index, decision) in verdict.decisions.iter().enumerate() {
+        for (index, (decision, took)) in verdict.decisions.iter().zip(&verdict.took).enumerate() {
             let Decision::Deny { message, reason } = decision else { continue };
             for action in actions {
                 match action.as_str() {
                     Some("Deny") => {
-                        count(false, "deny");
+                        count(message, *took, "deny");
                         self.deny(of, message, reason);
                     }
                     Some("Warn") => {
-                        count(false, "warn");
+                        count(message, *took, "warn");
                         attributes.notes.warn(format!(
                             "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {message}",
                             of.policy_name(),
@@ -92,7 +93,7 @@ impl Said {
                         ));
                     }
                     Some("Audit") => {
-                        count(false, "audit");
+                        count(message, *took, "audit");
                         let failure = json!([{
                             "message": message, "policy": of.policy_name(), "binding": of.binding_name(),
                             "expressionIndex": index, "validationActions": actions,
@@ -104,8 +105,11 @@ impl Said {
                 }
             }
         }
-        for why in &verdict.broken {
-            count(true, "deny");
+        for (why, took) in &verdict.ignored {
+            count(why, *took, "allow");
+        }
+        for (why, took) in &verdict.broken {
+            count(why, *took, "deny");
             self.deny(of, why, "");
         }
         for (key, value) in &verdict.annotations {
