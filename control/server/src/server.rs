@@ -330,7 +330,7 @@ impl ApiServer {
         hooks.done(ADMISSION);
         let kinds = Kinds::builtin();
         let (address, port, network) = (advertise_address, advertise_port, service_networks[0]);
-let own = Own { address, port, network, shared, cluster_dns };
+        let own = Own { address, port, network, shared, cluster_dns };
         Definitions::start(storage.clone(), kinds.clone(), &hooks, stopped.clone()).await?;
         TypeChecks::start(storage.clone(), kinds.clone(), stopped.clone());
         let aggregation = Aggregation::start(
