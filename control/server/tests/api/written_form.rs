@@ -1,6 +1,7 @@
 //! The form in which objects come back: what upstream's types have when nobody sets it, who owns what from the start, and
 //! the kinds that are only answered.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, cluster};
@@ -55,7 +56,9 @@ async fn writer_of_a_new_object_owns_its_fields_as_upstream_counts_them() {
     assert!(map["metadata"].get("managedFields").is_none(), "{map}");
     let applied =
         json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" }, "data": { "k": "v" } });
-    let map = cluster.patch(&format!("{path}?fieldManager=x"), "apply", applied).await.expect(200);
+    let apply = "application/apply-patch+yaml";
+    let path = format!("{path}?fieldManager=x");
+    let map = cluster.call(Method::PATCH, &path, apply, applied.to_string()).await.expect(200);
     let entries = map["metadata"]["managedFields"].as_array().unwrap();
     let managers: Vec<&str> = entries.iter().map(|one| one["manager"].as_str().unwrap()).collect();
     assert_eq!(managers, ["x", "before-first-apply"]);
