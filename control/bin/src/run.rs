@@ -27,7 +27,7 @@ use crate::{components, metrics, shutdown, store};
 
 pub(crate) async fn everything(arguments: RunArguments) -> anyhow::Result<()> {
     let stop = shutdown::on_signals()?;
-    let running = Running::start(&arguments.server, &stop).await?;
+    let running = Running::start(&arguments.server, true, &stop).await?;
     let networks = arguments.cluster_cidr.iter().map(ToString::to_string).collect();
     let mut controllers = ControllersConfig::new(running.authority.clone(), networks);
     controllers.metrics = running.metrics.clone();
@@ -41,7 +41,8 @@ pub(crate) async fn everything(arguments: RunArguments) -> anyhow::Result<()> {
 
 pub(crate) async fn api_server(arguments: ServerArguments) -> anyhow::Result<()> {
     let stop = shutdown::on_signals()?;
-    let running = Running::start(&arguments, &stop).await?;
+    // Which nodes there will be, and who answers for names on them, is not known here.
+    let running = Running::start(&arguments, false, &stop).await?;
     running.until_stopped(JoinSet::new(), stop).await
 }
 
@@ -71,7 +72,11 @@ struct Running {
 }
 
 impl Running {
-    async fn start(arguments: &ServerArguments, stop: &CancellationToken) -> anyhow::Result<Self> {
+    async fn start(
+        arguments: &ServerArguments,
+        cluster_dns: bool,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
         let keys = OpenKeys::open(arguments)?;
         let listener =
             Listener::bind(arguments.listen, keys.listener.clone(), arguments.serving.limits()).await?;
@@ -90,6 +95,7 @@ impl Running {
         let mut config = ServerConfig::new(gate, arguments.advertised()?, arguments.service_cidr.clone());
         config.advertise_port = listener.address().context("the listening address is unknown")?.port();
         config.metrics = metrics.clone();
+        config.cluster_dns = cluster_dns;
         config.front_proxy = Some(keys.front_proxy.clone());
         let audit = Audit::open(arguments.audit.options()?, config.ids.clock.clone(), &metrics)?;
         config.audit = audit.clone();

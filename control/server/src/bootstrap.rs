@@ -33,6 +33,8 @@ pub(crate) struct Own {
     pub(crate) network: Cidr,
     /// Whether other servers use the same store.
     pub(crate) shared: bool,
+    /// Whether there is a service for the DNS that nodes have.
+    pub(crate) cluster_dns: bool,
 }
 
 struct Bootstrap<'a> {
@@ -61,7 +63,9 @@ pub(crate) async fn run(
         one.replace("", "configmaps", "data", config).await?;
     }
     one.ensure("", "v1", "services", api_service(own)).await?;
-    one.ensure("", "v1", "services", dns_service(own)).await?;
+    if own.cluster_dns {
+        one.ensure("", "v1", "services", dns_service(own)).await?;
+    }
     if own.shared {
         // Others may be there: whoever announces itself looks.
         return Ok(());

@@ -24,12 +24,13 @@ pub struct Ids {
 
 impl Default for Ids {
     fn default() -> Self {
-        Self {
-            clock: Arc::new(SystemTime::now),
-            uid: Arc::new(|| uuid::Uuid::new_v4().to_string()),
-            random: Arc::new(rand::random),
-        }
+        Self { clock: Arc::new(SystemTime::now), uid: Arc::new(random_id), random: Arc::new(rand::random) }
     }
+}
+
+/// A random UUID. Its bits come from the generator of the thread, not each time from the kernel.
+pub(crate) fn random_id() -> String {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()
 }
 
 impl std::fmt::Debug for Ids {

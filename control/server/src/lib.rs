@@ -51,6 +51,7 @@ pub mod tls;
 pub mod tokens;
 mod turns;
 pub mod user;
+mod websocket;
 
 pub use admission::{AdmissionConfig, AuditDetail, ConfigError, Notes};
 pub use server::{ApiServer, Lasting, ServerConfig, StartError};

@@ -44,6 +44,9 @@ pub struct ServerConfig {
     pub shared: bool,
     /// The networks of service addresses, the first one for services that do not say which; at most one of each family.
     pub service_networks: Vec<Cidr>,
+    /// Whether the nodes answer for the service `kube-system/kube-dns`, which is made if it is not there. Its address is
+    /// kept for it in any case.
+    pub cluster_dns: bool,
     /// First and last node port.
     pub node_ports: (u16, u16),
     /// Where counters are registered; those of others in there are shown, too.
@@ -90,6 +93,7 @@ impl ServerConfig {
             advertise_port: 6443,
             shared: false,
             service_networks,
+            cluster_dns: true,
             node_ports: (30000, 32767),
             metrics: prometheus::Registry::new(),
             ids: Ids::default(),
@@ -248,6 +252,7 @@ impl ApiServer {
             advertise_port,
             shared,
             service_networks,
+            cluster_dns,
             node_ports,
             metrics,
             ids,
@@ -282,7 +287,7 @@ impl ApiServer {
         let storage = Storage { admission: Chain::new(&admission, &ingredients)?, ..bare };
         let kinds = Kinds::builtin();
         let (address, port, network) = (advertise_address, advertise_port, service_networks[0]);
-        let own = Own { address, port, network, shared };
+        let own = Own { address, port, network, shared, cluster_dns };
         Definitions::start(storage.clone(), kinds.clone(), stopped.clone()).await?;
         TypeChecks::start(storage.clone(), kinds.clone(), stopped.clone());
         let aggregation = Aggregation::start(

@@ -39,6 +39,7 @@ use crate::streams;
 use crate::tls::MayPause;
 use crate::turns::{InTurn, Lane};
 use crate::user::UserInfo;
+use crate::websocket::WebSocket;
 
 /// Nobody waits longer for a seat.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -166,6 +167,7 @@ async fn dispatch(
     }
     let resource = resource.ok_or_else(Status::no_such_path)?;
     check_path(resource, info)?;
+    let socket = WebSocket::of(info, &mut parts)?;
     if matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {
         resource.subresource(&info.subresource).ok_or_else(Status::no_such_path)?;
         connect(inner, info, kinds, resource, &user, &query, &course.notes).await?;
@@ -173,7 +175,7 @@ async fn dispatch(
         let streamed = inner.gate().streams.handle(&user, info, Request::from_parts(parts, body)).await;
         return streamed.map(|mut response| {
             response.extensions_mut().insert(MayPause);
-            response
+            over(socket, response, course)
         });
     }
     let (resource, kinds) = (resource.clone(), kinds.clone());
@@ -190,7 +192,7 @@ async fn dispatch(
         permit: parking_lot::Mutex::new(if info.is_long_running() { course.permit.take() } else { None }),
     };
     if info.is_long_running() {
-        return handlers::handle(call, body).await;
+        return handlers::handle(call, body).await.map(|response| over(socket, response, course));
     }
     let deadline = course.deadline.unwrap_or_else(Instant::now);
     if matches!(info.verb.as_str(), "get" | "list") {
@@ -204,6 +206,16 @@ async fn dispatch(
         Ok(Err(_)) => Err(course.panicked(info)),
         Err(_) => Err(course.too_long()),
     }
+}
+
+/// The answer, over the WebSocket if it was asked for over one.
+fn over(socket: Option<WebSocket>, response: Response<Body>, course: &Course) -> Response<Body> {
+    let Some(socket) = socket else { return response };
+    let (response, sending) = socket.answer(response, course.record.clone());
+    if let Some(sending) = sending {
+        tokio::spawn(InTurn::new(sending, course.lane.clone()));
+    }
+    response
 }
 
 /// Whether somebody looks there how this server is.

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cgroups::{Cgroups, MOUNT};
+use crate::claims::Claims;
 use crate::clock::{Clock, SystemClock};
 use crate::cluster::KubeCluster;
 use crate::metrics::Metrics;
@@ -29,7 +30,6 @@ use crate::node::{self, Capacity};
 use crate::probes::SystemProber;
 use crate::recorder::{self, Recorder};
 use crate::references::References;
-use crate::resize::claims::Claims;
 use crate::volumes::Volumes;
 use crate::volumes::mounter::SystemMounter;
 use crate::worker::{Context, Message, Worker};

@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod backoff;
 pub mod cgroups;
+pub mod claims;
 pub mod clock;
 pub mod cluster;
 mod hooks;

@@ -6,15 +6,13 @@
 //!
 //! | state | on | to |
 //! |---|---|---|
-//! | desired is not allocated | it fits beside what the node promised to others ([`claims`]) | allocated |
+//! | desired is not allocated | it fits beside what the node promised to others ([`crate::claims`]) | allocated |
 //! | desired is not allocated | it does not fit | condition `PodResizePending`; tried again when another pod leaves |
 //! | allocated is not actual | the runtime takes it, or the container is started anew where its policy asks | actual |
 //! | allocated is not actual | the runtime refuses | condition `PodResizeInProgress` with the reason `Error`; tried again |
 //!
-//! Pure, but for [`claims`]. What an agent needs of the one before it is in the API's status: allocated requests as
+//! Pure, but for [`crate::claims`]. What an agent needs of the one before it is in the API's status: allocated requests as
 //! `allocatedResources`, actual limits as `resources`.
-
-pub mod claims;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -29,6 +29,7 @@ use tokio::task::AbortHandle;
 
 use crate::backoff::Backoff;
 use crate::cgroups::Cgroups;
+use crate::claims::Claims;
 use crate::clock::Clock;
 use crate::cluster::{Cluster, revision};
 use crate::metrics::Metrics;
@@ -37,7 +38,6 @@ use crate::plan::{self, Action, Health, Hold, Step, plan};
 use crate::probes::{Change, Prober, Report};
 use crate::recorder::{Recorder, Severity};
 use crate::resize::Resize;
-use crate::resize::claims::Claims;
 use crate::spec::dns::ClusterDns;
 use crate::spec::fields::PodFacts;
 use crate::spec::{self, Role};

@@ -74,4 +74,5 @@ pub const ALL: &[(&str, Benchmark)] = &[
     ("node-port", node_port::run),
     ("services", services::run),
     ("store", store::run),
+    ("watches", api::watches_alone),
 ];

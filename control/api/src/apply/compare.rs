@@ -22,8 +22,15 @@ impl Comparison {
         self.added.union(&self.modified)
     }
 
+    /// The same of what is not needed any more.
+    pub(super) fn into_set(self) -> FieldSet {
+        let Self { mut added, modified, .. } = self;
+        added.absorb(modified);
+        added
+    }
+
     /// Without what is in `ignored` or within it.
-    pub(super) fn outside(&self, ignored: &FieldSet) -> Self {
+    pub(super) fn outside(self, ignored: &FieldSet) -> Self {
         Self {
             added: self.added.outside(ignored),
             modified: self.modified.outside(ignored),
@@ -102,8 +109,7 @@ fn one(
 /// A value on one side only: with everything within it.
 fn alone(set: &mut FieldSet, at: &Spot<'_>, step: Step, value: &Value) -> Result<(), String> {
     let within = everything(at, value)?;
-    set.insert_step(step.clone());
-    set.insert_within(&step, within);
+    set.insert_with(step, true, within);
     Ok(())
 }
 

@@ -130,21 +130,27 @@ fn settle(
     // One of the two may have entries: they are no change.
     ignored.insert(&[Step::field("metadata"), Step::field("managedFields")]);
     let own_version = writer.resource.group_version();
-    let mut known: Vec<(String, Comparison)> = Vec::new();
+    let mut known: Vec<(String, Comparison, FieldSet)> = Vec::new();
+    let know = |version: String, found: Comparison, changes: bool| {
+        let found = found.outside(&ignored);
+        let changed = if changes { found.set() } else { FieldSet::default() };
+        (version, found, changed)
+    };
     let own = differences(writer, &own_version, old, new).unwrap_or_else(|| Ok(Comparison::default()))?;
-    known.push((own_version, own.outside(&ignored)));
+    // A new object has no owners that could lose anything.
+    known.push(know(own_version, own, !owners.0.is_empty()));
     let mut conflicts = Vec::new();
     let mut gone = Vec::new();
     for (at, owner) in owners.0.iter_mut().enumerate() {
         if except.is_some_and(|except| except.is(owner)) {
             continue;
         }
-        let found = known.iter().position(|(version, _)| *version == owner.api_version);
+        let found = known.iter().position(|(version, ..)| *version == owner.api_version);
         let found = match found {
             Some(found) => found,
             None => match differences(writer, &owner.api_version, old, new) {
                 Some(comparison) => {
-                    known.push((owner.api_version.clone(), comparison?.outside(&ignored)));
+                    known.push(know(owner.api_version.clone(), comparison?, true));
                     known.len() - 1
                 }
                 // Nobody can say any more what it owned.
@@ -154,12 +160,13 @@ fn settle(
                 }
             },
         };
-        let comparison = &known[found].1;
-        let lost = owner.fields.intersection(&comparison.set());
+        let (_, comparison, changed) = &known[found];
+        let lost = owner.fields.intersection(changed);
+        owner.fields.subtract(&lost);
+        owner.fields.subtract(&comparison.removed);
         if !lost.is_empty() {
-            conflicts.push(Conflict { owner: owner.title(), fields: lost.clone() });
+            conflicts.push(Conflict { owner: owner.title(), fields: lost });
         }
-        owner.fields = owner.fields.difference(&lost).difference(&comparison.removed);
     }
     for at in gone.into_iter().rev() {
         owners.0.remove(at);
@@ -187,11 +194,11 @@ pub fn update(writer: &Writer<'_>, old: &Value, new: &mut Value) {
     }
     match settle(writer, &mut owners, None, old, new) {
         Ok((changed, _)) => {
-            let mut owner = writer.owner(Operation::Update, changed.set());
+            let mut owner = writer.owner(Operation::Update, changed.into_set());
             match owners.same(&owner) {
                 _ if owner.fields.is_empty() => {}
                 Some(at) => {
-                    owner.fields = owner.fields.union(&owners.0[at].fields);
+                    owner.fields.absorb(std::mem::take(&mut owners.0[at].fields));
                     owners.0[at] = owner;
                 }
                 None => owners.0.push(owner),
@@ -199,7 +206,7 @@ pub fn update(writer: &Writer<'_>, old: &Value, new: &mut Value) {
         }
         Err(_) => return write(new, before.cloned()),
     }
-    record(&mut owners, before, new);
+    record(owners, before, new);
 }
 
 /// The live object with what is applied, owned by the writer; `live` is an empty object when there is none yet.
@@ -223,7 +230,7 @@ pub fn apply(writer: &Writer<'_>, live: &Value, applied: &Value, force: bool) ->
         }
     }
     upgrade::annotate(writer, applied, &mut object);
-    record(&mut owners, before, &mut object);
+    record(owners, before, &mut object);
     Ok(object)
 }
 
@@ -382,10 +389,10 @@ fn equal_without(left: &Map<String, Value>, right: &Map<String, Value>, member: 
 
 /// Writes the owners into the object. When only times differ from before, they stay as they were, so that a write that
 /// changes nothing stays one.
-fn record(owners: &mut Owners, before: Option<&Value>, object: &mut Value) {
+fn record(mut owners: Owners, before: Option<&Value>, object: &mut Value) {
     owners.strip();
     owners.cap();
-    let entries = owners.to_value();
+    let entries = owners.into_value();
     let kept = before.filter(|before| differ_in_time_only(before, &entries)).cloned();
     write(object, Some(kept.unwrap_or(entries)));
 }

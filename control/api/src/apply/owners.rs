@@ -3,6 +3,8 @@
 //! An owner is told apart by name, operation, subresource and, unless it applies, by API version, so that one who applies
 //! in another version stays the same.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value, json};
 
 use super::set::FieldSet;
@@ -12,6 +14,23 @@ use crate::object::text;
 const MOST_UPDATERS: usize = 10;
 /// The owner of what the oldest ones wrote.
 const ANCIENT: &str = "ancient-changes";
+
+/// What the server alone decides.
+static OF_THE_SERVER: LazyLock<FieldSet> = LazyLock::new(|| {
+    FieldSet::of_names(&[
+        &["apiVersion"],
+        &["kind"],
+        &["metadata"],
+        &["metadata", "name"],
+        &["metadata", "namespace"],
+        &["metadata", "creationTimestamp"],
+        &["metadata", "selfLink"],
+        &["metadata", "uid"],
+        &["metadata", "generation"],
+        &["metadata", "managedFields"],
+        &["metadata", "resourceVersion"],
+    ])
+});
 
 /// What an owner did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,6 +72,11 @@ impl Owner {
         title
     }
 
+    /// By which owners are ordered, as upstream orders them.
+    fn rank(&self) -> impl Ord + '_ {
+        (self.operation, &self.time, &self.name, &self.api_version, &self.subresource)
+    }
+
     fn from_value(entry: &Value) -> Option<Self> {
         let operation = match text(entry, &["operation"]) {
             "Apply" => Operation::Apply,
@@ -77,7 +101,7 @@ impl Owner {
         })
     }
 
-    fn to_value(&self) -> Value {
+    fn into_value(self) -> Value {
         let operation = match self.operation {
             Operation::Apply => "Apply",
             Operation::Update => "Update",
@@ -95,7 +119,7 @@ impl Owner {
                 entry.insert(name.to_owned(), value.into());
             }
         }
-        entry.insert("fieldsV1".into(), self.fields.to_value());
+        entry.insert("fieldsV1".into(), self.fields.into_value());
         Value::Object(entry)
     }
 }
@@ -112,7 +136,7 @@ impl Owners {
         for entry in entries {
             let owner = Owner::from_value(entry)?;
             match owners.same(&owner) {
-                Some(at) => owners.0[at].fields = owners.0[at].fields.union(&owner.fields),
+                Some(at) => owners.0[at].fields.absorb(owner.fields),
                 None => owners.0.push(owner),
             }
         }
@@ -143,22 +167,8 @@ impl Owners {
 
     /// Nobody owns what the server alone decides.
     pub(super) fn strip(&mut self) {
-        let server: [&[&str]; 11] = [
-            &["apiVersion"],
-            &["kind"],
-            &["metadata"],
-            &["metadata", "name"],
-            &["metadata", "namespace"],
-            &["metadata", "creationTimestamp"],
-            &["metadata", "selfLink"],
-            &["metadata", "uid"],
-            &["metadata", "generation"],
-            &["metadata", "managedFields"],
-            &["metadata", "resourceVersion"],
-        ];
-        let server = FieldSet::of_names(&server);
         for owner in &mut self.0 {
-            owner.fields = owner.fields.difference(&server);
+            owner.fields.subtract(&OF_THE_SERVER);
         }
         self.drop_empty();
     }
@@ -184,7 +194,7 @@ impl Owners {
             };
             let newer = old.remove(next);
             let bucket = &mut old[first];
-            bucket.fields = bucket.fields.union(&newer.fields);
+            bucket.fields.absorb(newer.fields);
             bucket.name = ANCIENT.to_owned();
             bucket.subresource = String::new();
             bucket.time = newer.time;
@@ -194,20 +204,8 @@ impl Owners {
     }
 
     /// The entries in upstream's order.
-    pub(super) fn to_value(&self) -> Value {
-        let mut owners: Vec<&Owner> = self.0.iter().collect();
-        owners.sort_by(|a, b| {
-            let key = |one: &Owner| {
-                (
-                    one.operation,
-                    one.time.clone(),
-                    one.name.clone(),
-                    one.api_version.clone(),
-                    one.subresource.clone(),
-                )
-            };
-            key(a).cmp(&key(b))
-        });
-        owners.into_iter().map(Owner::to_value).collect()
+    pub(super) fn into_value(mut self) -> Value {
+        self.0.sort_by(|a, b| a.rank().cmp(&b.rank()));
+        self.0.into_iter().map(Owner::into_value).collect()
     }
 }

@@ -331,7 +331,7 @@ proptest! {
         let after = apply(&writer("one", ""), &live, &next, true).unwrap();
         let (there, wanted) = (leaves(&after), leaves(&next).union(&leaves(&other)));
         // Everything applied is there, and nothing but.
-        prop_assert!(wanted.difference(&there).leaves().is_empty(), "{} of {after}", wanted.difference(&there).to_value());
+        prop_assert!(wanted.difference(&there).leaves().is_empty(), "{} of {after}", wanted.difference(&there).into_value());
         let extra: Vec<_> = there.difference(&wanted).leaves();
         prop_assert!(extra.is_empty(), "{extra:?} in {after}");
         // Whoever applied last has their values.

@@ -44,12 +44,19 @@ pub fn apply(resource: &Resource, object: &mut Value) {
 fn from_schema(types: &Types, shape: &Shape, value: &mut Value) {
     match (shape, value) {
         (Shape::Object(id), Value::Object(members)) => {
-            for field in &types.get(*id).fields {
-                match (members.get_mut(&field.name), &field.default) {
-                    (Some(value), Some(default)) if value.as_str() == Some("") => *value = default.clone(),
-                    (Some(value), _) => from_schema(types, &field.shape, value),
-                    (None, Some(default)) => drop(members.insert(field.name.clone(), default.clone())),
-                    (None, None) => {}
+            let of = types.get(*id);
+            for (name, value) in members.iter_mut().filter(|(_, value)| value.is_object() || value.is_array())
+            {
+                if let Some(field) = of.field(name) {
+                    from_schema(types, &field.shape, value);
+                }
+            }
+            for field in &of.fields {
+                let Some(default) = &field.default else { continue };
+                match members.get_mut(&field.name) {
+                    Some(value) if value.as_str() == Some("") => *value = default.clone(),
+                    Some(_) => {}
+                    None => drop(members.insert(field.name.clone(), default.clone())),
                 }
             }
         }

@@ -9,11 +9,17 @@ use crate::status::Status;
 struct Supported {
     label: &'static str,
     path: &'static [&'static str],
+    /// Where it is looked for if it is not there.
+    or: &'static [&'static str],
     absent: &'static str,
 }
 
 const fn field(label: &'static str, path: &'static [&'static str]) -> Supported {
-    Supported { label, path, absent: "" }
+    with_default(label, path, "")
+}
+
+const fn with_default(label: &'static str, path: &'static [&'static str], absent: &'static str) -> Supported {
+    Supported { label, path, or: &[], absent }
 }
 
 const POD: &[Supported] = &[
@@ -21,7 +27,7 @@ const POD: &[Supported] = &[
     field("spec.restartPolicy", &["spec", "restartPolicy"]),
     field("spec.schedulerName", &["spec", "schedulerName"]),
     field("spec.serviceAccountName", &["spec", "serviceAccountName"]),
-    Supported { label: "spec.hostNetwork", path: &["spec", "hostNetwork"], absent: "false" },
+    with_default("spec.hostNetwork", &["spec", "hostNetwork"], "false"),
     field("status.phase", &["status", "phase"]),
     field("status.podIP", &["status", "podIP"]),
     field("status.podIPs", &["status", "podIP"]),
@@ -37,7 +43,7 @@ const EVENT: &[Supported] = &[
     field("involvedObject.fieldPath", &["involvedObject", "fieldPath"]),
     field("reason", &["reason"]),
     field("reportingComponent", &["reportingComponent"]),
-    field("source", &["source", "component"]),
+    Supported { label: "source", path: &["source", "component"], or: &["reportingComponent"], absent: "" },
     field("type", &["type"]),
 ];
 const NEW_EVENT: &[Supported] = &[
@@ -53,16 +59,13 @@ const NEW_EVENT: &[Supported] = &[
     field("type", &["type"]),
 ];
 
-const NODE: &[Supported] =
-    &[Supported { label: "spec.unschedulable", path: &["spec", "unschedulable"], absent: "false" }];
+const NODE: &[Supported] = &[with_default("spec.unschedulable", &["spec", "unschedulable"], "false")];
 const NAMESPACES: &[Supported] = &[field("status.phase", &["status", "phase"])];
 const SECRET: &[Supported] = &[field("type", &["type"])];
 const SERVICE: &[Supported] =
     &[field("spec.clusterIP", &["spec", "clusterIP"]), field("spec.type", &["spec", "type"])];
-const REPLICAS: &[Supported] =
-    &[Supported { label: "status.replicas", path: &["status", "replicas"], absent: "0" }];
-const JOB: &[Supported] =
-    &[Supported { label: "status.successful", path: &["status", "succeeded"], absent: "0" }];
+const REPLICAS: &[Supported] = &[with_default("status.replicas", &["status", "replicas"], "0")];
+const JOB: &[Supported] = &[with_default("status.successful", &["status", "succeeded"], "0")];
 const SIGNING_REQUEST: &[Supported] = &[field("spec.signerName", &["spec", "signerName"])];
 const RESOURCE_SLICE: &[Supported] =
     &[field("spec.nodeName", &["spec", "nodeName"]), field("spec.driver", &["spec", "driver"])];
@@ -94,24 +97,28 @@ const NAMESPACE: Supported = field("metadata.namespace", &["metadata", "namespac
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Term {
-    path: Vec<String>,
+    /// The first of them where there is something counts.
+    paths: Vec<Vec<String>>,
     absent: &'static str,
     equal: bool,
     value: String,
 }
 
-/// The path of a field that the resource can be selected by, and its value when it is not set.
-fn find(resource: &Resource, label: &str) -> Option<(Vec<String>, &'static str)> {
-    let names = |path: &[&str]| path.iter().map(|name| (*name).to_owned()).collect();
+/// The paths of a field that the resource can be selected by, and its value when it is not set.
+fn find(resource: &Resource, label: &str) -> Option<(Vec<Vec<String>>, &'static str)> {
+    let owned = |path: &[&str]| path.iter().map(|name| (*name).to_owned()).collect();
+    let known = |one: &Supported| {
+        let paths = [one.path, one.or].into_iter().filter(|path| !path.is_empty());
+        (paths.map(owned).collect(), one.absent)
+    };
     match (label, &resource.custom) {
-        ("metadata.name", _) => Some((names(NAME.path), "")),
-        ("metadata.namespace", _) if resource.namespaced => Some((names(NAMESPACE.path), "")),
+        ("metadata.name", _) => Some(known(&NAME)),
+        ("metadata.namespace", _) if resource.namespaced => Some(known(&NAMESPACE)),
         (_, Some(custom)) => {
-            custom.selectable.iter().find(|path| path.join(".") == label).map(|path| (path.clone(), ""))
+            let path = custom.selectable.iter().find(|path| path.join(".") == label);
+            path.map(|path| (vec![path.clone()], ""))
         }
-        _ => {
-            supported(resource).iter().find(|one| one.label == label).map(|one| (names(one.path), one.absent))
-        }
+        _ => supported(resource).iter().find(|one| one.label == label).map(known),
     }
 }
 
@@ -146,24 +153,24 @@ impl FieldSelector {
                 };
                 Status::bad_request(message)
             })?;
-            let (path, absent) = found;
-            terms.push(Term { path, absent, equal, value });
+            let (paths, absent) = found;
+            terms.push(Term { paths, absent, equal, value });
         }
         Ok(Self { terms })
     }
 
     /// The fields that it looks at.
     pub fn paths(&self) -> impl Iterator<Item = &[String]> {
-        self.terms.iter().map(|term| term.path.as_slice())
+        self.terms.iter().flat_map(|term| &term.paths).map(Vec::as_slice)
     }
 
     /// Whether an object meets all conditions.
     pub fn matches(&self, object: &Value) -> bool {
         self.terms.iter().all(|term| {
-            let found = term.path.iter().try_fold(object, |value, name| value.get(name));
-            let equal = match found.filter(|value| !value.is_null()) {
+            let at = |path: &Vec<String>| path.iter().try_fold(object, |value, name| value.get(name));
+            let is_set = |value: &&Value| !value.is_null() && value.as_str() != Some("");
+            let equal = match term.paths.iter().filter_map(at).find(is_set) {
                 None => term.value == term.absent,
-                Some(Value::String(text)) if text.is_empty() => term.value == term.absent,
                 Some(Value::String(text)) => *text == term.value,
                 Some(other) => {
                     let text = other.to_string();
@@ -186,7 +193,9 @@ impl FieldSelector {
 
     /// The one value that the field at this path must have, if it must.
     pub fn required(&self, path: &[&str]) -> Option<&str> {
-        self.terms.iter().find(|term| term.equal && term.path.iter().eq(path)).map(|term| term.value.as_str())
+        let is_it =
+            |term: &&Term| term.equal && matches!(term.paths.as_slice(), [only] if only.iter().eq(path));
+        self.terms.iter().find(is_it).map(|term| term.value.as_str())
     }
 }
 
@@ -245,6 +254,17 @@ mod tests {
 
     fn pods() -> &'static Resource {
         registry().find("", "v1", "pods").unwrap()
+    }
+
+    #[test]
+    fn source_of_an_event_is_who_reports_it_if_it_does_not_say() {
+        let events = registry().find("", "v1", "events").unwrap();
+        let selector = FieldSelector::parse(events, "source=a").unwrap();
+        assert!(selector.matches(&json!({ "source": { "component": "a" }, "reportingComponent": "b" })));
+        assert!(selector.matches(&json!({ "source": {}, "reportingComponent": "a" })));
+        assert!(selector.matches(&json!({ "source": { "component": "" }, "reportingComponent": "a" })));
+        assert!(!selector.matches(&json!({ "source": { "component": "b" }, "reportingComponent": "a" })));
+        assert_eq!(selector.paths().count(), 2, "both are looked at");
     }
 
     #[test]

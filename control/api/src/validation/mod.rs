@@ -26,6 +26,7 @@ pub mod names;
 mod narrow;
 mod networking;
 mod node_selector;
+mod path;
 mod persistent_volume;
 mod place;
 mod pod;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::field::FieldError;
 use crate::schema::{Field, Schema, Shape, Type, Types};
@@ -12,7 +12,7 @@ pub(super) fn check(schema: &Schema, object: &Value, errors: &mut Vec<FieldError
     let mut walk = Walk { types: &schema.types, path: String::new(), errors };
     let own = |name: &str| matches!(name, "metadata" | "status" | "apiVersion" | "kind");
     for field in schema.root_type().fields.iter().filter(|field| !own(&field.name)) {
-        walk.field(field, object);
+        walk.field(field, object.get(&field.name));
     }
 }
 
@@ -24,19 +24,31 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn object(&mut self, of: &Type, value: &Value) {
+    fn object(&mut self, of: &Type, members: &Map<String, Value>) {
+        // Both fields and members are in order of their names.
+        let mut members = members.iter().peekable();
         for field in &of.fields {
-            self.field(field, value);
+            while members.next_if(|(name, _)| **name < field.name).is_some() {}
+            let found = members.next_if(|(name, _)| **name == field.name);
+            self.field(field, found.map(|(_, value)| value));
         }
     }
 
-    fn field(&mut self, field: &Field, holder: &Value) {
+    fn field(&mut self, field: &Field, found: Option<&Value>) {
+        let matters = match found {
+            None => is_required(field),
+            Some(Value::String(text)) => text.is_empty() || !field.choices.is_empty(),
+            Some(value) => value.is_object() || value.is_array(),
+        };
+        if !matters {
+            return;
+        }
         let length = self.path.len();
         if length > 0 {
             self.path.push('.');
         }
         self.path.push_str(&field.name);
-        match holder.get(&field.name) {
+        match found {
             Some(Value::String(text)) if text.is_empty() => self.missing(field),
             Some(Value::String(text)) if !field.choices.is_empty() && !field.choices.contains(text) => {
                 self.errors.push(FieldError::not_supported(&self.path, text.as_str(), &field.choices));
@@ -50,9 +62,9 @@ impl Walk<'_> {
     fn value(&mut self, shape: &Shape, value: &Value) {
         let length = self.path.len();
         match (shape, value) {
-            (Shape::Object(id), Value::Object(_)) => {
+            (Shape::Object(id), Value::Object(members)) => {
                 let types = self.types;
-                self.object(types.get(*id), value);
+                self.object(types.get(*id), members);
             }
             (Shape::List(inner), Value::Array(items)) if holds_objects(inner) => {
                 for (index, item) in items.iter().enumerate() {
@@ -73,11 +85,16 @@ impl Walk<'_> {
     }
 
     fn missing(&mut self, field: &Field) {
-        // Other shapes have a zero that may well be meant; text that is required is never meant to be empty.
-        if field.required && field.shape == Shape::String && !may_be_empty(&self.path) {
+        if is_required(field) && !may_be_empty(&self.path) {
             self.errors.push(FieldError::required(&self.path, ""));
         }
     }
+}
+
+/// Whether the field must not be empty. Other shapes have a zero that may well be meant; text that is required is never
+/// meant to be empty.
+fn is_required(field: &Field) -> bool {
+    field.required && field.shape == Shape::String
 }
 
 fn holds_objects(shape: &Shape) -> bool {

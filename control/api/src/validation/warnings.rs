@@ -10,6 +10,7 @@ use serde_json::Value;
 use network::{ip, policy, service};
 
 use super::names;
+use super::path::Path;
 use super::place::Place;
 use crate::registry::Resource;
 
@@ -273,7 +274,7 @@ fn pod(pod: &Place<'_>, told: &mut Told) {
     }
     let containers: Vec<Place<'_>> = containers(&spec);
     for container in &containers {
-        if unconfined(container) {
+        if annotations.is_full() && unconfined(container) {
             let name = container.get("name").text();
             seccomp(&format!("container.seccomp.security.alpha.kubernetes.io/{name}"), told);
         }
@@ -395,7 +396,7 @@ fn ports(containers: &[Place<'_>], told: &mut Told) {
         }
         others.push(port);
     }
-    let mut named: HashMap<&str, String> = HashMap::new();
+    let mut named: HashMap<&str, Path<'_>> = HashMap::new();
     for port in all().filter(|port| port.get("name").is_full()) {
         let name = port.get("name").text();
         match named.get(name) {
@@ -412,14 +413,28 @@ fn ports(containers: &[Place<'_>], told: &mut Told) {
 }
 
 /// A path of a file in a volume, and where it comes from.
-struct File {
-    path: String,
-    source: String,
+#[derive(Clone, Copy)]
+struct File<'a> {
+    path: &'a str,
+    source: Source<'a>,
 }
 
-impl File {
+/// A sort of source, empty where there is but one, and its name, if it has any.
+#[derive(Clone, Copy)]
+struct Source<'a>(&'static str, Option<&'a str>);
+
+impl std::fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.1 {
+            Some(name) => write!(f, "{} {name:?}", self.0),
+            None => f.write_str(self.0),
+        }
+    }
+}
+
+impl File<'_> {
     fn shown(&self) -> String {
-        if self.source.is_empty() {
+        if self.source.0.is_empty() {
             format!("{:?}", self.path)
         } else {
             format!("{:?} ({})", self.path, self.source)
@@ -427,21 +442,24 @@ impl File {
     }
 
     fn hides(&self, other: &Self) -> bool {
-        let (one, two) = (format!("{}/", self.path), format!("{}/", other.path));
-        !self.path.is_empty() && !other.path.is_empty() && (one.starts_with(&two) || two.starts_with(&one))
+        let is_below = |one: &str, two: &str| {
+            one.strip_prefix(two).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let (one, two) = (self.path, other.path);
+        !one.is_empty() && !two.is_empty() && (is_below(one, two) || is_below(two, one))
     }
 }
 
-fn files(items: &Place<'_>, source: &str) -> Vec<File> {
-    let path = |item: Place<'_>| item.get("path").text().trim_end_matches('/').to_owned();
-    items.items().map(|item| File { path: path(item), source: source.to_owned() }).collect()
+fn files<'a>(items: &Place<'a>, source: Source<'a>) -> impl Iterator<Item = File<'a>> + use<'a> {
+    items.items().map(move |item| File { path: item.get("path").text().trim_end_matches('/'), source })
 }
 
 /// Volumes with files in each other's place.
 fn overlaps(volumes: &Place<'_>, told: &mut Told) {
     for volume in volumes.items() {
         let name = volume.get("name").text();
-        let mut tell = |what: &str, files: Vec<File>| {
+        let mut tell = |what: Source<'_>, files: &mut dyn Iterator<Item = File<'_>>| {
+            let files: Vec<File<'_>> = files.collect();
             for (index, file) in files.iter().enumerate() {
                 for other in files.iter().take(index).filter(|other| other.hides(file)) {
                     told.push(format!(
@@ -453,11 +471,15 @@ fn overlaps(volumes: &Place<'_>, told: &mut Told) {
             }
         };
         let (map, secret) = (volume.get("configMap"), volume.get("secret"));
-        tell(&format!("ConfigMap {:?}", map.get("name").text()), files(&map.get("items"), ""));
-        tell(&format!("Secret {:?}", secret.get("secretName").text()), files(&secret.get("items"), ""));
-        tell("DownwardAPI", files(&volume.get("downwardAPI").get("items"), ""));
+        let nowhere = Source("", None);
+        let named = Source("ConfigMap", Some(map.get("name").text()));
+        tell(named, &mut files(&map.get("items"), nowhere));
+        let named = Source("Secret", Some(secret.get("secretName").text()));
+        tell(named, &mut files(&secret.get("items"), nowhere));
+        let downward = volume.get("downwardAPI").get("items");
+        tell(Source("DownwardAPI", None), &mut files(&downward, nowhere));
         let sources = volume.get("projected").each("sources");
-        tell("Projected", sources.flat_map(|source| projected(&source)).collect());
+        tell(Source("Projected", None), &mut sources.flat_map(|source| projected(&source)));
         for source in volume.get("projected").each("sources") {
             if !source.is_full() {
                 told.push(format!("volume {name:?} (Projected) has no sources provided"));
@@ -466,26 +488,31 @@ fn overlaps(volumes: &Place<'_>, told: &mut Told) {
     }
 }
 
-fn projected(source: &Place<'_>) -> Vec<File> {
-    let named = |kind: &str, member: &str| {
+fn projected<'a>(source: &Place<'a>) -> Vec<File<'a>> {
+    let named = |sort, member| {
         let place = source.get(member);
-        files(&place.get("items"), &format!("{kind} {:?}", place.get("name").text()))
+        files(&place.get("items"), Source(sort, Some(place.get("name").text())))
     };
-    let one = |place: Place<'_>, shown: &str| {
-        let path = place.text().trim_end_matches('/').to_owned();
-        if path.is_empty() { Vec::new() } else { vec![File { path, source: shown.to_owned() }] }
+    let one = |place: Place<'a>, source| {
+        let path = place.text().trim_end_matches('/');
+        (!path.is_empty()).then_some(File { path, source })
     };
-    let mut all = named("ConfigMap", "configMap");
+    let mut all: Vec<File<'a>> = named("ConfigMap", "configMap").collect();
     all.extend(named("Secret", "secret"));
-    all.extend(files(&source.get("downwardAPI").get("items"), "DownwardAPI"));
-    all.extend(one(source.get("serviceAccountToken").get("path"), "ServiceAccountToken"));
+    all.extend(files(&source.get("downwardAPI").get("items"), Source("DownwardAPI", None)));
+    let token = source.get("serviceAccountToken").get("path");
+    all.extend(one(token, Source("ServiceAccountToken", None)));
     let bundle = source.get("clusterTrustBundle");
     let name = if bundle.get("name").is_set() { bundle.get("name") } else { bundle.get("signerName") };
-    all.extend(one(bundle.get("path"), &format!("ClusterTrustBundle {:?}", name.text())));
+    all.extend(one(bundle.get("path"), Source("ClusterTrustBundle", Some(name.text()))));
     let certificate = source.get("podCertificate");
-    all.extend(one(certificate.get("certificateChainPath"), "PodCertificate chain"));
-    all.extend(one(certificate.get("keyPath"), "PodCertificate key"));
-    all.extend(one(certificate.get("credentialBundlePath"), "PodCertificate credential bundle"));
+    for (member, shown) in [
+        ("certificateChainPath", "PodCertificate chain"),
+        ("keyPath", "PodCertificate key"),
+        ("credentialBundlePath", "PodCertificate credential bundle"),
+    ] {
+        all.extend(one(certificate.get(member), Source(shown, None)));
+    }
     all
 }
 

@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::bell::Bell;
 use super::object::{EventType, Object};
 use super::ring::{Budget, Ring};
 use crate::encryption::reason_of;
@@ -144,6 +145,7 @@ pub struct Collection {
     state: RwLock<State>,
     generation: AtomicU64,
     signal: watch::Sender<u64>,
+    bell: Bell,
     /// Cancelled when watches are to end.
     ending: RwLock<CancellationToken>,
 }
@@ -159,6 +161,7 @@ impl Collection {
             state: RwLock::new(state),
             generation: AtomicU64::new(0),
             signal: watch::Sender::new(0),
+            bell: Bell::default(),
             ending: RwLock::default(),
         }
     }
@@ -244,6 +247,11 @@ impl Collection {
         self.state.read().ring.some_after(position, limit)
     }
 
+    /// Wakes those who are many when something changed.
+    pub(super) fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
     /// Wakes when something changed.
     pub fn signal(&self) -> watch::Receiver<u64> {
         self.signal.subscribe()
@@ -313,6 +321,7 @@ impl Collection {
     fn announce(&self, last: u64) {
         self.generation.fetch_add(1, Ordering::Release);
         self.signal.send_replace(last);
+        self.bell.ring();
     }
 }
 

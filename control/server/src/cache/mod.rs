@@ -6,6 +6,7 @@
 //! - The cache decides nothing about requests, selectors or formats.
 
 mod ages;
+mod bell;
 mod collection;
 mod contents;
 mod feed;

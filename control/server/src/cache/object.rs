@@ -50,6 +50,8 @@ pub struct Object {
     json: Bytes,
     /// Where the metadata lies in `json`, braces included.
     metadata: Range<usize>,
+    /// Where its labels lie in `json`: every watcher with a selector asks for them. Empty if there are none.
+    labels: Range<u32>,
     /// How many bytes after the metadata's opening brace are the resource version.
     spliced: usize,
     value: Mutex<Weak<Value>>,
@@ -160,11 +162,16 @@ impl Object {
             line.extend_from_slice(b"}\n");
         }
         let line = Bytes::from(line);
+        let labels = scan::member(&stored[span.clone()], b"labels").map_or(0..0, |labels| {
+            let from = |at: usize| u32::try_from(span.start + at + spliced).unwrap_or_default();
+            from(labels.start)..from(labels.end)
+        });
         let object = Self {
             key,
             revision,
             json: line.slice(start..end),
             metadata: span.start..span.end + spliced,
+            labels,
             spliced,
             value: Mutex::default(),
             converted: Mutex::default(),
@@ -240,8 +247,8 @@ impl Object {
     /// Whether the selector selects its labels. They are not parsed for it: lists ask it of every object, and every
     /// watcher of every event.
     pub(crate) fn is_selected(&self, selector: &LabelSelector) -> bool {
-        let metadata = self.metadata_json();
-        let labels = scan::member(metadata, b"labels").map_or(&b"{}"[..], |span| &metadata[span]);
+        let span = self.labels.start as usize..self.labels.end as usize;
+        let labels = if span.is_empty() { b"{}" } else { &self.json[span] };
         if labels.contains(&b'\\') {
             // Nothing that is valid as a label needs an escape.
             let labels: Option<Value> = serde_json::from_slice(labels).ok();

@@ -30,6 +30,9 @@ impl Default for Bounds {
     }
 }
 
+/// So many of the newest changes are looked at one by one.
+const NEAR: usize = 4;
+
 /// What the rings that share it hold together.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
@@ -117,6 +120,12 @@ impl Ring {
     fn after(&self, position: u64) -> Result<usize, Gone> {
         if position < self.floor {
             return Err(Gone { oldest: self.floor });
+        }
+        // Most readers are near the end.
+        let newer =
+            self.changes.iter().rev().take(NEAR).take_while(|change| change.revision > position).count();
+        if newer < NEAR {
+            return Ok(self.changes.len() - newer);
         }
         Ok(self.changes.partition_point(|change| change.revision <= position))
     }

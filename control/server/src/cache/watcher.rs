@@ -18,13 +18,15 @@ pub struct Watcher {
     collection: Arc<Collection>,
     prefix: String,
     position: u64,
-    signal: watch::Receiver<u64>,
+    bell: watch::Receiver<()>,
+    /// Whether there may be more than was read, without another ring of the bell.
+    behind: bool,
 }
 
 impl Watcher {
     pub(super) fn new(cache: Arc<Cache>, collection: Arc<Collection>, prefix: String, position: u64) -> Self {
-        let signal = collection.signal();
-        Self { cache, collection, prefix, position, signal }
+        let bell = collection.bell().listen();
+        Self { cache, collection, prefix, position, bell, behind: true }
     }
 
     /// Everything up to here was told.
@@ -41,8 +43,9 @@ impl Watcher {
         loop {
             // In this order: what is applied is in the ring by now.
             let applied = self.cache.applied();
-            self.signal.borrow_and_update();
+            self.bell.mark_unchanged();
             let mut changes = self.collection.changes_after(self.position, BATCH)?;
+            self.behind = changes.len() >= BATCH;
             match changes.last() {
                 None => {
                     self.position = self.position.max(applied);
@@ -57,6 +60,18 @@ impl Watcher {
         }
     }
 
+    /// What is new, if anything may be: costs next to nothing when nobody rang.
+    ///
+    /// # Errors
+    ///
+    /// When the place has left the ring.
+    pub fn look(&mut self) -> Result<Vec<Arc<Change>>, Gone> {
+        match self.behind || self.bell.has_changed().unwrap_or_default() {
+            true => self.poll(),
+            false => Ok(Vec::new()),
+        }
+    }
+
     /// What is new, as soon as there is something. Safe to drop and call again.
     ///
     /// # Errors
@@ -64,13 +79,14 @@ impl Watcher {
     /// When the place has left the ring.
     pub async fn next(&mut self) -> Result<Vec<Arc<Change>>, Gone> {
         loop {
-            let changes = self.poll()?;
+            let changes = self.look()?;
             if !changes.is_empty() {
                 return Ok(changes);
             }
-            if self.signal.changed().await.is_err() {
+            if self.bell.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
+            self.behind = true;
         }
     }
 }

@@ -28,6 +28,10 @@ use crate::metrics::Counted;
 use crate::options::{Selection, WatchFrom, WatchOptions};
 use crate::respond::{CHUNK, Renderer, streamed};
 
+/// Events shorter than this are put together. Longer ones are sent as they are, shared by all who watch.
+const SHORT: usize = 4 * 1024;
+/// So often changes that are at hand are told without a look at what else came.
+const IN_A_ROW: usize = 32;
 /// A bookmark is sent about so often.
 const BOOKMARKS: Duration = Duration::from_secs(60);
 
@@ -59,6 +63,8 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         permit: call.permit.lock().take(),
         mark: marked.then_some(position),
         watcher: cache.watch(&collection, prefix, position),
+        pieces: VecDeque::new(),
+        in_a_row: 0,
         renderer: call.renderer(&manner),
         ids: call.server.ids().clone(),
         converter: call.server.storage().converter.clone(),
@@ -92,6 +98,10 @@ struct Session {
     /// The end of it is to be marked, at this revision.
     mark: Option<u64>,
     watcher: Watcher,
+    /// What was made of changes and is not given yet.
+    pieces: VecDeque<Bytes>,
+    /// How often changes were at hand without waiting for them.
+    in_a_row: usize,
     renderer: Renderer,
     ids: Ids,
     converter: Converter,
@@ -149,6 +159,9 @@ fn until(at: Instant, then: Woken) -> BoxFuture<'static, Woken> {
 impl Session {
     /// The next piece of the answer.
     async fn next(&mut self) -> Option<Bytes> {
+        if let Some(piece) = self.pieces.pop_front() {
+            return Some(piece);
+        }
         if self.ended {
             return None;
         }
@@ -156,27 +169,29 @@ impl Session {
             return Some(piece);
         }
         loop {
-            // First what else came, which is rare: a session that is busy with changes ends in time all the same.
-            let changes = tokio::select! {
-                biased;
-                Some(woken) = self.waits.next() => match woken {
-                    Woken::Stopped => return None,
-                    Woken::Ending => {
-                        self.closing = true;
-                        continue;
-                    }
-                    Woken::Deadline => {
-                        self.ended = true;
-                        return self.last_bookmark().await;
-                    }
-                    Woken::Bookmark => {
-                        self.waits.push(until(Instant::now() + BOOKMARKS, Woken::Bookmark));
-                        return Some(self.bookmark().await);
-                    }
+            let changes = match self.at_hand() {
+                Some(changes) => changes,
+                None => tokio::select! {
+                    biased;
+                    Some(woken) = self.waits.next() => match woken {
+                        Woken::Stopped => return None,
+                        Woken::Ending => {
+                            self.closing = true;
+                            continue;
+                        }
+                        Woken::Deadline => {
+                            self.ended = true;
+                            return self.last_bookmark().await;
+                        }
+                        Woken::Bookmark => {
+                            self.waits.push(until(Instant::now() + BOOKMARKS, Woken::Bookmark));
+                            return Some(self.bookmark().await);
+                        }
+                    },
+                    // The last changes are deletions, as a rule.
+                    () = std::future::ready(()), if self.closing => self.watcher.poll(),
+                    changes = self.watcher.next() => changes,
                 },
-                // The last changes are deletions, as a rule.
-                () = std::future::ready(()), if self.closing => self.watcher.poll(),
-                changes = self.watcher.next() => changes,
             };
             let changes = match changes {
                 Ok(changes) if changes.is_empty() => return None,
@@ -187,10 +202,25 @@ impl Session {
                 Ok(changes) => changes,
                 Err(piece) => return Some(piece),
             };
-            if let Some(piece) = self.tell(&changes) {
+            self.tell(&changes);
+            if let Some(piece) = self.pieces.pop_front() {
                 return Some(piece);
             }
         }
+    }
+
+    /// Changes that are there already, which is what wakes a session nearly always: what else may have is looked at only
+    /// without any, and now and then, so that a session that is busy with changes ends in time all the same.
+    fn at_hand(&mut self) -> Option<Result<Vec<Arc<Change>>, Gone>> {
+        self.in_a_row += 1;
+        if !self.closing && self.in_a_row < IN_A_ROW {
+            let changes = self.watcher.look();
+            if !changes.as_ref().is_ok_and(Vec::is_empty) {
+                return Some(changes);
+            }
+        }
+        self.in_a_row = 0;
+        None
     }
 
     /// The end of a session that cannot be told what happened.
@@ -249,11 +279,14 @@ impl Session {
             Ok(changes) => changes,
             Err(piece) => return piece,
         };
-        let lines = self.tell(&changes);
+        self.tell(&changes);
         let bookmark = self.renderer.bookmark(self.watcher.position(), None);
         let bookmark = self.renderer.notice("BOOKMARK", &bookmark);
-        match lines {
-            Some(lines) => [&lines[..], &bookmark[..]].concat().into(),
+        match self.pieces.pop_front() {
+            Some(first) => {
+                self.pieces.push_back(bookmark);
+                first
+            }
             None => bookmark,
         }
     }
@@ -262,16 +295,28 @@ impl Session {
         self.selection.is_everything() || self.selection.matches(self.renderer.resource(), object)
     }
 
-    /// The lines of those changes that this client is told of.
-    fn tell(&mut self, changes: &[Arc<Change>]) -> Option<Bytes> {
+    /// Makes pieces of the lines of those changes that this client is told of.
+    fn tell(&mut self, changes: &[Arc<Change>]) {
         self.renderer.set_time(self.ids.now());
-        let mut lines: Vec<Bytes> = changes.iter().filter_map(|change| self.line(change)).collect();
-        self.events.inc_by(lines.len() as u64);
-        match lines.len() {
-            0 => None,
-            1 => lines.pop(),
-            _ => Some(lines.concat().into()),
+        let (mut told, mut short) = (0, BytesMut::new());
+        for (at, change) in changes.iter().enumerate() {
+            let Some(line) = self.line(change) else { continue };
+            told += 1;
+            let is_alone = short.is_empty() && at + 1 == changes.len();
+            if line.len() < SHORT && !is_alone {
+                short.extend_from_slice(&line);
+            }
+            if !short.is_empty() && (line.len() >= SHORT || short.len() >= CHUNK) {
+                self.pieces.push_back(short.split().freeze());
+            }
+            if line.len() >= SHORT || is_alone {
+                self.pieces.push_back(line);
+            }
         }
+        if !short.is_empty() {
+            self.pieces.push_back(short.freeze());
+        }
+        self.events.inc_by(told);
     }
 
     fn line(&mut self, change: &Change) -> Option<Bytes> {

@@ -12,6 +12,7 @@ mod delete;
 pub(crate) mod metadata;
 mod update;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,15 @@ const EVENT_LIFE: Duration = Duration::from_secs(3600);
 const VISIBLE: Duration = Duration::from_secs(2);
 /// So often a write that lost against another is decided again.
 const ATTEMPTS: usize = 64;
+
+/// Of the room in which objects are written out, a thread keeps so much.
+const KEPT: usize = 64 * 1024;
+
+thread_local! {
+    /// Where an object is written out before its length is known: growing step by step copies it again and again, and
+    /// what is kept of it should be no longer than it is.
+    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What a write is about.
 #[derive(Clone, Copy)]
@@ -261,6 +271,14 @@ fn stored(resource: &Resource, mut value: Value) -> Bytes {
 
 fn stored_as_is(mut value: Value) -> Bytes {
     metadata::remove(&mut value, "resourceVersion");
-    // Not by `to_string`, which goes through a formatter, token by token.
-    serde_json::to_vec(&value).expect("a value is JSON").into()
+    TEXT.with_borrow_mut(|text| {
+        text.clear();
+        // Not by `to_string`, which goes through a formatter, token by token.
+        serde_json::to_writer(&mut *text, &value).expect("a value is JSON");
+        let stored = Bytes::copy_from_slice(text);
+        if text.capacity() > KEPT {
+            *text = Vec::new();
+        }
+        stored
+    })
 }

@@ -12,14 +12,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
 use http::{Request, Response, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
@@ -68,7 +71,7 @@ impl Connection {
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let credentials =
             Credentials { certificates: chain.iter().map(|c| c.as_ref().to_vec()).collect(), bearer: None };
-        let requests = Arc::new(Requests::default());
+        let requests = Arc::new(Requests::new());
         let (counting, chance) = (Arc::clone(&requests), limits.goaway_chance);
         let service = service_fn(move |request: Request<Incoming>| {
             let (service, under_way) = (service.clone(), UnderWay::new(&counting));
@@ -93,12 +96,21 @@ impl Connection {
             answer
         });
         let mut connection = pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service));
-        let ended = tokio::select! {
-            outcome = connection.as_mut() => Some(outcome),
-            () = closing.cancelled() => None,
-            () = requests.leave.cancelled() => None,
-            () = requests.idle(limits.request_head, limits.idle) => None,
+        // Looked at only when one of them has woken it, unlike the connection, which is the rule.
+        let end = async {
+            tokio::select! {
+                () = closing.cancelled() => {}
+                () = requests.leave.cancelled() => {}
+                () = requests.idle(limits.request_head, limits.idle) => {}
+            }
         };
+        let mut end = std::iter::once(end).collect::<FuturesUnordered<_>>();
+        let ended = tokio::select! {
+            biased;
+            outcome = connection.as_mut() => Some(outcome),
+            Some(()) = end.next() => None,
+        };
+        drop(end);
         let ended = match ended {
             Some(outcome) => outcome,
             None => {
@@ -117,27 +129,41 @@ impl Connection {
 }
 
 /// What is under way on a connection.
-#[derive(Default)]
 struct Requests {
-    /// How many requests there were, and how many of them are not over.
-    count: watch::Sender<(u64, u64)>,
+    count: Mutex<Count>,
     /// The client is to go elsewhere.
     leave: CancellationToken,
 }
 
+#[derive(Clone, Copy)]
+struct Count {
+    /// How many requests there were,
+    all: u64,
+    /// and how many of them are not over.
+    under_way: u64,
+    /// When there last began or ended one.
+    since: Instant,
+}
+
 impl Requests {
-    /// Returns when nothing was under way for so long: `first` before the first request, `later` after one.
+    fn new() -> Self {
+        let count = Count { all: 0, under_way: 0, since: Instant::now() };
+        Self { count: Mutex::new(count), leave: CancellationToken::new() }
+    }
+
+    /// Returns when nothing was under way for so long: `first` before the first request, `later` after one. It is not
+    /// woken by requests, of which there are many.
     async fn idle(&self, first: Duration, later: Duration) {
-        let mut changes = self.count.subscribe();
+        let begun = Instant::now();
         loop {
-            let (all, under_way) = *changes.borrow_and_update();
+            let Count { all, under_way, since } = *self.count.lock();
             let patience = if all == 0 { first } else { later };
-            // The sender lives as long as `self`.
-            if under_way > 0 {
-                let _ = changes.changed().await;
-            } else if tokio::time::timeout(patience, changes.changed()).await.is_err() {
+            let now = Instant::now();
+            let due = if under_way > 0 { now } else { since.max(begun) } + patience;
+            if due <= now {
                 return;
             }
+            tokio::time::sleep_until(due).await;
         }
     }
 }
@@ -147,17 +173,17 @@ struct UnderWay(Arc<Requests>);
 
 impl UnderWay {
     fn new(requests: &Arc<Requests>) -> Self {
-        requests.count.send_modify(|(all, under_way)| {
-            *all += 1;
-            *under_way += 1;
-        });
+        let mut count = requests.count.lock();
+        *count = Count { all: count.all + 1, under_way: count.under_way + 1, since: Instant::now() };
+        drop(count);
         Self(Arc::clone(requests))
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.count.send_modify(|(_, under_way)| *under_way -= 1);
+        let mut count = self.0.count.lock();
+        *count = Count { under_way: count.under_way - 1, since: Instant::now(), ..*count };
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, cluster};
+use crate::harness::{Cluster, cluster, cluster_with};
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 
@@ -37,6 +37,16 @@ async fn the_clusters_own_services_have_their_addresses() {
         .await
         .expect(200);
     assert_eq!(slice["endpoints"][0]["addresses"], json!(["172.30.0.1"]));
+}
+
+#[tokio::test]
+async fn dns_that_is_not_the_nodes_has_no_service_but_keeps_its_address() {
+    let cluster = cluster_with(&|config, _| config.cluster_dns = false).await;
+    let services = "/api/v1/namespaces/kube-system/services";
+    assert_eq!(cluster.get(&format!("{services}/kube-dns")).await.code, 404);
+    let at = json!({ "clusterIP": "10.96.0.10" });
+    assert_eq!(cluster.service("other", at.clone()).await.code, 422);
+    cluster.post(services, "Service", service("kube-dns", at)).await.expect(201);
 }
 
 #[tokio::test]

@@ -1,7 +1,13 @@
 //! watch: from where, what, until when.
 
-use serde_json::json;
+use futures::StreamExt;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+use skep_server::in_process;
+use skep_server::user::UserInfo;
 use skep_store::{Expected, Store};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::cluster;
 
@@ -193,4 +199,41 @@ async fn watcher_that_sleeps_too_long_is_told_so_and_counted() {
     ] {
         assert!(metrics.lines().any(|there| there == line), "{line} is not in\n{metrics}");
     }
+}
+
+/// A WebSocket to a path of the server, for an administrator: its messages, or the code of the refusal.
+async fn websocket(
+    cluster: &crate::harness::Cluster,
+    path: &str,
+) -> Result<impl futures::Stream<Item = Message> + use<>, u16> {
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let service = in_process::service(&cluster.server, UserInfo::new("admin", &["system:masters"]));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(far), TowerToHyperService::new(service))
+        .with_upgrades();
+    tokio::spawn(connection);
+    match tokio_tungstenite::client_async(format!("ws://server{path}"), near).await {
+        Ok((socket, _)) => Ok(socket.map(Result::unwrap)),
+        Err(tokio_tungstenite::tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn watch_over_a_websocket_has_an_event_in_each_message() {
+    let cluster = cluster().await;
+    cluster.config_map("a", json!({})).await;
+    cluster.config_map("b", json!({})).await;
+    let mut socket = websocket(&cluster, &format!("{MAPS}?watch=1&timeoutSeconds=1")).await.unwrap();
+    for expected in ["a", "b"] {
+        let Some(Message::Text(text)) = socket.next().await else { panic!("no text") };
+        let event: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&event["type"], &event["object"]["metadata"]["name"]),
+            (&json!("ADDED"), &json!(expected))
+        );
+    }
+    assert!(matches!(socket.next().await, Some(Message::Close(_))), "it ends with the watch");
+    let refused = websocket(&cluster, &format!("{MAPS}?watch=1&resourceVersion=x")).await;
+    assert_eq!(refused.map(drop).unwrap_err(), 400);
 }

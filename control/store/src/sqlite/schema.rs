@@ -167,7 +167,7 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     // Enough for the inner pages of the trees; what is written is seldom read here again.
-    connection.pragma_update(None, "cache_size", -16384)?;
+    connection.pragma_update(None, "cache_size", -8192)?;
     connection.pragma_update_and_check(None, "journal_size_limit", 64 << 20, |row| row.get::<_, i64>(0))?;
     // The checkpointer does this beside the writer.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |row| row.get::<_, i64>(0))?;

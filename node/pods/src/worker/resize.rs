@@ -8,8 +8,9 @@ use skep_runtime::cri;
 use super::{RETRY, Worker};
 use crate::recorder::Severity;
 use crate::resize::{self, Change, Resize};
+use crate::spec;
 use crate::spec::resources::{Needs, for_container};
-use crate::spec::{self};
+use crate::status::Verdict;
 use crate::{Error, cgroups};
 
 impl Worker {
@@ -19,12 +20,20 @@ impl Worker {
         self.desired = pod;
     }
 
-    /// Takes note of what the pod was promised when the agent first sees it.
+    /// Takes note of what the pod was promised when the agent first sees it. A pod that has not begun yet must find
+    /// its place on the node first.
     pub(super) fn enter_claims(&mut self) {
         self.resize = Resize::of(&self.desired);
         self.pod = Arc::new(self.resize.effective(&self.desired));
-        if !spec::is_terminal(&self.pod) {
-            self.context.claims.enter(spec::uid(&self.pod), &Needs::of_pod(&self.pod));
+        if spec::is_terminal(&self.pod) {
+            return;
+        }
+        let begun = self.status_before().start_time.is_some();
+        if begun || self.pod.metadata.deletion_timestamp.is_some() {
+            self.context.claims.enter(&self.pod);
+        } else if let Err(refused) = self.context.claims.admit(&self.pod) {
+            self.tell("", Severity::Warning, refused.reason, refused.message.clone());
+            self.verdict = Some(Verdict { reason: refused.reason.to_owned(), message: refused.message });
         }
     }
 

@@ -11,7 +11,6 @@ use crate::cluster::{Data, Token};
 use crate::probes::Target;
 use crate::recorder::Note;
 use crate::spec::env::Reference;
-use crate::spec::resources::Needs;
 use crate::volumes::mounter::Mounter;
 
 /// The API with one pod.
@@ -461,6 +460,41 @@ fn sized_app(cpu: &str, memory: &str) -> Value {
     json!({"containers": [{"name": "app", "image": "app:1", "resources": sized(cpu, memory)}]})
 }
 
+/// A pod that was on the node before.
+fn other(resources: Value, ports: Value) -> Pod {
+    let container = json!({ "name": "c", "resources": resources, "ports": ports });
+    let metadata = json!({ "name": "other", "uid": "other" });
+    serde_json::from_value(json!({ "metadata": metadata, "spec": { "containers": [container] } }))
+        .expect("a pod")
+}
+
+#[tokio::test(start_paused = true)]
+async fn pod_whose_port_another_has_fails_and_nothing_of_it_runs() {
+    let port = json!([{ "containerPort": 80, "hostPort": 80 }]);
+    let mut node = Node::new(json!({"containers": [{"name": "app", "image": "app:1", "ports": port}]}));
+    node.context.claims.enter(&other(json!({}), port));
+    node.start().await;
+    let message = "Pod was rejected: Predicate NodePorts failed: \
+                   node(s) didn't have free ports for the requested pod ports";
+    assert_eq!((node.status("/phase"), node.status("/reason")), (json!("Failed"), json!("NodePorts")));
+    assert_eq!(node.status("/message"), message);
+    assert_eq!(node.reasons(), ["NodePorts"]);
+    assert_eq!(node.calls(&["RunPodSandbox", "CreateContainer"]), Vec::<String>::new());
+    node.delete(0).await;
+    assert!(*node.cluster.deleted.lock());
+}
+
+#[tokio::test(start_paused = true)]
+async fn pod_that_had_begun_is_not_asked_again_where_its_port_is() {
+    let port = json!([{ "containerPort": 80, "hostPort": 80 }]);
+    let mut node = Node::new(json!({"containers": [{"name": "app", "image": "app:1", "ports": port}]}));
+    node.start().await;
+    node.crash().await;
+    node.context.claims.enter(&other(json!({}), port));
+    node.start().await;
+    assert_eq!(node.status("/phase"), "Running");
+}
+
 impl Node {
     async fn resize(&mut self, cpu: &str, memory: &str) {
         let resources = sized(cpu, memory);
@@ -496,8 +530,8 @@ async fn resize_that_fits_is_given_to_the_running_container_and_shown() {
 #[tokio::test(start_paused = true)]
 async fn resize_without_room_waits_over_a_restart_and_is_done_when_another_pod_leaves() {
     let mut node = Node::new(sized_app("500m", "64Mi"));
-    let other = Needs { cpu_request: Some(1000), ..Needs::default() };
-    node.context.claims.enter("other", &other);
+    let other = other(json!({ "requests": { "cpu": "1" } }), json!([]));
+    node.context.claims.enter(&other);
     node.start().await;
     node.resize("1500m", "64Mi").await;
     assert_eq!(node.condition("PodResizePending"), "True");
@@ -507,7 +541,7 @@ async fn resize_without_room_waits_over_a_restart_and_is_done_when_another_pod_l
     assert_eq!(pending.map(|c| (&c["reason"], &c["message"])), Some((&json!("Deferred"), &json!(message))));
     assert_eq!(node.status("/containerStatuses/0/resources"), sized("500m", "64Mi"));
     node.crash().await;
-    node.context.claims.enter("other", &other);
+    node.context.claims.enter(&other);
     node.start().await;
     assert_eq!(node.condition("PodResizePending"), "True");
     assert_eq!(node.updates(), Vec::<String>::new());

@@ -45,6 +45,25 @@ pub fn run(context: &Context) -> anyhow::Result<Vec<Figure>> {
     })
 }
 
+/// Runs the part of it that is about watches, for a quick look.
+///
+/// # Errors
+/// A server cannot be started or reached, or refuses what it is asked.
+pub fn watches_alone(context: &Context) -> anyhow::Result<Vec<Figure>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let beside = match &context.api.beside {
+            Some(server) => watched(Target::named(server).await?).await?,
+            None => Values::new(),
+        };
+        let values = match &context.api.server {
+            Some(server) => watched(Target::named(server).await?).await?,
+            None => watched(Target::own(context.api.control.as_deref(), "apiserver").await?).await?,
+        };
+        Ok(figures(values, &beside, "the server beside it"))
+    })
+}
+
 /// Runs the benchmark of fairness: our own server and another one of it, or the two that are named.
 ///
 /// # Errors
@@ -100,6 +119,14 @@ async fn measure(target: Target) -> anyhow::Result<Values> {
     values.extend(operations::measure(&session).await?);
     values.extend(watches::measure(&session).await?);
     values.extend(lists::measure(&session).await?);
+    session.close().await?;
+    target.stop().await?;
+    Ok(values)
+}
+
+async fn watched(target: Target) -> anyhow::Result<Values> {
+    let session = Session::open(target.client.clone(), target.usage()).await?;
+    let values = watches::measure(&session).await?;
     session.close().await?;
     target.stop().await?;
     Ok(values)

@@ -108,10 +108,10 @@ pub(super) fn service(object: &Value, told: &mut Told) {
 
 /// What is said of a network policy.
 pub(super) fn policy(spec: &Place<'_>, told: &mut Told) {
-    let peers = |rules: &str, side: &str| -> Vec<Place<'_>> {
-        spec.each(rules).flat_map(|rule| rule.each(side)).collect()
-    };
-    for peer in peers("ingress", "from").into_iter().chain(peers("egress", "to")) {
+    let peers = [("ingress", "from"), ("egress", "to")]
+        .into_iter()
+        .flat_map(|(rules, side)| spec.each(rules).flat_map(move |rule| rule.each(side)));
+    for peer in peers {
         let block = peer.get("ipBlock");
         network(&block.get("cidr"), told);
         block.each("except").for_each(|except| network(&except, told));

@@ -102,13 +102,13 @@ impl ServiceAccount {
                 let own = json!({ "name": name, "readOnly": true, "mountPath": MOUNT_PATH });
                 let mounts: Vec<Value> = mounts.into_iter().chain((!has).then_some(own)).collect();
                 used |= !has;
-                container["volumeMounts"] = json!(mounts);
+                container["volumeMounts"] = mounts.into();
             }
         }
         if used && is_new {
             let mut volumes = spec["volumes"].as_array_mut().map(std::mem::take).unwrap_or_default();
             volumes.push(Self::volume(&name));
-            spec["volumes"] = json!(volumes);
+            spec["volumes"] = volumes.into();
         }
     }
 }
