@@ -131,17 +131,42 @@ fn reference(schema: &Value) -> Option<&str> {
 /// Per message its fields: number, name, type, and letters of which `o` is `omitempty` and `p` a pointer.
 type Tags = BTreeMap<String, Vec<(u64, String, String, String)>>;
 
-/// Whether Go leaves out the zero of this field. A pointer's zero is something that was said.
-fn omits_zero(tags: &Tags, name: &str, field: &str) -> bool {
+/// What Go's encoder does with the zero of a field.
+struct Zero {
+    /// It leaves it out (`omitempty` of something that can be empty).
+    omitted: bool,
+    /// What it writes for a field that nobody has set: `null`, or the zero of the type.
+    written: Option<&'static str>,
+}
+
+/// The types whose zero `omitempty` does not leave out, beside messages: they are structs in Go.
+const STRUCTS: [&str; 5] = ["time", "micro", "quantity", "intstr", "raw"];
+
+fn zero(tags: &Tags, name: &str, field: &str) -> Zero {
     // `io.k8s.api.core.v1.Pod` is `core/v1.Pod` there.
     let mut parts = name.rsplit('.');
+    let none = Zero { omitted: false, written: None };
     let (Some(kind), Some(version), Some(group)) = (parts.next(), parts.next(), parts.next()) else {
-        return false;
+        return none;
     };
-    let fields = tags.get(&format!("{group}/{version}.{kind}"));
-    let letters =
-        fields.and_then(|all| all.iter().find(|(_, name, ..)| name == field)).map(|(.., letters)| letters);
-    letters.is_some_and(|letters| letters.contains('o') && !letters.contains('p'))
+    let Some((of, letters)) = tagged(tags, &format!("{group}/{version}.{kind}"), field) else { return none };
+    let (pointer, omits) = (letters.contains('p'), letters.contains('o'));
+    let is_struct = !of.contains(' ') && (of.contains('/') || STRUCTS.contains(&of));
+    // The one field that is `omitzero` as well.
+    let omits_struct = kind == "ObjectMeta" && field == "creationTimestamp";
+    let is_written = if pointer || !is_struct { !omits } else { !omits_struct };
+    // Lists and maps that nobody has set are nil, and so are pointers.
+    let is_nil = pointer || of.contains(' ') || matches!(of, "time" | "micro" | "raw" | "bytes");
+    Zero { omitted: omits && !pointer, written: is_written.then_some(if is_nil { "Null" } else { "Plain" }) }
+}
+
+/// Type and letters of a field of a message, or of one that is inlined in it.
+fn tagged<'a>(tags: &'a Tags, message: &str, field: &str) -> Option<(&'a str, &'a str)> {
+    let fields = tags.get(message)?;
+    fields.iter().find_map(|(_, name, of, letters)| match letters.contains('i') {
+        true => tagged(tags, of, field),
+        false => (name == field).then_some((of.as_str(), letters.as_str())),
+    })
 }
 
 fn type_table(
@@ -163,8 +188,12 @@ fn type_table(
                 .iter()
                 .map(|(field, property)| {
                     let mut entry = field_entry(field, property, schema, own.get(field), definitions, &index);
-                    if omits_zero(tags, name, field) {
+                    let zero = zero(tags, name, field);
+                    if zero.omitted {
                         entry["omitsZero"] = Value::Bool(true);
+                    }
+                    if let Some(written) = zero.written {
+                        entry["written"] = written.into();
                     }
                     entry
                 })

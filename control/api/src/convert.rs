@@ -6,8 +6,9 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::decode;
 use crate::object::{at, items, remove, set, text};
-use crate::registry::{Resource, join_group_version};
+use crate::registry::{Resource, join_group_version, registry};
 
 /// Brings an object of the resource into its stored form.
 pub fn to_storage(resource: &Resource, object: &mut Value) {
@@ -21,6 +22,18 @@ pub fn to_storage(resource: &Resource, object: &mut Value) {
         _ => {}
     }
     set(object, "apiVersion", join_group_version(&resource.storage.group, &resource.storage.version));
+    let stored = &resource.storage;
+    if let Some(stored) = registry().find_kind(&stored.group, &stored.version, &resource.kind) {
+        written_as(stored, object);
+    }
+}
+
+/// The zeros of one form are not those of the other.
+fn written_as(resource: &Resource, object: &mut Value) {
+    if resource.custom.is_none() {
+        decode::omit_zeros(resource, object);
+        decode::fill_zeros(resource, object);
+    }
 }
 
 /// Brings a stored object into the form that the resource serves.
@@ -37,6 +50,7 @@ pub fn from_storage(resource: &Resource, object: &mut Value) {
         _ => {}
     }
     set(object, "apiVersion", resource.group_version());
+    written_as(resource, object);
 }
 
 /// The names in core, and in `events.k8s.io`.
@@ -101,7 +115,7 @@ fn autoscaler_to_v1(object: &mut Value) {
             .find(|metric| is_cpu(metric))
             .and_then(|metric| at(metric, &["resource", "current", "averageUtilization"]).cloned());
         for (name, annotation) in [("currentMetrics", CURRENT), ("conditions", CONDITIONS)] {
-            if let Some(value) = remove(status, name) {
+            if let Some(value) = remove(status, name).filter(|value| !value.is_null()) {
                 kept.insert(annotation.into(), value.to_string().into());
             }
         }
@@ -164,15 +178,15 @@ fn autoscaler_to_v2(object: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::registry;
 
     #[test]
     fn event_of_the_new_group_survives_storage() {
         let events = registry().find("events.k8s.io", "v1", "events").unwrap();
-        let event = json!({
+        let mut event = json!({
             "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "a"}, "regarding": {"name": "x"},
             "note": "n", "reason": "R", "reportingController": "c", "reportingInstance": "i", "deprecatedCount": 2
         });
+        decode::fill_zeros(events, &mut event);
         let mut stored = event.clone();
         to_storage(events, &mut stored);
         assert_eq!(stored["apiVersion"], "v1");
@@ -192,6 +206,8 @@ mod tests {
                 {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}}
             ]}
         });
+        let v2 = registry().find("autoscaling", "v2", "horizontalpodautoscalers").unwrap();
+        decode::fill_zeros(v2, &mut object);
         let original = object.clone();
         from_storage(v1, &mut object);
         assert_eq!(object["spec"]["targetCPUUtilizationPercentage"], 70);

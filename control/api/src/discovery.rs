@@ -86,7 +86,7 @@ fn resource_entry(resource: &Resource) -> Value {
         "verbs": resource.verbs,
     });
     lists(&mut entry, resource);
-    if resource.has_verb("get") {
+    if resource.is_stored() {
         let hash = storage_version_hash(&resource.storage, &resource.kind);
         entry["storageVersionHash"] = hash.into();
     }

@@ -5,6 +5,8 @@
 pub mod admissionregistration;
 #[cfg(test)]
 mod arbitrary;
+#[cfg(test)]
+mod mutated_tests;
 
 pub mod aggregation;
 pub mod apply;

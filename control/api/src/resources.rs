@@ -71,7 +71,8 @@ pub fn has_pod_level(pod: &Value) -> bool {
     [Side::Requests, Side::Limits].iter().any(|side| side.of(spec).keys().any(|name| counts_for_pod(name)))
 }
 
-fn counts_for_pod(name: &str) -> bool {
+/// Whether a pod as a whole can have an amount of it.
+pub(crate) fn counts_for_pod(name: &str) -> bool {
     matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
 }
 

@@ -57,6 +57,15 @@ pub enum ListType {
     Map,
 }
 
+/// What stands for a field that nobody has set.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub enum Zero {
+    /// `null`: for pointers, lists, maps and times.
+    Null,
+    /// The zero of its type: nothing in a text, 0, `false`, an object of zeros.
+    Plain,
+}
+
 /// One field of a type.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -71,6 +80,9 @@ pub struct Field {
     /// Whether its zero (nothing in it, 0, false) is left out of JSON, as Go's `omitempty` does.
     #[serde(default)]
     pub omits_zero: bool,
+    /// What Go writes for it when nobody has set it; nothing where it leaves it out.
+    #[serde(default)]
+    pub written: Option<Zero>,
     /// How lists merge under apply.
     #[serde(default)]
     pub list_type: ListType,
@@ -110,6 +122,9 @@ pub struct Type {
     pub atomic: bool,
     /// The fields, in order of their names.
     pub fields: Vec<Field>,
+    /// Where in `fields` those are that are written in any case.
+    #[serde(skip)]
+    always: Vec<usize>,
 }
 
 impl Type {
@@ -117,6 +132,19 @@ impl Type {
     pub fn field(&self, name: &str) -> Option<&Field> {
         let at = self.fields.binary_search_by(|field| field.name.as_str().cmp(name)).ok()?;
         self.fields.get(at)
+    }
+
+    /// A type whose fields are still to come.
+    pub(crate) fn empty(name: &str, atomic: bool) -> Self {
+        Self { name: name.to_owned(), atomic, fields: Vec::new(), always: Vec::new() }
+    }
+
+    /// The fields that Go writes whether they are set or not.
+    pub fn always_written(&self) -> impl Iterator<Item = (&Field, Zero)> {
+        self.always
+            .iter()
+            .filter_map(|at| self.fields.get(*at))
+            .filter_map(|field| Some((field, field.written?)))
     }
 
     /// The last part of the name: `Pod`.
@@ -141,6 +169,8 @@ impl Types {
     pub fn new(mut types: Vec<Type>) -> Self {
         for one in &mut types {
             one.fields.sort_by(|a, b| a.name.cmp(&b.name));
+            let written = one.fields.iter().enumerate().filter(|(_, field)| field.written.is_some());
+            one.always = written.map(|(at, _)| at).collect();
         }
         Self(types)
     }

@@ -52,7 +52,8 @@ impl Status {
         Self { details, retry_after, whole: Some(Box::new(whole)), ..Self::new(code, "", message) }
     }
 
-    fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
+    /// The same, about an object: its group, its kind or resource, and its name, each unless it is empty.
+    pub fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
         let mut details = Map::new();
         for (key, value) in [("name", name), ("group", group), ("kind", kind)] {
             if !value.is_empty() {

@@ -62,6 +62,10 @@ impl Selection {
             self.fields.matches(&view(resource, object))
         }
     }
+    /// The same of an object that is not stored.
+    pub(crate) fn matches_value(&self, object: &Value) -> bool {
+        self.labels.matches(object) && self.fields.matches(object)
+    }
 }
 
 /// Where a list that was cut off goes on: what a client sends back as `continue`.

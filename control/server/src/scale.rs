@@ -31,7 +31,8 @@ impl Places {
                 scale["metadata"][member] = value.clone();
             }
         }
-        if let Some(replicas) = number(&self.0.spec) {
+        // Left out when it is zero, as in every form of upstream's types.
+        if let Some(replicas) = number(&self.0.spec).filter(|replicas| *replicas != 0) {
             scale["spec"]["replicas"] = json!(replicas);
         }
         let selector = match &self.0.selector {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::set::FieldSet;
 use super::spot::{Items, Kind, Spot, steps};
@@ -79,6 +79,22 @@ fn one(
 ) -> Result<(), String> {
     match (before, after) {
         (Some(before), Some(after)) if before == after => {}
+        (Some(before), Some(after)) if is_nothing(before) && is_nothing(after) => {
+            found.modified.insert_step(step);
+        }
+        // A list or map that is null counts as one without anything in it.
+        (Some(Value::Null), Some(Value::Array(_))) => {
+            return one(found, at, step, Some(&Value::Array(Vec::new())), after);
+        }
+        (Some(Value::Null), Some(Value::Object(_))) => {
+            return one(found, at, step, Some(&Value::Object(Map::new())), after);
+        }
+        (Some(Value::Array(_)), Some(Value::Null)) => {
+            return one(found, at, step, before, Some(&Value::Array(Vec::new())));
+        }
+        (Some(Value::Object(_)), Some(Value::Null)) => {
+            return one(found, at, step, before, Some(&Value::Object(Map::new())));
+        }
         (Some(before), Some(after)) if is_whole(at, before) || is_whole(at, after) => {
             found.modified.insert_step(step);
         }
@@ -93,7 +109,7 @@ fn one(
 /// A value on one side only: with everything within it.
 fn alone(set: &mut FieldSet, at: &Spot<'_>, step: Step, value: &Value) -> Result<(), String> {
     let within = everything(at, value)?;
-    set.insert_with(step, within.is_empty() || !at.is_always_there(), within);
+    set.insert_with(step, true, within);
     Ok(())
 }
 
@@ -113,6 +129,16 @@ fn everything(spot: &Spot<'_>, value: &Value) -> Result<FieldSet, String> {
         _ => {}
     }
     Ok(set)
+}
+
+/// Whether there is nothing in a value that could have parts.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        _ => false,
+    }
 }
 
 /// Whether a value counts as one: it has no parts, or none that are owned apart.

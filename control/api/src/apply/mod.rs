@@ -34,6 +34,9 @@ pub use set::FieldSet;
 pub use step::Step;
 pub(crate) use undeclared::undeclared;
 
+/// Owns what was there before anybody applied, of an object without entries.
+const BEFORE_FIRST: &str = "before-first-apply";
+
 /// Who writes, to what, and when.
 #[derive(Clone, Copy, Debug)]
 pub struct Writer<'a> {
@@ -64,6 +67,10 @@ impl Writer<'_> {
     /// The fields that a write through this endpoint does not change, and so nobody gets to own by it.
     fn ignored(&self) -> FieldSet {
         match self.subresource {
+            "" if self.resource.kind == "CertificateSigningRequest" && self.resource.custom.is_none() => {
+                // What is asked for does not change.
+                FieldSet::of_names(&[&["spec"], &["status"]])
+            }
             "" if self.resource.has_status() => FieldSet::of_names(&[&["status"]]),
             "status" => {
                 let mut ignored =
@@ -168,7 +175,8 @@ fn settle(
     Ok((known.swap_remove(0).1, conflicts))
 }
 
-/// Records in `new` that the writer changed the object from `old` to `new`; `old` is an empty object for a new one.
+/// Records in `new` that the writer changed the object from `old` to `new`; `old` is one in which nothing
+/// is set for a new one ([`crate::decode::nothing_set`]).
 ///
 /// What the client sent as `managedFields` of the whole object counts, so that entries can be put right by hand; `[{}]`
 /// resets them. An object that cannot be taken apart keeps the entries it had.
@@ -180,6 +188,10 @@ pub fn update(writer: &Writer<'_>, old: &Value, new: &mut Value) {
     };
     let before = old["metadata"].get("managedFields");
     strip_entries(new);
+    if owners.0.is_empty() && !crate::object::uid(old).is_empty() {
+        // Whoever took all entries away wants none, until somebody applies.
+        return;
+    }
     match settle(writer, &mut owners, None, old, new) {
         Ok((changed, _)) => {
             let mut owner = writer.owner(Operation::Update, changed.into_set());
@@ -212,8 +224,9 @@ pub fn apply(writer: &Writer<'_>, live: &Value, applied: &Value, force: bool) ->
         // Nothing changed but, perhaps, who owns what: since when somebody owns what they own is kept.
         let applier = writer.owner(Operation::Apply, FieldSet::default());
         let time = Owners::read(live).and_then(|old| old.same(&applier).map(|at| old.0[at].time.clone()));
-        if let (Some(time), Some(at)) = (time, owners.same(&applier)) {
-            owners.0[at].time = time;
+        if let Some(at) = owners.same(&applier) {
+            // Who comes to own something without a change has done so at no time.
+            owners.0[at].time = time.unwrap_or_default();
         }
     }
     upgrade::annotate(writer, applied, &mut object);
@@ -241,6 +254,9 @@ fn lay_over(
     let shape = Shape::Object(schema.root);
     let spot = Spot::root(schema, &shape);
     let mut owners = Owners::read(live).unwrap_or_default();
+    if owners.0.is_empty() && !crate::object::uid(live).is_empty() {
+        owners = before_first(writer, live).map_err(refuse)?;
+    }
     extract::check(&spot, applied, &mut Vec::new()).map_err(refuse)?;
     let fields = extract::fields(&spot, applied).map_err(refuse)?.outside(&writer.ignored());
     let mut merged = merge::merge(&spot, live, applied).map_err(refuse)?;
@@ -253,6 +269,19 @@ fn lay_over(
     }
     let (_, conflicts) = settle(writer, &mut owners, Some(&applier), live, &merged).map_err(refuse)?;
     Ok((merged, owners, conflicts))
+}
+
+/// The owner of all that is in an object without entries, when somebody applies to it for the first time.
+fn before_first(writer: &Writer<'_>, live: &Value) -> Result<Owners, String> {
+    let schema = &writer.resource.schema;
+    let shape = Shape::Object(schema.root);
+    let nothing = crate::decode::nothing_set(writer.resource);
+    let mut bare = live.clone();
+    strip_entries(&mut bare);
+    let all = compare::compare(&Spot::root(schema, &shape), &nothing, &bare)?;
+    let mut owner = writer.owner(Operation::Update, all.set().outside(&writer.ignored()));
+    owner.name = BEFORE_FIRST.to_owned();
+    Ok(Owners(vec![owner]))
 }
 
 /// Takes out what the applier owned before and nobody owns now.

@@ -15,8 +15,6 @@ pub(super) struct Spot<'a> {
     field: Option<&'a Field>,
     /// A value without a type whose objects are owned by their members all the same.
     free: bool,
-    /// A member of the object itself, such as `spec`.
-    top: bool,
 }
 
 /// How a value is owned.
@@ -40,7 +38,7 @@ pub(super) enum Items<'a> {
 impl<'a> Spot<'a> {
     /// The root of an object; its shape outlives the spot because the caller holds it.
     pub(super) fn root(schema: &'a Schema, shape: &'a Shape) -> Self {
-        Self { types: &schema.types, shape, field: None, free: false, top: true }
+        Self { types: &schema.types, shape, field: None, free: false }
     }
 
     fn of_type(&self) -> Option<&'a Type> {
@@ -55,7 +53,8 @@ impl<'a> Spot<'a> {
         let map_type = self.field.and_then(|field| field.map_type.as_deref());
         match (self.shape, value) {
             (Shape::Object(id), Value::Object(_))
-                if !self.types.get(*id).atomic && map_type != Some("atomic") =>
+                if map_type == Some("granular")
+                    || !self.types.get(*id).atomic && map_type != Some("atomic") =>
             {
                 Kind::Members
             }
@@ -79,22 +78,21 @@ impl<'a> Spot<'a> {
 
     /// The place of a member, and whether it is a field of a type rather than a key of a map.
     pub(super) fn member(&self, name: &str) -> (Self, bool) {
-        let below = Self { top: self.top && self.field.is_none(), ..*self };
         match self.shape {
             Shape::Object(id) => match self.types.get(*id).field(name) {
-                Some(field) => (Self { shape: &field.shape, field: Some(field), free: false, ..below }, true),
-                None => (Self { shape: &Shape::Any, field: None, free: false, ..below }, false),
+                Some(field) => (Self { shape: &field.shape, field: Some(field), free: false, ..*self }, true),
+                None => (Self { shape: &Shape::Any, field: None, free: false, ..*self }, false),
             },
-            Shape::Map(inner) => (Self { shape: inner, field: None, free: false, ..below }, false),
-            _ => (Self { shape: &Shape::Any, field: None, free: true, ..below }, false),
+            Shape::Map(inner) => (Self { shape: inner, field: None, free: false, ..*self }, false),
+            _ => (Self { shape: &Shape::Any, field: None, free: true, ..*self }, false),
         }
     }
 
     /// The place of an item.
     pub(super) fn item(&self) -> Self {
         match self.shape {
-            Shape::List(inner) => Self { shape: inner, field: None, free: false, top: false, ..*self },
-            _ => Self { shape: &Shape::Any, field: None, free: true, top: false, ..*self },
+            Shape::List(inner) => Self { shape: inner, field: None, free: false, ..*self },
+            _ => Self { shape: &Shape::Any, field: None, free: true, ..*self },
         }
     }
 
@@ -121,11 +119,6 @@ impl<'a> Spot<'a> {
             ));
         }
         Ok(Step::key(found))
-    }
-
-    /// Whether a new value here is told apart from the fields within it: not for what upstream's types always have.
-    pub(super) fn is_always_there(&self) -> bool {
-        self.top || self.field.is_some_and(|field| field.required)
     }
 
     /// Whether a path from here ends in a field of a type.

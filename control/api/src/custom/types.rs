@@ -55,7 +55,7 @@ impl Table {
 
     fn object(&mut self, name: &str, node: &Node) -> Shape {
         let here = self.types.len();
-        self.types.push(Type { name: name.to_owned(), atomic: node.atomic_map, fields: Vec::new() });
+        self.types.push(Type::empty(name, node.atomic_map));
         let mut fields: Vec<Field> = node
             .properties
             .iter()
@@ -120,6 +120,7 @@ fn plain(name: &str, shape: Shape) -> Field {
         shape,
         required: false,
         omits_zero: false,
+        written: None,
         list_type: ListType::Atomic,
         list_keys: Vec::new(),
         map_type: None,

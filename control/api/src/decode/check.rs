@@ -196,19 +196,7 @@ fn quantity(value: &mut Value) -> Result<(), String> {
 }
 
 fn time(shape: &Shape, value: &mut Value) -> Result<(), String> {
-    let text = value.as_str().unwrap_or_default();
-    // Go's RFC 3339: `T` and an offset are mandatory.
-    let layout = "2006-01-02T15:04:05Z07:00";
-    let bytes = text.as_bytes();
-    let parsed = (bytes.get(10) == Some(&b'T')).then(|| text.parse::<jiff::Timestamp>().ok()).flatten();
-    let Some(time) = parsed else {
-        return Err(format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""));
-    };
-    let canonical = match shape {
-        Shape::MicroTime => time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
-        _ => time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-    };
-    *value = Value::String(canonical);
+    *value = Value::String(super::time::canonical(shape, value.as_str().unwrap_or_default())?);
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! Amounts and times come out in canonical form and nulls are gone, as after a round trip through upstream's types.
 
 mod check;
+mod time;
 mod value;
 mod zero;
 
@@ -93,6 +94,30 @@ pub fn check(resource: &Resource, value: &mut Value, mode: FieldValidation) -> R
 /// fields that are `omitempty`.
 pub fn omit_zeros(resource: &Resource, value: &mut Value) {
     zero::omit(&resource.schema, value);
+}
+
+/// Puts in what upstream's types have when nobody has set it: the zeros of fields that are not `omitempty`, and objects
+/// that are no pointers. Custom resources have no such fields.
+pub fn fill_zeros(resource: &Resource, value: &mut Value) {
+    if resource.custom.is_none() {
+        zero::fill(&resource.schema, value);
+    }
+}
+
+/// Brings an object into the form that it has after upstream has stored it: empty lists that are written in any case are
+/// null.
+pub fn settle_zeros(resource: &Resource, value: &mut Value) {
+    if resource.custom.is_none() {
+        zero::settle(&resource.schema, value);
+    }
+}
+
+/// An object of this kind in which nothing is set, as upstream has it before the first write: what a new object is
+/// compared with. It has no `apiVersion` and no `kind`.
+pub fn nothing_set(resource: &Resource) -> Value {
+    let mut value = Value::Object(serde_json::Map::new());
+    fill_zeros(resource, &mut value);
+    value
 }
 
 /// [`parse`] and [`check`] in one, duplicate fields included: what a handler calls.

@@ -4,14 +4,19 @@ use serde_json::{Value, json};
 
 use super::core::template;
 use super::{child, default, each};
-use crate::object::{at, set, text};
+use crate::object::text;
 use crate::registry::Resource;
+use crate::strategy::TEMPLATE_GENERATION;
 
 pub(super) fn apply(resource: &Resource, object: &mut Value) {
     match resource.plural.as_str() {
         "deployments" => deployment(child(object, "spec")),
         "replicasets" => replica_set(object),
-        "daemonsets" => daemon_set(child(object, "spec")),
+        "daemonsets" => {
+            daemon_set(child(object, "spec"));
+            // Counted by the strategy; whoever writes without it says zero.
+            default(child(child(object, "metadata"), "annotations"), TEMPLATE_GENERATION, "0");
+        }
         "statefulsets" => stateful_set(child(object, "spec")),
         _ => {}
     }
@@ -32,11 +37,6 @@ fn deployment(spec: &mut Value) {
 }
 
 fn replica_set(object: &mut Value) {
-    let labels = at(object, &["spec", "template", "metadata", "labels"]).cloned();
-    let metadata = child(object, "metadata");
-    if let (Some(labels), None) = (labels, at(metadata, &["labels"])) {
-        set(metadata, "labels", labels);
-    }
     let spec = child(object, "spec");
     default(spec, "replicas", 1);
     template(spec);

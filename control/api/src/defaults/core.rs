@@ -82,6 +82,9 @@ fn volume(object: &mut Value) {
     let spec = child(object, "spec");
     default(spec, "persistentVolumeReclaimPolicy", "Retain");
     default(spec, "volumeMode", "Filesystem");
+    if let Some(disk) = spec.get_mut("azureDisk").filter(|one| one.is_object()) {
+        default(disk, "readOnly", false);
+    }
     if let Some(host_path) = spec.get_mut("hostPath").filter(|one| one.get("type").is_none()) {
         set(host_path, "type", "");
     }

@@ -13,10 +13,11 @@ mod volume;
 
 use serde_json::{Map, Value};
 
+use crate::decode;
 use crate::registry::Resource;
 use crate::schema::{Shape, Types};
 
-/// Fills in what is missing.
+/// Fills in what is missing: what upstream's types have in any case, then defaults.
 pub fn apply(resource: &Resource, object: &mut Value) {
     if !object.is_object() {
         return;
@@ -24,6 +25,8 @@ pub fn apply(resource: &Resource, object: &mut Value) {
     if let Some(custom) = &resource.custom {
         return custom.default(object);
     }
+    // Upstream's types have their parts before anything is put into them.
+    decode::fill_zeros(resource, object);
     match resource.group.as_str() {
         "" => core::apply(resource, object),
         "apps" => apps::apply(resource, object),
@@ -71,6 +74,14 @@ fn from_schema(types: &Types, shape: &Shape, value: &mut Value) {
 fn default(object: &mut Value, name: &str, value: impl Into<Value>) {
     let Some(members) = object.as_object_mut() else { return };
     if members.get(name).is_none_or(|old| old.is_null() || old.as_str() == Some("")) {
+        members.insert(name.to_owned(), value.into());
+    }
+}
+
+/// Sets a number that is missing or zero, where zero is the same as nothing.
+fn default_number(object: &mut Value, name: &str, value: i64) {
+    let Some(members) = object.as_object_mut() else { return };
+    if members.get(name).is_none_or(|old| old.is_null() || *old == 0) {
         members.insert(name.to_owned(), value.into());
     }
 }

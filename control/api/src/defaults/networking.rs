@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{child, default, each, service};
+use super::{child, default, default_number, each, service};
 use crate::object::{at, items, set, text};
 use crate::registry::Resource;
 
@@ -23,7 +23,7 @@ pub(super) fn apply(resource: &Resource, object: &mut Value) {
         ("resource.k8s.io", "resourceclaims") => devices(child(object, "spec")),
         ("resource.k8s.io", "resourceclaimtemplates") => devices(child(child(object, "spec"), "spec")),
         ("flowcontrol.apiserver.k8s.io", "flowschemas") => {
-            default(child(object, "spec"), "matchingPrecedence", 1000);
+            default_number(child(object, "spec"), "matchingPrecedence", 1000);
         }
         ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations") => {
             priority_level(child(object, "spec"))
@@ -64,6 +64,8 @@ fn binding(object: &mut Value) {
 fn autoscaler(version: &str, spec: &mut Value) {
     default(spec, "minReplicas", 1);
     if version == "v1" {
+        // Stored in the other version, which has a metric in any case.
+        default(spec, "targetCPUUtilizationPercentage", 80);
         return;
     }
     if items(spec, &["metrics"]).is_empty() {
@@ -115,10 +117,11 @@ fn priority_level(spec: &mut Value) {
     default(limited, "nominalConcurrencyShares", 30);
     default(limited, "lendablePercent", 0);
     let response = child(limited, "limitResponse");
-    if text(response, &["type"]) == "Queue" {
-        let queuing = child(response, "queuing");
-        default(queuing, "queues", 64);
-        default(queuing, "handSize", 8);
-        default(queuing, "queueLengthLimit", 50);
+    if text(response, &["type"]) == "Queue"
+        && let Some(queuing) = response.get_mut("queuing").filter(|queuing| queuing.is_object())
+    {
+        default_number(queuing, "queues", 64);
+        default_number(queuing, "handSize", 8);
+        default_number(queuing, "queueLengthLimit", 50);
     }
 }

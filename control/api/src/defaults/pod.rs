@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{child, default, each, volume};
 use crate::object::{at, flag, members, set, text};
+use crate::resources::{self, Side};
 
 /// The specification of a pod itself: that of a template, and what is settled only when a pod is made.
 pub(super) fn pod(pod: &mut Value) {
@@ -16,6 +17,32 @@ pub(super) fn pod(pod: &mut Value) {
             if host_network {
                 host_ports(container);
             }
+        }
+    }
+    whole_pod_requests(pod);
+}
+
+/// Where the pod as a whole is limited, it asks for what its containers ask for, or else for the limit.
+fn whole_pod_requests(spec: &mut Value) {
+    let limits: Vec<(String, Value)> = members(spec, &["resources", "limits"])
+        .filter(|(name, _)| resources::counts_for_pod(name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    if limits.is_empty() {
+        return;
+    }
+    let mut asked =
+        json!({ "spec": { "containers": spec["containers"], "initContainers": spec["initContainers"] } });
+    let asked = resources::write(&resources::of_pod(&asked.take(), Side::Requests));
+    let requests = child(child(spec, "resources"), "requests");
+    for (name, value) in members(&asked, &[]) {
+        if matches!(name.as_str(), "cpu" | "memory") && requests.get(name).is_none() {
+            set(requests, name, value.clone());
+        }
+    }
+    for (name, value) in limits {
+        if requests.get(&name).is_none() {
+            set(requests, &name, value);
         }
     }
 }
@@ -35,10 +62,6 @@ pub(super) fn spec(spec: &mut Value) {
         each(spec, list).for_each(container);
     }
     each(spec, "volumes").for_each(volume::apply);
-    for constraint in each(spec, "topologySpreadConstraints") {
-        default(constraint, "nodeAffinityPolicy", "Honor");
-        default(constraint, "nodeTaintsPolicy", "Ignore");
-    }
 }
 
 /// The old and the new name of the service account are the same field.
@@ -100,7 +123,7 @@ fn container(container: &mut Value) {
 }
 
 /// Images named `latest`, or without a tag or digest, are pulled every time.
-fn pull_policy(image: &str) -> &'static str {
+pub(super) fn pull_policy(image: &str) -> &'static str {
     let (name, digest) = image.split_once('@').unwrap_or((image, ""));
     let tag = name.rsplit('/').next().and_then(|last| last.split_once(':')).map_or("latest", |(_, tag)| tag);
     if digest.is_empty() && tag == "latest" { "Always" } else { "IfNotPresent" }

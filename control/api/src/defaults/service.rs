@@ -77,7 +77,4 @@ pub(super) fn slice(object: &mut Value) {
             set(endpoint, "conditions", json!({}));
         }
     }
-    if object.get("endpoints").is_none_or(Value::is_null) {
-        set(object, "endpoints", json!([]));
-    }
 }

@@ -84,7 +84,7 @@ fn services_of_each_type_get_their_policies() {
 #[test]
 fn secret_text_becomes_data() {
     let secret = defaulted("", "secrets", json!({"data": {"a": "eA=="}, "stringData": {"a": "y", "b": "é"}}));
-    assert_eq!(secret, json!({"type": "Opaque", "data": {"a": "eQ==", "b": "w6k="}}));
+    assert_eq!(secret, json!({"metadata": {}, "type": "Opaque", "data": {"a": "eQ==", "b": "w6k="}}));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{default, each};
+use crate::object::text;
+
 /// File modes of volumes made from objects: 0644.
 const MODE: i64 = 0o644;
 
@@ -25,6 +27,10 @@ pub(super) fn apply(volume: &mut Value) {
         && source.get("type").is_none()
     {
         source["type"] = "".into();
+    }
+    if let Some(source) = volume.get_mut("image").filter(|source| source.is_object()) {
+        let policy = super::pod::pull_policy(text(source, &["reference"]));
+        default(source, "pullPolicy", policy);
     }
     if let Some(source) = volume.get_mut("projected") {
         for part in each(source, "sources") {

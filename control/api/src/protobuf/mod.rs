@@ -38,6 +38,25 @@ pub(crate) fn read(body: &[u8]) -> Result<Value, String> {
     Ok(Value::Object(object))
 }
 
+/// Whether bytes begin as such an object does.
+pub fn is_protobuf(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MAGIC)
+}
+
+/// Reads an object that upstream's API server has stored, in the form in which it would show it.
+///
+/// # Errors
+/// A sentence, for bytes that are no object of a built-in kind.
+pub fn stored(bytes: &[u8]) -> Result<Value, String> {
+    let mut object = read(bytes)?;
+    let (group, version) = crate::registry::group_version_of(&object);
+    let kind = object["kind"].as_str().unwrap_or_default();
+    if let Some(resource) = crate::registry::registry().find_kind(group, version, kind) {
+        crate::decode::fill_zeros(resource, &mut object);
+    }
+    Ok(object)
+}
+
 /// The message around the object: its type, and its bytes.
 struct Envelope<'a> {
     api_version: String,

@@ -6,7 +6,6 @@
 //! those that stayed.
 
 mod order;
-mod served;
 mod storage;
 
 use std::collections::HashMap;
@@ -152,6 +151,11 @@ impl Resource {
         }
     }
 
+    /// Whether there are objects of it in the store; reviews are answered, and other kinds are only shown.
+    pub fn is_stored(&self) -> bool {
+        self.has_verb("get") && self.has_verb("create")
+    }
+
     /// Whether objects are stored in the form of another version, see [`crate::convert`].
     pub fn needs_conversion(&self) -> bool {
         (self.storage.group.as_str(), self.storage.version.as_str()) != (&self.group, &self.version)
@@ -240,8 +244,7 @@ impl Registry {
     /// The other resources in whose form the same objects are served.
     pub fn equivalents<'a>(&'a self, resource: &'a Resource) -> impl Iterator<Item = &'a Resource> {
         let own = |other: &Resource| (&other.group, &other.version) == (&resource.group, &resource.version);
-        let stored =
-            |other: &Resource| other.has_verb("get") && other.storage.prefix == resource.storage.prefix;
+        let stored = |other: &Resource| other.is_stored() && other.storage.prefix == resource.storage.prefix;
         self.resources().filter(move |other| stored(other) && !own(other))
     }
 
@@ -258,7 +261,7 @@ impl Registry {
 
     /// The resources that are stored: served, not a review, and of the storage version, so that each place comes once.
     pub fn stored(&self) -> impl Iterator<Item = &Resource> {
-        self.resources().filter(|resource| resource.has_verb("get") && !resource.needs_conversion())
+        self.resources().filter(|resource| resource.is_stored() && !resource.needs_conversion())
     }
 
     /// Groups with at least one resource that is served, core first, preferred version first.
@@ -326,10 +329,10 @@ fn builtin() -> Registry {
             .iter()
             .filter(|sub| sub.group_version == main.group_version)
             .filter_map(|sub| Some((sub, sub.name.strip_prefix(&main.name)?.strip_prefix('/')?)))
-            .map(|(sub, name)| subresource(sub, name, &group, &version, &main.name))
+            .map(|(sub, name)| subresource(sub, name, &group, &version))
             .collect();
         registry.insert(Resource {
-            served: served::resource(&group, &main.name),
+            served: true,
             storage: storage::of(&group, &version, &main.name),
             columns: columns.remove(&format!("{}/{}", main.group_version, main.name)).unwrap_or_default(),
             schema: Schema { types: types.clone(), root },
@@ -349,14 +352,14 @@ fn builtin() -> Registry {
     registry
 }
 
-fn subresource(facts: &ResourceFacts, name: &str, group: &str, version: &str, plural: &str) -> Subresource {
+fn subresource(facts: &ResourceFacts, name: &str, group: &str, version: &str) -> Subresource {
     Subresource {
         name: name.to_owned(),
         group: facts.group.clone().unwrap_or_else(|| group.to_owned()),
         version: facts.version.clone().unwrap_or_else(|| version.to_owned()),
         kind: facts.kind.clone(),
         verbs: facts.verbs.clone(),
-        served: served::subresource(group, plural, name),
+        served: true,
     }
 }
 
@@ -415,8 +418,9 @@ mod tests {
     }
 
     #[test]
-    fn unserved_resources_are_not_found() {
-        assert!(registry().find("", "v1", "componentstatuses").is_none());
-        assert!(registry().find_kind("", "v1", "ComponentStatus").is_some());
+    fn what_is_only_shown_is_not_stored() {
+        assert!(registry().find("", "v1", "componentstatuses").is_some());
+        let not_stored = ["bindings", "componentstatuses", "tokenreviews"];
+        assert!(registry().stored().all(|one| !not_stored.contains(&one.plural.as_str())));
     }
 }

@@ -24,6 +24,11 @@ pub(super) fn create(job: &mut Value) {
     ] {
         set(&mut metadata["labels"], key, value.clone());
     }
+    // As upstream, which takes a Job's labels from its template whenever it reads one without.
+    if at(job, &["metadata", "labels"]).is_none() {
+        let labels = job["spec"]["template"]["metadata"]["labels"].clone();
+        set(&mut job["metadata"], "labels", labels);
+    }
     if at(job, &["spec", "selector"]).is_none() {
         set(
             &mut job["spec"],

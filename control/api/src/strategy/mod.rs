@@ -3,17 +3,21 @@
 //!
 //! The server sets uid, creationTimestamp, resourceVersion and generated names, before [`prepare_create`] runs.
 
+mod daemon_set;
 mod job;
 mod narrow;
 mod pod;
 mod service;
 mod update;
+mod volume;
 
 use serde_json::{Value, json};
 
-use crate::object::{at, carry, number, remove, set, text};
+use crate::decode;
+use crate::object::{at, carry, items, number, remove, set, text};
 use crate::registry::Resource;
 
+pub(crate) use daemon_set::TEMPLATE_GENERATION;
 pub use narrow::{Narrow, prepare_narrow};
 pub use pod::{qos_class, total_request};
 pub use update::{is_created_by_update, is_updated_unconditionally};
@@ -35,15 +39,15 @@ pub fn counts_generation(resource: &Resource) -> bool {
             | ("admissionregistration.k8s.io", _)
             | ("apiextensions.k8s.io", _)
             | ("resource.k8s.io", "deviceclasses" | "resourceslices")
-            | ("storage.k8s.io", "csidrivers")
             | ("scheduling.k8s.io", "priorityclasses")
+            | ("storage.k8s.io", "csidrivers")
     )
 }
 
 /// The object as it is about to be created.
 pub fn prepare_create(resource: &Resource, object: &mut Value) {
     if let Some(metadata) = object.get_mut("metadata") {
-        for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"] {
+        for name in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
             remove(metadata, name);
         }
     }
@@ -51,7 +55,11 @@ pub fn prepare_create(resource: &Resource, object: &mut Value) {
         set(object, "metadata", json!({}));
     }
     if counts_generation(resource) {
-        set(&mut object["metadata"], "generation", 1);
+        // Upstream counts the changes of these only.
+        match resource.plural == "csidrivers" && resource.custom.is_none() {
+            true => drop(remove(&mut object["metadata"], "generation")),
+            false => set(&mut object["metadata"], "generation", 1),
+        }
     }
     if resource.custom.is_some() {
         if resource.has_status() {
@@ -70,19 +78,32 @@ pub fn prepare_create(resource: &Resource, object: &mut Value) {
             if !object["spec"].is_object() {
                 set(object, "spec", json!({}));
             }
-            set(&mut object["spec"], "finalizers", json!(["kubernetes"]));
+            let mut finalizers = items(object, &["spec", "finalizers"]).to_vec();
+            if !finalizers.iter().any(|one| one == "kubernetes") {
+                finalizers.push("kubernetes".into());
+            }
+            set(&mut object["spec"], "finalizers", finalizers);
         }
-        ("", "persistentvolumes" | "persistentvolumeclaims") => {
-            set(object, "status", json!({ "phase": "Pending" }))
+        ("", "persistentvolumes") => {
+            let now = object["metadata"]["creationTimestamp"].clone();
+            set(object, "status", json!({ "phase": "Pending", "lastPhaseTransitionTime": now }));
         }
+        ("", "persistentvolumeclaims") => {
+            set(object, "status", json!({ "phase": "Pending" }));
+            volume::one_source(object);
+        }
+        ("apps", "daemonsets") => daemon_set::create(object),
         ("batch", "jobs") => job::create(object),
         ("apiextensions.k8s.io", _) => crate::definition::record_storage_version(object),
         _ => {}
     }
+    decode::fill_zeros(resource, object);
+    decode::settle_zeros(resource, object);
 }
 
 /// The new object as it is about to replace the old one through the main resource.
 pub fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) {
+    decode::settle_zeros(resource, new);
     keep_metadata(new, old);
     if resource.has_status() {
         carry(new, old, "status");
@@ -92,6 +113,8 @@ pub fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) {
         ("apiextensions.k8s.io", _) => crate::definition::record_storage_version(new),
         ("", "pods") => pod::update(new, old),
         ("", "services") => service::update(new, old),
+        ("", "persistentvolumeclaims") => volume::one_source(new),
+        ("apps", "daemonsets") => daemon_set::update(new, old),
         ("", "namespaces") => {
             let finalizers = at(old, &["spec", "finalizers"]).cloned();
             if !new["spec"].is_object() {
@@ -108,7 +131,8 @@ pub fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) {
 }
 
 /// The new object as it is about to replace the old one through the `status` subresource: only status and metadata pass.
-pub fn prepare_status(resource: &Resource, new: &mut Value, old: &Value) {
+/// `now` is a time in the API's form.
+pub fn prepare_status(resource: &Resource, new: &mut Value, old: &Value, now: &str) {
     let status = new.get("status").cloned();
     let metadata = remove(new, "metadata");
     *new = old.clone();
@@ -140,6 +164,11 @@ pub fn prepare_status(resource: &Resource, new: &mut Value, old: &Value) {
     if (resource.group.as_str(), resource.plural.as_str()) == ("", "pods") {
         pod::status(new, old);
     }
+    if (resource.group.as_str(), resource.plural.as_str()) == ("", "persistentvolumes") {
+        volume::time_phase(new, old, now);
+    }
+    decode::fill_zeros(resource, new);
+    decode::settle_zeros(resource, new);
 }
 
 /// Seconds from the request until the object goes: 0 is at once. `requested` is what the client asked for.

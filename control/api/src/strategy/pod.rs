@@ -7,7 +7,17 @@ use crate::quantity::Quantity;
 
 pub(super) fn create(pod: &mut Value) {
     let class = qos_class(pod);
-    set(pod, "status", json!({ "phase": "Pending", "qosClass": class }));
+    let mut status = json!({ "phase": "Pending", "qosClass": class });
+    if !items(pod, &["spec", "schedulingGates"]).is_empty() {
+        status["conditions"] = json!([{
+            "type": "PodScheduled",
+            "status": "False",
+            "lastTransitionTime": pod["metadata"]["creationTimestamp"],
+            "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+        }]);
+    }
+    set(pod, "status", status);
 }
 
 pub(super) fn update(new: &mut Value, old: &Value) {

@@ -16,8 +16,8 @@ pub(super) fn cells(resource: &Resource, object: &Value, now: Timestamp) -> Opti
         "deployments" => vec![
             name(object).into(),
             format!("{}/{}", numbers(&["status", "readyReplicas"]), numbers(&["spec", "replicas"])).into(),
-            numbers(&["status", "updatedReplicas"]).to_string().into(),
-            numbers(&["status", "availableReplicas"]).to_string().into(),
+            numbers(&["status", "updatedReplicas"]).into(),
+            numbers(&["status", "availableReplicas"]).into(),
             age(object, now),
             containers(pods),
             images(pods),

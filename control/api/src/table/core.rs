@@ -16,6 +16,7 @@ pub(super) fn cells(resource: &Resource, object: &Value, now: Timestamp) -> Opti
         "services" => service::service(object, now),
         "endpoints" => service::endpoints(object, now),
         "events" => event(object, now),
+        "componentstatuses" => component(object),
         "namespaces" => {
             vec![name(object).into(), text(object, &["status", "phase"]).into(), age(object, now)]
         }
@@ -63,14 +64,13 @@ pub(super) fn event(object: &Value, now: Timestamp) -> Vec<Value> {
         names.iter().map(|name| text(object, &[name])).find(|one| !one.is_empty()).unwrap_or("")
     };
     let moment = first_text(&["eventTime"]);
-    let created = text(object, &["metadata", "creationTimestamp"]);
     let or = |one: &str, other: &str| if one.is_empty() { other.to_owned() } else { one.to_owned() };
     let first = or(first_text(&["firstTimestamp", "deprecatedFirstTimestamp"]), moment);
     let last = text(object, &["series", "lastObservedTime"]);
-    let last = or(&or(last, first_text(&["lastTimestamp", "deprecatedLastTimestamp"])), &or(&first, created));
+    let last = or(&or(last, first_text(&["lastTimestamp", "deprecatedLastTimestamp"])), &first);
     let component =
         or(text(source, &["component"]), first_text(&["reportingComponent", "reportingController"]));
-    let host = or(text(source, &["host"]), "");
+    let host = or(text(source, &["host"]), first_text(&["reportingInstance"]));
     let from = if host.is_empty() { component } else { format!("{component}, {host}") };
     let times = number(object, &["series", "count"])
         .or_else(|| number(object, &["count"]))
@@ -88,10 +88,22 @@ pub(super) fn event(object: &Value, now: Timestamp) -> Vec<Value> {
         text(involved, &["fieldPath"]).into(),
         from.into(),
         first_text(&["message", "note"]).trim().into(),
-        since(&or(&first, created), now).into(),
+        since(&first, now).into(),
         times.into(),
         name(object).into(),
     ]
+}
+
+fn component(object: &Value) -> Vec<Value> {
+    let conditions = items(object, &["conditions"]);
+    let healthy = conditions.iter().find(|one| text(one, &["type"]) == "Healthy");
+    let state = match healthy.map(|one| text(one, &["status"])) {
+        None => "Unknown",
+        Some("True") => "Healthy",
+        Some(_) => "Unhealthy",
+    };
+    let said = |field: &str| healthy.map(|one| text(one, &[field])).unwrap_or_default();
+    vec![name(object).into(), state.into(), said("message").into(), said("error").into()]
 }
 
 fn access_modes(list: &[Value]) -> Value {
@@ -143,7 +155,11 @@ fn claim(object: &Value, now: Timestamp) -> Vec<Value> {
         name(object).into(),
         phase(object),
         text(spec, &["volumeName"]).into(),
-        if bound { text(object, &["status", "capacity", "storage"]).into() } else { "".into() },
+        if bound {
+            at(object, &["status", "capacity", "storage"]).cloned().unwrap_or_else(|| "0".into())
+        } else {
+            "".into()
+        },
         modes,
         text(spec, &["storageClassName"]).into(),
         or_unset(text(spec, &["volumeAttributesClassName"])),

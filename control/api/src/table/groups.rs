@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::cells::{NONE, age, joined, or_none, selector};
 use super::service::slice;
+use super::{admission, autoscaling};
 use crate::object::{at, flag, items, name, number, text};
 use crate::registry::Resource;
 
@@ -42,7 +43,15 @@ pub(super) fn cells(resource: &Resource, object: &Value, now: Timestamp) -> Opti
             let allowed = number(object, &["status", "disruptionsAllowed"]).unwrap_or(0);
             named(vec![amount("minAvailable").into(), amount("maxUnavailable").into(), allowed.into()])
         }
-        ("autoscaling", _) => autoscaler(object, now),
+        ("networking.k8s.io", "ipaddresses") => {
+            let reference = at(spec, &["parentRef"]);
+            vec![name(object).into(), reference.map_or_else(|| NONE.to_owned(), parent).into()]
+        }
+        ("networking.k8s.io", "servicecidrs") => {
+            let ranges: Vec<_> = items(spec, &["cidrs"]).iter().filter_map(Value::as_str).collect();
+            named(vec![ranges.join(",").into()])
+        }
+        ("autoscaling", _) => autoscaling::autoscaler(object, now),
         ("scheduling.k8s.io", "priorityclasses") => vec![
             name(object).into(),
             at(object, &["value"]).cloned().unwrap_or_else(|| 0.into()),
@@ -60,7 +69,26 @@ pub(super) fn cells(resource: &Resource, object: &Value, now: Timestamp) -> Opti
         ]),
         ("node.k8s.io", "runtimeclasses") => named(vec![text(object, &["handler"]).into()]),
         ("certificates.k8s.io", _) => signing_request(object, now),
-        ("flowcontrol.apiserver.k8s.io", "flowschemas") => flow_schema(object, now),
+        ("storage.k8s.io", "csidrivers") => csi_driver(object, now),
+        ("resource.k8s.io", "resourceclaims") => named(vec![claim_state(object).into()]),
+        ("resource.k8s.io", "resourceslices") => named(vec![
+            text(spec, &["nodeName"]).into(),
+            text(spec, &["driver"]).into(),
+            text(spec, &["pool", "name"]).into(),
+        ]),
+        ("flowcontrol.apiserver.k8s.io", "flowschemas") => admission::flow_schema(object, now),
+        ("flowcontrol.apiserver.k8s.io", _) => admission::priority_level(object, now),
+        ("apiregistration.k8s.io", _) => admission::api_service(object, now),
+        ("admissionregistration.k8s.io", "validatingadmissionpolicies") => {
+            admission::policy(object, "validations", now)
+        }
+        ("admissionregistration.k8s.io", "mutatingadmissionpolicies") => {
+            admission::policy(object, "mutations", now)
+        }
+        (
+            "admissionregistration.k8s.io",
+            "validatingadmissionpolicybindings" | "mutatingadmissionpolicybindings",
+        ) => admission::policy_binding(object, now),
         _ => return None,
     };
     Some(cells)
@@ -112,42 +140,6 @@ fn ingress(object: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-fn autoscaler(object: &Value, now: Timestamp) -> Vec<Value> {
-    let spec = &object["spec"];
-    let text_of = |value: Option<&Value>| value.map_or_else(|| "<unknown>".to_owned(), ToString::to_string);
-    let reference =
-        format!("{}/{}", text(spec, &["scaleTargetRef", "kind"]), text(spec, &["scaleTargetRef", "name"]));
-    let metrics: Vec<String> = match at(spec, &["targetCPUUtilizationPercentage"]) {
-        Some(target) => {
-            let now = text_of(at(object, &["status", "currentCPUUtilizationPercentage"]));
-            vec![format!("cpu: {now}%/{target}%").replace("<unknown>%", "<unknown>")]
-        }
-        None => items(spec, &["metrics"])
-            .iter()
-            .enumerate()
-            .filter(|(_, metric)| text(metric, &["type"]) == "Resource")
-            .map(|(index, metric)| {
-                let current = items(object, &["status", "currentMetrics"]).get(index);
-                let current = current.and_then(|one| at(one, &["resource", "current", "averageUtilization"]));
-                let target = text_of(at(metric, &["resource", "target", "averageUtilization"]));
-                let label = text(metric, &["resource", "name"]);
-                format!("{label}: {}%/{target}%", text_of(current)).replace("<unknown>%", "<unknown>")
-            })
-            .collect(),
-    };
-    let least =
-        number(spec, &["minReplicas"]).map_or_else(|| "<unset>".to_owned(), |least| least.to_string());
-    vec![
-        name(object).into(),
-        reference.into(),
-        joined(metrics.iter().map(String::as_str)),
-        least.into(),
-        number(spec, &["maxReplicas"]).unwrap_or(0).into(),
-        number(object, &["status", "currentReplicas"]).unwrap_or(0).into(),
-        age(object, now),
-    ]
-}
-
 fn storage_class(object: &Value, now: Timestamp) -> Vec<Value> {
     let standard = "storageclass.kubernetes.io/is-default-class";
     let default = text(object, &["metadata", "annotations", standard]) == "true";
@@ -182,16 +174,47 @@ fn signing_request(object: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-fn flow_schema(object: &Value, now: Timestamp) -> Vec<Value> {
+fn csi_driver(object: &Value, now: Timestamp) -> Vec<Value> {
     let spec = &object["spec"];
-    let missing =
-        items(object, &["status", "conditions"]).iter().find(|one| text(one, &["type"]) == "Dangling");
+    let tokens = items(spec, &["tokenRequests"]);
+    let audiences = tokens.iter().map(|one| text(one, &["audience"])).collect::<Vec<_>>().join(",");
     vec![
         name(object).into(),
-        text(spec, &["priorityLevelConfiguration", "name"]).into(),
-        at(spec, &["matchingPrecedence"]).cloned().unwrap_or(Value::Null),
-        or_none(text(spec, &["distinguisherMethod", "type"])),
+        at(spec, &["attachRequired"]).cloned().unwrap_or_else(|| true.into()),
+        flag(spec, &["podInfoOnMount"]).into(),
+        flag(spec, &["storageCapacity"]).into(),
+        if tokens.is_empty() { "<unset>".into() } else { audiences.into() },
+        flag(spec, &["requiresRepublish"]).into(),
+        joined(items(spec, &["volumeLifecycleModes"]).iter().filter_map(Value::as_str)),
         age(object, now),
-        missing.map_or("?", |one| text(one, &["status"])).into(),
     ]
+}
+
+/// `services/NAMESPACE/NAME`.
+fn parent(reference: &Value) -> String {
+    let (group, resource) = (text(reference, &["group"]), text(reference, &["resource"]));
+    let dot = if group.is_empty() { "" } else { "." };
+    let namespace = text(reference, &["namespace"]);
+    let slash = if namespace.is_empty() { "" } else { "/" };
+    format!(
+        "{}{slash}{namespace}/{}",
+        format!("{resource}{dot}{group}").to_lowercase(),
+        text(reference, &["name"])
+    )
+}
+
+/// What became of a claim to devices.
+fn claim_state(claim: &Value) -> String {
+    let (deleted, allocated) = (
+        at(claim, &["metadata", "deletionTimestamp"]).is_some(),
+        at(claim, &["status", "allocation"]).is_some(),
+    );
+    let reserved = !items(claim, &["status", "reservedFor"]).is_empty();
+    let states = [
+        (deleted, "deleted"),
+        (!allocated && !deleted, "pending"),
+        (allocated, "allocated"),
+        (allocated && reserved, "reserved"),
+    ];
+    states.iter().filter(|(holds, _)| *holds).map(|(_, state)| *state).collect::<Vec<_>>().join(",")
 }

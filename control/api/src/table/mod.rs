@@ -3,8 +3,10 @@
 //! The columns are data of the registry; the cells of each kind are code, one file per group. A kind without code of its
 //! own has its name and age, and for the rest what the column's name points to.
 
+mod admission;
 mod age;
 mod apps;
+mod autoscaling;
 mod cells;
 mod core;
 mod groups;

@@ -88,7 +88,8 @@ pub(super) fn slice(object: &Value, now: Timestamp) -> Vec<Value> {
         .iter()
         .map(|port| match number(port, &["port"]) {
             Some(number) => number.to_string(),
-            None => "*".to_owned(),
+            None if text(port, &["name"]).is_empty() => "*".to_owned(),
+            None => text(port, &["name"]).to_owned(),
         })
         .collect();
     let ports = if ports.is_empty() { Value::from("<unset>") } else { some(&ports, 3) };

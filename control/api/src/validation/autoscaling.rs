@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::place::{Errors, Place};
 use super::{names, resources};
+use crate::object::text;
 
 const PERIOD: i64 = 1800;
 const WINDOW: i64 = 3600;
@@ -16,7 +17,7 @@ const SOURCES: [(&str, &str); 5] = [
     ("Resource", "resource"),
 ];
 
-pub(super) fn check(object: &Value, errors: &mut Errors) {
+pub(super) fn check(object: &Value, old: Option<&Value>, errors: &mut Errors) {
     let spec = Place::of(object, "spec");
     let (least, most) = (spec.get("minReplicas"), spec.get("maxReplicas"));
     if least.number().is_some_and(|least| least < 1) {
@@ -30,7 +31,14 @@ pub(super) fn check(object: &Value, errors: &mut Errors) {
     if least.number().is_some_and(|least| most.number().unwrap_or(0) < least) {
         most.invalid("must be greater than or equal to `minReplicas`", errors);
     }
-    target_reference(&spec.get("scaleTargetRef"), errors);
+    let target = spec.get("scaleTargetRef");
+    reference(&target, errors);
+    let kept = old.map(|old| &old["spec"]["scaleTargetRef"]);
+    let is = |name: &str| kept.is_some_and(|kept| text(kept, &[name]) == target.get(name).text());
+    if !(is("apiVersion") && is("kind")) {
+        // The one kind of the core group that can be scaled needs no group.
+        version(&target, target.get("kind").text() == "ReplicationController", errors);
+    }
     spec.each("metrics").for_each(|one| metric(&one, errors));
     for name in ["scaleUp", "scaleDown"] {
         let rules = spec.get("behavior").get(name);
@@ -40,12 +48,17 @@ pub(super) fn check(object: &Value, errors: &mut Errors) {
     }
 }
 
-fn target_reference(reference: &Place<'_>, errors: &mut Errors) {
+fn reference(reference: &Place<'_>, errors: &mut Errors) {
     reference.get("kind").must(names::path_segment, errors);
     reference.get("name").must(names::path_segment, errors);
+}
+
+fn version(reference: &Place<'_>, may_be_core: bool, errors: &mut Errors) {
     let version = reference.get("apiVersion");
     if version.text().matches('/').count() > 1 {
         version.invalid(format!("unexpected GroupVersion string: {}", version.text()), errors);
+    } else if !may_be_core && version.text().split_once('/').is_none_or(|(group, _)| group.is_empty()) {
+        version.invalid("apiVersion must specify API group", errors);
     }
 }
 
@@ -108,7 +121,8 @@ fn source_of(kind: &str, source: &Place<'_>, errors: &mut Errors) {
     let target = source.get("target");
     match kind {
         "object" => {
-            target_reference(&source.get("describedObject"), errors);
+            reference(&source.get("describedObject"), errors);
+            version(&source.get("describedObject"), true, errors);
             identifier(&source.get("metric"), errors);
         }
         "external" | "pods" => identifier(&source.get("metric"), errors),

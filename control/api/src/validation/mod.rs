@@ -108,7 +108,7 @@ fn content(resource: &Resource, object: &Value, old: Option<&Value>, errors: &mu
         (crate::admissionregistration::GROUP, _) => {
             crate::admissionregistration::check(resource, object, old, errors);
         }
-        ("autoscaling", _) => autoscaling::check(object, errors),
+        ("autoscaling", _) => autoscaling::check(object, old, errors),
         ("certificates.k8s.io", _) => certificates::check(object, errors),
         ("coordination.k8s.io", "leases") => small::lease(object, errors),
         ("discovery.k8s.io", "endpointslices") => service::slice(object, old, errors),

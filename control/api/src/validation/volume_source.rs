@@ -43,6 +43,24 @@ fn not_reserved(path: &Place<'_>, errors: &mut Errors) {
     }
 }
 
+/// A disk that Azure manages has another address than one in a blob.
+fn azure_disk(source: &Place<'_>, errors: &mut Errors) {
+    needed(source, &["diskName", "diskURI"], errors);
+    source.get("cachingMode").maybe_one_of(&["None", "ReadOnly", "ReadWrite"], errors);
+    let (kind, address) = (source.get("kind"), source.get("diskURI"));
+    kind.maybe_one_of(&["Dedicated", "Managed", "Shared"], errors);
+    let (start, form) = match kind.text() {
+        "Managed" => (
+            "/subscriptions/",
+            "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}",
+        ),
+        _ => ("https://", "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"),
+    };
+    if kind.is_set() && !address.text().starts_with(start) {
+        address.one_of(&[form], errors);
+    }
+}
+
 fn mode(mode: &Place<'_>, errors: &mut Errors) {
     if mode.number().is_some_and(|mode| !(0..=0o777).contains(&mode)) {
         mode.invalid(MODE, errors);
@@ -93,7 +111,7 @@ fn shared(kind: &str, source: &Place<'_>, errors: &mut Errors) {
         "iscsi" => needed(source, &["targetPortal", "iqn"], errors),
         "flexVolume" => needed(source, &["driver"], errors),
         "azureFile" => needed(source, &["secretName", "shareName"], errors),
-        "azureDisk" => needed(source, &["diskName", "diskURI"], errors),
+        "azureDisk" => azure_disk(source, errors),
         "vsphereVolume" => needed(source, &["volumePath"], errors),
         "photonPersistentDisk" => needed(source, &["pdID"], errors),
         "quobyte" => needed(source, &["registry", "volume"], errors),

@@ -142,6 +142,7 @@ pub fn warnings(resource: &Resource, new: &Value, old: Option<&Value>) -> Vec<St
             }
         }
         ("networking.k8s.io", "NetworkPolicy") => policy(&spec, &mut told),
+        ("storage.k8s.io", "CSIDriver") => csi_driver(&spec, old, &mut told),
         ("storage.k8s.io", "StorageClass") => {
             for term in Place::of(new, "allowedTopologies").items() {
                 for expression in term.each("matchLabelExpressions") {
@@ -177,6 +178,19 @@ fn of_label(key: &str) -> Option<&'static str> {
 }
 
 /// Names of pods are made of the name, and are names of hosts.
+/// Tokens among the attributes of a volume end up in logs.
+fn csi_driver(spec: &Place<'_>, old: Option<&Value>, told: &mut Told) {
+    let asked = spec.get("tokenRequests");
+    let is_new = old.is_none_or(|old| old["spec"]["tokenRequests"] != *asked.value);
+    if is_new && asked.is_full() && !spec.get("serviceAccountTokenInSecrets").is_set() {
+        told.push(
+            "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent \
+             possible logging of tokens in volume attributes"
+                .to_owned(),
+        );
+    }
+}
+
 fn host_name(object: &Value, told: &mut Told) {
     if let Err(why) = names::dns_label(object["metadata"]["name"].as_str().unwrap_or_default()) {
         told.push(format!(

@@ -111,6 +111,9 @@ fn addresses(book: &mut Book<'_>, spec: &mut Value, old: Option<&Value>) -> Resu
     }
     let borrowed: Vec<&str> = given.iter().map(String::as_str).collect();
     let headless = borrowed.first() == Some(&NONE);
+    if headless && spec["selector"].as_object().is_none_or(serde_json::Map::is_empty) {
+        return without_backends(book, spec);
+    }
     let families = families(book, spec, if headless { &[] } else { &borrowed })?;
     if spec["ipFamilyPolicy"].is_null() {
         spec["ipFamilyPolicy"] = json!("SingleStack");
@@ -129,6 +132,26 @@ fn addresses(book: &mut Book<'_>, spec: &mut Value, old: Option<&Value>) -> Resu
     let kept = old.and_then(|old| old["spec"]["clusterIP"].as_str()).filter(|kept| *kept == chosen[0]);
     spec["clusterIP"] = json!(kept.unwrap_or(&chosen[0]));
     spec["clusterIPs"] = json!(chosen);
+    Ok(())
+}
+
+/// A service without an address and without a selector: whoever writes its endpoints may write them of every family,
+/// whatever families the cluster has.
+fn without_backends(book: &Book<'_>, spec: &mut Value) -> Result<(), Refusal> {
+    let mut families: Vec<String> = texts(&spec["ipFamilies"]).map(str::to_owned).collect();
+    if families.is_empty() {
+        families.extend(book.ranges.networks.first().map(|network| network.family().to_owned()));
+    }
+    if spec["ipFamilyPolicy"].is_null() {
+        spec["ipFamilyPolicy"] = json!("RequireDualStack");
+    }
+    if spec["ipFamilyPolicy"] != "SingleStack" && families.len() == 1 {
+        let other = if families[0] == "IPv4" { "IPv6" } else { "IPv4" };
+        families.push(other.to_owned());
+    }
+    spec["ipFamilies"] = json!(families);
+    spec["clusterIP"] = json!(NONE);
+    spec["clusterIPs"] = json!([NONE]);
     Ok(())
 }
 
@@ -152,7 +175,8 @@ fn address(book: &mut Book<'_>, given: &[&str], at: usize, family: &str) -> Resu
 
 fn ports(book: &mut Book<'_>, spec: &mut Value, wanted: bool) -> Result<(), Refusal> {
     let (first, last) = book.ranges.ports;
-    let ports = spec["ports"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
+    let ports = spec.get_mut("ports").and_then(Value::as_array_mut);
+    let ports = ports.map(Vec::as_mut_slice).unwrap_or_default();
     // Those that are asked for come first, so that none of them is handed out for another.
     for (at, port) in ports.iter().enumerate() {
         let Some(number) = port_number(&port["nodePort"]) else { continue };

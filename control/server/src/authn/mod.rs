@@ -117,7 +117,7 @@ impl Chain {
             }
         }
         match errors.as_slice() {
-            [] => Err("the bearer token is of no known kind".into()),
+            [] => Err("invalid bearer token".into()),
             [one] => Err(one.clone()),
             several => Err(format!("[{}]", several.join(", "))),
         }

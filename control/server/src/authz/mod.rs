@@ -145,16 +145,17 @@ impl Authz {
 
     /// All rules that apply to `user` in `namespace`, cluster-wide ones among them.
     pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> Held {
-        if is_master(user) {
-            let rules = vec![Arc::new(Rule::everything()), Arc::new(Rule::every_path())];
-            return Held { rules, ..Held::default() };
-        }
         let mut held = match self.has(|layer| matches!(layer, Layer::Rbac)) {
             true => self.rbac.rules_for(self.reader.as_ref(), user, namespace),
             false => Held::default(),
         };
-        if self.has(|layer| matches!(layer, Layer::AlwaysAllow)) {
-            held.rules.extend([Arc::new(Rule::everything()), Arc::new(Rule::every_path())]);
+        if is_master(user) || self.has(|layer| matches!(layer, Layer::AlwaysAllow)) {
+            for rule in [Rule::everything(), Rule::every_path()] {
+                // The role of administrators says so as well.
+                if !held.rules.iter().any(|known| **known == rule) {
+                    held.rules.push(Arc::new(rule));
+                }
+            }
         }
         for layer in self.chain.read().layers.iter() {
             if let Layer::Abac(policies) = layer {

@@ -1,10 +1,12 @@
-//! Definitions of custom resources as upstream's API server stores them: in the form of `v1beta1`, which it keeps because
-//! it is shorter. Whoever takes turns with it on one etcd finds them so.
+//! Objects as upstream's API server stores them, where that is not as we do: built-in kinds in protobuf, and definitions of
+//! custom resources in the form of `v1beta1`, which it keeps because it is shorter. Whoever takes turns with it on one etcd
+//! finds them so.
 //!
-//! Owns the way from that form to `v1`, upstream's (apiextensions, `pkg/apis/apiextensions/v1/conversion.go`). Nothing is
-//! written in the old form: upstream reads both. All other kinds are stored by both in the same form.
+//! Owns the way from there to JSON and to `v1`, upstream's (apiextensions, `pkg/apis/apiextensions/v1/conversion.go`).
+//! Nothing is written in these forms: upstream reads all of them.
 
 use serde_json::{Map, Value, json};
+use skep_api::protobuf;
 
 use super::scan;
 
@@ -22,6 +24,11 @@ const SHARED: [(&str, &str); 4] = [
 
 /// The newer form of what is stored at `key`, if it is stored in an older one.
 pub(super) fn newer(key: &str, stored: &[u8]) -> Option<Vec<u8>> {
+    if protobuf::is_protobuf(stored) {
+        let read =
+            protobuf::stored(stored).inspect_err(|why| tracing::warn!(key, why, "an object cannot be read"));
+        return serde_json::to_vec(&read.ok()?).ok();
+    }
     if !key.starts_with(PREFIX) || &stored[scan::member(stored, b"apiVersion")?] != OLD {
         return None;
     }
@@ -77,6 +84,26 @@ fn renew(spec: &mut Map<String, Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn object_in_protobuf_is_read_as_upstream_shows_it() {
+        let map = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a", "labels": { "b": "c" } }, "data": { "k": "v" }
+        });
+        let stored = protobuf::object(&map).unwrap();
+        assert!(stored.starts_with(b"k8s\0"));
+        let read = newer("/registry/configmaps/default/a", &stored).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&read).unwrap(), map);
+        let budget =
+            json!({ "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": { "name": "a" } });
+        let read =
+            newer("/registry/poddisruptionbudgets/default/a", &protobuf::object(&budget).unwrap()).unwrap();
+        let read: Value = serde_json::from_slice(&read).unwrap();
+        assert_eq!(read["status"]["disruptionsAllowed"], 0);
+        // What cannot be read is left as it is, and so told of as unreadable.
+        assert_eq!(newer("/registry/configmaps/default/a", b"k8s\0nonsense"), None);
+        assert_eq!(newer("/registry/configmaps/default/a", map.to_string().as_bytes()), None);
+    }
 
     const KEY: &str = "/registry/apiextensions.k8s.io/customresourcedefinitions/bees.example.org";
 

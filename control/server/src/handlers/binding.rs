@@ -1,55 +1,83 @@
-//! `pods/binding`: the one way in which a pod gets its node.
+//! `pods/binding`, and `bindings` before it: the one way in which a pod gets its node.
 
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
-use skep_api::registry::Resource;
+use skep_api::object;
 use skep_api::status::Status;
 use skep_api::validation::FieldError;
 
 use super::Call;
 use crate::body::Body;
 use crate::options::WriteOptions;
-use crate::storage::Part;
+use crate::storage::{Part, Scope, metadata};
 
+/// `pods/NAME/binding`.
 pub(super) async fn bind(call: &Call, body: Body) -> Result<Response<Body>, Status> {
-    let manner = crate::respond::Manner::plain(&call.parts, &call.query);
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
     let (mut binding, warnings) = call.sub_body(body, options.validation).await?;
     call.admit(options.dry_run, &mut binding).await?;
-    check(call, &binding)?;
-    let now = call.server.ids().now_text();
-    let propose = |pod: &Value| bound(&call.resource, &call.info.name, pod, &binding, &now);
-    call.server.storage().update(&call.scope(options.dry_run), &call.info.name, Part::Own, &propose).await?;
+    if object::name(&binding) != call.info.name {
+        return Err(Status::bad_request("name in URL does not match name in Binding object"));
+    }
+    assign(call, &call.scope(options.dry_run), &binding, &warnings).await
+}
+
+/// `bindings`, the older way: the Binding itself says which pod it is for.
+pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, Status> {
+    let options = WriteOptions::parse("CreateOptions", &call.query)?;
+    let (mut binding, warnings) = call.own_body(body, options.validation).await?;
+    metadata::place(&call.scope(options.dry_run), None, &mut binding)?;
+    call.admit(options.dry_run, &mut binding).await?;
+    if object::name(&binding).is_empty() {
+        return Err(Status::bad_request("Name parameter required."));
+    }
+    let pods = call.kinds.find("", "v1", "pods").ok_or_else(Status::no_such_path)?;
+    let scope = Scope { resource: pods, ..call.scope(options.dry_run) };
+    assign(call, &scope, &binding, &warnings).await
+}
+
+/// Gives the pod that the binding names its node. `scope` is that of pods.
+async fn assign(
+    call: &Call,
+    scope: &Scope<'_>,
+    binding: &Value,
+    warnings: &[String],
+) -> Result<Response<Body>, Status> {
+    check(binding)?;
+    let (name, now) = (object::name(binding), call.server.ids().now_text());
+    let propose = |pod: &Value| bound(name, pod, binding, &now);
+    call.server.storage().update(scope, name, Part::Own, &propose).await?;
     let done =
         json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
+    let manner = crate::respond::Manner::plain(&call.parts, &call.query);
     let mut response = manner.value(StatusCode::CREATED, &done);
-    crate::respond::warn(&mut response, &warnings);
+    crate::respond::warn(&mut response, warnings);
     Ok(response)
 }
 
-fn check(call: &Call, binding: &Value) -> Result<(), Status> {
-    let name = binding["metadata"]["name"].as_str().unwrap_or_default();
-    if !name.is_empty() && name != call.info.name {
-        let why = format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            call.info.name
-        );
-        return Err(Status::bad_request(why));
-    }
+/// Whether the binding names a node. Upstream gives these errors no reason, and the code of an error of its own.
+fn check(binding: &Value) -> Result<(), Status> {
     let mut errors = Vec::new();
-    let kind = binding["target"]["kind"].as_str().unwrap_or_default();
+    let kind = object::text(binding, &["target", "kind"]);
     if !matches!(kind, "" | "Node") {
-        errors.push(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]));
+        errors.push(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]).to_string());
     }
-    if binding["target"]["name"].as_str().unwrap_or_default().is_empty() {
-        errors.push(FieldError::required("target.name", ""));
+    if object::text(binding, &["target", "name"]).is_empty() {
+        errors.push(FieldError::required("target.name", "").to_string());
     }
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(&call.resource, &call.info.name, errors)) }
+    match errors.as_slice() {
+        [] => Ok(()),
+        [one] => Err(Status::new(500, "", one.clone())),
+        several => Err(Status::new(500, "", format!("[{}]", several.join(", ")))),
+    }
 }
 
 /// The pod on its node: pure.
-fn bound(resource: &Resource, name: &str, pod: &Value, binding: &Value, now: &str) -> Result<Value, Status> {
-    let refuse = |why: String| Err(Status::conflict(resource, name, &why));
+fn bound(name: &str, pod: &Value, binding: &Value, now: &str) -> Result<Value, Status> {
+    let refuse = |why: String| {
+        let message = format!("Operation cannot be fulfilled on pods/binding {name:?}: {why}");
+        Err(Status::new(409, "Conflict", message).about("", "pods/binding", name))
+    };
     let uid = binding["metadata"]["uid"].as_str().unwrap_or_default();
     if !uid.is_empty() && pod["metadata"]["uid"] != uid {
         return refuse(format!(

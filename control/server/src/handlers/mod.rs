@@ -5,6 +5,7 @@
 
 mod apply;
 mod binding;
+mod components;
 mod delete;
 mod eviction;
 mod patch;
@@ -152,7 +153,9 @@ impl Call {
 
 /// Handles a request for a resource.
 pub(crate) async fn handle(call: Call, body: Body) -> Result<Response<Body>, Status> {
-    if let Some(deprecation) = deprecation(&call.resource) {
+    let part = &call.info.subresource;
+    let is_there = part.is_empty() || call.resource.subresource(part).is_some();
+    if let Some(deprecation) = deprecation(&call.resource).filter(|_| is_there) {
         call.notes.warn(deprecation);
         call.notes.annotate("k8s.io/deprecated", "true");
         call.server.metrics().deprecated(&call.resource, &call.info.subresource);
@@ -205,6 +208,15 @@ async fn route(call: Call, body: Body) -> Result<Response<Body>, Status> {
     }
     if !call.resource.has_verb(&call.info.verb) {
         return Err(unknown());
+    }
+    if call.resource.group.is_empty() {
+        match (call.resource.plural.as_str(), call.info.verb.as_str()) {
+            ("bindings", _) if call.info.namespace.is_empty() || named => return Err(Status::no_such_path()),
+            ("bindings", _) => return binding::create(&call, body).await,
+            ("componentstatuses", "get") => return components::get(&call).await,
+            ("componentstatuses", _) => return components::list(&call).await,
+            _ => {}
+        }
     }
     match call.info.verb.as_str() {
         "get" => read::get(&call).await,

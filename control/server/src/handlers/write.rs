@@ -44,7 +44,8 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, St
         negotiate::plain(&call.parts.headers)?;
         let mut review = call.other_body(body).await?;
         call.admit(options.dry_run, &mut review).await?;
-        let answer = call.server.gate().reviews.create(&call.user, &call.info, review).await?;
+        let now = call.server.storage().ids.now_text();
+        let answer = call.server.gate().reviews.create(&call.user, &call.info, review, &now).await?;
         return Ok(manner.value(StatusCode::CREATED, &answer));
     }
     let _inside = call.enter().await?;

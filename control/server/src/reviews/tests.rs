@@ -57,7 +57,7 @@ impl Fixture {
             namespace: if resource.starts_with("local") { "shop".into() } else { String::new() },
             ..RequestInfo::default()
         };
-        let answer = self.reviews.create(user, &request, json!({"spec": spec})).await;
+        let answer = self.reviews.create(user, &request, json!({"spec": spec}), "now").await;
         answer.map(|value| value["status"].clone()).map_err(|status| status.code)
     }
 }

@@ -54,7 +54,7 @@ impl Storage {
         metadata::begin(&mut object, &self.ids);
         let name = metadata::text(&object, "name").to_owned();
         defaults::apply(resource, &mut object);
-        scope.own(&self.ids.now_text(), &json!({}), &mut object);
+        scope.own(&self.ids.now_text(), &decode::nothing_set(resource), &mut object);
         let attributes =
             Attributes::new(Operation::Create, scope, &name, None, scope.options("CreateOptions"));
         self.admission.admit(&attributes, Some(&mut object)).await?;

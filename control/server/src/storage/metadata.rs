@@ -63,7 +63,7 @@ pub(crate) fn grace(object: &Value) -> Option<i64> {
 }
 
 /// Checks that the object is where the path says, and says so in it.
-pub(super) fn place(scope: &Scope<'_>, name: Option<&str>, object: &mut Value) -> Result<(), Status> {
+pub(crate) fn place(scope: &Scope<'_>, name: Option<&str>, object: &mut Value) -> Result<(), Status> {
     let found = text(object, "namespace").to_owned();
     if scope.resource.namespaced {
         if !found.is_empty() && found != scope.namespace {

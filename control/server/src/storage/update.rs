@@ -131,7 +131,7 @@ impl Storage {
             Attributes::new(Operation::Update, scope, name, Some(shown_old), update_options(scope));
         self.admit(&attributes, part, object).await?;
         match part {
-            Part::Status => strategy::prepare_status(resource, object, old),
+            Part::Status => strategy::prepare_status(resource, object, old, &self.ids.now_text()),
             Part::Narrow(narrow) => {
                 strategy::prepare_narrow(narrow, resource, object, old, &self.ids.now_text());
             }

@@ -36,3 +36,4 @@ mod turns;
 mod watches;
 mod webhooks;
 mod writes;
+mod written_form;

@@ -62,7 +62,7 @@ fn check_status(path: &str, sound: Value, cases: &[(Value, &[&str])]) {
     old["metadata"]["uid"] = json!("u");
     for (patch, expected) in cases {
         let mut new = with(resource, &old, &json!({ "status": patch }));
-        strategy::prepare_status(resource, &mut new, &old);
+        strategy::prepare_status(resource, &mut new, &old, "2030-01-01T00:00:00Z");
         let found: Vec<String> =
             status_update(resource, &new, &old).iter().map(ToString::to_string).collect();
         assert_eq!(found, *expected, "{path} with {patch}");

@@ -74,6 +74,7 @@ fn claims_that_break_rules_are_refused() {
                 spec(json!({ "dataSource": { "kind": "Pod", "name": "p" } })),
                 &[
                     "spec.dataSource: Invalid value: \"Pod\": must be 'PersistentVolumeClaim' when referencing the default apiGroup",
+                    "spec.dataSourceRef: Invalid value: \"Pod\": must be 'PersistentVolumeClaim' when referencing the default apiGroup",
                 ],
             ),
         ],
@@ -241,7 +242,7 @@ fn device_kinds_that_break_rules_are_refused() {
         claim.clone(),
         &[(
             requests(json!([])),
-            &["spec: Invalid value: {\"devices\":{\"requests\":[]}}: field is immutable"],
+            &["spec: Invalid value: {\"devices\":{\"requests\":null}}: field is immutable"],
         )],
     );
     check_status(
