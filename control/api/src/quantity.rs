@@ -107,6 +107,17 @@ impl Quantity {
         self.nano % NANO == 0
     }
 
+    /// The amount in units, if that is a whole number below the largest that an amount may be.
+    pub fn integer(&self) -> Option<i64> {
+        let whole = self.is_whole().then_some(self.nano / NANO)?;
+        i64::try_from(whole).ok().filter(|units| *units < i64::MAX)
+    }
+
+    /// The amount in units, as near as a fraction of this kind comes.
+    pub fn approximately(&self) -> f64 {
+        self.nano as f64 / NANO as f64
+    }
+
     /// A number of units, written the decimal way.
     pub fn of(units: i64) -> Self {
         Self { nano: i128::from(units).saturating_mul(NANO), format: Format::Decimal }

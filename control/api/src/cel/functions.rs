@@ -1,13 +1,11 @@
 //! Operators and functions: those of CEL, and those that Kubernetes adds.
 
-use std::rc::Rc;
-
 use ::cel::common::ast::{Expr, IdedExpr, operators as op};
 
 use super::{
-    Budget, Fault, Outcome, Value, authz, compare, evaluate, lists, net, optional, texts, time, versions,
+    Budget, Fault, Outcome, Value, amounts, authz, compare, evaluate, lists, net, optional, texts, time,
+    versions,
 };
-use crate::quantity::Quantity;
 
 /// What stands before a dot and is no value.
 const NAMESPACES: [&str; 8] = ["optional", "sets", "math", "ip", "format", "strings", "lists", "jsonpatch"];
@@ -173,7 +171,7 @@ pub(super) fn call<'a>(name: &str, arguments: &[Value<'a>], budget: &mut Budget)
         .or_else(|| authz::call(name, arguments, budget))
         .or_else(|| versions::call(name, arguments))
         .or_else(|| optional::call(name, arguments))
-        .or_else(|| amounts(name, arguments));
+        .or_else(|| amounts::call(name, arguments));
     found.unwrap_or_else(|| {
         let types: Vec<&str> = arguments.iter().map(Value::type_name).collect();
         Err(Fault::error(format!("no such overload: {name}({})", types.join(", "))))
@@ -204,7 +202,7 @@ fn operator<'a>(name: &str, arguments: &[Value<'a>], budget: &mut Budget) -> Opt
     }
 }
 
-fn overflow() -> Fault {
+pub(super) fn overflow() -> Fault {
     Fault::error("integer overflow")
 }
 
@@ -345,41 +343,6 @@ fn plain<'a>(name: &str, arguments: &[Value<'a>]) -> Option<Outcome<Value<'a>>> 
         (name, [one @ Value::Time(_), Value::Text(zone)]) if name.starts_with("get") => {
             time::part(name, one, Some(zone))
         }
-        _ => return None,
-    })
-}
-
-/// Quantities and `math`.
-fn amounts<'a>(name: &str, arguments: &[Value<'a>]) -> Option<Outcome<Value<'a>>> {
-    let parse = |text: &str| Quantity::parse(text).map_err(|why| Fault::error(why.to_string()));
-    Some(match (name, arguments) {
-        ("quantity", [Value::Text(text)]) => parse(text).map(|one| Value::Quantity(Rc::new(one))),
-        ("isQuantity", [Value::Text(text)]) => Ok(Value::Bool(parse(text).is_ok())),
-        ("isGreaterThan", [Value::Quantity(a), Value::Quantity(b)]) => Ok(Value::Bool(a > b)),
-        ("isLessThan", [Value::Quantity(a), Value::Quantity(b)]) => Ok(Value::Bool(a < b)),
-        ("compareTo", [Value::Quantity(a), Value::Quantity(b)]) => Ok(Value::Int(a.cmp(b) as i64)),
-        ("sign", [Value::Quantity(one)]) => Ok(Value::Int(match (one.is_negative(), one.is_zero()) {
-            (true, _) => -1,
-            (_, true) => 0,
-            _ => 1,
-        })),
-        ("isInteger", [Value::Quantity(one)]) => Ok(Value::Bool(one.is_whole())),
-        ("asInteger", [Value::Quantity(one)]) if one.is_whole() => Ok(Value::Int(one.units())),
-        ("asInteger", [Value::Quantity(_)]) => Err(Fault::error("cannot convert value to integer")),
-        ("asApproximateFloat", [Value::Quantity(one)]) => Ok(Value::Double(one.milli() as f64 / 1e3)),
-        ("math.greatest" | "math.least", _) => {
-            let greatest = name == "math.greatest";
-            let several = match arguments {
-                [one] => one.items()?.into_owned(),
-                many => many.to_vec(),
-            };
-            lists::extreme(&several, greatest)
-        }
-        ("math.abs", [Value::Int(one)]) => one.checked_abs().map(Value::Int).ok_or_else(overflow),
-        ("math.abs", [Value::Double(one)]) => Ok(Value::Double(one.abs())),
-        ("math.ceil", [Value::Double(one)]) => Ok(Value::Double(one.ceil())),
-        ("math.floor", [Value::Double(one)]) => Ok(Value::Double(one.floor())),
-        ("math.round", [Value::Double(one)]) => Ok(Value::Double(one.round())),
         _ => return None,
     })
 }

@@ -5,6 +5,7 @@
 //! functions that Kubernetes adds. An expression is checked before it is kept: names, functions, fields of a schema, and
 //! operands whose types are known.
 
+mod amounts;
 mod authz;
 mod binding;
 mod compare;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::connect::{self, Client};
 use super::failure::{CallError, Why};
 use super::kubeconfig::Reach;
-use super::target::{Target, Trust};
+use super::target::Target;
 use super::{Failed, exchange};
 use crate::body;
 use crate::error::Error;
@@ -69,13 +69,13 @@ impl Fixed {
     }
 
     fn reach(reach: &Reach, path: &Path) -> Result<Self, Error> {
-        let trust = reach.authority.clone().map_or(Trust::System, Trust::Authority);
         let unusable =
             |reason: String| Error::Configuration { what: "kubeconfig", path: path.to_owned(), reason };
-        let mut target = Target::of_url(&reach.url, trust).map_err(unusable)?;
+        let mut target = Target::of_url(&reach.url, reach.trust.clone()).map_err(unusable)?;
         target.server_name.clone_from(&reach.server_name);
-        let client = connect::client(&target, reach.identity.as_ref(), None).map_err(unusable)?;
-        let authorization = reach.authorization.clone();
+        let identity = reach.credential.identity.as_ref().map(|(_, leaf)| &**leaf);
+        let client = connect::client(&target, identity, None).map_err(unusable)?;
+        let authorization = reach.credential.authorization.clone();
         Ok(Self {
             client,
             url: reach.url.to_string(),

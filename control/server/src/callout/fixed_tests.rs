@@ -53,6 +53,20 @@ async fn server_of_another_authority_is_not_believed() {
     assert_eq!(server.calls(), 0);
 }
 
+#[tokio::test]
+async fn server_that_is_not_to_be_verified_is_believed() {
+    let server = Server::start(|_, _| Some((200, "{}".into()))).await;
+    let file = server.directory.path().join("unverified");
+    let cluster = format!("server: '{}', insecure-skip-tls-verify: true", server.url("/hook"));
+    let text = format!(
+        "clusters: [{{name: c, cluster: {{{cluster}}}}}]\n\
+         contexts: [{{name: x, context: {{cluster: c}}}}]\ncurrent-context: x\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    Fixed::from_kubeconfig(&file).unwrap().ask(&json!({}), PATIENCE).await.unwrap();
+    assert_eq!(server.calls(), 1);
+}
+
 #[test]
 fn file_that_is_wrong_is_refused_with_its_name() {
     let directory = tempfile::tempdir().unwrap();
@@ -75,7 +89,10 @@ fn file_that_is_wrong_is_refused_with_its_name() {
     check("current-context: x", "not among its contexts");
     check(&file("server: 'http://a'", ""), "https URL");
     check(&file("server: 'ftp://a'", ""), "not an HTTP URL");
-    check(&file("server: 'https://a', insecure-skip-tls-verify: true", ""), "not verified");
+    check(
+        &file("server: 'https://a', insecure-skip-tls-verify: true, certificate-authority-data: eA==", ""),
+        "exclude each other",
+    );
     check(&file("server: 'https://a', certificate-authority-data: '%'", ""), "not base64");
     check(&file("server: 'https://a'", "exec: {command: x}"), "another program");
     check(&file("server: 'https://a'", "client-certificate-data: eA=="), "needs its client-key");

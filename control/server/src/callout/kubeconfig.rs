@@ -1,8 +1,14 @@
-//! The file that says where a webhook is (`clusters`) and what it is shown (`users`): the entries of its current context.
+//! Kubeconfig files: where a server is (`clusters`), and what it is shown (`users`).
+//!
+//! [`Reach`] is the server of a file's current context. [`Credentials`] are for servers that objects name: the users of a
+//! file stand for hosts there.
 //!
 //! Reads only; files that it names are looked for beside it.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,8 +16,20 @@ use http::{HeaderValue, Uri};
 use serde_json::Value;
 use skep_api::decode::{self, Encoding};
 
+use super::target::{Place, Target, Trust};
 use crate::error::Error;
 use crate::pki::{Leaf, read_text};
+
+/// Tells credentials apart; far above what renewals of a certificate count to.
+static NUMBERS: AtomicU64 = AtomicU64::new(1 << 32);
+
+/// What this server shows of itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Credential {
+    /// With a number that no other has: connections are shared among calls with the same.
+    pub(super) identity: Option<(u64, Arc<Leaf>)>,
+    pub(super) authorization: Option<HeaderValue>,
+}
 
 /// How a server is reached.
 pub(super) struct Reach {
@@ -19,11 +37,8 @@ pub(super) struct Reach {
     pub(super) url: Uri,
     /// The name in the server's certificate, if not that of the URL.
     pub(super) server_name: Option<String>,
-    /// The authority of that certificate, PEM.
-    pub(super) authority: Option<String>,
-    /// What this server shows of itself.
-    pub(super) identity: Option<Leaf>,
-    pub(super) authorization: Option<HeaderValue>,
+    pub(super) trust: Trust,
+    pub(super) credential: Credential,
 }
 
 impl Reach {
@@ -33,51 +48,91 @@ impl Reach {
     ///
     /// When a file cannot be read, or does not say what is needed.
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
-        let wrong = |why: &str| Error::Configuration {
-            what: "kubeconfig",
-            path: path.to_owned(),
-            reason: why.to_owned(),
-        };
-        let text = read_text(path)?;
-        let file =
-            decode::parse(text.as_bytes(), Encoding::Yaml).map_err(|status| wrong(&status.message))?.value;
+        let wrong = |why: &str| unusable(path, why);
+        let file = parse(path)?;
         let current = text_of(&file, "current-context").ok_or_else(|| wrong("it has no current-context"))?;
         let context = named(&file, "contexts", "context", current)
             .ok_or_else(|| wrong("its current-context is not among its contexts"))?;
         let cluster = text_of(context, "cluster").and_then(|name| named(&file, "clusters", "cluster", name));
         let cluster = cluster.ok_or_else(|| wrong("the cluster of its context is not there"))?;
         let user = text_of(context, "user").and_then(|name| named(&file, "users", "user", name));
-        let files = Files { beside: path.parent().unwrap_or(Path::new("")), path };
+        let files = Files::of(path);
         let url: Uri = text_of(cluster, "server")
             .and_then(|url| url.parse().ok())
             .filter(|url: &Uri| matches!(url.scheme_str(), Some("https" | "http")) && url.host().is_some())
             .ok_or_else(|| wrong("the server of its cluster is not an HTTP URL"))?;
-        if cluster["insecure-skip-tls-verify"] == true {
-            return Err(wrong("a server whose certificate is not verified cannot decide for this one"));
-        }
-        let authority = files.text(cluster, "certificate-authority")?;
-        let empty = Value::Null;
-        let user = user.unwrap_or(&empty);
-        if user["exec"].is_object() || user["auth-provider"].is_object() {
-            return Err(wrong("credentials from another program are not supported"));
-        }
-        let identity = match (files.text(user, "client-certificate")?, files.text(user, "client-key")?) {
-            (Some(certificate_pem), Some(key_pem)) => Some(Leaf { certificate_pem, key_pem }),
-            (None, None) => None,
-            _ => return Err(wrong("a client-certificate needs its client-key")),
-        };
-        let authorization = match files.authorization(user)? {
-            None => None,
-            Some(authorization) => {
-                let mut value =
-                    HeaderValue::try_from(authorization).map_err(|_| wrong("its token is not text"))?;
-                value.set_sensitive(true);
-                Some(value)
+        let trust = match (
+            cluster["insecure-skip-tls-verify"] == true,
+            files.text(cluster, "certificate-authority")?,
+        ) {
+            (true, Some(_)) => {
+                return Err(wrong("a certificate-authority and insecure-skip-tls-verify exclude each other"));
             }
+            (true, None) => Trust::Anyone,
+            (false, None) => Trust::System,
+            (false, Some(authority)) => Trust::Authority(authority),
         };
+        let credential = user.map_or_else(|| Ok(Credential::default()), |user| files.credential(user))?;
         let server_name = text_of(cluster, "tls-server-name").map(str::to_owned);
-        Ok(Self { url, server_name, authority, identity, authorization })
+        Ok(Self { url, server_name, trust, credential })
     }
+}
+
+/// What is shown to servers that objects name, by their hosts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Credentials {
+    users: HashMap<String, Credential>,
+    /// The user of the current context.
+    current: Option<String>,
+}
+
+impl Credentials {
+    /// What the file at `path` says.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read, or is none.
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
+        let file = parse(path)?;
+        let files = Files::of(path);
+        let mut users = HashMap::new();
+        for one in file["users"].as_array().into_iter().flatten() {
+            let name = text_of(one, "name").ok_or_else(|| unusable(path, "one of its users has no name"))?;
+            users.insert(name.to_owned(), files.credential(&one["user"])?);
+        }
+        let context = text_of(&file, "current-context");
+        let context = context.and_then(|name| named(&file, "contexts", "context", name));
+        let current = context.and_then(|context| text_of(context, "user")).map(str::to_owned);
+        Ok(Self { users, current })
+    }
+
+    /// What `target` is shown: what stands for its host and port, for its host's domains (`*.DOMAIN`), both without the
+    /// port where that is 443, for all (`*`), or for the current context.
+    pub(crate) fn of(&self, target: &Target) -> Option<&Credential> {
+        let (host, port) = match &target.place {
+            Place::Host { host, port, .. } => (host.clone(), *port),
+            Place::Service { namespace, name, port } => (format!("{name}.{namespace}.svc"), *port),
+        };
+        let exact = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let bare = (port == 443).then_some(host);
+        let found = std::iter::once(exact).chain(bare).find_map(|name| self.by_name(&name));
+        found.or_else(|| self.users.get("*")).or_else(|| self.users.get(self.current.as_ref()?))
+    }
+
+    fn by_name(&self, name: &str) -> Option<&Credential> {
+        let domains = name.match_indices('.').map(|(at, _)| format!("*{}", &name[at..]));
+        self.users.get(name).or_else(|| domains.into_iter().find_map(|domain| self.users.get(&domain)))
+    }
+}
+
+fn unusable(path: &Path, why: &str) -> Error {
+    Error::Configuration { what: "kubeconfig", path: path.to_owned(), reason: why.to_owned() }
+}
+
+fn parse(path: &Path) -> Result<Value, Error> {
+    let text = read_text(path)?;
+    let parsed = decode::parse(text.as_bytes(), Encoding::Yaml);
+    Ok(parsed.map_err(|status| unusable(path, &status.message))?.value)
 }
 
 fn text_of<'a>(value: &'a Value, field: &str) -> Option<&'a str> {
@@ -95,17 +150,40 @@ struct Files<'a> {
     path: &'a Path,
 }
 
-impl Files<'_> {
+impl<'a> Files<'a> {
+    fn of(path: &'a Path) -> Self {
+        Self { beside: path.parent().unwrap_or(Path::new("")), path }
+    }
+
+    /// What an entry of `users` shows.
+    fn credential(&self, user: &Value) -> Result<Credential, Error> {
+        let wrong = |why: &str| unusable(self.path, why);
+        if user["exec"].is_object() || user["auth-provider"].is_object() {
+            return Err(wrong("credentials from another program are not supported"));
+        }
+        let identity = match (self.text(user, "client-certificate")?, self.text(user, "client-key")?) {
+            (Some(certificate_pem), Some(key_pem)) => {
+                Some((NUMBERS.fetch_add(1, Ordering::Relaxed), Arc::new(Leaf { certificate_pem, key_pem })))
+            }
+            (None, None) => None,
+            _ => return Err(wrong("a client-certificate needs its client-key")),
+        };
+        let header = |authorization: String| {
+            let mut value =
+                HeaderValue::try_from(authorization).map_err(|_| wrong("its token is not text"))?;
+            value.set_sensitive(true);
+            Ok(value)
+        };
+        let authorization = self.authorization(user)?.map(header).transpose()?;
+        Ok(Credential { identity, authorization })
+    }
+
     /// A text that is in the file (`FIELD-data`) or beside it (`FIELD`).
     fn text(&self, of: &Value, field: &str) -> Result<Option<String>, Error> {
         if let Some(encoded) = text_of(of, &format!("{field}-data")) {
             let decoded = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            let reason = format!("{field}-data is not base64 of PEM");
-            return decoded.map(Some).ok_or(Error::Configuration {
-                what: "kubeconfig",
-                path: self.path.to_owned(),
-                reason,
-            });
+            let wrong = || unusable(self.path, &format!("{field}-data is not base64 of PEM"));
+            return decoded.map(Some).ok_or_else(wrong);
         }
         self.file(of, field)
     }
@@ -126,5 +204,44 @@ impl Files<'_> {
         let name = text_of(user, "username");
         let password = user["password"].as_str().unwrap_or_default();
         Ok(name.map(|name| format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a file with these users shows there.
+    fn shown(users: &[&str], context: &str, url: &str) -> Option<String> {
+        let users: Vec<String> =
+            users.iter().map(|name| format!("{{name: '{name}', user: {{token: '{name}'}}}}")).collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = format!(
+            "users: [{}]\ncontexts: [{{name: x, context: {{user: a}}}}]\ncurrent-context: '{context}'\n",
+            users.join(", ")
+        );
+        std::fs::write(file.path(), text).unwrap();
+        let target = Target::of_url(&url.parse().unwrap(), Trust::System).unwrap();
+        let shown = Credentials::read(file.path()).unwrap().of(&target)?.authorization.clone()?;
+        Some(shown.to_str().unwrap().trim_start_matches("Bearer ").to_owned())
+    }
+
+    #[test]
+    fn users_stand_for_hosts_the_nearest_name_first() {
+        let all = ["*", "*.svc", "*.n.svc", "s.n.svc", "s.n.svc:443", "*.n.svc:8443", "a"];
+        for (from, url, expected) in [
+            (0, "https://s.n.svc", Some("s.n.svc:443")),
+            (0, "https://s.n.svc:8443", Some("*.n.svc:8443")),
+            (0, "https://t.m.svc", Some("*.svc")),
+            // Names without a port stand for port 443.
+            (0, "https://t.m.svc:8443", Some("*")),
+            (0, "https://other.example", Some("*")),
+            (5, "https://other.example", Some("a")),
+            (5, "https://s.n.svc", Some("a")),
+        ] {
+            assert_eq!(shown(&all[from..], "x", url).as_deref(), expected, "{url}");
+        }
+        assert_eq!(shown(&["a"], "", "https://other.example"), None);
+        assert_eq!(shown(&["[::1]:8443"], "", "https://[::1]:8443").as_deref(), Some("[::1]:8443"));
     }
 }

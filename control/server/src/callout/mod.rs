@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -37,6 +37,7 @@ use crate::pki::Leaf;
 
 pub(crate) use failure::{CallError, Why};
 pub(crate) use fixed::Fixed;
+pub(crate) use kubeconfig::{Credential, Credentials};
 pub(crate) use target::{Target, Trust, trust};
 
 use connect::{Client, Services};
@@ -51,7 +52,7 @@ struct Kept {
     used: Instant,
 }
 
-/// A certificate that the other side is shown, and the number of its renewals.
+/// A certificate that the other side is shown, and a number that tells it from others: of its renewals, or its own.
 type Shown = Option<(u64, Arc<Leaf>)>;
 
 /// Calls servers, and keeps connections to them. Shared by all who call.
@@ -72,8 +73,8 @@ impl Caller {
         Self { services: Services { reader, turn: Arc::default() }, clients: Mutex::default() }
     }
 
-    /// Posts JSON to `target` and returns the answer's body. `query` comes behind the target's path. Connecting, sending
-    /// and reading together take at most `patience`, the answer has at most `limit` bytes.
+    /// Posts JSON to `target`, shows it what it is to see of this server, and returns the answer's body. `query` comes
+    /// behind the target's path. Connecting, sending and reading together take at most `patience`, the answer has at most `limit` bytes.
     ///
     /// # Errors
     ///
@@ -81,6 +82,7 @@ impl Caller {
     pub(crate) async fn post(
         &self,
         target: &Target,
+        credential: Option<&Credential>,
         query: &str,
         json: Bytes,
         patience: Duration,
@@ -88,7 +90,7 @@ impl Caller {
     ) -> Result<Bytes, CallError> {
         let url = target.url(query);
         let fail = |why| CallError { method: Method::POST, url: url.clone(), why };
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(Method::POST)
             .uri(url.as_str())
             .header(CONTENT_TYPE, "application/json")
@@ -97,7 +99,11 @@ impl Caller {
             .header(HOST, target.authority())
             .body(body::full(json))
             .map_err(|error| fail(Why::Send(error.to_string())))?;
-        let client = self.client(target, None).map_err(fail)?;
+        if let Some(authorization) = credential.and_then(|credential| credential.authorization.clone()) {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
+        let shown = credential.and_then(|credential| credential.identity.clone());
+        let client = self.client(target, shown).map_err(fail)?;
         match tokio::time::timeout(patience, exchange(&client, request, limit)).await {
             Ok(outcome) => outcome.map_err(|failed| fail(failed.why)),
             Err(_) => Err(fail(Why::Timeout)),

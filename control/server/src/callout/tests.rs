@@ -21,7 +21,7 @@ fn caller() -> Caller {
 
 async fn call(caller: &Caller, config: &Value, patience: Duration) -> Result<Bytes, CallError> {
     let target = Target::of_webhook(config).unwrap();
-    caller.post(&target, "timeout=1s", Bytes::from_static(b"{\"a\":1}"), patience, LIMIT).await
+    caller.post(&target, None, "timeout=1s", Bytes::from_static(b"{\"a\":1}"), patience, LIMIT).await
 }
 
 #[tokio::test]

@@ -167,7 +167,7 @@ impl Converter {
         let target = Target::of_webhook(&webhook.client_config).map_err(call_failed)?;
         let id = self.ids.uid();
         let question = review::request(webhook.review_version, &id, desired, &asked).to_string();
-        let answer = self.caller.post(&target, "timeout=30s", question.into(), PATIENCE, ANSWER).await;
+        let answer = self.caller.post(&target, None, "timeout=30s", question.into(), PATIENCE, ANSWER).await;
         let answer = answer.map_err(|error| call_failed(error.to_string()))?;
         let answer = serde_json::from_slice(&answer).map_err(|error| call_failed(error.to_string()))?;
         review::read(webhook.review_version, &id, desired, &asked, answer).map_err(fail)

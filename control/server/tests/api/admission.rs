@@ -144,6 +144,14 @@ async fn plugins_that_nobody_knows_are_refused_at_start() {
     assert!(
         refused(enabling(&["EventRateLimit"])).await.contains("limits: Invalid value: must not be empty")
     );
+    let webhooks = "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\n\
+                    plugins: [{name: MutatingAdmissionWebhook, configuration: {apiVersion: apiserver.config.k8s.io/v1, \
+                    kind: WebhookAdmissionConfiguration, kubeConfigFile: beside}}]\n";
+    assert_eq!(
+        refused(with_file(webhooks)).await,
+        "couldn't init admission plugin \"MutatingAdmissionWebhook\": \
+         kubeConfigFile: Invalid value: \"beside\": must be an absolute file path"
+    );
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use skep_server::AdmissionConfig;
 
 use crate::definitions::define;
 use crate::harness::{Cluster, cluster};
@@ -92,6 +93,36 @@ async fn validating_webhook_refuses_in_its_own_words() {
     let delete = server.seen().pop().unwrap().body["request"].clone();
     assert_eq!((&delete["operation"], &delete["object"]), (&json!("DELETE"), &Value::Null));
     assert_eq!(delete["oldObject"]["metadata"]["name"], "a");
+}
+
+#[tokio::test]
+async fn webhook_is_shown_what_stands_for_its_host() {
+    let server = Hook::start(&[], |seen| answer(seen, json!({ "allowed": true }))).await;
+    let users = format!(
+        "users: [{{name: '{}', user: {{token: own}}}}, {{name: '*', user: {{username: u, password: p}}}}]",
+        server.address
+    );
+    let directory = tempfile::tempdir().unwrap();
+    let (path, credentials) = (directory.path().join("admission"), directory.path().join("credentials"));
+    std::fs::write(&credentials, users).unwrap();
+    let own = format!(
+        "{{apiVersion: apiserver.config.k8s.io/v1, kind: WebhookAdmissionConfiguration, kubeConfigFile: '{}'}}",
+        credentials.display()
+    );
+    let text = format!(
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\n\
+         plugins: [{{name: ValidatingAdmissionWebhook, configuration: {own}}}]\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    let mut config = AdmissionConfig::default();
+    config.read(&path).unwrap();
+    let cluster = cluster().await.with_admission(config).await.unwrap();
+    let other = Hook::start(&[], |seen| answer(seen, json!({ "allowed": true }))).await;
+    let hooks = vec![hook(&server, "/v", json!({})), hook(&other, "/w", json!({}))];
+    configure(&cluster, false, "c", hooks).await;
+    map(&cluster, "a", json!({})).await.expect(201);
+    assert_eq!(server.seen()[0].headers["authorization"], "Bearer own");
+    assert_eq!(other.seen()[0].headers["authorization"], "Basic dTpw");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! MutatingAdmissionWebhook and ValidatingAdmissionWebhook: servers of users that have a say in writes.
 //!
+//! - [`config`]: what webhooks are shown of this server.
 //! - [`hook`]: a webhook as its configuration says it, and whether it is asked about a write.
 //! - [`review`]: the question and what of the answer counts; pure.
 //! - [`mutating`] asks one after the other, each seeing what those before it made of the object; [`validating`] asks all
@@ -7,6 +8,7 @@
 //!
 //! Configurations of webhooks and policies are never shown to them: one that refuses everything could not be removed.
 
+mod config;
 mod hook;
 mod mutating;
 mod review;
@@ -22,7 +24,7 @@ use super::metrics::Called;
 use super::{AdmissionMetrics, Attributes, ConfigError, Ingredients, Plugin, shown};
 use crate::authz::Authz;
 use crate::cache::Cache;
-use crate::callout::Caller;
+use crate::callout::{Caller, Credentials};
 use crate::conversion::Converter;
 use crate::ids::Ids;
 
@@ -35,6 +37,7 @@ const ANSWER: usize = 8 << 20;
 struct Webhooks {
     cache: Arc<Cache>,
     caller: Arc<Caller>,
+    credentials: Credentials,
     converter: Converter,
     authorizer: Arc<Authz>,
     ids: Ids,
@@ -42,10 +45,11 @@ struct Webhooks {
 }
 
 impl Webhooks {
-    fn new(from: &Ingredients) -> Self {
+    fn new(from: &Ingredients, credentials: Credentials) -> Self {
         Self {
             cache: from.cache.clone(),
             caller: from.caller.clone(),
+            credentials,
             converter: from.storage.converter.clone(),
             authorizer: from.authorizer.clone(),
             ids: from.ids.clone(),
@@ -81,7 +85,8 @@ impl Webhooks {
         let id = self.ids.uid();
         let review = review::question(hook.version, &id, question.request, question.object, question.old);
         let query = format!("timeout={}s", hook.patience.as_secs());
-        let answer = self.caller.post(target, &query, review.to_string().into(), hook.patience, ANSWER).await;
+        let (credential, review) = (self.credentials.of(target), review.to_string().into());
+        let answer = self.caller.post(target, credential, &query, review, hook.patience, ANSWER).await;
         let answer = answer.map_err(|error| failed(format!("failed to call webhook: {error}")))?;
         let answer = review::read(hook.version, &id, mutating, &answer)
             .map_err(|why| failed(format!("received invalid webhook response: {why}")))?;
@@ -125,11 +130,29 @@ struct Asked<'q> {
 }
 
 /// Makes the first of the two plug-ins.
-pub(super) fn make_mutating(from: &Ingredients, _: Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError> {
-    Ok(Box::new(mutating::Mutating::new(from)))
+pub(super) fn make_mutating(
+    from: &Ingredients,
+    configuration: Option<&Value>,
+) -> Result<Box<dyn Plugin>, ConfigError> {
+    let webhooks = configured(from, "MutatingAdmissionWebhook", configuration)?;
+    Ok(Box::new(mutating::Mutating::new(from, webhooks)))
 }
 
 /// Makes the second.
-pub(super) fn make_validating(from: &Ingredients, _: Option<&Value>) -> Result<Box<dyn Plugin>, ConfigError> {
-    Ok(Box::new(validating::Validating::new(from)))
+pub(super) fn make_validating(
+    from: &Ingredients,
+    configuration: Option<&Value>,
+) -> Result<Box<dyn Plugin>, ConfigError> {
+    let webhooks = configured(from, "ValidatingAdmissionWebhook", configuration)?;
+    Ok(Box::new(validating::Validating::new(from, webhooks)))
+}
+
+fn configured(
+    from: &Ingredients,
+    name: &'static str,
+    configuration: Option<&Value>,
+) -> Result<Webhooks, ConfigError> {
+    let credentials =
+        config::credentials(configuration).map_err(|reason| ConfigError::Plugin { name, reason })?;
+    Ok(Webhooks::new(from, credentials))
 }

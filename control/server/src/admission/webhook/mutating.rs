@@ -23,10 +23,10 @@ pub(super) struct Mutating {
 }
 
 impl Mutating {
-    pub(super) fn new(from: &Ingredients) -> Self {
+    pub(super) fn new(from: &Ingredients, webhooks: Webhooks) -> Self {
         let plural = "mutatingwebhookconfigurations";
         let configurations = Compiled::new(from.cache.clone(), plural, hook::compile);
-        Self { webhooks: Webhooks::new(from), configurations }
+        Self { webhooks, configurations }
     }
 }
 

@@ -17,10 +17,10 @@ pub(super) struct Validating {
 }
 
 impl Validating {
-    pub(super) fn new(from: &Ingredients) -> Self {
+    pub(super) fn new(from: &Ingredients, webhooks: Webhooks) -> Self {
         let plural = "validatingwebhookconfigurations";
         let configurations = Compiled::new(from.cache.clone(), plural, hook::compile);
-        Self { webhooks: Webhooks::new(from), configurations }
+        Self { webhooks, configurations }
     }
 
     async fn ask(
