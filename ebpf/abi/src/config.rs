@@ -38,6 +38,10 @@ pub struct Config {
     /// Cookie of the node's own network namespace: loopback addresses lead to services only from there. 0: not known,
     /// then they do from everywhere.
     pub host: u64,
+    /// Sets of [`crate::sets::FLOW_SETS_V4`], 2 at least; with fewer there is no room for a flow.
+    pub flow_sets_v4: u32,
+    /// Sets of [`crate::sets::FLOW_SETS_V6`].
+    pub flow_sets_v6: u32,
 }
 
 /// First port of the default source translation range: 20,000 ports, below the default range of NodePorts (30000-32767) and
@@ -49,7 +53,7 @@ pub const SNAT_LAST: u16 = 29_999;
 plain!(Config);
 
 const _: () = {
-    assert!(size_of::<Config>() == 56 && align_of::<Config>() == 8);
+    assert!(size_of::<Config>() == 64 && align_of::<Config>() == 8);
     assert!(core::mem::offset_of!(Config, node_v6) == 24);
     assert!(core::mem::offset_of!(Config, log_level) == 44);
 };

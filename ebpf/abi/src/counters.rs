@@ -121,9 +121,9 @@ reasons! {
     SnatExhausted = 7, "snat_exhausted", Drop;
     /// No address is configured for source translation in this family.
     SnatUnconfigured = 8, "snat_unconfigured", Drop;
-    /// The kernel refused a new entry in the flow table.
+    /// A new connection found all places for it taken by connections that are in use, see [`crate::flow`].
     FlowTableFull = 9, "flow_table_full", Drop;
-    /// Two IPv6 flows with one hash: the newer one is refused.
+    /// Two flows with one hash: the newer one is refused.
     FlowCollision = 10, "flow_collision", Drop;
     /// The time to live, or hop limit, ran out.
     TtlExpired = 11, "ttl_expired", Drop;
@@ -137,7 +137,7 @@ reasons! {
     RewriteFailed = 15, "rewrite_failed", Drop;
     /// A new flow was made; one with a handshake is half-open.
     FlowCreated = 16, "flow_created", Event;
-    /// A flow whose partner had been evicted got it back.
+    /// A flow whose partner had given way got it back.
     FlowRepaired = 17, "flow_repaired", Event;
     /// A UDP flow or socket moved to another backend because its own left.
     FlowMoved = 18, "flow_moved", Event;
@@ -157,10 +157,12 @@ reasons! {
     FragmentBeforeFirst = 25, "fragment_before_first", Drop;
     /// A first fragment that ends within its transport header, or a later one that reaches into it.
     FragmentCut = 26, "fragment_cut_header", Drop;
-    /// A client answered the backend: its connection moved from half-open to flows, see [`crate::flow`].
+    /// A client answered the backend: its connection is half-open no more, see [`crate::flow`].
     FlowOpened = 27, "flow_opened", Event;
     /// Another node told of a flow whose replies go from here straight to the client.
     FlowAnnounced = 28, "flow_announced", Event;
+    /// An answer to a half-open connection's backend that acknowledges nothing the backend has sent: forged, or too old.
+    WrongAnswer = 29, "wrong_answer", Drop;
 }
 
 impl Reason {

@@ -1,39 +1,38 @@
-//! `FLOWS_V4/6` and `HALF_OPEN_V4/6`: a packet that arrives with this tuple leaves with that one.
+//! `FLOW_ENTRIES_V4/6`: a packet that arrives with this tuple leaves with that one.
 //!
-//! Least-recently-used hash maps, two of the same layout for each family. Whoever sends a SYN from a made-up address
-//! gets an entry as well as anybody, so what such packets make is kept apart: in **half-open**, until the client has
-//! answered the backend (its first packet with ACK and without SYN), and with it shown that it is there. Then both
-//! directions move to **flows**. A flood of SYNs so evicts half-open connections, the oldest first, and never one that
-//! was made. UDP, which has no handshake, is in flows from the first packet. The two maps of a family never hold one
-//! connection both: a tuple that is in flows cannot be entered in half-open, and where both have one for an instant,
-//! flows counts.
+//! Arrays of entries, which [`crate::sets`] says the owners of; together they are a table for each family. One entry per
+//! direction: the forward one is found by what the client sends, the reply one by what the backend sends. Each entry's
+//! partner has the key made of its own new addresses and ports, reversed. Writers and readers: the XDP and TC programs;
+//! user space reads. An entry lives until another takes its place, or a new connection with the same tuple does;
+//! `last_seen` and `state` tell which are idle or closed.
 //!
-//! Half-open's lists are each processor's own (`BPF_F_NO_COMMON_LRU`), which makes its evictions cheaper: an entry goes
-//! when the processor that makes new ones has no older one.
+//! # When it is full
 //!
-//! One entry per direction: the forward one is found by what the client sends, the reply one by what the backend sends.
-//! Each entry's partner has the key made of its own new addresses and ports, reversed. Writers and readers: the XDP and
-//! TC programs; user space only reads (and may delete). An entry lives until it is evicted or taken over by a new
-//! connection with the same tuple; `last_seen` and `state` tell which are idle or closed. When a map is full the least
-//! recently used entries go, whose connections are then reset or dropped by name.
+//! Whoever sends a SYN from a made-up address gets an entry as well as anybody. So a connection is **half-open** until the
+//! client has answered the backend: by its first packet with ACK and without SYN, whose acknowledgment must be of the
+//! backend's own sequence number. A new entry takes a free place, else one whose connection is closed, else the oldest that is half-open or of
+//! UDP that was never answered, else one whose time is up (by the time-outs of `skep-logic`'s `lifetime`) or whose backend is
+//! gone. A flood of SYNs so takes the places of other half-open ones and never that of a connection that was made. When all
+//! sixteen places that it may have are in use, the new one is refused and counted (`flow_table_full`), and what is
+//! established goes on.
 //!
-//! An IPv6 key holds a keyed hash of the two addresses instead of the addresses, which makes it as short as an IPv4 key;
-//! the value has them in full, and a mismatch is a counted drop (the chance is one in 2^64 per pair of flows).
+//! Why not the kernel's hash maps: the one that evicts takes whoever was silent longest, an idle connection before a new
+//! one of a flood, and moving entries through its lists was most of what a new connection cost; the other needs somebody who
+//! sweeps, and refuses everybody when the agent does not run.
+//!
+//! An IPv6 key holds a keyed hash of the two addresses instead of the addresses; the words of the sets have a hash of the
+//! whole key. The entry has the tuple in full, and a mismatch is a counted drop (the chance is one in 2^54 per pair of
+//! flows).
 
+use crate::sets::{FLOW_SETS, FLOW_SETS_V4, FLOW_SETS_V6, WAYS};
 use crate::{Be16, V4, V6, plain};
 
-/// Name of the IPv4 map: [`FlowKey`] -> [`Flow<V4>`].
-pub const FLOWS_V4: &str = "FLOWS_V4";
-/// Name of the IPv6 map: [`FlowKey`] -> [`Flow<V6>`].
-pub const FLOWS_V6: &str = "FLOWS_V6";
-/// Default capacity of each; the loader may choose another. A connection takes two entries.
-pub const FLOWS_CAPACITY: u32 = 1 << 17;
-/// Name of the IPv4 map of connections that are not made yet: [`FlowKey`] -> [`Flow<V4>`].
-pub const HALF_OPEN_V4: &str = "HALF_OPEN_V4";
-/// Name of the IPv6 map of connections that are not made yet: [`FlowKey`] -> [`Flow<V6>`].
-pub const HALF_OPEN_V6: &str = "HALF_OPEN_V6";
-/// Default capacity of each; the loader may choose another. A connection takes two entries.
-pub const HALF_OPEN_CAPACITY: u32 = 1 << 16;
+/// Name of the IPv4 array of [`Flow<V4>`].
+pub const FLOW_ENTRIES_V4: &str = "FLOW_ENTRIES_V4";
+/// Name of the IPv6 array of [`Flow<V6>`].
+pub const FLOW_ENTRIES_V6: &str = "FLOW_ENTRIES_V6";
+/// Default number of entries of each. A connection takes two.
+pub const FLOW_ENTRIES: u32 = FLOW_SETS * WAYS;
 
 /// Shift from nanoseconds of `CLOCK_MONOTONIC` to the ticks of `last_seen` and `checked`: 2^26 ns, some 67 ms.
 pub const TICK_SHIFT: u32 = 26;
@@ -44,7 +43,7 @@ pub const FLOW_REPLY: u8 = 1 << 0;
 pub const FLOW_SNAT: u8 = 1 << 1;
 /// It was made by packets of this node's pods or processes, not by packets from the uplink.
 pub const FLOW_INTERNAL: u8 = 1 << 2;
-/// This entry is in half-open: the client has not answered the backend yet.
+/// The client has not answered the backend yet.
 pub const FLOW_HALF_OPEN: u8 = 1 << 3;
 /// The client is to keep this backend when the connection is made ([`crate::affinity`]).
 pub const FLOW_REMEMBER: u8 = 1 << 4;
@@ -53,6 +52,8 @@ pub const FLOW_LOCAL: u8 = 1 << 5;
 /// The backend is elsewhere, and its replies do not come by here: in a forward entry, whose partner only holds the tuple.
 /// In a reply entry with the backend [`ANNOUNCED`]: the client's packets came to another node.
 pub const FLOW_DIRECT: u8 = 1 << 6;
+/// The backend's first packet may not have come by: whatever the client answers will do.
+pub const FLOW_TRUSTED: u8 = 1 << 7;
 
 /// [`Flow::backend`] of a reply entry that was learned from another node's announcement. It has no partner, and
 /// [`Flow::generation`] is the number of the pod's interface, 0 where the backend is this node itself: the entry counts as
@@ -78,13 +79,11 @@ pub const EGRESS_NEIGHBOUR: u8 = 5;
 /// |---|---|---|
 /// | (new) | UDP packet | `NEW` |
 /// | (new) | SYN | `NEW` |
-/// | `NEW` | TCP packet without SYN or RST, or a UDP reply | `ESTABLISHED` |
+/// | `NEW` | TCP packet without SYN or RST, or a UDP reply (both directions) | `ESTABLISHED` |
 /// | any | FIN in this direction | `CLOSING` |
 /// | `CLOSING` | FIN in the other direction | both directions: `TIME_WAIT` if the backend's was first, else `CLOSED` |
 /// | any | RST in either direction | `CLOSED`, both directions |
 /// | `CLOSING`, `CLOSED`, `TIME_WAIT` | SYN | replaced by a new flow |
-///
-/// What makes an entry `ESTABLISHED` in the client's direction also moves the connection from half-open to flows.
 ///
 /// SCTP packets count by their first chunk: INIT as SYN, ABORT and SHUTDOWN COMPLETE as RST, SHUTDOWN and its ACK as FIN.
 ///
@@ -145,6 +144,10 @@ pub struct Flow<A> {
     pub new_source: A,
     /// Destination address as it leaves.
     pub new_destination: A,
+    /// Source port as it arrives.
+    pub source_port: Be16,
+    /// Destination port as it arrives.
+    pub destination_port: Be16,
     /// Source port as it leaves.
     pub new_source_port: Be16,
     /// Destination port as it leaves.
@@ -173,12 +176,54 @@ pub struct Flow<A> {
     pub flags: u8,
     /// `EGRESS_*`.
     pub egress: u8,
+    /// [`FlowKey::protocol`].
+    pub protocol: u8,
+    /// While half-open, in the machine's order: the acknowledgments that are taken for the client's answer, of the backend's
+    /// last two sequence numbers; random before there is one.
+    pub answers: [u32; 2],
     /// Zero.
-    pub reserved: u8,
+    pub reserved: u32,
     /// Packets translated in this direction.
     pub packets: u64,
     /// Bytes of them, from the network header on.
     pub bytes: u64,
+}
+
+/// Addresses of a family that flows are of.
+pub trait FlowAddress: crate::Plain {
+    /// Name of the family's array of sets.
+    const SETS: &str;
+    /// Name of the family's array of entries.
+    const ENTRIES: &str;
+
+    /// [`FlowKey::pair`] of a tuple.
+    fn pair(seed: u64, source: Self, destination: Self) -> [u32; 2];
+}
+
+impl FlowAddress for V4 {
+    const SETS: &str = FLOW_SETS_V4;
+    const ENTRIES: &str = FLOW_ENTRIES_V4;
+
+    fn pair(_seed: u64, source: Self, destination: Self) -> [u32; 2] {
+        pair_v4(source, destination)
+    }
+}
+
+impl FlowAddress for V6 {
+    const SETS: &str = FLOW_SETS_V6;
+    const ENTRIES: &str = FLOW_ENTRIES_V6;
+
+    fn pair(seed: u64, source: Self, destination: Self) -> [u32; 2] {
+        pair_v6(seed, source, destination)
+    }
+}
+
+impl<A: FlowAddress> Flow<A> {
+    /// What the packets are known by that arrive with this entry's tuple.
+    pub fn key(&self, seed: u64) -> FlowKey {
+        let pair = A::pair(seed, self.source, self.destination);
+        FlowKey::new(pair, self.source_port, self.destination_port, self.protocol)
+    }
 }
 
 /// [`FlowKey::pair`] of an IPv4 tuple.
@@ -213,10 +258,10 @@ plain!(FlowKey, Flow<V4>, Flow<V6>);
 
 const _: () = {
     assert!(size_of::<FlowKey>() == 16 && align_of::<FlowKey>() == 4);
-    assert!(size_of::<Flow<V4>>() == 80 && align_of::<Flow<V4>>() == 8);
-    assert!(size_of::<Flow<V6>>() == 128 && align_of::<Flow<V6>>() == 8);
-    assert!(core::mem::offset_of!(Flow<V4>, packets) == 64);
-    assert!(core::mem::offset_of!(Flow<V6>, packets) == 112);
+    assert!(size_of::<Flow<V4>>() == 96 && align_of::<Flow<V4>>() == 8);
+    assert!(size_of::<Flow<V6>>() == 144 && align_of::<Flow<V6>>() == 8);
+    assert!(core::mem::offset_of!(Flow<V4>, packets) == 80);
+    assert!(core::mem::offset_of!(Flow<V6>, packets) == 128);
 };
 
 #[cfg(test)]

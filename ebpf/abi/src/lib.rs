@@ -60,6 +60,7 @@ pub mod affinity;
 pub mod backend;
 pub mod config;
 pub mod counters;
+pub mod earlier;
 pub mod flow;
 pub mod fragment;
 pub mod fronts;
@@ -67,13 +68,14 @@ pub mod local;
 pub mod program;
 pub mod ranges;
 pub mod service;
+pub mod sets;
 pub mod socket;
 
 pub use address::{Be16, V4, V6};
 
 /// Raised with every change of any layout or meaning here. Pinned maps written by another version are migrated or
 /// refused, never reinterpreted; [`config::Config::version`] carries it.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// IANA protocol number of TCP.
 pub const TCP: u8 = 6;

@@ -23,7 +23,7 @@
 
 use skep_abi::counters::Reason;
 use skep_abi::flow::{
-    ANNOUNCED, FLOW_DIRECT, FLOW_HALF_OPEN, FLOW_REPLY, Flow, FlowKey, STATE_CLOSING, STATE_NEW,
+    ANNOUNCED, FLOW_DIRECT, FLOW_HALF_OPEN, FLOW_REPLY, FLOW_TRUSTED, Flow, FlowKey, STATE_CLOSING, STATE_NEW,
 };
 use skep_abi::service::{FLAG_DIRECT, SCOPE_EXTERNAL, ServiceKey};
 use skep_abi::{Be16, TCP, UDP};
@@ -31,7 +31,7 @@ use skep_abi::{Be16, TCP, UDP};
 use crate::bytes::Bytes;
 use crate::family::Family;
 use crate::parse::{Packet, Ports, TcpHeader};
-use crate::tables::{Existing, Stage, Tables};
+use crate::tables::{Existing, Side, Tables};
 use crate::track;
 
 /// Longest packet, with its announcement, that is announced: the least MTU of IPv6.
@@ -210,6 +210,7 @@ pub fn learn<F: Family, T: Tables<F>>(tables: &T, told: &Announcement<F::Address
                 flow.last_seen = now;
                 if opens && flow.state >= STATE_CLOSING {
                     flow.state = STATE_NEW;
+                    tables.settle(&key, flow);
                 }
                 return Some(Learned::Known);
             }
@@ -222,16 +223,16 @@ pub fn learn<F: Family, T: Tables<F>>(tables: &T, told: &Announcement<F::Address
     if let Some(Some(learned)) = known {
         return learned;
     }
-    if known.is_some() {
-        tables.remove_flow(Stage::Open, &key);
-    }
-    let half_open = if told.protocol == TCP { FLOW_HALF_OPEN } else { 0 };
+    // The backend's packets count, whatever they acknowledge.
+    let half_open = if told.protocol == TCP { FLOW_HALF_OPEN | FLOW_TRUSTED } else { 0 };
     let entered = tables.scratch(|scratch| {
         scratch.flow = Flow {
             source: told.backend,
             destination: told.client,
             new_source: told.frontend,
             new_destination: told.client,
+            source_port: told.backend_port,
+            destination_port: told.client_port,
             new_source_port: told.port,
             new_destination_port: told.client_port,
             backend: ANNOUNCED,
@@ -240,9 +241,10 @@ pub fn learn<F: Family, T: Tables<F>>(tables: &T, told: &Announcement<F::Address
             last_seen: now,
             checked: now,
             flags: FLOW_REPLY | FLOW_DIRECT | half_open,
+            protocol: told.protocol,
             ..Flow::default()
         };
-        tables.insert_flow(&key, &scratch.flow, Existing::Replace)
+        tables.insert_flow(&key, Side::Flow, &scratch.flow, Existing::Replace)
     });
     if entered == Some(Ok(())) {
         tables.count(Reason::FlowAnnounced, told.length);

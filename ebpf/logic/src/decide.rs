@@ -8,9 +8,7 @@
 use skep_abi::backend::{STATE_ACTIVE, STATE_GONE};
 use skep_abi::config::Config;
 use skep_abi::counters::Reason;
-use skep_abi::flow::{
-    ANNOUNCED, FLOW_HALF_OPEN, FLOW_REPLY, Flow, FlowKey, STATE_CLOSING, STATE_ESTABLISHED,
-};
+use skep_abi::flow::{ANNOUNCED, FLOW_HALF_OPEN, FLOW_REPLY, Flow, FlowKey, STATE_CLOSING};
 use skep_abi::service::{SCOPE_EXTERNAL, SCOPE_INTERNAL};
 use skep_abi::{Be16, has_connections};
 
@@ -77,11 +75,14 @@ pub enum Outcome<R> {
 }
 
 /// What a look-up of the flow came to.
-enum Known<R> {
-    Carried(R),
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// There is none.
+    No,
+    Carried,
     /// Its upkeep is due first.
     Due,
-    /// It is half-open, and this packet shows that its client is there.
+    /// It is half-open, and this packet may show that its client is there.
     Answered,
     /// It must not be used: choose again.
     Stale,
@@ -102,7 +103,7 @@ pub fn key<F: Family>(config: &Config, packet: &Packet<F::Address>) -> FlowKey {
 /// in place, since a copy of it would be too much for a stack of the kernel's virtual machine, and too slow. `whole` says
 /// that the packet is no fragment.
 #[inline(always)]
-pub fn decide<F: Family, T: Tables<F>, R>(
+pub fn decide<F: Family, T: Tables<F>, R: Default>(
     tables: &T,
     packet: &Packet<F::Address>,
     hook: Hook,
@@ -123,16 +124,18 @@ pub fn decide<F: Family, T: Tables<F>, R>(
         now: tables.now(),
     };
     let mut prepared = false;
+    // Defined from the start: what is not until the packet is carried may be spilled to the stack before that ("R1 !read_ok",
+    // Linux 6.18).
+    let mut result = R::default();
     loop {
-        let known = known::<F, T, R>(tables, &question, prepared, &carry);
-        let task = match known {
-            Some(Known::Carried(result)) => return Outcome::Carried(result),
-            Some(Known::Gone) => return refuse(packet, Reason::BackendGone),
-            Some(Known::Collision) => return Outcome::Drop(Reason::FlowCollision),
-            Some(Known::Due) => Task::Maintain,
-            Some(Known::Answered) => Task::Open,
-            Some(Known::Stale) => Task::Replace,
-            None => Task::Establish,
+        let task = match known::<F, T, R>(tables, &question, prepared, &mut result, &carry) {
+            Known::Carried => return Outcome::Carried(result),
+            Known::Gone => return refuse(packet, Reason::BackendGone),
+            Known::Collision => return Outcome::Drop(Reason::FlowCollision),
+            Known::Due => Task::Maintain,
+            Known::Answered => Task::Open,
+            Known::Stale => Task::Replace,
+            Known::No => Task::Establish,
         };
         // Made, or kept up: found the second time.
         if prepared {
@@ -180,14 +183,15 @@ fn known<F: Family, T: Tables<F>, R>(
     tables: &T,
     question: &Question<'_, F::Address>,
     prepared: bool,
+    result: &mut R,
     carry: &impl Fn(&Flow<F::Address>) -> R,
-) -> Option<Known<R>> {
+) -> Known {
     let Question { config, key, packet, now, .. } = question;
-    tables.flow(
+    let found = tables.flow(
         key,
         #[inline(always)]
         |flow| {
-            if flow.source != packet.network.source || flow.destination != packet.network.destination {
+            if !is_of::<F>(flow, packet) {
                 return Known::Collision;
             }
             match usable::<F, T>(tables, flow, packet) {
@@ -195,23 +199,39 @@ fn known<F: Family, T: Tables<F>, R>(
                 Usable::Again => return Known::Stale,
                 Usable::No => return Known::Gone,
             }
-            if flow.flags & FLOW_HALF_OPEN != 0 && packet.flags & (SYN | RST | ACK) == ACK {
+            // What the other direction is told as well, unless the packet has had its preparation: what it closes is then
+            // known when the other side's packet closes too.
+            let mut tells = track::ends(flow.state, packet.flags)
+                || track::answers(flow.state, packet.network.protocol, flow.flags);
+            if flow.flags & FLOW_HALF_OPEN != 0 {
+                let flags = packet.flags & (SYN | RST | ACK);
                 // The backend's own word counts where the client's packets do not come by.
-                if flow.flags & FLOW_REPLY == 0 || flow.backend == ANNOUNCED {
+                let forward = flow.flags & FLOW_REPLY == 0 || flow.backend == ANNOUNCED;
+                if forward && flags == ACK {
                     return Known::Answered;
                 }
+                tells |= !forward && flags == SYN | ACK;
             }
-            // The other direction is told as well, unless the packet has had its preparation: what it closes is then known
-            // when the other side's packet closes too.
-            let closes = !prepared && track::ends(flow.state, packet.flags);
-            if closes || maintain::is_due(flow, config, *now) {
+            if tells && !prepared || maintain::is_due(flow, config, *now) {
                 return Known::Due;
             }
             advance(flow, packet, *now);
             tables.count_service(flow.service, ServiceEvent::Packet(packet.network.length));
-            Known::Carried(carry(flow))
+            *result = carry(flow);
+            Known::Carried
         },
-    )
+    );
+    found.unwrap_or(Known::No)
+}
+
+/// Whether the flow, found by the packet's hash, is the packet's.
+#[inline(always)]
+pub(crate) fn is_of<F: Family>(flow: &Flow<F::Address>, packet: &Packet<F::Address>) -> bool {
+    let addresses = F::difference(&flow.source, &packet.network.source)
+        | F::difference(&flow.destination, &packet.network.destination);
+    let ports = (flow.source_port.raw() ^ packet.source_port.raw())
+        | (flow.destination_port.raw() ^ packet.destination_port.raw());
+    addresses | u32::from(ports) | u32::from(flow.protocol ^ packet.network.protocol) == 0
 }
 
 /// Whether a flow's backend may still be used by this packet.
@@ -256,13 +276,7 @@ fn advance<A>(flow: &mut Flow<A>, packet: &Packet<A>, now: u32) {
     flow.last_seen = now;
     flow.packets = flow.packets.wrapping_add(1);
     flow.bytes = flow.bytes.wrapping_add(u64::from(packet.network.length));
-    let state = if has_connections(packet.network.protocol) {
-        track::tcp(flow.state, packet.flags)
-    } else if flow.flags & FLOW_REPLY != 0 {
-        STATE_ESTABLISHED
-    } else {
-        flow.state
-    };
+    let state = track::next(flow.state, packet.network.protocol, packet.flags, flow.flags);
     if state != flow.state {
         flow.state = state;
     }

@@ -10,7 +10,8 @@ use skep_abi::affinity::{AffinityKey, CLIENT_ADDRESS};
 use skep_abi::backend::{BACKEND_LOCAL, Backend, BackendState, STATE_GONE};
 use skep_abi::counters::Reason;
 use skep_abi::flow::{
-    FLOW_DIRECT, FLOW_HALF_OPEN, FLOW_INTERNAL, FLOW_LOCAL, FLOW_REMEMBER, FLOW_SNAT, Flow, FlowKey,
+    FLOW_DIRECT, FLOW_HALF_OPEN, FLOW_INTERNAL, FLOW_LOCAL, FLOW_REMEMBER, FLOW_REPLY, FLOW_SNAT,
+    FLOW_TRUSTED, Flow, FlowKey,
 };
 use skep_abi::service::{
     FLAG_ALWAYS_SNAT, FLAG_DIRECT, FLAG_DROP_WHEN_EMPTY, FLAG_SOURCE_RANGES, SCOPE_INTERNAL, ServiceKey,
@@ -27,7 +28,7 @@ use crate::lifetime::{self, Asker};
 use crate::maintain::{is_alive, partner_key, resolve, write_partner};
 use crate::parse::{Network, Packet};
 use crate::prepare::Prepared;
-use crate::tables::{Existing, InsertError, Scratch, ServiceEvent, Stage, Tables};
+use crate::tables::{Existing, InsertError, Scratch, ServiceEvent, Side, Tables};
 use crate::track;
 
 /// Ports tried in search of a free one.
@@ -82,7 +83,7 @@ pub fn admit<F: Family, T: Tables<F>>(
     if written.is_some() { Prepared::DONE } else { Prepared::dropped(Reason::FlowTableFull) }
 }
 
-/// Chooses the backend, and writes the flow into scratch memory, for [`enter`].
+/// Chooses the backend, and writes the flow into scratch memory, for [`reserve`].
 #[inline(never)]
 pub fn choose<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Address>) -> Prepared {
     let Question { packet, scope, now, .. } = question;
@@ -105,6 +106,8 @@ pub fn choose<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Ad
             destination: network.destination,
             new_source: network.source,
             new_destination: F::backend(&backend.address),
+            source_port: packet.source_port,
+            destination_port: packet.destination_port,
             new_source_port: packet.source_port,
             new_destination_port: backend.port,
             backend: backend.id,
@@ -113,6 +116,8 @@ pub fn choose<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Ad
             last_seen: *now,
             checked: *now,
             flags,
+            protocol: network.protocol,
+            answers: [tables.random(); 2],
             ..Flow::default()
         };
         true
@@ -120,17 +125,31 @@ pub fn choose<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Ad
     if chosen == Some(true) { Prepared::DONE } else { Prepared::dropped(Reason::BadSlot) }
 }
 
-/// Enters the flow that [`choose`] has written, both directions. Apart from it, so that each has the stack to itself.
+/// Enters the reply direction of the flow that [`choose`] has written. Apart from it and from [`enter`], so that each has the
+/// stack to itself.
 #[inline(never)]
-pub fn enter<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Address>) -> Prepared {
-    let entered = tables.scratch(|scratch| match reserve::<F, T>(tables, question, scratch) {
-        Ok(()) => enter_forward::<F, T>(tables, question, scratch),
-        Err(reason) => Prepared::dropped(reason),
-    });
-    entered.unwrap_or(Prepared::dropped(Reason::FlowTableFull))
+pub fn reserve<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Address>) -> Prepared {
+    let reserved = tables.scratch(
+        #[inline(always)]
+        |scratch| reserve_in::<F, T>(tables, question, scratch),
+    );
+    match reserved {
+        Some(Ok(())) => Prepared::DONE,
+        Some(Err(reason)) => Prepared::dropped(reason),
+        None => Prepared::dropped(Reason::FlowTableFull),
+    }
 }
 
 /// Enters the forward direction, its next hop resolved; takes the reply direction out again when that fails.
+#[inline(never)]
+pub fn enter<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Address>) -> Prepared {
+    let entered = tables.scratch(
+        #[inline(always)]
+        |scratch| enter_forward::<F, T>(tables, question, scratch),
+    );
+    entered.unwrap_or(Prepared::dropped(Reason::FlowTableFull))
+}
+
 #[inline(always)]
 fn enter_forward<F: Family, T: Tables<F>>(
     tables: &T,
@@ -143,14 +162,15 @@ fn enter_forward<F: Family, T: Tables<F>>(
     let half_open = flow.flags & FLOW_HALF_OPEN != 0;
     let routed = resolve::<F, T>(tables, config, flow, length);
     flow.epoch = config.epoch;
-    // It would be found before the half-open one.
-    if half_open && *replaces != 0 {
-        tables.remove_flow(Stage::Open, key);
-    }
-    if !routed || tables.insert_flow(key, flow, Existing::Replace).is_err() {
-        let reply_key = partner_key::<F>(config, flow, key);
-        tables.remove_flow(if half_open { Stage::HalfOpen } else { Stage::Open }, &reply_key);
+    let reply_key = partner_key::<F>(config, flow, key);
+    if !routed || tables.insert_flow(key, Side::Flow, flow, Existing::Replace).is_err() {
+        tables.remove_flow(&reply_key);
         return Prepared::dropped(if routed { Reason::FlowTableFull } else { Reason::NoRoute });
+    }
+    // In a table full of others the most willing to give way may have been the reply direction.
+    if tables.flow(&reply_key, |_| ()).is_none() {
+        tables.remove_flow(key);
+        return Prepared::dropped(Reason::FlowTableFull);
     }
     tables.count_service(flow.service, ServiceEvent::Connection);
     let moved = !half_open && *replaces != 0;
@@ -224,7 +244,7 @@ fn choose_backend<F: Family, T: Tables<F>>(
 
 /// Enters the reply direction under a tuple that nobody has, translating the source where it must be.
 #[inline(always)]
-fn reserve<F: Family, T: Tables<F>>(
+fn reserve_in<F: Family, T: Tables<F>>(
     tables: &T,
     question: &Question<'_, F::Address>,
     scratch: &mut Scratch<F::Address>,
@@ -240,7 +260,9 @@ fn reserve<F: Family, T: Tables<F>>(
     let direct = external && !local && allowed && announce::fits::<F>(question.packet);
     let stays = (!external || local || direct) && !to_itself && service.flags & FLAG_ALWAYS_SNAT == 0;
     if stays {
-        let flag = if direct { FLOW_DIRECT } else { 0 };
+        // What the backend answers does not come by here.
+        let trusted = if flow.flags & FLOW_HALF_OPEN != 0 { FLOW_TRUSTED } else { 0 };
+        let flag = if direct { FLOW_DIRECT | trusted } else { 0 };
         flow.flags |= flag;
         partner.flags |= flag;
         match claim::<F, T>(tables, &reply_key, partner, question.now, Asker::Other) {
@@ -258,9 +280,9 @@ fn reserve<F: Family, T: Tables<F>>(
         first = u32::from(config.snat_first.get());
         last = u32::from(config.snat_last.get());
     }
-    flow.flags = flow.flags & !FLOW_DIRECT | FLOW_SNAT;
+    flow.flags = flow.flags & !(FLOW_DIRECT | FLOW_TRUSTED) | FLOW_SNAT;
     partner.destination = flow.new_source;
-    partner.flags = partner.flags & !FLOW_DIRECT | FLOW_SNAT;
+    partner.flags = flow.flags ^ FLOW_REPLY;
     reply_key.pair = F::pair(config.seed, &flow.new_destination, &flow.new_source);
     if F::is_unspecified(&flow.new_source) || last < first {
         return Err(Reason::SnatUnconfigured);
@@ -271,6 +293,7 @@ fn reserve<F: Family, T: Tables<F>>(
         // Drawn afresh each time: the verifier then sees the same state at the start of every round.
         let port = first + choose::scale(tables.random(), range);
         reply_key.destination_port = Be16::new(port as u16);
+        partner.destination_port = reply_key.destination_port;
         let asker = if tries < SNAT_TRIES { Asker::Other } else { Asker::Last };
         match claim::<F, T>(tables, &reply_key, partner, question.now, asker) {
             Ok(()) => {
@@ -308,25 +331,7 @@ fn claim<F: Family, T: Tables<F>>(
     }
     // What is over is replaced; where there was nothing, nothing is that came meanwhile.
     let existing = if needed.is_some() { Existing::Replace } else { Existing::Keep };
-    tables.insert_flow(reply_key, reply, existing)?;
-    if reply.flags & FLOW_HALF_OPEN != 0 {
-        // Entered first and looked for then: see `crate::open`.
-        let needed = tables.flow_of(
-            Stage::Open,
-            reply_key,
-            #[inline(always)]
-            |other| is_needed::<F, T>(tables, reply_key, other, reply, now, asker),
-        );
-        match needed {
-            None => {}
-            Some(false) => tables.remove_flow(Stage::Open, reply_key),
-            Some(true) => {
-                tables.remove_flow(Stage::HalfOpen, reply_key);
-                return Err(InsertError::Exists);
-            }
-        }
-    }
-    Ok(())
+    tables.insert_flow(reply_key, Side::Partner, reply, existing)
 }
 
 /// Whether `other`, which has the tuple that `reply` asks for, still needs it.

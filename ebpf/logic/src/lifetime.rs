@@ -1,5 +1,5 @@
-//! How long a connection keeps the tuple that its backend sees. Owns the time-outs; who asks for a tuple is
-//! [`crate::establish`].
+//! How long a connection keeps the tuple that its backend sees, and its place in a full table. Owns the time-outs;
+//! who asks for a tuple is [`crate::establish`], for a place whoever enters another flow.
 //!
 //! | connection | gives way after so long without a packet |
 //! |---|---|

@@ -1,97 +1,93 @@
 //! A half-open connection becomes a made one: the client has answered the backend, or the backend, where the client's
-//! packets come to another node, goes on as it does with one that has. Owns the move of both directions from
-//! half-open to flows ([`skep_abi::flow`]), and the order of its steps.
-//!
-//! The tuple that the backend sees is one connection's alone. Who makes a flow enters it in half-open first and looks
-//! into flows then; who moves it here enters it in flows first and looks into half-open then. Whatever two processors do
-//! at once, at least one of them sees the other and gives way.
+//! packets come to another node, goes on as it does with one that has. Owns what changes then, in both directions' entries
+//! ([`skep_abi::flow`]).
 
+use skep_abi::TCP;
 use skep_abi::affinity::{Affinity, AffinityKey, CLIENT_ADDRESS};
 use skep_abi::backend::{BACKEND_LOCAL, Backend};
 use skep_abi::counters::Reason;
-use skep_abi::flow::{
-    ANNOUNCED, EGRESS_UNRESOLVED, FLOW_HALF_OPEN, FLOW_LOCAL, FLOW_REMEMBER, Flow, FlowKey,
-};
+use skep_abi::flow::{ANNOUNCED, FLOW_HALF_OPEN, FLOW_LOCAL, FLOW_REMEMBER, FLOW_TRUSTED, Flow};
 
 use crate::decide::Question;
 use crate::family::Family;
-use crate::maintain::{Upkeep, is_partner, partner_key, resolve, write_partner};
-use crate::tables::{Existing, Scratch, Stage, Tables};
+use crate::maintain::{Refreshed, Upkeep, is_partner, partner_key, refresh, restore};
+use crate::parse::Packet;
+use crate::tables::Tables;
 
-/// Moves the connection of `question`, whose packet shows that the client is there, to the table of those that are made.
+/// Makes the connection of `question`, whose packet may show that the client is there.
 #[inline(always)]
 pub fn open<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Address>) -> Upkeep {
-    let Question { config, key, packet, now, .. } = question;
-    let upkeep = tables.scratch(
-        #[inline(always)]
-        |scratch| {
-            let Scratch { flow, partner, .. } = scratch;
-            // A copy: the entry may be evicted, and its memory another's, at any time.
-            if tables.flow_of(Stage::HalfOpen, key, |entry| *flow = *entry).is_none() {
-                return Upkeep::Lost;
-            }
-            let partner_key = partner_key::<F>(config, flow, key);
-            let due = flow.epoch != config.epoch || flow.egress == EGRESS_UNRESOLVED;
-            flow.flags &= !FLOW_HALF_OPEN;
-            flow.checked = *now;
-            flow.epoch = config.epoch;
-            if due && !resolve(tables, config, flow, packet.network.length) {
-                return Upkeep::Unroutable;
-            }
-            if flow.backend == ANNOUNCED {
-                if tables.insert_flow(key, flow, Existing::Replace).is_err() {
-                    return Upkeep::Lost;
-                }
-                tables.count(Reason::FlowOpened, packet.network.length);
-                return Upkeep::Done;
-            }
-            let found = tables.flow_of(Stage::HalfOpen, &partner_key, |entry| {
-                *partner = *entry;
-                is_partner::<F>(flow, key, entry)
-            });
-            match found {
-                Some(true) => partner.flags &= !FLOW_HALF_OPEN,
-                Some(false) => return Upkeep::Lost,
-                None => write_partner::<F>(flow, key, partner),
-            }
-            if !enter::<F, T>(tables, flow, partner, key, &partner_key) {
-                return Upkeep::Lost;
-            }
-            tables.remove_flow(Stage::HalfOpen, &partner_key);
-            remember::<F, T>(tables, flow, *now);
-            tables.count(Reason::FlowOpened, packet.network.length);
-            Upkeep::Done
-        },
-    );
-    let upkeep = upkeep.unwrap_or(Upkeep::Lost);
-    if !matches!(upkeep, Upkeep::Unroutable) {
-        tables.remove_flow(Stage::HalfOpen, key);
+    let mut upkeep = match refresh::<F, T>(tables, question) {
+        Refreshed::Unroutable => return Upkeep::Unroutable,
+        Refreshed::Lost => return Upkeep::Lost,
+        _ => connect::<F, T>(tables, question),
+    };
+    if matches!(upkeep, Upkeep::Alone) {
+        upkeep = restore::<F, T>(tables, question);
+    }
+    match upkeep {
+        Upkeep::Done => tables.count(Reason::FlowOpened, question.packet.network.length),
+        Upkeep::Lost | Upkeep::Alone => tables.remove_flow(&question.key),
+        Upkeep::Unroutable | Upkeep::WrongAnswer => {}
     }
     upkeep
 }
 
-/// Enters both directions in flows. Returns whether the tuple that the backend sees is this connection's.
+/// Has both directions' entries say that it is made.
+#[inline(never)]
+fn connect<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Address>) -> Upkeep {
+    let Question { config, key, packet, now, .. } = question;
+    let upkeep = tables.flow(
+        key,
+        #[inline(always)]
+        |flow| {
+            if !is_answer::<F, T>(tables, flow, packet) {
+                return Upkeep::WrongAnswer;
+            }
+            flow.flags &= !(FLOW_HALF_OPEN | FLOW_TRUSTED);
+            tables.settle(key, flow);
+            remember::<F, T>(tables, flow, *now);
+            if flow.backend == ANNOUNCED {
+                return Upkeep::Done;
+            }
+            let partner_key = partner_key::<F>(config, flow, key);
+            let ours = tables.flow(
+                &partner_key,
+                #[inline(always)]
+                |other| {
+                    let ours = is_partner::<F>(flow, key, other);
+                    if ours {
+                        other.flags &= !(FLOW_HALF_OPEN | FLOW_TRUSTED);
+                        other.last_seen = *now;
+                        tables.settle(&partner_key, other);
+                    }
+                    ours
+                },
+            );
+            match ours {
+                Some(true) => Upkeep::Done,
+                Some(false) => Upkeep::Lost,
+                None => Upkeep::Alone,
+            }
+        },
+    );
+    upkeep.unwrap_or(Upkeep::Lost)
+}
+
+/// Whether the packet acknowledges what the backend of a half-open flow has sent. Whoever makes up the client's address does
+/// not know that. SCTP's clients show it by the cookie that they return, which the backend looks at.
 #[inline(always)]
-fn enter<F: Family, T: Tables<F>>(
+fn is_answer<F: Family, T: Tables<F>>(
     tables: &T,
     flow: &Flow<F::Address>,
-    partner: &Flow<F::Address>,
-    key: &FlowKey,
-    partner_key: &FlowKey,
+    packet: &Packet<F::Address>,
 ) -> bool {
-    if tables.insert_flow(partner_key, partner, Existing::Keep).is_err() {
-        // Another processor may have had another packet of this connection.
-        let ours = tables.flow_of(Stage::Open, partner_key, |other| is_partner::<F>(flow, key, other));
-        if ours != Some(true) {
-            return false;
-        }
+    if flow.flags & FLOW_TRUSTED != 0 || flow.protocol != TCP {
+        return true;
     }
-    let taken = tables.flow_of(Stage::HalfOpen, partner_key, |other| !is_partner::<F>(flow, key, other));
-    if taken == Some(true) || tables.insert_flow(key, flow, Existing::Replace).is_err() {
-        tables.remove_flow(Stage::Open, partner_key);
-        return false;
-    }
-    true
+    let Some([_, acknowledgment]) = tables.numbers(packet) else { return false };
+    let [before, last] = flow.answers;
+    acknowledgment == last || acknowledgment == before
 }
 
 /// Writes down the backend of a client that is to keep it.

@@ -180,6 +180,14 @@ const _: () = {
     assert!(size_of::<Chunk>() + 12 == SCTP_LEAST as usize);
 };
 
+/// A TCP packet's sequence and acknowledgment numbers, in the machine's order.
+#[inline(always)]
+pub fn numbers<A, B: Bytes + ?Sized>(bytes: &B, packet: &Packet<A>) -> Option<[u32; 2]> {
+    // Which it is: a number that comes from memory is to be bounded anew for the verifier.
+    let tcp: TcpHeader = bytes.load(packet.l4 & 0x3ff)?;
+    Some([u32::from_be(tcp.sequence), u32::from_be(tcp.acknowledgment)])
+}
+
 /// Reads the Ethernet header and at most one VLAN tag (802.1Q or 802.1ad).
 #[inline(always)]
 pub fn link<B: Bytes + ?Sized>(bytes: &B) -> Option<Link> {

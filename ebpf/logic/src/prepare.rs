@@ -119,6 +119,9 @@ pub fn establish<F: Family, T: Tables<F>>(tables: &T, case: &Case<F::Address>, r
     if outcome == Prepared::DONE {
         outcome = establish::choose::<F, T>(tables, &question);
     }
+    if outcome == Prepared::DONE {
+        outcome = establish::reserve::<F, T>(tables, &question);
+    }
     if outcome == Prepared::DONE { establish::enter::<F, T>(tables, &question) } else { outcome }
 }
 
@@ -141,6 +144,7 @@ const fn prepared(upkeep: Upkeep) -> Prepared {
     match upkeep {
         Upkeep::Done => Prepared::DONE,
         Upkeep::Unroutable => Prepared::dropped(Reason::NoRoute),
-        Upkeep::Lost => Prepared::refused(Reason::NoFlow),
+        Upkeep::Lost | Upkeep::Alone => Prepared::refused(Reason::NoFlow),
+        Upkeep::WrongAnswer => Prepared::dropped(Reason::WrongAnswer),
     }
 }

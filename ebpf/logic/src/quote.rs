@@ -24,7 +24,7 @@ use skep_abi::{Be16, SCTP, TCP, UDP};
 
 use crate::bytes::Bytes;
 use crate::checksum::Delta;
-use crate::decide::{Hook, Outcome, Question, key};
+use crate::decide::{Hook, Outcome, Question, is_of, key};
 use crate::family::Family;
 use crate::maintain;
 use crate::parse::{Network, Packet, Ports};
@@ -164,8 +164,9 @@ pub fn checksums<F: Family, B: Bytes + ?Sized>(
 }
 
 /// What a look-up of the flow came to.
-enum Known<R> {
-    Carried(R),
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Carried,
     /// Its next hop must be found first.
     Due,
     /// Its backend is gone, or another flow has its key.
@@ -174,7 +175,7 @@ enum Known<R> {
 
 /// Decides about an error, as [`crate::decide::decide`] does about a packet.
 #[inline(always)]
-pub fn decide<F: Family, T: Tables<F>, R>(
+pub fn decide<F: Family, T: Tables<F>, R: Default>(
     tables: &T,
     quote: &Quote<F::Address>,
     hook: Hook,
@@ -192,25 +193,25 @@ pub fn decide<F: Family, T: Tables<F>, R>(
         now: tables.now(),
     };
     let mut prepared = false;
+    // Defined from the start, as in `crate::decide`.
+    let mut result = R::default();
     loop {
         let known = tables.flow(
             &question.key,
             #[inline(always)]
             |flow| {
-                if flow.source != network.source || flow.destination != network.destination {
-                    return Known::Foreign;
-                }
-                if !maintain::is_alive::<F, T>(tables, flow) {
+                if !is_of::<F>(flow, packet) || !maintain::is_alive::<F, T>(tables, flow) {
                     return Known::Foreign;
                 }
                 if flow.epoch != config.epoch || flow.egress == EGRESS_UNRESOLVED {
                     return Known::Due;
                 }
-                Known::Carried(carry(flow))
+                result = carry(flow);
+                Known::Carried
             },
         );
         match known {
-            Some(Known::Carried(result)) => {
+            Some(Known::Carried) => {
                 tables.count(Reason::ErrorTranslated, network.length);
                 return Outcome::Carried(result);
             }

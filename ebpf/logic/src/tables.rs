@@ -13,6 +13,7 @@ use skep_abi::service::{ServiceKey, ServiceValue};
 
 use crate::decide::Question;
 use crate::family::Family;
+use crate::parse::Packet;
 use crate::prepare::{Prepared, Task};
 
 /// What the routing table says about the way to an address.
@@ -38,13 +39,13 @@ pub enum Route {
     None,
 }
 
-/// Which of a family's two tables of flows.
+/// Which of the two flows in scratch memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Half-open connections.
-    HalfOpen,
-    /// Made connections, and what has no handshake.
-    Open,
+pub enum Side {
+    /// [`Scratch::flow`].
+    Flow,
+    /// [`Scratch::partner`].
+    Partner,
 }
 
 /// Whether an insertion may replace what is there.
@@ -61,7 +62,7 @@ pub enum Existing {
 pub enum InsertError {
     /// The key is taken.
     Exists,
-    /// The map took no new entry.
+    /// There is no place for it.
     Failed,
 }
 
@@ -88,6 +89,10 @@ pub struct Scratch<A> {
     pub service: ServiceValue,
     /// Whether a flow of the same tuple, which is over, is to be replaced.
     pub replaces: u32,
+    /// Where a number is put of which the kernel's verifier is to forget what it knows.
+    pub forgotten: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// The tables of one address family, and what else a decision needs from outside.
@@ -96,6 +101,8 @@ pub trait Tables<F: Family> {
     fn config(&self) -> Option<&Config>;
     /// Now, in ticks ([`skep_abi::flow::TICK_SHIFT`]).
     fn now(&self) -> u32;
+    /// The sequence and acknowledgment numbers of the TCP packet at hand, in the machine's order.
+    fn numbers(&self, packet: &Packet<F::Address>) -> Option<[u32; 2]>;
     /// Fresh random bits.
     fn random(&self) -> u32;
     /// The filter's word for external frontends.
@@ -118,31 +125,27 @@ pub trait Tables<F: Family> {
     fn insert_fragment(&self, key: &FragmentKey<F::Address>, ports: &FragmentPorts);
     /// A pod on this node.
     fn local(&self, address: &F::Address) -> Option<LocalEndpoint>;
-    /// Works in place on a flow, of either stage.
+    /// Works in place on a flow.
     fn flow<R>(&self, key: &FlowKey, work: impl FnOnce(&mut Flow<F::Address>) -> R) -> Option<R>;
-    /// Works in place on a flow of one stage.
-    fn flow_of<R>(
-        &self,
-        stage: Stage,
-        key: &FlowKey,
-        work: impl FnOnce(&mut Flow<F::Address>) -> R,
-    ) -> Option<R>;
+    /// Has the index know of what class a flow is by now.
+    fn settle(&self, key: &FlowKey, flow: &Flow<F::Address>);
     /// Works in two flows' worth of scratch memory, which a stack of the kernel's virtual machine is too small for. Not
     /// to be nested.
     fn scratch<R>(&self, work: impl FnOnce(&mut Scratch<F::Address>) -> R) -> Option<R>;
-    /// Adds a flow, to the stage that its flags say.
+    /// Adds `flow`, which is the one of that side of scratch memory.
     ///
     /// # Errors
     ///
-    /// The key is taken, or the map takes no new entry.
+    /// The key is taken, or there is no place.
     fn insert_flow(
         &self,
         key: &FlowKey,
+        side: Side,
         flow: &Flow<F::Address>,
         existing: Existing,
     ) -> Result<(), InsertError>;
-    /// Removes a flow of that stage if it is there.
-    fn remove_flow(&self, stage: Stage, key: &FlowKey);
+    /// Removes a flow if it is there.
+    fn remove_flow(&self, key: &FlowKey);
     /// The way from `source` to `destination` for a packet of `length` bytes.
     fn route(&self, source: &F::Address, destination: &F::Address, length: u32) -> Route;
     /// Does what is to be done before the packet can be carried: [`crate::prepare`].

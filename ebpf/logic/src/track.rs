@@ -1,7 +1,10 @@
 //! How far a connection has come, as seen in one direction. The table of transitions is at
 //! [`skep_abi::flow::STATE_NEW`].
 
-use skep_abi::flow::{STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED, STATE_NEW, STATE_TIME_WAIT};
+use skep_abi::flow::{
+    FLOW_REPLY, STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED, STATE_NEW, STATE_TIME_WAIT,
+};
+use skep_abi::has_connections;
 
 use crate::parse::{ACK, FIN, RST, SYN};
 
@@ -13,6 +16,24 @@ pub const fn tcp(state: u8, flags: u8) -> u8 {
     } else if flags & FIN != 0 {
         if state < STATE_CLOSING { STATE_CLOSING } else { state }
     } else if state == STATE_NEW && flags & SYN == 0 {
+        STATE_ESTABLISHED
+    } else {
+        state
+    }
+}
+
+/// Whether a packet answers for the first time what the client sent over UDP, which both directions are to know.
+#[inline(always)]
+pub const fn answers(state: u8, protocol: u8, flags: u8) -> bool {
+    !has_connections(protocol) && state == STATE_NEW && flags & FLOW_REPLY != 0
+}
+
+/// State after a packet of a flow that has `flags`.
+#[inline(always)]
+pub const fn next(state: u8, protocol: u8, packet: u8, flags: u8) -> u8 {
+    if has_connections(protocol) {
+        tcp(state, packet)
+    } else if flags & FLOW_REPLY != 0 {
         STATE_ESTABLISHED
     } else {
         state

@@ -11,7 +11,7 @@ use skep_logic::parse::Packet;
 use crate::kernel::Kernel;
 use crate::maps::MapFamily;
 use crate::tc::{self, DROP, End, NEXT};
-use crate::{log, stats};
+use crate::{log, rewrite, stats};
 
 /// What [`examine`] says, as one number: a drop's reason lies above this.
 const DROPPED: u32 = 0x100;
@@ -95,16 +95,16 @@ pub fn carry<F: MapFamily>(context: &TcContext, hook: Hook, step: u32) -> End {
                 #[inline(always)]
                 |forwards| {
                     if piece.place == WHOLE {
-                        return tc::rewrite_sctp::<F>(context, packet, flow).is_ok()
-                            && tc::rewrite_addresses::<F>(context, packet, flow, forwards).is_ok();
+                        return rewrite::rewrite_sctp::<F>(context, packet, flow).is_ok()
+                            && rewrite::rewrite_addresses::<F>(context, packet, flow, forwards).is_ok();
                     }
                     let rewritten = if piece.place == FIRST {
-                        tc::rewrite::<F>(context, packet, flow, forwards)
+                        rewrite::rewrite::<F>(context, packet, flow, forwards)
                     } else {
-                        tc::rewrite_addresses::<F>(context, packet, flow, forwards)
+                        rewrite::rewrite_addresses::<F>(context, packet, flow, forwards)
                     };
                     rewritten.is_ok()
-                        && tc::rewrite_id::<F>(context, packet, piece.key.id, piece.new_id).is_ok()
+                        && rewrite::rewrite_id::<F>(context, packet, piece.key.id, piece.new_id).is_ok()
                 },
             )
         },

@@ -1,32 +1,37 @@
 //! `skep-logic`'s tables on the kernel's maps and helpers.
 
+use core::arch::asm;
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::helpers::generated::{
     bpf_fib_lookup, bpf_get_netns_cookie, bpf_get_prandom_u32, bpf_get_socket_cookie, bpf_ktime_get_coarse_ns,
 };
 use aya_ebpf::macros::btf_map;
+use aya_ebpf::programs::{TcContext, XdpContext};
 use skep_abi::ABI_VERSION;
 use skep_abi::affinity::{Affinity, AffinityKey};
 use skep_abi::backend::{Backend, BackendState};
 use skep_abi::config::Config;
 use skep_abi::counters::Reason;
-use skep_abi::flow::{FLOW_HALF_OPEN, Flow, FlowKey, TICK_SHIFT};
+use skep_abi::flow::{Flow, FlowKey, TICK_SHIFT};
 use skep_abi::fragment::{FragmentKey, FragmentPorts};
 use skep_abi::fronts::Bit;
 use skep_abi::local::LocalEndpoint;
 use skep_abi::ranges::RangeKey;
 use skep_abi::service::{ServiceKey, ServiceValue};
+use skep_abi::sets;
 use skep_abi::socket::{Peer, Pick, SocketKey};
 use skep_logic::decide::Question;
+use skep_logic::parse::{self, Packet};
 use skep_logic::prepare::{Prepared, Task};
 use skep_logic::socket::Sockets;
-use skep_logic::tables::{Existing, InsertError, Route, Scratch, ServiceEvent, Stage, Tables};
+use skep_logic::tables::{Existing, InsertError, Route, Scratch, ServiceEvent, Side, Tables};
 
+use crate::direct::Direct;
 use crate::maps::{AFFINITY, BACKEND_STATES, BACKENDS, CONFIG, FRONTS, MapFamily};
-use crate::{prepare, stats};
+use crate::{flows, prepare, stats};
 
 /// The tables as seen by one run of a program.
 #[derive(Clone, Copy)]
@@ -72,6 +77,13 @@ impl Kernel {
 pub fn config() -> Option<&'static Config> {
     let config = CONFIG.get(0)?;
     if config.version == ABI_VERSION { Some(config) } else { None }
+}
+
+/// Now, in ticks.
+#[inline(always)]
+pub fn now() -> u32 {
+    // SAFETY: the helper takes no argument.
+    (unsafe { bpf_ktime_get_coarse_ns() } >> TICK_SHIFT) as u32
 }
 
 /// Where the routing helper's parameters are put together: the stack takes aligned writes only.
@@ -125,8 +137,17 @@ impl<F: MapFamily> Tables<F> for Kernel {
 
     #[inline(always)]
     fn now(&self) -> u32 {
-        // SAFETY: the helper takes no argument.
-        (unsafe { bpf_ktime_get_coarse_ns() } >> TICK_SHIFT) as u32
+        now()
+    }
+
+    #[inline(always)]
+    fn numbers(&self, packet: &Packet<F::Address>) -> Option<[u32; 2]> {
+        let direct = match self.kind {
+            Kind::Xdp => Direct::xdp(&XdpContext::new(self.context.cast())),
+            Kind::Tc => Direct::skb(&TcContext::new(self.context.cast())),
+            Kind::Socket => return None,
+        };
+        parse::numbers(&direct, packet)
     }
 
     #[inline(always)]
@@ -199,28 +220,15 @@ impl<F: MapFamily> Tables<F> for Kernel {
 
     #[inline(always)]
     fn flow<R>(&self, key: &FlowKey, work: impl FnOnce(&mut Flow<F::Address>) -> R) -> Option<R> {
-        let flow = F::flows().get_ptr_mut(key).or_else(
-            #[inline(always)]
-            || F::half_open().get_ptr_mut(key),
-        )?;
+        let flow = F::flow_entries().get_ptr_mut(F::find(key))?;
         // SAFETY: the memory of the entry lives as long as the map. Other processors may write the same plain integers;
         // packets of one flow are mostly handled by one processor, and a lost update costs a count or a time stamp.
         Some(work(unsafe { &mut *flow }))
     }
 
     #[inline(always)]
-    fn flow_of<R>(
-        &self,
-        stage: Stage,
-        key: &FlowKey,
-        work: impl FnOnce(&mut Flow<F::Address>) -> R,
-    ) -> Option<R> {
-        let flow = match stage {
-            Stage::HalfOpen => F::half_open().get_ptr_mut(key),
-            Stage::Open => F::flows().get_ptr_mut(key),
-        }?;
-        // SAFETY: as in `flow`.
-        Some(work(unsafe { &mut *flow }))
+    fn settle(&self, key: &FlowKey, flow: &Flow<F::Address>) {
+        F::settle(key, sets::class_of(flow));
     }
 
     #[inline(always)]
@@ -235,32 +243,25 @@ impl<F: MapFamily> Tables<F> for Kernel {
     fn insert_flow(
         &self,
         key: &FlowKey,
+        side: Side,
         flow: &Flow<F::Address>,
         existing: Existing,
     ) -> Result<(), InsertError> {
-        const EEXIST: i32 = -17;
-        let flags = match existing {
-            Existing::Replace => BPF_ANY,
-            Existing::Keep => BPF_NOEXIST,
-        };
-        let inserted = if flow.flags & FLOW_HALF_OPEN != 0 {
-            F::half_open().insert(key, flow, u64::from(flags))
-        } else {
-            F::flows().insert(key, flow, u64::from(flags))
-        };
-        inserted.map_err(|error| match error {
-            EEXIST => InsertError::Exists,
-            _ => InsertError::Failed,
-        })
+        // It is read by another function, by a pointer of its own: everything is to be written by now. Without an instruction
+        // the kernel would refuse the object ("Invalid line_info[1738].insn_off:4526", Linux 6.18).
+        let written = core::ptr::from_ref(flow);
+        // SAFETY: it moves a register to itself.
+        unsafe { asm!("{0} = {0}", inout(reg) written => _, options(nostack, preserves_flags)) };
+        match F::enter(key, flows::request(side, existing)) {
+            flows::ENTERED => Ok(()),
+            flows::EXISTS => Err(InsertError::Exists),
+            _ => Err(InsertError::Failed),
+        }
     }
 
     #[inline(always)]
-    fn remove_flow(&self, stage: Stage, key: &FlowKey) {
-        // That it is gone already is as good.
-        let _ = match stage {
-            Stage::HalfOpen => F::half_open().remove(key),
-            Stage::Open => F::flows().remove(key),
-        };
+    fn remove_flow(&self, key: &FlowKey) {
+        F::remove(key);
     }
 
     #[inline(always)]

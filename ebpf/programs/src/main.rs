@@ -20,12 +20,15 @@
 
 mod announce;
 mod direct;
+mod flows;
 mod fragment;
 mod kernel;
 mod log;
 mod maps;
 mod prepare;
 mod quote;
+mod refuse;
+mod rewrite;
 mod sock;
 mod stats;
 mod tc;

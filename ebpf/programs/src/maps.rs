@@ -1,6 +1,6 @@
 //! The maps, defined in BTF so that aya and libbpf both load them. What they hold is documented in `skep-abi`.
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_COMMON_LRU, BPF_F_NO_PREALLOC};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use skep_abi::affinity::{AFFINITY_CAPACITY, Affinity, AffinityKey};
@@ -9,12 +9,13 @@ use skep_abi::config::Config;
 use skep_abi::counters::{
     COUNTERS_CAPACITY, Counter, PROGRAM_STATS_CAPACITY, SERVICE_STATS_CAPACITY, ServiceStats,
 };
-use skep_abi::flow::{FLOWS_CAPACITY, Flow, FlowKey, HALF_OPEN_CAPACITY};
+use skep_abi::flow::{FLOW_ENTRIES, Flow, FlowKey};
 use skep_abi::fragment::{FRAGMENTS_CAPACITY, FragmentKey, FragmentPorts};
 use skep_abi::fronts::FRONTS_WORDS;
 use skep_abi::local::{LOCAL_CAPACITY, LocalEndpoint};
 use skep_abi::ranges::SOURCE_RANGES_CAPACITY;
 use skep_abi::service::{SERVICES_CAPACITY, ServiceKey, ServiceValue};
+use skep_abi::sets::{FLOW_SETS, FlowSet, numbers};
 use skep_abi::socket::{Peer, Pick, SOCKETS_CAPACITY, SocketKey};
 use skep_abi::{V4, V6};
 use skep_logic::announce::Announcement;
@@ -25,16 +26,17 @@ use skep_logic::reject::Answer;
 use skep_logic::tables::Scratch;
 use skep_logic::{Family, Ipv4, Ipv6};
 
+use crate::flows;
+
 const GROW: usize = BPF_F_NO_PREALLOC as usize;
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
-const OWN_LISTS: usize = BPF_F_NO_COMMON_LRU as usize;
 
 /// Map of frontends.
 pub type Services<A> = HashMap<ServiceKey<A>, ServiceValue, { SERVICES_CAPACITY as usize }, GROW>;
-/// Map of flows.
-pub type Flows<A> = LruHashMap<FlowKey, Flow<A>, { FLOWS_CAPACITY as usize }>;
-/// Map of half-open flows.
-pub type HalfOpen<A> = LruHashMap<FlowKey, Flow<A>, { HALF_OPEN_CAPACITY as usize }, OWN_LISTS>;
+/// Where flows lie. Mapped, so that each set is one cache line.
+pub type FlowSets = Array<FlowSet, { FLOW_SETS as usize }, MAPPED>;
+/// Flows.
+pub type FlowEntries<A> = Array<Flow<A>, { FLOW_ENTRIES as usize }, MAPPED>;
 /// Trie of source ranges. Its keys are `RangeKey<A>`: the prefix length that the crate puts in front, then this.
 pub type Ranges<A> = LpmTrie<RangeData<A>, u32, { SOURCE_RANGES_CAPACITY as usize }>;
 /// Map of fragmented datagrams' ports.
@@ -69,13 +71,13 @@ pub static BACKENDS: Array<Backend, { BACKENDS_CAPACITY as usize }, MAPPED> = Ar
 #[btf_map]
 pub static BACKEND_STATES: Array<u64, { BACKEND_STATES_CAPACITY as usize }, MAPPED> = Array::new();
 #[btf_map]
-pub static FLOWS_V4: Flows<V4> = Flows::new();
+pub static FLOW_SETS_V4: FlowSets = FlowSets::new();
 #[btf_map]
-pub static FLOWS_V6: Flows<V6> = Flows::new();
+pub static FLOW_SETS_V6: FlowSets = FlowSets::new();
 #[btf_map]
-pub static HALF_OPEN_V4: HalfOpen<V4> = HalfOpen::new();
+pub static FLOW_ENTRIES_V4: FlowEntries<V4> = FlowEntries::new();
 #[btf_map]
-pub static HALF_OPEN_V6: HalfOpen<V6> = HalfOpen::new();
+pub static FLOW_ENTRIES_V6: FlowEntries<V6> = FlowEntries::new();
 #[btf_map]
 pub static FRONTS: Array<u64, { FRONTS_WORDS as usize }, MAPPED> = Array::new();
 #[btf_map]
@@ -147,10 +149,18 @@ pub trait MapFamily: Family {
     fn services() -> &'static Services<Self::Address>;
     /// Source ranges.
     fn ranges() -> &'static Ranges<Self::Address>;
+    /// Where flows lie.
+    fn flow_sets() -> &'static FlowSets;
     /// Flows.
-    fn flows() -> &'static Flows<Self::Address>;
-    /// Half-open flows.
-    fn half_open() -> &'static HalfOpen<Self::Address>;
+    fn flow_entries() -> &'static FlowEntries<Self::Address>;
+    /// The number of the entry of a key, see [`crate::flows`].
+    fn find(key: &FlowKey) -> u32;
+    /// Has the index know what class the entry of a key is of.
+    fn settle(key: &FlowKey, class: u64);
+    /// Takes out the entry of a key.
+    fn remove(key: &FlowKey);
+    /// Enters what is in scratch memory under a key.
+    fn enter(key: &FlowKey, request: u32) -> u32;
     /// This node's pods.
     fn locals() -> &'static Locals<Self::Address>;
     /// What sockets' backends stand for.
@@ -172,7 +182,7 @@ pub trait MapFamily: Family {
 }
 
 macro_rules! map_family {
-    ($family:ty, $services:ident, $ranges:ident, $flows:ident, $half_open:ident, $locals:ident, $peers:ident, $picks:ident, $scratch:ident, $quote:ident, $piece:ident, $case:ident, $told:ident, $fragments:ident) => {
+    ($family:ty, $services:ident, $ranges:ident, $flow_sets:ident, $flow_entries:ident, $find:ident, $settle:ident, $remove:ident, $enter:ident, $locals:ident, $peers:ident, $picks:ident, $scratch:ident, $quote:ident, $piece:ident, $case:ident, $told:ident, $fragments:ident) => {
         impl MapFamily for $family {
             #[inline(always)]
             fn services() -> &'static Services<Self::Address> {
@@ -183,12 +193,32 @@ macro_rules! map_family {
                 &$ranges
             }
             #[inline(always)]
-            fn flows() -> &'static Flows<Self::Address> {
-                &$flows
+            fn flow_sets() -> &'static FlowSets {
+                &$flow_sets
             }
             #[inline(always)]
-            fn half_open() -> &'static HalfOpen<Self::Address> {
-                &$half_open
+            fn flow_entries() -> &'static FlowEntries<Self::Address> {
+                &$flow_entries
+            }
+            #[inline(always)]
+            fn find(key: &FlowKey) -> u32 {
+                let [pair, rest] = numbers(key);
+                flows::$find(pair, rest)
+            }
+            #[inline(always)]
+            fn settle(key: &FlowKey, class: u64) {
+                let [pair, rest] = numbers(key);
+                flows::$settle(pair, rest, class);
+            }
+            #[inline(always)]
+            fn remove(key: &FlowKey) {
+                let [pair, rest] = numbers(key);
+                flows::$remove(pair, rest);
+            }
+            #[inline(always)]
+            fn enter(key: &FlowKey, request: u32) -> u32 {
+                let [pair, rest] = numbers(key);
+                flows::$enter(pair, rest, request)
             }
             #[inline(always)]
             fn locals() -> &'static Locals<Self::Address> {
@@ -234,8 +264,12 @@ map_family!(
     Ipv4,
     SERVICES_V4,
     SOURCE_RANGES_V4,
-    FLOWS_V4,
-    HALF_OPEN_V4,
+    FLOW_SETS_V4,
+    FLOW_ENTRIES_V4,
+    find_flow_v4,
+    settle_flow_v4,
+    remove_flow_v4,
+    enter_flow_v4,
     LOCAL_V4,
     PEERS_V4,
     PICKS_V4,
@@ -250,8 +284,12 @@ map_family!(
     Ipv6,
     SERVICES_V6,
     SOURCE_RANGES_V6,
-    FLOWS_V6,
-    HALF_OPEN_V6,
+    FLOW_SETS_V6,
+    FLOW_ENTRIES_V6,
+    find_flow_v6,
+    settle_flow_v6,
+    remove_flow_v6,
+    enter_flow_v6,
     LOCAL_V6,
     PEERS_V6,
     PICKS_V6,

@@ -56,43 +56,83 @@ pub const fn end(action: u32, verdict: Verdict) -> u32 {
     action | (verdict as u32) << 8
 }
 
+/// What [`parse_xdp_v4`] says; a reason to leave the packet alone lies above this.
+const READ: u32 = 0;
+const ERROR: u32 = 1;
+const FOREIGN: u32 = 2;
+const SKIPPED: u32 = 0x100;
+
+/// Reads the packet into this processor's memory, as `tc` does; kept on the stack it took most of that.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn parse_xdp_v4(context: *mut xdp_md, l3: u32) -> u32 {
+    read::<Ipv4>(&XdpContext::new(context), l3)
+}
+
+/// As [`parse_xdp_v4`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn parse_xdp_v6(context: *mut xdp_md, l3: u32) -> u32 {
+    read::<Ipv6>(&XdpContext::new(context), l3)
+}
+
+#[inline(always)]
+fn read<F: MapFamily>(context: &XdpContext, l3: u32) -> u32 {
+    let Some(slot) = F::piece().get_ptr_mut(0) else { return FOREIGN };
+    // What the verifier knows of a global function's arguments: nothing.
+    match parse::plain::<F, _>(&Direct::xdp(context), (l3 & 0x1f) as usize) {
+        Ok(packet) => {
+            // SAFETY: the pointer is to this processor's live entry. XDP and TC programs run with bottom halves disabled,
+            // so that no other one comes in between.
+            unsafe { (*slot).packet = packet };
+            READ
+        }
+        Err(Skip::Icmp) => ERROR,
+        Err(skip) => skip.reason().map_or(FOREIGN, |reason| SKIPPED | reason.index()),
+    }
+}
+
 /// One family's packet. A function of its own, so that the two families do not share one stack frame.
 #[inline(never)]
 fn uplink<F: MapFamily>(context: &XdpContext, l3: usize) -> u32 {
-    let direct = Direct::xdp(context);
-    let packet = match parse::plain::<F, _>(&direct, l3) {
-        Ok(packet) => packet,
-        Err(Skip::Icmp) => return ICMP,
-        Err(skip) => {
-            if let Some(reason) = skip.reason() {
-                stats::count(reason, direct.len() as u32);
+    match if F::IS_V4 { parse_xdp_v4(context.ctx, l3 as u32) } else { parse_xdp_v6(context.ctx, l3 as u32) } {
+        READ => {}
+        ERROR => return ICMP,
+        skipped => {
+            if skipped & SKIPPED != 0
+                && let Some(reason) = Reason::from_index(skipped & 0xff)
+            {
+                stats::count(reason, Direct::xdp(context).len() as u32);
             }
             return end(XDP_PASS, Verdict::Pass);
         }
-    };
+    }
+    let Some(piece) = F::piece().get_ptr(0) else { return end(XDP_PASS, Verdict::Pass) };
+    // SAFETY: as in `read`; nothing writes to it from here on.
+    let packet = unsafe { &(*piece).packet };
     let kernel = Kernel::xdp(context.as_ptr(), context.ingress_ifindex() as u32);
     let outcome = decide::<F, _, _>(
         &kernel,
-        &packet,
+        packet,
         Hook::XdpUplink,
         true,
         #[inline(always)]
-        |flow: &Flow<F::Address>| send::<F>(context, direct, &packet, flow),
+        |flow: &Flow<F::Address>| send::<F>(context, packet, flow),
     );
     match outcome {
         Outcome::Pass => end(XDP_PASS, Verdict::Pass),
         Outcome::Carried(end) => end,
         Outcome::Drop(reason) => {
-            log::outcome::<F>(Program::XdpUplink, &packet, reason);
+            log::outcome::<F>(Program::XdpUplink, packet, reason);
             stats::count(reason, packet.network.length);
             end(XDP_DROP, Verdict::Dropped)
         }
         Outcome::Reject(reason) => {
-            let answered = answer::<F>(context, &packet);
+            let answered = answer::<F>(context, packet);
             if answered == NO_ROOM {
                 return end(XDP_PASS, Verdict::Pass);
             }
-            log::outcome::<F>(Program::XdpUplink, &packet, reason);
+            log::outcome::<F>(Program::XdpUplink, packet, reason);
             stats::count(reason, packet.network.length);
             if answered == ANSWERED {
                 end(XDP_TX, Verdict::Rejected)
@@ -105,12 +145,7 @@ fn uplink<F: MapFamily>(context: &XdpContext, l3: usize) -> u32 {
 
 /// Rewrites the packet and sends it where the translation says, or leaves it untouched to TC.
 #[inline(always)]
-fn send<F: Family>(
-    context: &XdpContext,
-    direct: Direct,
-    packet: &Packet<F::Address>,
-    flow: &Flow<F::Address>,
-) -> u32 {
+fn send<F: Family>(context: &XdpContext, packet: &Packet<F::Address>, flow: &Flow<F::Address>) -> u32 {
     if announce::is_due::<F>(flow, packet, false) {
         return end(XDP_PASS, Verdict::Pass);
     }
@@ -123,7 +158,7 @@ fn send<F: Family>(
         #[inline(always)]
         |forwards| {
             if F::IS_V4 {
-                rewrite::<F>(direct, packet, flow, forwards)
+                rewrite::<F>(Direct::xdp(context), packet, flow, forwards)
             } else {
                 rewrite_apart::<F>(context, packet, flow, forwards)
             }
@@ -189,10 +224,13 @@ fn rewrite<F: Family>(
     let tcp = packet.network.protocol == TCP;
     let network = &packet.network;
     let Some(ethernet) = direct.window(0, ETHERNET) else { return false };
-    let Some(l3) = direct.window(packet.l3, F::HEADER) else { return false };
-    let Some(l4) = direct.window(packet.l4, 8) else { return false };
+    // Behind Ethernet and one tag it is 18 at most; XDP takes no headers with options.
+    let l3 = packet.l3 & 0x1f;
+    let l4 = l3 + F::HEADER;
+    let Some(l3) = direct.window(l3, F::HEADER) else { return false };
     // A window of its own: the verifier does not remember what a longer one for TCP alone had proved.
-    let Some(checksum) = direct.window(packet.l4 + if tcp { 16 } else { 6 }, 2) else { return false };
+    let Some(checksum) = direct.window(l4 + if tcp { 16 } else { 6 }, 2) else { return false };
+    let Some(l4) = direct.window(l4, 8) else { return false };
     let old = F::sum(&network.source) + F::sum(&network.destination);
     let new = F::sum(&flow.new_source) + F::sum(&flow.new_destination);
     let addresses = Delta::NONE.words(old, new, (F::HEADER as u64 - if F::IS_V4 { 12 } else { 8 }) / 4);

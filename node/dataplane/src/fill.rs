@@ -21,7 +21,7 @@ use crate::sys::RawMap;
 pub(crate) struct Fill {
     /// Its name.
     pub(crate) map: &'static str,
-    /// Entries in use.
+    /// Entries in use; in a table of flows those that do not give way to others.
     pub(crate) entries: usize,
     /// Entries that there is room for.
     pub(crate) capacity: usize,
@@ -53,6 +53,9 @@ pub(crate) fn count(maps: &Maps) -> Result<Vec<Fill>, MapsError> {
         });
         walked.map_err(|source| MapsError::Read { map, source })?;
         found.push(Fill { map, entries, capacity: *capacity as usize, evicts: *evicts });
+    }
+    for (map, table) in maps.flow_tables() {
+        found.push(Fill { map, entries: table.in_use(), capacity: table.capacity(), evicts: false });
     }
     let slots: usize = slices.iter().map(|(_, count)| *count as usize).sum();
     let states = maps.backend_states();

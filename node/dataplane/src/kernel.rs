@@ -110,7 +110,10 @@ impl KernelDataplane {
         let settings = settings(config, &maps, migration.earlier())?;
         maps.set_config(&settings).map_err(map_error)?;
         forget_lost_pods(&maps).map_err(map_error)?;
+        // Before the programs are replaced, and what the earlier ones made meanwhile after it.
+        migration.take_over_flows(&maps, settings.seed)?;
         let uplinks = attach_all(&mut ebpf, config, &pins)?;
+        migration.take_over_flows(&maps, settings.seed)?;
         migration.finish()?;
         log::forward(&mut ebpf);
         let _statistics = config.run_statistics.then(|| aya::sys::enable_stats(aya::sys::Stats::RunTime));
@@ -245,6 +248,7 @@ fn settings(config: &DataplaneConfig, maps: &Maps, migrated: Option<Config>) -> 
         Some(earlier) => earlier,
         None => maps.config().map_err(map_error)?,
     };
+    let [(_, flows_v4), (_, flows_v6)] = maps.flow_tables();
     let uplink = match config.uplinks.first() {
         Some(interface) => attach::interface_index(names::XDP_UPLINK, interface)?,
         None => 0,
@@ -263,6 +267,8 @@ fn settings(config: &DataplaneConfig, maps: &Maps, migrated: Option<Config>) -> 
             tracing::warn!(%error, "localhost NodePorts answer in every namespace");
             0
         }),
+        flow_sets_v4: flows_v4.set_count(),
+        flow_sets_v6: flows_v6.set_count(),
     })
 }
 

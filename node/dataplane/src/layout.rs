@@ -11,12 +11,13 @@ use skep_abi::affinity::{AFFINITY, Affinity, AffinityKey};
 use skep_abi::backend::{BACKEND_STATES, BACKENDS, Backend, BackendState};
 use skep_abi::config::{CONFIG, Config};
 use skep_abi::counters::{COUNTERS, Counter, PROGRAM_STATS, SERVICE_STATS, ServiceStats};
-use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey, HALF_OPEN_V4, HALF_OPEN_V6};
+use skep_abi::flow::{FLOW_ENTRIES_V4, FLOW_ENTRIES_V6, Flow};
 use skep_abi::fragment::{FRAGMENTS_V4, FRAGMENTS_V6, FragmentKey, FragmentPorts};
 use skep_abi::fronts::FRONTS;
 use skep_abi::local::{LOCAL_V4, LOCAL_V6, LocalEndpoint};
 use skep_abi::ranges::{RangeKey, SOURCE_RANGES_V4, SOURCE_RANGES_V6};
 use skep_abi::service::{SERVICES_V4, SERVICES_V6, ServiceKey, ServiceValue};
+use skep_abi::sets::{FLOW_SETS_V4, FLOW_SETS_V6, FlowSet};
 use skep_abi::socket::{PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6, Peer, Pick, SocketKey};
 use skep_abi::{V4, V6};
 
@@ -35,10 +36,10 @@ pub(crate) const MAPS: &[(&str, usize, usize)] = &[
     (FRONTS, 4, 8),
     (LOCAL_V4, size_of::<V4>(), size_of::<LocalEndpoint>()),
     (LOCAL_V6, size_of::<V6>(), size_of::<LocalEndpoint>()),
-    (FLOWS_V4, size_of::<FlowKey>(), size_of::<Flow<V4>>()),
-    (FLOWS_V6, size_of::<FlowKey>(), size_of::<Flow<V6>>()),
-    (HALF_OPEN_V4, size_of::<FlowKey>(), size_of::<Flow<V4>>()),
-    (HALF_OPEN_V6, size_of::<FlowKey>(), size_of::<Flow<V6>>()),
+    (FLOW_SETS_V4, 4, size_of::<FlowSet>()),
+    (FLOW_SETS_V6, 4, size_of::<FlowSet>()),
+    (FLOW_ENTRIES_V4, 4, size_of::<Flow<V4>>()),
+    (FLOW_ENTRIES_V6, 4, size_of::<Flow<V6>>()),
     (FRAGMENTS_V4, size_of::<FragmentKey<V4>>(), size_of::<FragmentPorts>()),
     (FRAGMENTS_V6, size_of::<FragmentKey<V6>>(), size_of::<FragmentPorts>()),
     (PEERS_V4, size_of::<SocketKey<V4>>(), size_of::<Peer<V4>>()),

@@ -9,6 +9,7 @@ pub mod addresses;
 mod attach;
 mod error;
 mod fill;
+mod flows;
 mod hops;
 pub mod inspect;
 mod kernel;

@@ -12,7 +12,8 @@ use skep_abi::affinity::{AFFINITY, Affinity, AffinityKey};
 use skep_abi::backend::{BACKEND_STATES, BACKENDS, Backend, BackendState};
 use skep_abi::config::{CONFIG, Config};
 use skep_abi::counters::{COUNTERS, Counter, PROGRAM_STATS, SERVICE_STATS, ServiceStats, VERDICTS};
-use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey, HALF_OPEN_V4, HALF_OPEN_V6};
+use skep_abi::earlier::CONFIG_SIZE;
+use skep_abi::flow::{FLOW_ENTRIES_V4, FLOW_ENTRIES_V6, Flow, FlowKey};
 use skep_abi::fragment::{FRAGMENTS_V4, FRAGMENTS_V6};
 use skep_abi::fronts::FRONTS;
 use skep_abi::local::{LOCAL_V4, LOCAL_V6, LocalEndpoint};
@@ -28,6 +29,7 @@ use skep_maps::{Difference, Frontend, FrontendKey, MapsError, Prefix, Totals};
 
 use crate::Error;
 use crate::fill::Counted;
+use crate::flows::FlowTable;
 use crate::layout;
 use crate::memory::{MappedArray, publish};
 use crate::pins::Pins;
@@ -48,10 +50,8 @@ pub(crate) struct Maps {
     fronts: MappedArray,
     local_v4: RawMap,
     local_v6: RawMap,
-    flows_v4: RawMap,
-    flows_v6: RawMap,
-    half_open_v4: RawMap,
-    half_open_v6: RawMap,
+    flows_v4: FlowTable,
+    flows_v6: FlowTable,
     affinity: RawMap,
     counted: Vec<Counted>,
     counters: RawMap,
@@ -61,22 +61,22 @@ pub(crate) struct Maps {
 }
 
 /// A pinned map's descriptor and sizes. `row` is what one look-up gives: for per-CPU maps all CPUs' values.
-struct Opened {
-    fd: OwnedFd,
-    entries: u32,
+pub(crate) struct Opened {
+    pub(crate) fd: OwnedFd,
+    pub(crate) entries: u32,
     key: usize,
-    value: usize,
+    pub(crate) value: usize,
     row: usize,
 }
 
 impl Opened {
-    fn raw(self) -> RawMap {
+    pub(crate) fn raw(self) -> RawMap {
         RawMap::new(self.fd, self.key, self.row)
     }
 }
 
 /// Opens a pin and checks its sizes against the ABI's.
-fn open(pins: &Pins, name: &'static str) -> Result<Opened, Error> {
+pub(crate) fn open(pins: &Pins, name: &'static str) -> Result<Opened, Error> {
     let path = pins.map(name);
     let fd = sys::open_pin(&path).map_err(Error::map(name))?;
     let info =
@@ -113,20 +113,8 @@ fn mapped(pins: &Pins, name: &'static str) -> Result<MappedArray, Error> {
 fn counted(pins: &Pins) -> Result<Vec<Counted>, Error> {
     let refusing = [SERVICES_V4, SERVICES_V6, SOURCE_RANGES_V4, SOURCE_RANGES_V6, LOCAL_V4, LOCAL_V6]
         .map(|name| (name, false));
-    let evicting = [
-        FLOWS_V4,
-        FLOWS_V6,
-        HALF_OPEN_V4,
-        HALF_OPEN_V6,
-        FRAGMENTS_V4,
-        FRAGMENTS_V6,
-        AFFINITY,
-        PEERS_V4,
-        PEERS_V6,
-        PICKS_V4,
-        PICKS_V6,
-    ]
-    .map(|name| (name, true));
+    let evicting = [FRAGMENTS_V4, FRAGMENTS_V6, AFFINITY, PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6]
+        .map(|name| (name, true));
     let one = |(map, evicts)| {
         let opened = open(pins, map)?;
         Ok(Counted { map, capacity: opened.entries, raw: opened.raw(), evicts })
@@ -157,10 +145,8 @@ impl Maps {
             fronts: mapped(pins, FRONTS)?,
             local_v4: raw(pins, LOCAL_V4)?,
             local_v6: raw(pins, LOCAL_V6)?,
-            flows_v4: raw(pins, FLOWS_V4)?,
-            flows_v6: raw(pins, FLOWS_V6)?,
-            half_open_v4: raw(pins, HALF_OPEN_V4)?,
-            half_open_v6: raw(pins, HALF_OPEN_V6)?,
+            flows_v4: FlowTable::open::<V4>(pins)?,
+            flows_v6: FlowTable::open::<V6>(pins)?,
             affinity: raw(pins, AFFINITY)?,
             counted: counted(pins)?,
             counters: raw(pins, COUNTERS)?,
@@ -170,10 +156,20 @@ impl Maps {
         })
     }
 
-    /// The settings pinned under `pins`, when nothing else is to be opened yet.
+    /// The settings pinned under `pins`, of whatever version, when nothing else is to be opened yet.
     pub(crate) fn pinned_config(pins: &Pins) -> Result<Config, Error> {
-        let value = raw(pins, CONFIG)?.get(&0u32.to_ne_bytes()).map_err(Error::map(CONFIG))?;
-        Ok(value.and_then(|value| read(&value)).unwrap_or_default())
+        let path = pins.map(CONFIG);
+        let info = MapInfo::from_pin(&path)
+            .map_err(|error| Error::Map { map: CONFIG, source: layout::io(error) })?;
+        let size = info.value_size() as usize;
+        let map = RawMap::new(sys::open_pin(&path).map_err(Error::map(CONFIG))?, 4, size);
+        let mut value =
+            map.get(&0u32.to_ne_bytes()).map_err(Error::map(CONFIG))?.unwrap_or_default().to_vec();
+        // What an earlier version had lies in the same places; what it had not is zero.
+        if value.len() >= CONFIG_SIZE {
+            value.resize(size_of::<Config>().max(value.len()), 0);
+        }
+        Ok(read(&value).unwrap_or_default())
     }
 
     /// The node's settings.
@@ -287,14 +283,17 @@ impl Maps {
         done.map_err(write_error(name))
     }
 
-    /// Every flow of IPv4, then of IPv6, half-open ones last.
-    #[allow(clippy::type_complexity)] // two lists of what the maps hold
+    /// The tables of flows of IPv4 and of IPv6.
+    pub(crate) fn flow_tables(&self) -> [(&'static str, &FlowTable); 2] {
+        [(FLOW_ENTRIES_V4, &self.flows_v4), (FLOW_ENTRIES_V6, &self.flows_v6)]
+    }
+
+    /// Every flow of IPv4, then of IPv6.
+    #[allow(clippy::type_complexity)] // two lists of what the tables hold
     pub(crate) fn flows(&self) -> Result<(Vec<(FlowKey, Flow<V4>)>, Vec<(FlowKey, Flow<V6>)>), MapsError> {
-        let mut v4 = entries::<FlowKey, Flow<V4>, FlowKey>(&self.flows_v4, FLOWS_V4)?;
-        v4.extend(entries::<FlowKey, Flow<V4>, FlowKey>(&self.half_open_v4, HALF_OPEN_V4)?);
-        let mut v6 = entries::<FlowKey, Flow<V6>, FlowKey>(&self.flows_v6, FLOWS_V6)?;
-        v6.extend(entries::<FlowKey, Flow<V6>, FlowKey>(&self.half_open_v6, HALF_OPEN_V6)?);
-        Ok((v4, v6))
+        let seed = self.config()?.seed;
+        let v4 = self.flows_v4.all(seed).map_err(read_error(FLOW_ENTRIES_V4))?;
+        Ok((v4, self.flows_v6.all(seed).map_err(read_error(FLOW_ENTRIES_V6))?))
     }
 
     /// Every client's backend.

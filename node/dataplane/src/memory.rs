@@ -82,6 +82,28 @@ impl MappedArray {
         Some(self.word(index)?.load(Ordering::Acquire))
     }
 
+    /// A 64-bit word of value `index`.
+    fn word_of(&self, index: usize, word: usize) -> Option<&AtomicU64> {
+        let at = word.checked_mul(size_of::<AtomicU64>()).filter(|at| *at < self.stride)?;
+        if index >= self.entries {
+            return None;
+        }
+        // SAFETY: value `index` is in the mapping, which lives as long as `self`, and the word is within the value, at a
+        // multiple of 8; the memory is only ever accessed atomically from here.
+        Some(unsafe { &*self.mapping.as_ptr().add(index * self.stride + at).cast::<AtomicU64>() })
+    }
+
+    /// Reads a 64-bit word of value `index`.
+    pub(crate) fn load_word(&self, index: usize, word: usize) -> Option<u64> {
+        Some(self.word_of(index, word)?.load(Ordering::Acquire))
+    }
+
+    /// Stores `new` in a 64-bit word of value `index` if it is `old`. Says whether it was.
+    pub(crate) fn exchange_word(&self, index: usize, word: usize, old: u64, new: u64) -> bool {
+        self.word_of(index, word)
+            .is_some_and(|word| word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok())
+    }
+
     /// Sets bits of the 8-byte value `index` in one step.
     pub(crate) fn set_bits(&self, index: usize, mask: u64) -> io::Result<()> {
         self.word(index).ok_or(io::ErrorKind::InvalidInput)?.fetch_or(mask, Ordering::Release);
@@ -118,6 +140,17 @@ mod tests {
         assert!(array.write(4, &value).is_err());
         assert!(array.write(3, &value[1..]).is_err());
         assert!(array.store(0, 1).is_err(), "words of another size");
+    }
+
+    #[test]
+    fn mapped_array_words_of_a_longer_value_are_exchanged_within_it() {
+        let array = array(64, 2);
+        assert!(array.exchange_word(1, 7, 0, 5) && !array.exchange_word(1, 7, 0, 6));
+        assert_eq!(
+            [array.load_word(1, 7), array.load_word(0, 7), array.load_word(1, 8)],
+            [Some(5), Some(0), None]
+        );
+        assert!(!array.exchange_word(2, 0, 0, 1) && array.load_word(2, 0).is_none());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Instant;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{CounterVec, IntCounterVec, IntGaugeVec, Opts, Registry};
-use skep_abi::flow::{FLOWS_V4, FLOWS_V6};
+use skep_abi::flow::{FLOW_ENTRIES_V4, FLOW_ENTRIES_V6};
 use skep_maps::{Dataplane, rows};
 
 use crate::attach::{XdpState, with_sources};
@@ -140,8 +140,9 @@ impl Datapath {
             let when_full = if fill.evicts { "evicts" } else { "refuses" };
             families.map_entries.with_label_values(&[fill.map, when_full]).set(number(fill.entries));
             families.map_capacity.with_label_values(&[fill.map, when_full]).set(number(fill.capacity));
-            if let Some(family) =
-                [(FLOWS_V4, "IPv4"), (FLOWS_V6, "IPv6")].iter().find(|(map, _)| *map == fill.map)
+            if let Some(family) = [(FLOW_ENTRIES_V4, "IPv4"), (FLOW_ENTRIES_V6, "IPv6")]
+                .iter()
+                .find(|(map, _)| *map == fill.map)
             {
                 families.flows.with_label_values(&[family.1]).set(number(fill.entries));
             }

@@ -9,23 +9,30 @@
 //! | 2 | source ranges and fragments were added | new maps, empty |
 //! | 3 | fragments leave with another identification, SCTP is translated | nothing to do: no layout changed |
 //! | 4 | half-open connections were kept apart | new maps, empty; whose handshake goes on is in the table of flows already |
+//! | 5 | flows lie in tables of sets, the settings say how large those are | each flow is entered into the new table, before the programs are replaced and once more after that |
 //!
-//! So far every map's layout is what it was in version 2, and what it holds is kept: services, backends, flows, affinity,
-//! sockets, counters. Only the settings are made anew, with what they held: programs leave packets alone when the settings
-//! are not of their version, and those of the old version run on with the old map until each is replaced. An established
-//! connection meets one or the other, both with the same flows.
+//! Every other map's layout is what it was in version 2, and what it holds is kept: services, backends, affinity, sockets,
+//! counters. The settings are made anew, with what they held: programs leave packets alone when the settings are not of
+//! their version, and those of the old version run on with the old map until each is replaced. An established connection
+//! meets one or the other, both with the same flow. A connection that the old programs make in the instant between the first
+//! taking over and their replacement is without its flow until the second.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-use skep_abi::ABI_VERSION;
+use aya::maps::MapInfo;
 use skep_abi::config::{CONFIG, Config};
+use skep_abi::earlier::{self, EarlierFlow};
+use skep_abi::flow::{Flow, FlowAddress, FlowKey};
+use skep_abi::{ABI_VERSION, Plain, V4, V6};
 
 use crate::Error;
 use crate::layout::{self, Layout};
 use crate::maps::Maps;
 use crate::pins::{Pins, remove_pin};
+use crate::plain::read;
+use crate::sys::{self, RawMap};
 
 /// The oldest version whose maps can be taken over: each later one has them all, and with the same layouts.
 const OLDEST: u32 = 2;
@@ -50,7 +57,9 @@ fn plan(
         OLDEST..ABI_VERSION => Plan::Migrate,
         _ => return Err(Error::VersionDiffers { found, wanted: ABI_VERSION }),
     };
-    match pinned.iter().find(|(name, layout)| object.get(**name) != Some(*layout)) {
+    // An earlier version's settings are made anew, whatever they looked like.
+    let settings = |name: &str| plan == Plan::Migrate && name == CONFIG;
+    match pinned.iter().find(|(name, layout)| object.get(**name) != Some(*layout) && !settings(name)) {
         None => Ok(plan),
         Some((name, layout)) => Err(Error::LayoutDiffers {
             map: (*name).to_owned(),
@@ -98,12 +107,43 @@ impl Migration {
         self.earlier
     }
 
+    /// Enters the flows of an earlier version's tables into this one's.
+    ///
+    /// # Errors
+    /// [`Error::Map`] and [`Error::LayoutDiffers`].
+    pub(crate) fn take_over_flows(&self, maps: &Maps, seed: u64) -> Result<(), Error> {
+        if self.earlier.is_none() {
+            return Ok(());
+        }
+        let [(_, v4), (_, v6)] = maps.flow_tables();
+        let (mut entered, mut refused) = (0, 0);
+        for name in earlier::FLOWS_V4 {
+            earlier_flows::<V4>(&self.pins, name)?.iter().try_for_each(|flow| {
+                *if v4.enter(flow, seed).map_err(Error::map(name))? { &mut entered } else { &mut refused } +=
+                    1;
+                Ok::<_, Error>(())
+            })?;
+        }
+        for name in earlier::FLOWS_V6 {
+            earlier_flows::<V6>(&self.pins, name)?.iter().try_for_each(|flow| {
+                *if v6.enter(flow, seed).map_err(Error::map(name))? { &mut entered } else { &mut refused } +=
+                    1;
+                Ok::<_, Error>(())
+            })?;
+        }
+        tracing::info!(entered, refused, "took over the flows of an earlier version");
+        Ok(())
+    }
+
     /// The new version runs.
     pub(crate) fn finish(mut self) -> Result<(), Error> {
-        match self.earlier.take() {
-            Some(_) => remove_pin(&aside(&self.pins)),
-            None => Ok(()),
+        if self.earlier.take().is_none() {
+            return Ok(());
         }
+        for name in earlier::FLOWS_V4.into_iter().chain(earlier::FLOWS_V6) {
+            remove_pin(&self.pins.map(name))?;
+        }
+        remove_pin(&aside(&self.pins))
     }
 }
 
@@ -115,6 +155,36 @@ impl Drop for Migration {
             tracing::error!(%error, "the earlier version's settings could not be put back; the next start tries again");
         }
     }
+}
+
+/// The flows of one of an earlier version's maps; none where that is not pinned.
+fn earlier_flows<A: FlowAddress>(pins: &Pins, name: &'static str) -> Result<Vec<Flow<A>>, Error>
+where
+    EarlierFlow<A>: Plain,
+{
+    let path = pins.map(name);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let info =
+        MapInfo::from_pin(&path).map_err(|error| Error::Map { map: name, source: layout::io(error) })?;
+    let (key, value) = (info.key_size() as usize, info.value_size() as usize);
+    if (key, value) != (size_of::<FlowKey>(), size_of::<EarlierFlow<A>>()) {
+        return Err(Error::LayoutDiffers {
+            map: name.to_owned(),
+            found: format!("{key}-byte keys and {value}-byte values"),
+            wanted: "what its version had".to_owned(),
+        });
+    }
+    let map = RawMap::new(sys::open_pin(&path).map_err(Error::map(name))?, key, value);
+    let mut flows = Vec::new();
+    map.walk(|key, value| {
+        if let (Some(key), Some(flow)) = (read::<FlowKey>(key), read::<EarlierFlow<A>>(value)) {
+            flows.push(flow.taken_over(&key));
+        }
+    })
+    .map_err(Error::map(name))?;
+    Ok(flows)
 }
 
 /// Where the earlier version's settings are meanwhile.

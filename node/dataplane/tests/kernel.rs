@@ -13,6 +13,7 @@ use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
 use skep_abi::config::CONFIG;
+use skep_abi::flow::{FLOW_HALF_OPEN, STATE_ESTABLISHED};
 use skep_abi::service::SERVICES_V4;
 use skep_dataplane::inspect::Inspector;
 use skep_dataplane::{AttachChoices, DataplaneConfig, Error, KernelDataplane, XdpState, cleanup};
@@ -187,13 +188,71 @@ fn open_over_maps_of_another_layout_is_refused_and_changes_nothing() {
     });
 }
 
-/// Overwrites the version in the pinned settings.
-fn set_version(place: &Place, version: u32) {
+/// Makes a map as an earlier version had it, with one entry.
+fn earlier_map(place: &Place, name: &str, kind: &str, [key, value]: [&[u8]; 2]) {
+    let pin = place.pins.join("maps").join(name);
+    let (pin, sizes) = (pin.to_string_lossy(), [key.len().to_string(), value.len().to_string()]);
+    let bpftool = |arguments: &[&str]| {
+        let output = Command::new("bpftool").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let entries = if kind == "array" { "1" } else { "64" };
+    let made =
+        ["map", "create", &pin, "type", kind, "key", &sizes[0], "value", &sizes[1], "entries", entries];
+    bpftool(&[&made[..], &["name", "earlier"]].concat());
+    let mut update = ["map", "update", "pinned", &pin, "key"].map(str::to_owned).to_vec();
+    update.extend(key.iter().map(u8::to_string));
+    update.push("value".to_owned());
+    update.extend(value.iter().map(u8::to_string));
+    bpftool(&update.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// An established flow from 192.0.2.9 to 10.96.0.77:80 that leads to 10.244.1.2:8080, as version 5 had it: the offsets are
+/// that version's.
+fn earlier_flow(place: &Place, map: &str, port: u16, flags: u8) {
+    let (client, front, pod) = ([192, 0, 2, 9], [10, 96, 0, 77], [10, 244, 1, 2]);
+    let mut key = [client, front].concat();
+    key.extend(port.to_be_bytes());
+    key.extend(80_u16.to_be_bytes());
+    key.extend([6, 0, 0, 0]);
+    let mut value = vec![0; 80];
+    value[..16].copy_from_slice(&[client, front, client, pod].concat());
+    value[16..18].copy_from_slice(&port.to_be_bytes());
+    value[18..20].copy_from_slice(&8080_u16.to_be_bytes());
+    value[60] = STATE_ESTABLISHED;
+    value[61] = flags;
+    value[64] = 7;
+    earlier_map(place, map, "lru_hash", [&key, &value]);
+}
+
+/// Makes the pinned settings those of an earlier version, which had less of them.
+fn set_earlier_version(place: &Place, version: u32) {
+    let pin = place.pins.join("maps").join(CONFIG);
+    let mut value = settings(place);
+    value[0] = version.to_string();
+    fs::remove_file(pin).unwrap();
+    let value: Vec<u8> = value[..56].iter().map(|byte| byte.trim_start_matches("0x")).map(hex).collect();
+    earlier_map(place, CONFIG, "array", [&[0; 4], &value]);
+}
+
+fn hex(byte: &str) -> u8 {
+    u8::from_str_radix(byte, 16).unwrap()
+}
+
+/// The bytes of the pinned settings, as bpftool writes them.
+fn settings(place: &Place) -> Vec<String> {
     let pin = place.pins.join("maps").join(CONFIG);
     let pin = pin.to_string_lossy();
     let output = Command::new("bpftool").args(["-j", "map", "dump", "pinned", &pin]).output().unwrap();
     let dump: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let mut value: Vec<String> = serde_json::from_value(dump[0]["value"].clone()).unwrap();
+    serde_json::from_value(dump[0]["value"].clone()).unwrap()
+}
+
+/// Overwrites the version in the pinned settings.
+fn set_version(place: &Place, version: u32) {
+    let pin = place.pins.join("maps").join(CONFIG);
+    let pin = pin.to_string_lossy();
+    let mut value = settings(place);
     value[0] = version.to_string();
     let update = ["map", "update", "pinned", &pin, "key", "0", "0", "0", "0", "value"];
     let status = Command::new("bpftool").args(update).args(&value).status().unwrap();
@@ -213,12 +272,24 @@ fn open_over_maps_of_an_earlier_version_takes_over_what_they_hold() {
         drop(dataplane);
         // As version 2 left it: without the maps that came later.
         let later = ["FRAGMENTS_V4", "FRAGMENTS_V6", "SOURCE_RANGES_V4", "SOURCE_RANGES_V6"];
-        for name in later.into_iter().chain(["HALF_OPEN_V4", "HALF_OPEN_V6"]) {
+        let tables = ["FLOW_SETS_V4", "FLOW_SETS_V6", "FLOW_ENTRIES_V4", "FLOW_ENTRIES_V6"];
+        for name in later.into_iter().chain(tables) {
             fs::remove_file(place.pins.join("maps").join(name)).unwrap();
         }
-        set_version(place, 2);
+        set_earlier_version(place, 2);
+        earlier_flow(place, "FLOWS_V4", 40000, 0);
+        earlier_flow(place, "HALF_OPEN_V4", 40001, FLOW_HALF_OPEN);
         let dataplane = KernelDataplane::open(&config(place)).unwrap();
         assert_eq!((dataplane.services().unwrap(), dataplane.backend_states()), (services, states));
+        let mut flows = Inspector::open(&place.pins).unwrap().flows().unwrap();
+        flows.sort_by(|one, other| one.source.cmp(&other.source));
+        let flows: Vec<_> = flows
+            .iter()
+            .map(|flow| (flow.source.as_str(), flow.new_destination.as_str(), flow.state, flow.packets))
+            .collect();
+        let expected = ["192.0.2.9:40000", "192.0.2.9:40001"];
+        assert_eq!(flows, expected.map(|source| (source, "10.244.1.2:8080", "established", 7)));
+        assert!(!place.pins.join("maps/FLOWS_V4").exists() && !place.pins.join("maps/HALF_OPEN_V4").exists());
         assert_eq!(names(&links(place)), names(&before));
         assert!(!place.pins.join("maps/CONFIG-EARLIER").exists());
         drop(dataplane);
@@ -411,8 +482,8 @@ fn inspect_and_metrics_say_how_full_the_maps_are() {
         assert_eq!(fill("SERVICES_V6"), (0, 1 << 18, "refuses"));
         assert_eq!(fill("BACKENDS"), (2, 1 << 20, "refuses"));
         assert_eq!(fill("BACKEND_STATES"), (2, 1 << 20, "refuses"));
-        assert_eq!(fill("FLOWS_V4"), (0, 1 << 17, "evicts"));
-        assert_eq!(fill("HALF_OPEN_V6"), (0, 1 << 16, "evicts"));
+        assert_eq!(fill("FLOW_ENTRIES_V4"), (0, 1 << 18, "refuses"));
+        assert_eq!(fill("FLOW_ENTRIES_V6"), (0, 1 << 18, "refuses"));
         assert_eq!(fill("AFFINITY"), (0, 1 << 16, "evicts"));
         let ids = inspector.service_ids(|frontend| frontend.port == 80).unwrap();
         assert_eq!(ids.len(), 1);

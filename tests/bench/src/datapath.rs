@@ -7,8 +7,9 @@
 //! - *known flows*: each flow's translated tuple is the tuple of another one, all of them in one circle of random order.
 //!   Every run finds a known flow, and one that is elsewhere in memory than the last.
 //! - *new flow, full table*: each service's backend is the frontend of the next service, and the translated source is
-//!   drawn from 64,000 ports. Every run makes a new flow, half-open as after any SYN, and the table of 65,536 such
-//!   entries has long been full.
+//!   drawn from 64,000 ports. Every run makes a new flow, half-open as after any SYN, and the table of 65,536 entries has
+//!   long been full of such.
+//! - *refused flow, full table*: the same table, its entries made those of established connections.
 //!
 //! Both are sent back out and so lose a hop per run, which bounds a round to 250 runs.
 
@@ -20,10 +21,11 @@ use rand::seq::SliceRandom as _;
 use skep_abi::backend::{STATE_ACTIVE, STATE_DRAINING};
 use skep_abi::config::{CONFIG, Config};
 use skep_abi::flow::{
-    EGRESS_REMOTE, FLOW_REPLY, FLOWS_V4, FLOWS_V6, Flow, FlowKey, HALF_OPEN_V4, HALF_OPEN_V6,
-    STATE_ESTABLISHED, TICK_SHIFT, pair_v4, pair_v6,
+    EGRESS_REMOTE, FLOW_ENTRIES_V4, FLOW_ENTRIES_V6, FLOW_HALF_OPEN, FLOW_REPLY, Flow, FlowAddress,
+    STATE_ESTABLISHED, TICK_SHIFT,
 };
-use skep_abi::{Be16, TCP};
+use skep_abi::sets::{CLASS_IN_USE, FLOW_SETS_V4, FLOW_SETS_V6, FREE, FlowSet, WAYS};
+use skep_abi::{Be16, Plain, TCP, V4, V6};
 use skep_datapath_tests::object::Loaded;
 use skep_datapath_tests::packet::{ACK, Packet, SYN};
 use skep_datapath_tests::world::{Family, NODE_MAC, OTHER_MAC, Service, World, set_state, v4, v6};
@@ -49,7 +51,8 @@ pub fn run(context: &Context) -> Result<Vec<Figure>> {
     let object = context.ebpf_object.clone();
     // A thread of its own: it enters a network namespace.
     let measured = std::thread::spawn(move || -> Result<Vec<Figure>> {
-        let sizes = [(FLOWS_V4, TABLE), (FLOWS_V6, TABLE), (HALF_OPEN_V4, TABLE), (HALF_OPEN_V6, TABLE)];
+        let sets = [FLOW_SETS_V4, FLOW_SETS_V6].map(|map| (map, TABLE / WAYS));
+        let sizes = [sets, [FLOW_ENTRIES_V4, FLOW_ENTRIES_V6].map(|map| (map, TABLE))].concat();
         let loaded = Loaded::load_from(&object, &["xdp_uplink", "xdp_pass"], &sizes)?;
         let world = World::enter()?;
         let config = world.configure(&loaded)?;
@@ -87,6 +90,7 @@ impl Bench {
                 add(what, self.known(family, count).with_context(|| format!("{what} {name}"))?);
             }
             add("new-flow-full-table", self.new_flows(family)?);
+            add("refused-flow-full-table", self.refused(family)?);
         }
         Ok(figures)
     }
@@ -141,8 +145,7 @@ impl Bench {
 
     /// Writes the flows of a circle, and no other.
     fn write_circle(&self, circle: &Circle) -> Result<()> {
-        self.loaded.clear(FLOWS_V4)?;
-        self.loaded.clear(FLOWS_V6)?;
+        self.loaded.clear_flows()?;
         let order = &circle.order;
         for (at, next) in order.iter().zip(order.iter().cycle().skip(1)) {
             self.write_flow(circle.family, tuple(circle.family, *at), tuple(circle.family, *next))?;
@@ -152,19 +155,89 @@ impl Bench {
 
     /// A flow from one tuple to another, as the programs leave it after its first packet.
     fn write_flow(&self, family: Family, from: Tuple, to: Tuple) -> Result<()> {
-        let now = clock()?;
         match family {
             Family::V4 => {
-                let [a, b, c, d] = [from.0, from.1, to.0, to.1].map(|end| v4(end.ip()));
-                let key = key(pair_v4(a, b), from);
-                self.loaded.set(FLOWS_V4, &key, &flow(&self.config, [a, b, c, d], to, self.world.uplink, now))
+                let ends = [from.0, from.1, to.0, to.1].map(|end| v4(end.ip()));
+                self.loaded.set_flow::<V4>(&self.flow(ends, from, to)?)
             }
             Family::V6 => {
-                let [a, b, c, d] = [from.0, from.1, to.0, to.1].map(|end| v6(end.ip()));
-                let key = key(pair_v6(self.config.seed, a, b), from);
-                self.loaded.set(FLOWS_V6, &key, &flow(&self.config, [a, b, c, d], to, self.world.uplink, now))
+                let ends = [from.0, from.1, to.0, to.1].map(|end| v6(end.ip()));
+                self.loaded.set_flow::<V6>(&self.flow(ends, from, to)?)
             }
         }
+    }
+
+    fn flow<A: Default>(
+        &self,
+        [source, destination, new_source, new_destination]: [A; 4],
+        from: Tuple,
+        to: Tuple,
+    ) -> Result<Flow<A>> {
+        let now = clock()?;
+        Ok(Flow {
+            source,
+            destination,
+            new_source,
+            new_destination,
+            source_port: Be16::new(from.0.port()),
+            destination_port: Be16::new(from.1.port()),
+            new_source_port: Be16::new(to.0.port()),
+            new_destination_port: Be16::new(to.1.port()),
+            ifindex: self.world.uplink,
+            destination_mac: OTHER_MAC,
+            source_mac: NODE_MAC,
+            epoch: self.config.epoch,
+            backend: BACKEND,
+            generation: 1,
+            service: 1,
+            last_seen: now,
+            // The upkeep of about once a second is left out: it is not what is measured, and these flows have no partners.
+            checked: now,
+            state: STATE_ESTABLISHED,
+            flags: FLOW_REPLY,
+            egress: EGRESS_REMOTE,
+            protocol: TCP,
+            ..Flow::default()
+        })
+    }
+
+    /// A SYN that a table full of connections in use refuses.
+    fn refused(&self, family: Family) -> Result<f64> {
+        let client = |at: u16| SocketAddr::new(family.client(), 10_000 + at);
+        let front = SocketAddr::new(family.remote_pod(), 100);
+        let frames: Vec<Vec<u8>> =
+            (0..ROUNDS as u16).map(|at| packet(family, (client(at), front), SYN)).collect();
+        match family {
+            Family::V4 => self.prove::<V4>()?,
+            Family::V6 => self.prove::<V6>()?,
+        }
+        let refused =
+            || Ok::<u64, anyhow::Error>(self.loaded.counters()?.get("flow_table_full").copied().unwrap_or(0));
+        let before = refused()?;
+        let value = self.sample("xdp_uplink", &frames, || Ok(()))?;
+        let share = (refused()? - before) as f64 / (SAMPLES * ROUNDS) as f64 / f64::from(RUNS);
+        ensure!(share > 0.9, "only {:.1} % of the packets were refused", share * 100.0);
+        Ok(value)
+    }
+
+    /// Has every flow of a full table be one of an established connection.
+    fn prove<A: FlowAddress>(&self) -> Result<()>
+    where
+        Flow<A>: Plain,
+    {
+        for set in 0..self.loaded.capacity(A::SETS)? {
+            let mut words: FlowSet = self.loaded.get(A::SETS, &set)?.context("a set")?;
+            for word in words.words.iter_mut().filter(|word| **word != FREE) {
+                *word = *word & !0xff | CLASS_IN_USE << 6;
+            }
+            self.loaded.set(A::SETS, &set, &words)?;
+        }
+        for entry in 0..self.loaded.capacity(A::ENTRIES)? {
+            let flow: Flow<A> = self.loaded.get(A::ENTRIES, &entry)?.context("an entry")?;
+            let flow = Flow { state: STATE_ESTABLISHED, flags: flow.flags & !FLOW_HALF_OPEN, ..flow };
+            self.loaded.set(A::ENTRIES, &entry, &flow)?;
+        }
+        Ok(())
     }
 
     fn new_flows(&self, family: Family) -> Result<f64> {
@@ -227,41 +300,6 @@ fn tuple(family: Family, number: u32) -> Tuple {
 
 fn packet(_family: Family, tuple: Tuple, flags: u8) -> Vec<u8> {
     Packet { hops: 255, ..Packet::tcp(tuple.0, tuple.1, flags) }.build()
-}
-
-fn key(pair: [u32; 2], tuple: Tuple) -> FlowKey {
-    FlowKey::new(pair, Be16::new(tuple.0.port()), Be16::new(tuple.1.port()), TCP)
-}
-
-fn flow<A: Default>(
-    config: &Config,
-    [source, destination, new_source, new_destination]: [A; 4],
-    to: Tuple,
-    ifindex: u32,
-    now: u32,
-) -> Flow<A> {
-    Flow {
-        source,
-        destination,
-        new_source,
-        new_destination,
-        new_source_port: Be16::new(to.0.port()),
-        new_destination_port: Be16::new(to.1.port()),
-        ifindex,
-        destination_mac: OTHER_MAC,
-        source_mac: NODE_MAC,
-        epoch: config.epoch,
-        backend: BACKEND,
-        generation: 1,
-        service: 1,
-        last_seen: now,
-        // The upkeep of about once a second is left out: it is not what is measured, and these flows have no partners.
-        checked: now,
-        state: STATE_ESTABLISHED,
-        flags: FLOW_REPLY,
-        egress: EGRESS_REMOTE,
-        ..Flow::default()
-    }
 }
 
 /// Now in the programs' ticks.

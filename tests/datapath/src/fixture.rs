@@ -8,9 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Context as _, Result, ensure};
 use skep_abi::affinity::AFFINITY;
 use skep_abi::config::{CONFIG, Config};
-use skep_abi::flow::{
-    FLOW_HALF_OPEN, FLOWS_V4, FLOWS_V6, Flow, FlowKey, HALF_OPEN_V4, HALF_OPEN_V6, pair_v4, pair_v6,
-};
+use skep_abi::flow::{Flow, FlowAddress, FlowKey};
 use skep_abi::fragment::{FRAGMENTS_V4, FRAGMENTS_V6};
 use skep_abi::local::{LOCAL_V4, LOCAL_V6};
 use skep_abi::ranges::{SOURCE_RANGES_V4, SOURCE_RANGES_V6};
@@ -20,8 +18,8 @@ use skep_abi::{Be16, Plain, V4, V6};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::object::{Loaded, Run};
-use crate::packet::Packet;
-use crate::world::{World, v4, v6};
+use crate::packet::{ACK, Packet, SYN};
+use crate::world::{NODE_MAC, OTHER_MAC, World, v4, v6};
 
 static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
 
@@ -80,10 +78,6 @@ impl Fixture {
         for map in [
             SERVICES_V4,
             SERVICES_V6,
-            FLOWS_V4,
-            FLOWS_V6,
-            HALF_OPEN_V4,
-            HALF_OPEN_V6,
             LOCAL_V4,
             LOCAL_V6,
             PEERS_V4,
@@ -98,6 +92,7 @@ impl Fixture {
         ] {
             fixture.loaded().clear(map)?;
         }
+        fixture.loaded().clear_flows()?;
         world.configure(fixture.loaded())?;
         Ok(fixture)
     }
@@ -108,7 +103,7 @@ impl Fixture {
     ///
     /// The kernel's.
     pub fn forget_flows(&self) -> Result<()> {
-        [FLOWS_V4, FLOWS_V6, HALF_OPEN_V4, HALF_OPEN_V6].iter().try_for_each(|map| self.loaded().clear(map))
+        self.loaded().clear_flows()
     }
 
     /// Removes the flow that this packet would be of.
@@ -117,9 +112,12 @@ impl Fixture {
     ///
     /// The kernel's, and that there is none.
     pub fn forget(&self, packet: &Packet) -> Result<()> {
-        let (key, maps) = self.key(packet)?;
-        let removed = maps.iter().filter(|map| self.loaded().remove(map, &key).is_ok()).count();
-        ensure!(removed == 1, "{removed} flows");
+        let key = self.key(packet)?;
+        let removed = match packet.source.ip() {
+            IpAddr::V4(_) => self.loaded().remove_flow::<V4>(&key)?,
+            IpAddr::V6(_) => self.loaded().remove_flow::<V6>(&key)?,
+        };
+        ensure!(removed, "no flow");
         Ok(())
     }
 
@@ -129,27 +127,27 @@ impl Fixture {
     ///
     /// The kernel's, and that there is none.
     pub fn age(&self, packet: &Packet, ticks: u32) -> Result<()> {
-        let (key, maps) = self.key(packet)?;
-        let v4 = packet.source.is_ipv4();
-        let aged = maps.iter().filter(|map| {
-            if v4 { age::<V4>(self, map, &key, ticks) } else { age::<V6>(self, map, &key, ticks) }
-        });
-        let aged = aged.count();
-        ensure!(aged == 1, "{aged} flows");
-        Ok(())
+        let key = self.key(packet)?;
+        match packet.source.ip() {
+            IpAddr::V4(_) => age::<V4>(self, &key, ticks),
+            IpAddr::V6(_) => age::<V6>(self, &key, ticks),
+        }
     }
 
-    /// What a packet is known by, and the maps that may know it.
-    fn key(&self, packet: &Packet) -> Result<(FlowKey, [&'static str; 2])> {
+    /// What a packet is known by.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn key(&self, packet: &Packet) -> Result<FlowKey> {
         let config: Config = self.loaded().get(CONFIG, &0_u32)?.context("there are settings")?;
         let (source, destination) = (packet.source.ip(), packet.destination.ip());
-        let (pair, maps) = if source.is_ipv4() {
-            (pair_v4(v4(source), v4(destination)), [FLOWS_V4, HALF_OPEN_V4])
-        } else {
-            (pair_v6(config.seed, v6(source), v6(destination)), [FLOWS_V6, HALF_OPEN_V6])
+        let pair = match source {
+            IpAddr::V4(_) => V4::pair(config.seed, v4(source), v4(destination)),
+            IpAddr::V6(_) => V6::pair(config.seed, v6(source), v6(destination)),
         };
         let [from, to] = [packet.source.port(), packet.destination.port()].map(Be16::new);
-        Ok((FlowKey::new(pair, from, to, packet.protocol), maps))
+        Ok(FlowKey::new(pair, from, to, packet.protocol))
     }
 
     /// The object.
@@ -184,6 +182,17 @@ impl Fixture {
         self.observe(|loaded| loaded.run_tc("tc_from_pod", self.world.pod, frame))
     }
 
+    /// Has a backend elsewhere answer the SYN that came to it as `out`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn answer(&self, out: &Packet) -> Result<Change> {
+        let (source, destination) = (out.destination, out.source);
+        let macs = Packet { destination_mac: NODE_MAC, source_mac: OTHER_MAC, ..out.clone() };
+        self.xdp(&Packet { source, destination, flags: SYN | ACK, ..macs }.build())
+    }
+
     fn observe(&self, run: impl FnOnce(&Loaded) -> Result<Run>) -> Result<Change> {
         let before = self.loaded().counters()?;
         let Run { action, frame } = run(self.loaded())?;
@@ -195,37 +204,31 @@ impl Fixture {
         Ok(Change { action, frame, counters })
     }
 
-    /// All flows of both families and stages, in order.
+    /// All flows of both families, in order.
     ///
     /// # Errors
     ///
     /// The kernel's.
     pub fn flows(&self) -> Result<Vec<FlowRow>> {
         let mut rows = Vec::new();
-        for map in [FLOWS_V4, HALF_OPEN_V4] {
-            for (key, flow) in self.loaded().entries::<FlowKey, Flow<V4>>(map)? {
-                assert_eq!(map == HALF_OPEN_V4, flow.flags & FLOW_HALF_OPEN != 0, "{key:?}");
-                rows.push(row(&key, &flow, |address| Ipv4Addr::from(address).into()));
-            }
+        for (key, flow) in self.loaded().flows::<V4>()? {
+            rows.push(row(&key, &flow, |address| Ipv4Addr::from(address).into()));
         }
-        for map in [FLOWS_V6, HALF_OPEN_V6] {
-            for (key, flow) in self.loaded().entries::<FlowKey, Flow<V6>>(map)? {
-                assert_eq!(map == HALF_OPEN_V6, flow.flags & FLOW_HALF_OPEN != 0, "{key:?}");
-                rows.push(row(&key, &flow, |address| Ipv6Addr::from(address).into()));
-            }
+        for (key, flow) in self.loaded().flows::<V6>()? {
+            rows.push(row(&key, &flow, |address| Ipv6Addr::from(address).into()));
         }
         rows.sort();
         Ok(rows)
     }
 }
 
-fn age<A: Plain>(fixture: &Fixture, map: &str, key: &FlowKey, ticks: u32) -> bool
+fn age<A: FlowAddress>(fixture: &Fixture, key: &FlowKey, ticks: u32) -> Result<()>
 where
     Flow<A>: Plain,
 {
-    let Ok(Some(mut flow)) = fixture.loaded().get::<_, Flow<A>>(map, key) else { return false };
+    let mut flow = fixture.loaded().flow::<A>(key)?.context("no flow")?;
     flow.last_seen = flow.last_seen.wrapping_sub(ticks);
-    fixture.loaded().set(map, key, &flow).is_ok()
+    fixture.loaded().set_flow(&flow)
 }
 
 fn row<A: Plain>(key: &FlowKey, flow: &Flow<A>, address: impl Fn(A) -> IpAddr) -> FlowRow {

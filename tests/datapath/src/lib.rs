@@ -3,6 +3,7 @@
 //! ([`world`]). The tests themselves are in `tests/`, of tier `kernel`.
 
 pub mod fixture;
+mod flows;
 pub mod model;
 pub mod object;
 pub mod packet;

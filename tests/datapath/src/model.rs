@@ -67,6 +67,8 @@ struct Connection {
     life: u32,
     source: SocketAddr,
     half_open: bool,
+    /// The backend has answered the SYN.
+    answered: bool,
     closing: Closing,
 }
 
@@ -155,6 +157,9 @@ impl Model {
 
     fn carry(&mut self, key: Key, mut connection: Connection, flags: u8) -> Expected {
         let opens = connection.half_open && flags & (SYN | RST | ACK) == ACK;
+        if opens && !connection.answered {
+            return Expected::Dropped("wrong_answer");
+        }
         connection.half_open &= !opens;
         if flags & RST != 0 {
             connection.closing = Closing::Reset;
@@ -190,7 +195,7 @@ impl Model {
             return Err(format!("{source} to {destination} is {other:?}'s"));
         }
         let half_open = protocol == TCP;
-        let made = Connection { backend, life, source, half_open, closing: Closing::No };
+        let made = Connection { backend, life, source, half_open, answered: false, closing: Closing::No };
         self.connections.insert(key, made);
         self.replies.insert(tuple, (key, backend, life));
         Ok(())
@@ -222,11 +227,13 @@ impl Model {
         if self.condition(service, at, life) == Condition::Gone {
             return Expected::Passed;
         }
-        if flags & RST != 0
-            && let Some(connection) = self.connections.get_mut(&key)
+        if let Some(connection) = self.connections.get_mut(&key)
             && (connection.source, connection.backend, connection.life) == (source, at, life)
         {
-            connection.closing = Closing::Reset;
+            connection.answered |= flags & (SYN | RST | ACK) == SYN | ACK;
+            if flags & RST != 0 {
+                connection.closing = Closing::Reset;
+            }
         }
         let frontend = self.services[service].frontend;
         Expected::Translated { source: frontend, destination: client, opens: false }

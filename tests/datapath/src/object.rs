@@ -126,7 +126,7 @@ impl Loaded {
         }
     }
 
-    fn map(&self, name: &str) -> Result<&MapHandle> {
+    pub(crate) fn map(&self, name: &str) -> Result<&MapHandle> {
         self.maps.get(name).ok_or_else(|| anyhow!("no map {name}"))
     }
 

@@ -72,7 +72,8 @@ impl Packet {
             hops: 64,
             flags,
             sequence: 1000,
-            acknowledgment: if flags & ACK != 0 { 2000 } else { 0 },
+            // What answers a SYN with the sequence number above, as the other side's has it.
+            acknowledgment: 1001,
             payload: Vec::new(),
             options: Vec::new(),
         }
@@ -84,6 +85,7 @@ impl Packet {
             protocol: UDP,
             flags: 0,
             sequence: 0,
+            acknowledgment: 0,
             payload: b"hello".to_vec(),
             ..Self::tcp(source, destination, 0)
         }

@@ -11,6 +11,7 @@ use skep_abi::config::{CONFIG, Config};
 use skep_abi::fronts::{FRONTS, bit_v4, bit_v6};
 use skep_abi::local::{LOCAL_V4, LOCAL_V6, LOCAL_XDP_REDIRECT, LocalEndpoint};
 use skep_abi::service::{SCOPE_EXTERNAL, SERVICES_V4, SERVICES_V6, ServiceKey, ServiceValue};
+use skep_abi::sets::{FLOW_SETS_V4, FLOW_SETS_V6};
 use skep_abi::{ABI_VERSION, Be16, Plain, V4, V6};
 
 use crate::object::Loaded;
@@ -144,6 +145,8 @@ impl World {
             node_v6: v6(Family::V6.node()),
             snat_first: Be16::new(61000),
             snat_last: Be16::new(65535),
+            flow_sets_v4: loaded.capacity(FLOW_SETS_V4)?,
+            flow_sets_v6: loaded.capacity(FLOW_SETS_V6)?,
             ..Config::default()
         };
         loaded.set(CONFIG, &0_u32, &config)?;

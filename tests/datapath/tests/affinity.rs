@@ -40,13 +40,14 @@ fn connect(fixture: &Fixture, family: Family, protocol: u8, port: u16) -> Socket
     let sent = first_packet(protocol, from, SocketAddr::new(family.node(), 30080));
     let change = fixture.xdp(&sent.build()).unwrap();
     assert_eq!(change.counters.get("flow_created"), Some(&1), "{family:?} {protocol} {:?}", change.counters);
-    answer(fixture, &sent);
+    answer(fixture, &sent, &packet(&change));
     packet(&change).destination
 }
 
 /// The client of a connection goes on after the handshake: only then its backend is written down.
-fn answer(fixture: &Fixture, first: &Packet) {
+fn answer(fixture: &Fixture, first: &Packet, out: &Packet) {
     if first.protocol == TCP {
+        fixture.answer(out).unwrap();
         let change = fixture.xdp(&Packet { flags: ACK, ..first.clone() }.build()).unwrap();
         assert_eq!(change.counters.get("flow_opened"), Some(&1), "{:?}", change.counters);
     }
@@ -95,8 +96,8 @@ fn each_client_has_an_entry_and_without_affinity_connections_spread() {
         for client in clients {
             let to = SocketAddr::new(family.node(), 30080);
             let sent = first_packet(protocol, SocketAddr::new(client, 40000), to);
-            fixture.xdp(&sent.build()).unwrap();
-            answer(&fixture, &sent);
+            let out = packet(&fixture.xdp(&sent.build()).unwrap());
+            answer(&fixture, &sent, &out);
         }
         assert_eq!(entries(&fixture).len(), clients.len());
 

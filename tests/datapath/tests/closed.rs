@@ -158,6 +158,7 @@ fn reset_connections_port_goes_to_another_client_after_a_tick() {
         let fixture = with_one_port(family, TCP);
         let syn = Packet::tcp(client(family, 40000), front(family, 30080), SYN);
         let out = packet(&send(&fixture, &syn));
+        fixture.answer(&out).unwrap();
         send(&fixture, &Packet { flags: ACK, ..syn.clone() });
         fixture.age(&reply(&out, ACK), ticks(3600)).unwrap();
         assert!(!is_given(&fixture, family, TCP), "{family:?}: a connection that is idle for an hour");
@@ -176,6 +177,7 @@ fn port_that_a_backend_has_in_time_wait_goes_to_another_client_when_there_is_no_
         let fixture = with_one_port(family, TCP);
         let syn = Packet::tcp(client(family, 40000), front(family, 30080), SYN);
         let out = packet(&send(&fixture, &syn));
+        fixture.answer(&out).unwrap();
         send(&fixture, &Packet { flags: ACK, ..syn.clone() });
         send(&fixture, &reply(&out, FIN | ACK));
         fixture.age(&reply(&out, ACK), 2).unwrap();

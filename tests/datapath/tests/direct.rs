@@ -8,7 +8,9 @@ mod parts;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use skep_abi::flow::{EGRESS_REMOTE, FLOW_DIRECT, FLOW_HALF_OPEN, FLOW_REPLY, FLOW_SNAT, STATE_ESTABLISHED};
+use skep_abi::flow::{
+    EGRESS_REMOTE, FLOW_DIRECT, FLOW_HALF_OPEN, FLOW_REPLY, FLOW_SNAT, FLOW_TRUSTED, STATE_ESTABLISHED,
+};
 use skep_abi::local::{LOCAL_V4, LOCAL_V6, LocalEndpoint};
 use skep_datapath_tests::fixture::{Fixture, packet};
 use skep_datapath_tests::packet::{ACK, FIN, INIT, Packet, RST, SCTP, SYN, TCP};
@@ -137,7 +139,7 @@ fn announcement_is_learned_and_taken_out_and_replies_leave_as_the_frontends() {
             assert_eq!((change.action, &change.counters), (REDIRECT, &counted(&["hop_resolved"])));
             assert_eq!(packet(&change), Packet { source: frontend, hops: 63, ..answer });
             let [row] = fixture.flows().unwrap().try_into().expect("one entry");
-            let stage = if protocol == TCP { FLOW_HALF_OPEN } else { 0 };
+            let stage = if protocol == TCP { FLOW_HALF_OPEN | FLOW_TRUSTED } else { 0 };
             assert_eq!((row.flags, row.egress), (FLOW_REPLY | FLOW_DIRECT | stage, EGRESS_REMOTE));
 
             let data = reply(&sent, ACK);

@@ -5,14 +5,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use skep_abi::Be16;
+use skep_abi::backend::STATE_GONE;
 use skep_abi::config::{CONFIG, Config};
-use skep_abi::flow::{FLOWS_V4, FLOWS_V6, HALF_OPEN_V4, HALF_OPEN_V6};
+use skep_abi::flow::{FLOW_ENTRIES_V4, FLOW_ENTRIES_V6, Flow, FlowAddress, TICK_SHIFT};
+use skep_abi::sets::{FLOW_SETS_V4, FLOW_SETS_V6, WAYS};
+use skep_abi::{Be16, Plain, V4, V6};
 use skep_datapath_tests::fixture::{Fixture, packet};
 use skep_datapath_tests::object::{Loaded, Run};
 use skep_datapath_tests::packet::{ACK, Packet, RST, SYN, TCP, UDP};
 use skep_datapath_tests::tier_enabled;
-use skep_datapath_tests::world::{Family, Service, World};
+use skep_datapath_tests::world::{Family, Service, World, set_state};
 
 const DROP: u32 = 1;
 const TX: u32 = 3;
@@ -53,6 +55,9 @@ fn ports_that_run_out_towards_one_backend_refuse_the_new_and_keep_the_others() {
             if change.action == TX {
                 let out = packet(&change);
                 let next = Packet { flags: if protocol == TCP { ACK } else { 0 }, ..sent };
+                if protocol == TCP {
+                    fixture.answer(&out).unwrap();
+                }
                 fixture.xdp(&next.build()).unwrap();
                 made.push((next, out));
             } else {
@@ -76,62 +81,173 @@ fn ports_that_run_out_towards_one_backend_refuse_the_new_and_keep_the_others() {
     }
 }
 
+/// A table small enough to be filled.
+struct Small {
+    loaded: Loaded,
+    world: World,
+    family: Family,
+}
+
+impl Small {
+    const SETS: u32 = 64;
+    const ENTRIES: usize = (Self::SETS * WAYS) as usize;
+
+    fn new(family: Family) -> Self {
+        let sets = [FLOW_SETS_V4, FLOW_SETS_V6].map(|map| (map, Self::SETS));
+        let entries = [FLOW_ENTRIES_V4, FLOW_ENTRIES_V6].map(|map| (map, Self::SETS * WAYS));
+        let loaded = Loaded::load(&["xdp_uplink"], &[sets, entries].concat()).unwrap();
+        let world = World::enter().unwrap();
+        world.configure(&loaded).unwrap();
+        for (id, protocol) in [(1, TCP), (2, UDP)] {
+            let backends: Vec<SocketAddr> =
+                (0..50).map(|at| SocketAddr::new(family.remote_pod(), 9000 + at)).collect();
+            let service = Service::external(front(family), protocol, &backends);
+            Service { id, slice: id * 1000, ..service }.write(&loaded).unwrap();
+        }
+        Self { loaded, world, family }
+    }
+
+    fn send(&self, packet: &Packet) -> Run {
+        self.loaded.run_xdp("xdp_uplink", self.world.uplink, &packet.build()).unwrap()
+    }
+
+    fn full(&self) -> u64 {
+        self.loaded.counters().unwrap().get("flow_table_full").copied().unwrap_or(0)
+    }
+
+    /// A client's next packet, and what its backend sees of it; nothing when it was refused, by name.
+    fn connect(&self, protocol: u8, port: u16, answered: bool) -> Option<(Packet, Packet)> {
+        let (sent, full) = (first(self.family, protocol, port), self.full());
+        let begun = self.send(&sent);
+        if begun.action == DROP {
+            assert_eq!(self.full(), full + 1, "{:?}", self.loaded.counters());
+            return None;
+        }
+        let out = Packet::read(&begun.frame).unwrap();
+        if answered {
+            let flags = if protocol == TCP { SYN | ACK } else { 0 };
+            assert_eq!(self.send(&back(&out, flags)).action, TX);
+        }
+        let next = Packet { flags: if protocol == TCP { ACK } else { 0 }, ..sent };
+        if protocol == TCP && answered {
+            assert_eq!(self.send(&next).action, TX);
+        }
+        Some((next, out))
+    }
+
+    /// Connects from these ports on until twenty in a row are refused.
+    fn fill(&self, protocol: u8, ports: u16) -> Vec<(Packet, Packet)> {
+        let (mut made, mut refused) = (Vec::new(), 0);
+        for port in ports..ports + 3000 {
+            match self.connect(protocol, port, true) {
+                Some(connection) => (refused, _) = (0, made.push(connection)),
+                None => refused += 1,
+            }
+            if refused == 20 {
+                return made;
+            }
+        }
+        panic!("{} connections, and still there is room", made.len());
+    }
+
+    fn check(&self, made: &[(Packet, Packet)]) {
+        for (next, out) in made {
+            let run = self.send(next);
+            let now = Packet::read(&run.frame).unwrap();
+            assert_eq!((run.action, now.source, now.destination), (TX, out.source, out.destination));
+            let run = self.send(&back(out, next.flags));
+            assert_eq!((run.action, Packet::read(&run.frame).unwrap().destination), (TX, next.source));
+        }
+    }
+
+    /// Makes every flow look as if its last packet had come so long ago.
+    fn age<A: FlowAddress>(&self, seconds: u64)
+    where
+        Flow<A>: Plain,
+    {
+        for (_, mut flow) in self.loaded.flows::<A>().unwrap() {
+            flow.last_seen = flow.last_seen.wrapping_sub(((seconds * 1_000_000_000) >> TICK_SHIFT) as u32);
+            self.loaded.set_flow(&flow).unwrap();
+        }
+    }
+
+    fn age_all(&self, seconds: u64) {
+        self.age::<V4>(seconds);
+        self.age::<V6>(seconds);
+    }
+
+    /// How many of a hundred new clients are served.
+    fn served(&self, protocol: u8, ports: u16) -> usize {
+        (ports..ports + 100).filter(|port| self.connect(protocol, *port, true).is_some()).count()
+    }
+}
+
+/// What the backend sends back to a packet that came to it.
+fn back(out: &Packet, flags: u8) -> Packet {
+    let (source, destination) = (out.destination, out.source);
+    Packet { source, destination, flags, ..out.clone() }
+}
+
 #[test]
-fn full_table_of_connections_keeps_those_in_use_and_resets_an_idle_one_by_name() {
+fn full_table_refuses_the_new_by_name_and_keeps_every_connection_however_idle() {
     if !tier_enabled() {
         return;
     }
-    const ENTRIES: u32 = 4096;
-    const USED: u16 = 200;
     for family in Family::ALL {
-        let sizes = [FLOWS_V4, FLOWS_V6, HALF_OPEN_V4, HALF_OPEN_V6].map(|map| (map, ENTRIES));
-        let loaded = Loaded::load(&["xdp_uplink"], &sizes).unwrap();
-        let world = World::enter().unwrap();
-        world.configure(&loaded).unwrap();
-        let backends: Vec<SocketAddr> =
-            (0..50).map(|at| SocketAddr::new(family.remote_pod(), 9000 + at)).collect();
-        Service::external(front(family), TCP, &backends).write(&loaded).unwrap();
-        let send =
-            |packet: &Packet| -> Run { loaded.run_xdp("xdp_uplink", world.uplink, &packet.build()).unwrap() };
-        let connect = |port: u16| {
-            let syn = first(family, TCP, port);
-            assert_eq!(send(&syn).action, TX);
-            let ack = Packet { flags: ACK, ..syn };
-            let run = send(&ack);
-            assert_eq!(run.action, TX);
-            (ack, Packet::read(&run.frame).unwrap())
-        };
-        let used: Vec<(Packet, Packet)> = (0..USED).map(|at| connect(20_000 + at)).collect();
-        let idle: Vec<(Packet, Packet)> = (0..USED).map(|at| connect(21_000 + at)).collect();
-        // Three times what the table has room for, while the ones in use go on being used, both ways.
-        for at in 0..ENTRIES as u16 * 3 / 2 {
-            connect(22_000 + at);
-            if at % 100 == 0 {
-                for (ack, out) in &used {
-                    send(ack);
-                    let back = Packet {
-                        source: out.destination,
-                        destination: out.source,
-                        flags: ACK,
-                        ..out.clone()
-                    };
-                    send(&back);
-                }
-            }
+        let small = Small::new(family);
+        let made = small.fill(TCP, 14_000);
+        assert!(made.len() * 2 > Small::ENTRIES * 9 / 10, "{family:?}: {} connections", made.len());
+        small.age_all(23 * 3600);
+        for port in 40_000..42_000 {
+            small.connect(TCP, port, false);
+            small.connect(UDP, port, false);
         }
-        for (ack, out) in &used {
-            let run = send(ack);
-            let now = Packet::read(&run.frame).unwrap();
-            assert_eq!((run.action, now.source, now.destination), (TX, out.source, out.destination));
+        small.check(&made);
+    }
+}
+
+#[test]
+fn full_table_takes_the_places_of_what_is_over_without_an_agent() {
+    if !tier_enabled() {
+        return;
+    }
+    for family in Family::ALL {
+        // Reset by their clients.
+        let small = Small::new(family);
+        for (next, _) in small.fill(TCP, 18_000) {
+            small.send(&Packet { flags: RST, ..next });
         }
-        let before = loaded.counters().unwrap().get("no_flow").copied().unwrap_or(0);
-        let reset = idle.iter().filter(|(ack, _)| {
-            let run = send(ack);
-            Packet::read(&run.frame)
-                .is_ok_and(|answer| answer.flags & RST != 0 && answer.destination == ack.source)
-        });
-        let reset = reset.count() as u64;
-        assert!(reset > u64::from(USED) / 2, "{family:?}: {reset} idle connections had gone");
-        assert_eq!(loaded.counters().unwrap().get("no_flow").copied().unwrap_or(0) - before, reset);
+        assert!(small.served(TCP, 40_000) > 80, "{family:?}: closed");
+        // Idle for longer than anybody's patience.
+        small.fill(TCP, 22_000);
+        small.age_all(25 * 3600);
+        assert!(small.served(TCP, 41_000) > 80, "{family:?}: idle");
+        // Their backends are gone.
+        small.fill(TCP, 26_000);
+        (1000..1050).for_each(|id| set_state(&small.loaded, id, STATE_GONE, 1).unwrap());
+        assert!(small.served(UDP, 42_000) > 80, "{family:?}: without a backend");
+
+        let small = Small::new(family);
+        small.fill(UDP, 10_000);
+        small.age_all(119);
+        assert!(small.served(UDP, 40_000) < 20, "{family:?}: answered datagrams");
+        small.age_all(3);
+        assert!(small.served(UDP, 41_000) > 80, "{family:?}: datagrams");
+    }
+}
+
+#[test]
+fn full_table_of_unanswered_datagrams_has_room_for_connections_and_not_the_other_way() {
+    if !tier_enabled() {
+        return;
+    }
+    for family in Family::ALL {
+        let small = Small::new(family);
+        // In a table this small the two directions of one may be after the same place.
+        let made = (30_000..32_000).filter(|port| small.connect(UDP, *port, false).is_some()).count();
+        assert!(made > 1900, "{family:?}: {made}");
+        let made = small.fill(TCP, 14_000);
+        assert!(made.len() * 2 > Small::ENTRIES * 9 / 10, "{family:?}: {} connections", made.len());
+        small.check(&made);
     }
 }

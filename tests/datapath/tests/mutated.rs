@@ -7,16 +7,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey, HALF_OPEN_V4, HALF_OPEN_V6, pair_v4, pair_v6};
-use skep_abi::{Be16, V4, V6};
+use skep_abi::flow::Flow;
+use skep_abi::{V4, V6};
 use skep_datapath_tests::fixture::Fixture;
 use skep_datapath_tests::object::Run;
 use skep_datapath_tests::packet::{ACK, INIT, Packet, SCTP, SYN, TCP, UDP};
 use skep_datapath_tests::tier_enabled;
-use skep_datapath_tests::world::{Family, Service, v4, v6};
+use skep_datapath_tests::world::{Family, Service};
 
-/// As [`skep_datapath_tests::world::World::configure`] sets it.
-const SEED: u64 = 0x1234_5678_9abc_def0;
 const PACKETS: u32 = 20_000;
 const CLIENTS: u16 = 16;
 
@@ -65,6 +63,13 @@ fn prepare(family: Family) -> (Fixture, Vec<Vec<u8>>) {
             }
             if let Ok(out) = Packet::read(&change.frame) {
                 let reply = Packet { source: out.destination, destination: out.source, flags: ACK, ..out };
+                // A connection whose backend has answered is opened by the first of its client's packets.
+                let answer = Packet { flags: SYN | ACK, ..reply.clone() }.build();
+                match (protocol, backend) {
+                    (TCP, pod) if pod == local => drop(fixture.from_pod(&answer).unwrap()),
+                    (TCP, _) => drop(fixture.xdp(&answer).unwrap()),
+                    _ => {}
+                }
                 frames.push(reply.build());
             }
         }
@@ -120,29 +125,19 @@ fn flow_of(
     fixture: &Fixture,
     (source, destination, protocol): (SocketAddr, SocketAddr, u8),
 ) -> Option<(SocketAddr, SocketAddr)> {
-    let key = |pair| FlowKey::new(pair, Be16::new(source.port()), Be16::new(destination.port()), protocol);
+    let packet = Packet { protocol, ..Packet::udp(source, destination) };
+    let key = fixture.key(&packet).unwrap();
     match source.ip() {
-        IpAddr::V4(_) => {
-            let key = key(pair_v4(v4(source.ip()), v4(destination.ip())));
-            let in_map = |map| fixture.loaded().get::<_, Flow<V4>>(map, &key).unwrap();
-            let flow = in_map(FLOWS_V4).or_else(|| in_map(HALF_OPEN_V4))?;
-            let end = |address: V4, port: Be16| SocketAddr::new(IpAddr::V4(address.into()), port.get());
-            Some((
-                end(flow.new_source, flow.new_source_port),
-                end(flow.new_destination, flow.new_destination_port),
-            ))
-        }
-        IpAddr::V6(_) => {
-            let key = key(pair_v6(SEED, v6(source.ip()), v6(destination.ip())));
-            let in_map = |map| fixture.loaded().get::<_, Flow<V6>>(map, &key).unwrap();
-            let flow = in_map(FLOWS_V6).or_else(|| in_map(HALF_OPEN_V6))?;
-            let end = |address: V6, port: Be16| SocketAddr::new(IpAddr::V6(address.into()), port.get());
-            Some((
-                end(flow.new_source, flow.new_source_port),
-                end(flow.new_destination, flow.new_destination_port),
-            ))
-        }
+        IpAddr::V4(_) => leaves(fixture.loaded().flow::<V4>(&key).unwrap()?),
+        IpAddr::V6(_) => leaves(fixture.loaded().flow::<V6>(&key).unwrap()?),
     }
+}
+
+fn leaves<A: Into<IpAddr>>(flow: Flow<A>) -> Option<(SocketAddr, SocketAddr)> {
+    Some((
+        SocketAddr::new(flow.new_source.into(), flow.new_source_port.get()),
+        SocketAddr::new(flow.new_destination.into(), flow.new_destination_port.get()),
+    ))
 }
 
 /// Checks one packet. True when it was changed.

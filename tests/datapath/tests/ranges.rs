@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use skep_abi::ranges::{ALLOWED, RangeKey, SERVICE_BITS, SOURCE_RANGES_V4, SOURCE_RANGES_V6};
 use skep_abi::service::{FLAG_SOURCE_RANGES, SCOPE_INTERNAL};
-use skep_datapath_tests::fixture::{Change, Fixture};
+use skep_datapath_tests::fixture::{Change, Fixture, packet};
 use skep_datapath_tests::packet::{ACK, Packet, SYN, TCP, UDP};
 use skep_datapath_tests::tier_enabled;
 use skep_datapath_tests::world::{Family, Service, v4, v6};
@@ -119,7 +119,9 @@ fn flow_that_was_begun_stays_when_its_client_falls_out_of_the_ranges() {
         let mut service = Service::external(vip(family), TCP, &[pod]);
         service.write(fixture.loaded()).unwrap();
         let open = first(TCP, family.client(), vip(family));
-        assert_eq!(fixture.xdp(&open.build()).unwrap().action, TX);
+        let begun = fixture.xdp(&open.build()).unwrap();
+        assert_eq!(begun.action, TX);
+        fixture.answer(&packet(&begun)).unwrap();
         service.flags = FLAG_SOURCE_RANGES;
         service.write(fixture.loaded()).unwrap();
         let data = Packet { flags: ACK, ..open.clone() };

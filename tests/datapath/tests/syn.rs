@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use skep_abi::config::CONFIG;
-use skep_abi::flow::{FLOW_HALF_OPEN, FLOW_REPLY, HALF_OPEN_CAPACITY, STATE_CLOSED};
+use skep_abi::flow::{FLOW_ENTRIES, FLOW_HALF_OPEN, FLOW_REPLY, STATE_CLOSED};
 use skep_abi::service::FLAG_HASHED;
 use skep_abi::{Be16, config::Config};
 use skep_datapath_tests::fixture::{Change, Fixture, FlowRow, packet};
@@ -18,7 +18,7 @@ const DROP: u32 = 1;
 const TX: u32 = 3;
 
 /// SYNs of a flood; `SKEP_FLOOD_PACKETS` sets another number.
-const FLOOD: u32 = 300_000;
+const FLOOD: u32 = 600_000;
 
 fn front(family: Family) -> SocketAddr {
     SocketAddr::new(family.node(), 30080)
@@ -47,7 +47,6 @@ fn reply(out: &Packet, flags: u8) -> Packet {
         destination_mac: NODE_MAC,
         source_mac: OTHER_MAC,
         flags,
-        acknowledgment: 2000,
         ..out.clone()
     }
 }
@@ -62,7 +61,7 @@ fn send(fixture: &Fixture, packet: &Packet) -> Change {
 }
 
 #[test]
-fn syn_and_its_answer_leave_half_open_entries_that_the_clients_answer_moves() {
+fn syn_and_its_answer_leave_half_open_entries_that_the_clients_answer_opens() {
     if !tier_enabled() {
         return;
     }
@@ -91,6 +90,39 @@ fn syn_and_its_answer_leave_half_open_entries_that_the_clients_answer_moves() {
 
         let data = send(&fixture, &reply(&out, ACK));
         assert_eq!((data.counters.len(), packet(&data).destination), (0, client(family, 40000)));
+    }
+}
+
+#[test]
+fn answer_that_acknowledges_nothing_of_the_backends_makes_no_connection() {
+    if !tier_enabled() {
+        return;
+    }
+    for family in Family::ALL {
+        let fixture = Fixture::new().unwrap();
+        remote(family, 1).write(fixture.loaded()).unwrap();
+        let syn = Packet::tcp(client(family, 40000), front(family), SYN);
+        let out = packet(&send(&fixture, &syn));
+        let ack = |acknowledgment| Packet { flags: ACK, acknowledgment, ..syn.clone() };
+        let forged = |number: u32| {
+            let change = send(&fixture, &ack(number));
+            assert_eq!((change.action, change.counters), (DROP, counted(&["wrong_answer"])), "{number}");
+            assert_eq!(stages(&fixture.flows().unwrap()), (2, 0), "{family:?}");
+        };
+        // Before the backend has answered there is nothing to acknowledge.
+        [0, 1, 1001].into_iter().for_each(forged);
+        let answer = |sequence| send(&fixture, &Packet { sequence, ..reply(&out, SYN | ACK) });
+        answer(u32::MAX);
+        [1, u32::MAX, 1001].into_iter().for_each(forged);
+        // A backend that keeps no state itself answers the SYN that came again with another number; the client may have had
+        // either.
+        answer(5000);
+        [1, 5000, 5002].into_iter().for_each(forged);
+        let opened = send(&fixture, &ack(if family == Family::V4 { 0 } else { 5001 }));
+        assert_eq!((opened.action, &opened.counters), (TX, &counted(&["flow_opened"])), "{family:?}");
+        assert_eq!(stages(&fixture.flows().unwrap()), (0, 2), "{family:?}");
+        // From then on numbers are the two ends' affair.
+        assert_eq!(send(&fixture, &ack(9)).action, TX);
     }
 }
 
@@ -166,10 +198,11 @@ fn connection_whose_reply_entry_went_gets_it_back_unless_another_has_its_tuple()
         remote(family, 1).write(fixture.loaded()).unwrap();
         let syn = Packet::tcp(client(family, 40000), front(family), SYN);
         let out = packet(&send(&fixture, &syn));
+        fixture.answer(&out).unwrap();
         fixture.forget(&reply(&out, ACK)).unwrap();
         assert_eq!(stages(&fixture.flows().unwrap()), (1, 0));
         let ack = send(&fixture, &Packet { flags: ACK, ..syn.clone() });
-        assert_eq!(ack.counters, counted(&["flow_opened"]), "{family:?}");
+        assert_eq!(ack.counters, counted(&["flow_opened", "flow_repaired"]), "{family:?}");
         assert_eq!(stages(&fixture.flows().unwrap()), (0, 2));
 
         // One port only: the next connection to the same backend takes the tuple of the first, which is half-open.
@@ -178,6 +211,7 @@ fn connection_whose_reply_entry_went_gets_it_back_unless_another_has_its_tuple()
         let one = Config { snat_last: config.snat_first, ..config };
         fixture.loaded().set(CONFIG, &0_u32, &one).unwrap();
         let first = packet(&send(&fixture, &syn));
+        fixture.answer(&first).unwrap();
         fixture.age(&reply(&first, ACK), 3).unwrap();
         let other = Packet::tcp(client(family, 40001), front(family), SYN);
         let second = send(&fixture, &other);
@@ -186,6 +220,7 @@ fn connection_whose_reply_entry_went_gets_it_back_unless_another_has_its_tuple()
         let late = send(&fixture, &Packet { flags: ACK, ..syn.clone() });
         assert_eq!((late.action, &late.counters), (TX, &counted(&["no_flow"])), "{family:?}");
         assert_eq!(packet(&late).flags, RST);
+        fixture.answer(&packet(&second)).unwrap();
         let made = send(&fixture, &Packet { flags: ACK, ..other.clone() });
         assert_eq!(made.counters, counted(&["flow_opened"]), "{family:?}");
         // A made connection keeps it.
@@ -210,7 +245,7 @@ fn young_half_open_connection_keeps_its_port() {
         let one = Config { snat_last: Be16::new(config.snat_first.get()), ..config };
         fixture.loaded().set(CONFIG, &0_u32, &one).unwrap();
         let syn = Packet::tcp(client(family, 40000), front(family), SYN);
-        send(&fixture, &syn);
+        fixture.answer(&packet(&send(&fixture, &syn))).unwrap();
         let other = send(&fixture, &Packet::tcp(client(family, 40001), front(family), SYN));
         assert_eq!((other.action, &other.counters), (DROP, &counted(&["snat_exhausted"])), "{family:?}");
         let ack = send(&fixture, &Packet { flags: ACK, ..syn });
@@ -233,7 +268,7 @@ fn flood_of_syns_evicts_no_connection_that_was_made() {
         return;
     }
     let packets = std::env::var("SKEP_FLOOD_PACKETS").map_or(FLOOD, |text| text.parse().unwrap());
-    assert!(packets > 2 * HALF_OPEN_CAPACITY, "it is to go through the whole table");
+    assert!(packets > 2 * FLOW_ENTRIES, "it is to go through the whole table");
     for family in Family::ALL {
         let fixture = Fixture::new().unwrap();
         let service = remote(family, 50);
@@ -242,6 +277,7 @@ fn flood_of_syns_evicts_no_connection_that_was_made() {
             .map(|at| {
                 let syn = Packet::tcp(client(family, 20_000 + at), front(family), SYN);
                 let out = packet(&send(&fixture, &syn));
+                fixture.answer(&out).unwrap();
                 let ack = Packet { flags: ACK, ..syn };
                 send(&fixture, &ack);
                 (ack, out)
@@ -265,7 +301,7 @@ fn flood_of_syns_evicts_no_connection_that_was_made() {
 
         let (half_open, open) = stages(&fixture.flows().unwrap());
         assert_eq!(open, 2000, "{family:?}");
-        assert!(half_open <= HALF_OPEN_CAPACITY as usize && half_open > 10_000, "{family:?}: {half_open}");
+        assert!(half_open <= FLOW_ENTRIES as usize && half_open > 10_000, "{family:?}: {half_open}");
         for (ack, out) in &made {
             let change = send(&fixture, ack);
             assert_eq!((change.action, packet(&change).source), (TX, out.source), "{family:?}");
@@ -274,7 +310,10 @@ fn flood_of_syns_evicts_no_connection_that_was_made() {
         }
         // And there is still room for whoever comes.
         let mut others = (50_000..).map(|port| Packet::tcp(client(family, port), front(family), SYN));
-        let syn = others.find(|syn| send(&fixture, syn).action == TX).unwrap();
+        let sent = others
+            .find_map(|syn| Some((syn.clone(), Some(send(&fixture, &syn)).filter(|out| out.action == TX)?)));
+        let (syn, out) = sent.unwrap();
+        fixture.answer(&packet(&out)).unwrap();
         let ack = send(&fixture, &Packet { flags: ACK, ..syn });
         assert_eq!(ack.counters.get("flow_opened"), Some(&1), "{family:?} {:?}", ack.counters);
     }

@@ -184,6 +184,7 @@ fn known_flow_keeps_its_backend_and_follows_the_connection_states() {
         Service::external(node_port(family), TCP, &pods).write(fixture.loaded()).unwrap();
         let sent = from_client(family, TCP, node_port(family));
         let first = packet(&fixture.xdp(&sent.build()).unwrap());
+        fixture.answer(&first).unwrap();
         let steps = [
             (ACK, STATE_ESTABLISHED),
             (ACK, STATE_ESTABLISHED),
@@ -394,8 +395,7 @@ fn options_extension_headers_and_vlan_are_seen_through() {
         // To the stack they go translated.
         fixture.loaded().clear("LOCAL_V4").unwrap();
         fixture.loaded().clear("LOCAL_V6").unwrap();
-        fixture.loaded().clear("FLOWS_V4").unwrap();
-        fixture.loaded().clear("FLOWS_V6").unwrap();
+        fixture.forget_flows().unwrap();
         let here = SocketAddr::new(family.node(), 53);
         Service::external(node_port(family), UDP, &[here]).write(fixture.loaded()).unwrap();
         let change = fixture.xdp(&tagged.build()).unwrap();
@@ -444,7 +444,11 @@ fn removed_backend_moves_udp_at_once_and_lets_tcp_drain() {
             let mut service = Service::external(node_port(family), protocol, &[old]);
             service.write(fixture.loaded()).unwrap();
             let sent = from_client(family, protocol, node_port(family));
-            assert_eq!(packet(&fixture.xdp(&sent.build()).unwrap()).destination, old);
+            let out = packet(&fixture.xdp(&sent.build()).unwrap());
+            assert_eq!(out.destination, old);
+            if protocol == TCP {
+                fixture.answer(&out).unwrap();
+            }
             // The other backend has another id.
             service.id = 2;
             service.slice = 2000;

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use skep_abi::TCP;
-use skep_abi::flow::{FLOWS_V4, FLOWS_V6, Flow, FlowKey};
-use skep_abi::{V4, V6};
+
+use skep_abi::flow::{FLOW_HALF_OPEN, Flow, FlowAddress};
+use skep_abi::{Plain, TCP, V4, V6};
 use skep_datapath_tests::object::Loaded;
 use skep_datapath_tests::packet::{Packet, SYN, set_source};
 use skep_datapath_tests::world::{Family, Service};
@@ -55,10 +55,11 @@ impl Bench {
         let lost = rose("no_flow") + rose("backend_gone") + rose("flow_collision") + rose("flow_table_full");
         ensure!(lost == 0, "packets of known flows were lost: {after:?}");
         let left = match family {
-            Family::V4 => self.loaded.entries::<FlowKey, Flow<V4>>(FLOWS_V4)?.len(),
-            Family::V6 => self.loaded.entries::<FlowKey, Flow<V6>>(FLOWS_V6)?.len(),
+            Family::V4 => self.established::<V4>()?,
+            Family::V6 => self.established::<V6>()?,
         };
-        ensure!(left == FLOWS as usize, "{left} of {FLOWS} flows are left");
+        // Those that upkeep was due for have got partners besides.
+        ensure!(left >= FLOWS as usize, "{left} of {FLOWS} flows are left");
         let name = if family == Family::V4 { "ipv4" } else { "ipv6" };
         Ok([
             Figure {
@@ -74,6 +75,16 @@ impl Bench {
                 baseline: None,
             },
         ])
+    }
+}
+
+impl Bench {
+    fn established<A: FlowAddress>(&self) -> Result<usize>
+    where
+        Flow<A>: Plain,
+    {
+        let flows = self.loaded.flows::<A>()?;
+        Ok(flows.iter().filter(|(_, flow)| flow.flags & FLOW_HALF_OPEN == 0).count())
     }
 }
 
