@@ -22,9 +22,9 @@ const MAX_COPIED: usize = 3 << 20;
 /// Applies a JSON patch (RFC 6902).
 ///
 /// # Errors
-/// 400 when the text is no patch, 413 when it has too many operations, 422 when an operation does not apply.
+/// 400 when the text is no list, 413 when it has too many operations, 422 when an operation is none or does not apply.
 pub fn json_patch(document: &Value, patch: &[u8]) -> Result<Value, Status> {
-    let operations: Vec<PatchOperation> = serde_json::from_slice(patch)
+    let operations: Vec<Value> = serde_json::from_slice(patch)
         .map_err(|why| Status::bad_request(format!("error decoding patch: {why}")))?;
     if operations.len() > MAX_OPERATIONS {
         return Err(Status::new(
@@ -38,16 +38,50 @@ pub fn json_patch(document: &Value, patch: &[u8]) -> Result<Value, Status> {
     }
     let mut document = document.clone();
     let mut copied = 0;
-    for operation in &operations {
-        if let PatchOperation::Copy(copy) = operation {
+    for operation in operations {
+        let operation = operation_of(&document, operation)?;
+        if let PatchOperation::Copy(copy) = &operation {
             copied += copy.from.resolve(&document).map_or(0, |value| value.to_string().len());
             if copied > MAX_COPIED {
                 return Err(does_not_apply());
             }
         }
-        json_patch::patch(&mut document, std::slice::from_ref(operation)).map_err(|_| does_not_apply())?;
+        if !is_met(&document, &operation) {
+            json_patch::patch(&mut document, &[operation]).map_err(|_| does_not_apply())?;
+        }
     }
     Ok(document)
+}
+
+/// An operation as upstream's library means it: what has no value has null, and a member of an object that is not there
+/// is replaced all the same.
+fn operation_of(document: &Value, mut operation: Value) -> Result<PatchOperation, Status> {
+    let kind = operation["op"].as_str().unwrap_or_default().to_owned();
+    if let Some(members) = operation.as_object_mut()
+        && matches!(kind.as_str(), "add" | "replace" | "test")
+    {
+        members.entry("value").or_insert(Value::Null);
+    }
+    let operation = serde_json::from_value(operation).map_err(|_| does_not_apply())?;
+    Ok(match operation {
+        PatchOperation::Replace(replace) if is_new_member(document, &replace.path) => {
+            PatchOperation::Add(json_patch::AddOperation { path: replace.path, value: replace.value })
+        }
+        operation => operation,
+    })
+}
+
+fn is_new_member(document: &Value, path: &json_patch::jsonptr::Pointer) -> bool {
+    let parent = path.parent().and_then(|parent| parent.resolve(document).ok());
+    parent.is_some_and(Value::is_object) && path.resolve(document).is_err()
+}
+
+/// Whether it is a test for a member that is not there: that is as good as null.
+fn is_met(document: &Value, operation: &PatchOperation) -> bool {
+    match operation {
+        PatchOperation::Test(test) => test.value.is_null() && is_new_member(document, &test.path),
+        _ => false,
+    }
 }
 
 /// 422, without what is wrong: upstream keeps that to itself.

@@ -41,7 +41,7 @@ fn json_patch_that_does_not_apply_is_unprocessable() {
         let status = json_patch(&json!({"a": 1}), patch.to_string().as_bytes()).unwrap_err();
         assert_eq!((status.code, status.reason), (422, "Invalid"));
     }
-    for patch in ["", "{}", "[{\"op\": \"fly\"}]", "[1]"] {
+    for patch in ["", "{}"] {
         assert_eq!(json_patch(&json!({}), patch.as_bytes()).unwrap_err().code, 400, "{patch}");
     }
 }
@@ -94,6 +94,33 @@ fn strategic_patch_with_patch_directives_deletes_and_replaces() {
     assert_eq!(strategic(document.clone(), replaced)["metadata"]["labels"], json!({"b": "2"}));
     let emptied = json!({"metadata": {"labels": {"$patch": "delete"}}});
     assert_eq!(strategic(document, emptied)["metadata"]["labels"], json!({}));
+}
+
+#[test]
+fn json_patch_takes_what_upstreams_library_takes() {
+    let document = json!({"a": {"b": "c"}, "l": [1]});
+    let patched = |operation: Value| json_patch(&document, json!([operation]).to_string().as_bytes());
+    let at = |path: &str, value: Value| Ok::<_, Status>((path.to_owned(), value));
+    for (operation, expected) in [
+        (json!({"op": "replace", "path": "/a/new", "value": "x"}), at("/a/new", json!("x"))),
+        (json!({"op": "add", "path": "/a/new"}), at("/a/new", Value::Null)),
+        (json!({"op": "test", "path": "/a/none", "value": null}), at("/a/b", json!("c"))),
+        (json!({"op": "test", "path": "/a/none"}), at("/a/b", json!("c"))),
+    ] {
+        let (path, value) = expected.unwrap();
+        assert_eq!(patched(operation.clone()).unwrap().pointer(&path), Some(&value), "{operation}");
+    }
+    for operation in [
+        json!({}),
+        json!({"op": "foo", "path": "/a"}),
+        json!({"op": "add", "path": "a", "value": 1}),
+        json!({"op": "replace", "path": "/none/new", "value": "x"}),
+        json!({"op": "replace", "path": "/l/7", "value": "x"}),
+        json!({"op": "test", "path": "/a/none", "value": 1}),
+        json!("x"),
+    ] {
+        assert_eq!(patched(operation.clone()).unwrap_err().code, 422, "{operation}");
+    }
 }
 
 #[test]
