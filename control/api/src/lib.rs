@@ -35,3 +35,4 @@ pub mod status;
 pub mod strategy;
 pub mod table;
 pub mod validation;
+pub mod yaml;

@@ -8,8 +8,8 @@ use skep_api::decode::Encoding;
 use skep_api::status::Status;
 
 /// What is offered, in the words of the 406 and 415 answers.
-const OFFERED: [&str; 1] = ["application/json"];
-const OFFERED_BUILTIN: [&str; 2] = ["application/json", PROTOBUF];
+const OFFERED: [&str; 2] = ["application/json", "application/yaml"];
+const OFFERED_BUILTIN: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
 const TAKEN: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
 /// What several commands of kubectl write, and upstream's components prefer. Custom kinds have no such form.
 pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";

@@ -33,6 +33,7 @@ use crate::metrics::{Answered, Counted};
 use crate::paths;
 use crate::query::Query;
 use crate::request::RequestInfo;
+use crate::respond;
 use crate::server::Inner;
 use crate::storage::{Ownership, Scope};
 use crate::streams;
@@ -84,7 +85,7 @@ where
     }
 }
 
-async fn answer(inner: Arc<Inner>, request: Request<Body>) -> Response<Body> {
+async fn answer(inner: Arc<Inner>, mut request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
@@ -96,13 +97,17 @@ async fn answer(inner: Arc<Inner>, request: Request<Body>) -> Response<Body> {
     let lane = request.extensions().get().cloned().unwrap_or_else(|| Lane::exempt(inner.turns()));
     let mut course = Course::new(audit::id(request.headers(), inner.ids()), lane, started);
     let dry_run = query.get("dryRun") == Some("All");
+    let as_yaml = info.is_resource && !info.is_long_running() && respond::yaml::take(request.headers_mut());
     let dispatched = dispatch(&inner, &info, &kinds, resource, query, request, &mut course);
     let outcome = AssertUnwindSafe(dispatched).catch_unwind().await;
     drop(counted);
     let outcome = outcome.unwrap_or_else(|_| Err(course.panicked(&info)));
     let steady = !info.is_long_running() || info.verb == "watch";
     let (cut_off, notes) = (course.cut_off, course.notes.clone());
-    let response = course.end(outcome, steady).await;
+    let mut response = course.end(outcome, steady).await;
+    if as_yaml {
+        response = respond::yaml::written(response).await;
+    }
     let answered = Answered {
         code: response.status().as_u16(),
         size: http_body::Body::size_hint(response.body()).exact(),
@@ -334,7 +339,13 @@ fn check_path(resource: &Resource, info: &RequestInfo) -> Result<(), Status> {
     if misplaced || trailing {
         return Err(Status::no_such_path());
     }
+    check_name(&info.name)?;
     match info.verb.as_str() {
+        // Not of all namespaces at once, and nowhere else, either, than where the path says.
+        "deletecollection" if all_namespaces && info.path.contains("/namespaces//") => {
+            Err(Status::bad_request("Namespace parameter required."))
+        }
+        "deletecollection" if all_namespaces => Err(no_such_method()),
         "list" | "watch" | "deletecollection" => Ok(()),
         _ if all_namespaces && info.name.is_empty() => Err(no_such_method()),
         _ if all_namespaces => Err(Status::no_such_path()),
@@ -342,6 +353,18 @@ fn check_path(resource: &Resource, info: &RequestInfo) -> Result<(), Status> {
         _ if info.name.is_empty() => Err(no_such_method()),
         _ => Ok(()),
     }
+}
+
+/// Names that cannot be in paths are those of no object.
+fn check_name(name: &str) -> Result<(), Status> {
+    let why = match name {
+        "." | ".." => format!("may not be '{name}'"),
+        _ => match name.chars().find(|c| matches!(c, '/' | '%')) {
+            Some(c) => format!("may not contain '{c}'"),
+            None => return Ok(()),
+        },
+    };
+    Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {why}")))
 }
 
 fn no_such_method() -> Status {
@@ -361,6 +384,16 @@ fn patience(query: &Query, limit: Duration) -> Result<Duration, Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn name_that_cannot_be_in_a_path_is_refused() {
+        let refused = |name: &str| check_name(name).map_err(|status| (status.code, status.message));
+        assert_eq!(refused("a.b-c"), Ok(()));
+        assert_eq!(refused(""), Ok(()));
+        let why = |text: &str| Err((400, format!("Name parameter invalid: {text}")));
+        assert_eq!(refused(".."), why("\"..\": may not be '..'"));
+        assert_eq!(refused("a/b"), why("\"a/b\": may not contain '/'"));
+    }
 
     #[test]
     fn patience_is_the_clients_within_the_servers() {

@@ -219,6 +219,13 @@ impl<'a> Expected<'a> {
             None => value::read(body, Encoding::Yaml).map_err(|why| self.unrecognized(&why, body))?,
         };
         let mut value = parsed.value;
+        let said = |member: &str| value[member].as_str().unwrap_or_default();
+        if said("apiVersion").is_empty() || said("kind").is_empty() {
+            // Who applies has to say what: upstream's words for it.
+            let (group, version) = said("apiVersion").rsplit_once('/').unwrap_or(("", said("apiVersion")));
+            let message = format!("invalid object type: {group}/{version}, Kind={}", said("kind"));
+            return Err(Status::bad_request(message));
+        }
         self.identify(&mut value)?;
         let undeclared = match self.custom {
             Some(_) => Vec::new(),

@@ -24,7 +24,7 @@ pub(super) async fn evict(call: &Call, body: Body) -> Result<Response<Body>, Sta
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
     let (mut eviction, warnings) = call.sub_body(body, options.validation).await?;
     let name = eviction["metadata"]["name"].as_str().unwrap_or_default();
-    if !name.is_empty() && name != call.info.name {
+    if name != call.info.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
     call.admit(options.dry_run, &mut eviction).await?;

@@ -14,7 +14,7 @@ use crate::content;
 use crate::options::{ApplyOptions, WriteOptions};
 use crate::respond::{Manner, view, warn};
 use crate::scale::Places;
-use crate::storage::{Ownership, Part, Scope};
+use crate::storage::{Ownership, Part, Scope, metadata};
 
 fn of(call: &Call, object: &Value) -> Value {
     Places::of(&call.resource).scale(&call.resource, object)
@@ -75,6 +75,7 @@ pub(super) async fn set(call: &Call, body: Body) -> Result<Response<Body>, Statu
             Sent::Whole(scale) => scale.clone(),
             Sent::Patch(patch) => patch.apply(None, &of(call, object))?,
         };
+        metadata::is_named(&scale, &call.info.name)?;
         let replicas = replicas(call, &scale)?;
         let mut object = object.clone();
         Places::of(&call.resource).set(&mut object, replicas);

@@ -5,6 +5,7 @@
 mod gzip;
 mod list;
 mod render;
+pub(crate) mod yaml;
 
 use std::task::Poll;
 

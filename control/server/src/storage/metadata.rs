@@ -78,14 +78,20 @@ pub(crate) fn place(scope: &Scope<'_>, name: Option<&str>, object: &mut Value) -
         remove(object, "namespace");
     }
     let Some(name) = name else { return Ok(()) };
-    let found = text(object, "name");
-    if !found.is_empty() && found != name {
-        return Err(Status::bad_request(format!(
+    is_named(object, name)
+}
+
+/// Checks that the object says the name that the path says.
+pub(crate) fn is_named(object: &Value, name: &str) -> Result<(), Status> {
+    match text(object, "name") {
+        found if found == name => Ok(()),
+        "" => Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        ))),
+        found => Err(Status::bad_request(format!(
             "the name of the object ({found}) does not match the name on the URL ({name})"
-        )));
+        ))),
     }
-    set(object, "name", name);
-    Ok(())
 }
 
 /// What a new object gets.

@@ -152,3 +152,50 @@ async fn method_that_the_api_has_not_is_refused_but_passed_to_a_proxys_target() 
     let proxied = cluster.call(Method::OPTIONS, &format!("{pod}/proxy/"), "application/json", "").await;
     proxied.failure(404, "NotFound");
 }
+
+#[tokio::test]
+async fn objects_of_all_namespaces_are_not_deleted_at_once() {
+    let cluster = cluster().await;
+    cluster.config_map("a", json!({})).await;
+    let everywhere = cluster.delete("/api/v1/configmaps", json!(null)).await;
+    everywhere.failure(405, "MethodNotAllowed");
+    let nowhere = cluster.delete("/api/v1/namespaces//configmaps", json!(null)).await;
+    assert_eq!(nowhere.failure(400, "BadRequest"), "Namespace parameter required.");
+    cluster.get(&format!("{MAPS}/a")).await.expect(200);
+}
+
+#[tokio::test]
+async fn object_without_a_name_or_kind_replaces_nothing() {
+    let cluster = cluster().await;
+    cluster.config_map("a", json!({ "k": "v" })).await;
+    let unnamed = "the name of the object (a based on URL) was undeterminable: name must be provided";
+    let put = cluster.call(Method::PUT, &format!("{MAPS}/a"), "application/json", "{\"data\":{}}").await;
+    assert_eq!(put.failure(400, "BadRequest"), unnamed);
+    let gone = cluster.patch(&format!("{MAPS}/a"), "merge", json!({ "metadata": null })).await;
+    assert_eq!(gone.failure(400, "BadRequest"), unnamed);
+    let path = format!("{MAPS}/a?fieldManager=m");
+    let applied = cluster.call(Method::PATCH, &path, "application/apply-patch+yaml", "data: {}").await;
+    assert_eq!(applied.failure(400, "BadRequest"), "invalid object type: /, Kind=");
+    assert_eq!(cluster.get(&format!("{MAPS}/a")).await.expect(200)["data"]["k"], "v");
+}
+
+#[tokio::test]
+async fn answers_are_in_yaml_for_those_who_ask() {
+    let cluster = cluster().await;
+    cluster.config_map("a", json!({ "k": "1", "text": "a\nb\n" })).await;
+    let get = async |path: &str| {
+        let request = Request::builder().uri(path).header("accept", "application/yaml");
+        let response = cluster.open(request.body(Full::default()).unwrap()).await;
+        let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+        let bytes = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+        (kind, skep_api::decode::parse(&bytes, skep_api::decode::Encoding::Yaml).unwrap().value)
+    };
+    let (kind, object) = get(&format!("{MAPS}/a")).await;
+    assert_eq!(
+        (kind.as_str(), &object["data"]),
+        ("application/yaml", &json!({ "k": "1", "text": "a\nb\n" }))
+    );
+    assert_eq!(get(MAPS).await.1["items"][0]["metadata"]["name"], "a");
+    let (kind, status) = get(&format!("{MAPS}/none")).await;
+    assert_eq!((kind.as_str(), &status["code"]), ("application/yaml", &json!(404)));
+}

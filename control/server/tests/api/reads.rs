@@ -229,7 +229,7 @@ async fn review_as_table_is_not_acceptable() {
         cluster.send(request)
     };
     let message = send("application/json;as=Table;v=v1;g=meta.k8s.io").await.failure(406, "NotAcceptable");
-    assert_eq!(message, "only the following media types are accepted: application/json");
+    assert_eq!(message, "only the following media types are accepted: application/json, application/yaml");
     // Who takes plain JSON, too, gets that.
     assert_eq!(send(TABLE).await.expect(201)["status"]["allowed"], true);
 }
