@@ -1,6 +1,7 @@
 //! Exec and attach: a client's stream joined to the runtime's.
 //!
-//! Clients come with WebSocket (`v5.channel.k8s.io`, `v4.channel.k8s.io`) or SPDY. The runtime's streaming server is
+//! Clients come with WebSocket (`v5.channel.k8s.io`, `v4.channel.k8s.io`, `channel.k8s.io`)
+//! or SPDY. The runtime's streaming server is
 //! spoken to in SPDY in both cases: its WebSocket (v4) has no way to say that standard input is at its end, which
 //! `kubectl exec -i` with a pipe lives on. A SPDY client is let through to it byte for byte.
 
@@ -19,8 +20,10 @@ use crate::websocket;
 
 pub(crate) use runtime_stream::{is_spdy, switching as switching_to_spdy, versions};
 
-/// Subprotocols of WebSocket that are spoken. The later one has a message that closes standard input.
-const SPOKEN: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+/// Subprotocols of WebSocket that are spoken. The fifth version has a message that closes standard input; the first says in
+/// plain words how a process ended, and nothing if it ended well.
+const SPOKEN: [&str; 3] = ["v5.channel.k8s.io", "v4.channel.k8s.io", FIRST];
+const FIRST: &str = "channel.k8s.io";
 /// What is spoken to the runtime.
 const RUNTIME_PROTOCOL: &str = "v4.channel.k8s.io";
 
@@ -68,7 +71,7 @@ pub(crate) async fn join<B, R: Default>(
                 let Ok(upgraded) = upgrade.await else { return };
                 let socket = websocket::socket(upgraded).await;
                 let session = Session::start(runtime.connection, Role::Client, &cancel);
-                let bridge = bridge::run(socket, session, streams, protocol == SPOKEN[0]);
+                let bridge = bridge::run(socket, session, streams, protocol == SPOKEN[0], protocol == FIRST);
                 cancel.run_until_cancelled(bridge).await;
             };
             Ok((response, Box::pin(work)))

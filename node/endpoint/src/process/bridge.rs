@@ -37,8 +37,15 @@ struct Process {
     _unused: Vec<(Option<StreamReader>, Option<StreamWriter>)>,
 }
 
-/// Carries the session to its end, whichever side ends it.
-pub(super) async fn run(socket: Socket, session: Session, streams: Streams, closes_stdin: bool) {
+/// Carries the session to its end, whichever side ends it. `closes_stdin` is of clients that can say so, `in_words` of those
+/// that read no status but a sentence, if there was a failure.
+pub(super) async fn run(
+    socket: Socket,
+    session: Session,
+    streams: Streams,
+    closes_stdin: bool,
+    in_words: bool,
+) {
     let (mut sink, mut source) = socket.split();
     let status = match open(session, streams).await {
         Ok(Process { stdin, resize, stdout, stderr, status, _unused }) => tokio::select! {
@@ -48,11 +55,19 @@ pub(super) async fn run(socket: Socket, session: Session, streams: Streams, clos
         },
         Err(error) => Some(failure(&error.to_string())),
     };
+    let status = status.and_then(|status| if in_words { sentence(&status) } else { Some(status) });
     if let Some(status) = status {
         // A client that is gone by now is found out by closing.
         let _ = send(&mut sink, STATUS, &status).await;
     }
     websocket::close((sink, source)).await;
+}
+
+/// The failure that a status tells of.
+fn sentence(status: &[u8]) -> Option<Bytes> {
+    let status: serde_json::Value = serde_json::from_slice(status).ok()?;
+    let failed = status["status"] != "Success";
+    failed.then(|| status["message"].as_str().unwrap_or("the process failed").to_owned().into())
 }
 
 async fn open(mut session: Session, streams: Streams) -> Result<Process, EndpointError> {

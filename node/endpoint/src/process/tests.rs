@@ -116,6 +116,27 @@ async fn attach_with_a_terminal_passes_sizes_on() {
 }
 
 #[tokio::test]
+async fn client_of_the_first_version_reads_of_failures_alone_in_words() {
+    for (status, expected) in [
+        (r#"{"status":"Success"}"#, Vec::new()),
+        (r#"{"status":"Failure","message":"it broke"}"#, vec![(3, "it broke".to_owned())]),
+    ] {
+        let node = Node::start().await;
+        let server = streaming_server(move |mut session| {
+            async move {
+                let streams = streams(&mut session, &["error", "stdout"]).await;
+                streams[0].writer.data(status.to_owned().into()).await.unwrap();
+            }
+            .boxed()
+        });
+        node.runtime.streams_at(&server.await);
+        let mut socket =
+            node.websocket("/attach/default/web/app?stdout=true", "channel.k8s.io").await.unwrap();
+        assert_eq!(read(&mut socket).await.0, expected);
+    }
+}
+
+#[tokio::test]
 async fn stream_that_the_runtime_breaks_off_ends_with_a_failure() {
     let node = Node::start().await;
     node.runtime.streams_at(&streaming_server(|session| async move { drop(session) }.boxed()).await);
