@@ -19,6 +19,7 @@ use http::{Request, Response};
 use serde_json::Value;
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
+use skep_api::validation::names;
 use tokio::time::Instant;
 use tower::Service;
 
@@ -357,14 +358,8 @@ fn check_path(resource: &Resource, info: &RequestInfo) -> Result<(), Status> {
 
 /// Names that cannot be in paths are those of no object.
 fn check_name(name: &str) -> Result<(), Status> {
-    let why = match name {
-        "." | ".." => format!("may not be '{name}'"),
-        _ => match name.chars().find(|c| matches!(c, '/' | '%')) {
-            Some(c) => format!("may not contain '{c}'"),
-            None => return Ok(()),
-        },
-    };
-    Err(Status::bad_request(format!("Name parameter invalid: {name:?}: {why}")))
+    names::path_segment(name)
+        .map_err(|why| Status::bad_request(format!("Name parameter invalid: {name:?}: {why}")))
 }
 
 fn no_such_method() -> Status {

@@ -15,19 +15,19 @@
 //! # What a packet costs
 //!
 //! From `cargo xtask bench datapath` (`tests/bench/src/datapath.rs`), XDP in the kernel's test run on Linux 6.18, as a
-//! multiple of a program that only returns a verdict in the same run (21.5 ns, on a machine of two cores that others were
-//! busy on; the bare verdict has been seen at 6.9 ns on an idle one, so compare the ratios, and those with care):
+//! multiple of a program that only returns a verdict in the same run (21.5 ns, on a quiet machine of two cores; the bare
+//! verdict has been seen at 6.9 ns on an idle one, so compare the ratios, and those with care):
 //!
 //! | packet | IPv4 | IPv6 | aim |
 //! |---|---|---|---|
-//! | for no service | 1.8 | 2.1 | 3 |
-//! | known flow, 2 flows | 4.7 | 5.3 | 7 |
-//! | known flow, 1K flows in random order | 4.7 | 5.5 | 9 |
-//! | known flow, 32K flows in random order | 11.1 | 13.2 | 17 |
-//! | new flow, full table of 64K | 42 (900 ns) | 53 (1138 ns) | 250 ns |
+//! | for no service | 2.2 | 2.6 | 3 |
+//! | known flow, 2 flows | 4.3 | 5.3 | 7 |
+//! | known flow, 1K flows in random order | 4.5 | 5.7 | 9 |
+//! | known flow, 32K flows in random order | 7.7 | 9.8 | 17 |
+//! | new flow, full table | 31 (664 ns) | 42 (908 ns) | 250 ns |
+//! | flow that is refused, the same table | 22 (470 ns) | 24 (508 ns) | |
 //!
-//! The aim for a new flow is not met, not even when scaled by the bare verdict (36 times 6.9 ns): a flow is two
-//! insertions that each evict, and one look-up of a route.
+//! The aim for a new flow is not met: it is two entries that each take another's place, and one look-up of a route.
 #![cfg_attr(not(test), no_std)]
 #![allow(unsafe_code)]
 
