@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    VolumeMount, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -79,6 +80,7 @@ pub(super) fn status(inputs: &Inputs<'_>, member: Member<'_>, initialized: bool)
         last_state: Some(last.unwrap_or_default()),
         resources: inputs.resize.shown(member.container, inputs.observed),
         allocated_resources: allocated(member),
+        volume_mounts: mounts(member),
         ..ContainerStatus::default()
     }
 }
@@ -87,6 +89,19 @@ pub(super) fn status(inputs: &Inputs<'_>, member: Member<'_>, initialized: bool)
 fn allocated(member: Member<'_>) -> Option<BTreeMap<String, Quantity>> {
     let resources = member.container.resources.as_ref().filter(|_| member.role != Role::Ephemeral);
     resources.and_then(|resources| resources.requests.clone())
+}
+
+/// Where the container has which volume. Read-only ones are so themselves, not what is mounted below them.
+fn mounts(member: Member<'_>) -> Option<Vec<VolumeMountStatus>> {
+    let mounts = member.container.volume_mounts.as_ref()?.iter();
+    let status = |mount: &VolumeMount| VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only: mount.read_only.filter(|is| *is),
+        recursive_read_only: mount.read_only.filter(|is| *is).map(|_| "Disabled".to_owned()),
+        ..VolumeMountStatus::default()
+    };
+    Some(mounts.map(status).collect())
 }
 
 fn reported<'a>(inputs: &'a Inputs<'_>, name: &str) -> Option<&'a ContainerStatus> {

@@ -228,3 +228,21 @@ fn patch_takes_back_conditions_of_a_resize_that_is_over() {
         {"$patch": "delete", "type": "PodResizePending"}]);
     assert_eq!(patch["status"]["conditions"], expected);
 }
+
+#[test]
+fn status_shows_where_the_volumes_are() {
+    let mounts = json!([
+        {"name": "data", "mountPath": "/data"},
+        {"name": "token", "mountPath": "/token", "readOnly": true},
+    ]);
+    let spec = json!({"containers": [{"name": "a", "volumeMounts": mounts}]});
+    let status = Case::new(spec, vec![running("a", 0)]).status();
+    let shown = serde_json::to_value(&status.container_statuses.expect("a container")[0].volume_mounts);
+    assert_eq!(
+        shown.expect("statuses are JSON"),
+        json!([
+            {"name": "data", "mountPath": "/data"},
+            {"name": "token", "mountPath": "/token", "readOnly": true, "recursiveReadOnly": "Disabled"},
+        ])
+    );
+}
