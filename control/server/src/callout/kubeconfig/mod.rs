@@ -5,40 +5,40 @@
 //!
 //! Reads only; files that it names are looked for beside it.
 
+mod user;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderValue, Uri};
+use http::Uri;
 use serde_json::Value;
 use skep_api::decode::{self, Encoding};
 
+use super::credential::Source;
+use super::proxy::Proxy;
 use super::target::{Place, Target, Trust};
 use crate::error::Error;
-use crate::pki::{Leaf, read_text};
+use crate::pki::read_text;
 
-/// Tells credentials apart; far above what renewals of a certificate count to.
-static NUMBERS: AtomicU64 = AtomicU64::new(1 << 32);
+use user::User;
 
-/// What this server shows of itself.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Credential {
-    /// With a number that no other has: connections are shared among calls with the same.
-    pub(super) identity: Option<(u64, Arc<Leaf>)>,
-    pub(super) authorization: Option<HeaderValue>,
-}
+/// What a file says of a cluster to programs alone stands under this name among its extensions.
+const FOR_PROGRAMS: &str = "client.authentication.k8s.io/exec";
 
 /// How a server is reached.
 pub(super) struct Reach {
     /// `https` or `http`, with a host.
     pub(super) url: Uri,
+    /// The same as it stands in the file.
+    pub(super) server: String,
     /// The name in the server's certificate, if not that of the URL.
     pub(super) server_name: Option<String>,
     pub(super) trust: Trust,
-    pub(super) credential: Credential,
+    /// With its URL as it stands in the file.
+    pub(super) proxy: Option<(String, Proxy)>,
+    pub(super) source: Source,
 }
 
 impl Reach {
@@ -55,7 +55,8 @@ impl Reach {
             .ok_or_else(|| wrong("its current-context is not among its contexts"))?;
         let cluster = text_of(context, "cluster").and_then(|name| named(&file, "clusters", "cluster", name));
         let cluster = cluster.ok_or_else(|| wrong("the cluster of its context is not there"))?;
-        let user = text_of(context, "user").and_then(|name| named(&file, "users", "user", name));
+        let name = text_of(context, "user");
+        let user = name.and_then(|name| Some((name, named(&file, "users", "user", name)?)));
         let files = Files::of(path);
         let url: Uri = text_of(cluster, "server")
             .and_then(|url| url.parse().ok())
@@ -72,16 +73,30 @@ impl Reach {
             (false, None) => Trust::System,
             (false, Some(authority)) => Trust::Authority(authority),
         };
-        let credential = user.map_or_else(|| Ok(Credential::default()), |user| files.credential(user))?;
+        let proxy = text_of(cluster, "proxy-url").map(|url| match Proxy::parse(url) {
+            Ok(proxy) => Ok((url.to_owned(), proxy)),
+            Err(why) => Err(wrong(&format!("invalid 'proxy-url' for cluster: {why}"))),
+        });
+        let proxy = proxy.transpose()?;
+        let extra = cluster["extensions"].as_array().into_iter().flatten();
+        let extra = extra
+            .clone()
+            .find(|one| one["name"] == FOR_PROGRAMS)
+            .map_or(&Value::Null, |one| &one["extension"]);
+        let source = match user {
+            None => Source::default(),
+            Some((name, user)) => User { files: &files, name, user }.source(extra)?,
+        };
         let server_name = text_of(cluster, "tls-server-name").map(str::to_owned);
-        Ok(Self { url, server_name, trust, credential })
+        let server = text_of(cluster, "server").unwrap_or_default().to_owned();
+        Ok(Self { url, server, server_name, trust, proxy, source })
     }
 }
 
 /// What is shown to servers that objects name, by their hosts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Credentials {
-    users: HashMap<String, Credential>,
+    users: HashMap<String, Source>,
     /// The user of the current context.
     current: Option<String>,
 }
@@ -98,7 +113,8 @@ impl Credentials {
         let mut users = HashMap::new();
         for one in file["users"].as_array().into_iter().flatten() {
             let name = text_of(one, "name").ok_or_else(|| unusable(path, "one of its users has no name"))?;
-            users.insert(name.to_owned(), files.credential(&one["user"])?);
+            let user = User { files: &files, name, user: &one["user"] };
+            users.insert(name.to_owned(), user.source(&Value::Null)?);
         }
         let context = text_of(&file, "current-context");
         let context = context.and_then(|name| named(&file, "contexts", "context", name));
@@ -108,7 +124,7 @@ impl Credentials {
 
     /// What `target` is shown: what stands for its host and port, for its host's domains (`*.DOMAIN`), both without the
     /// port where that is 443, for all (`*`), or for the current context.
-    pub(crate) fn of(&self, target: &Target) -> Option<&Credential> {
+    pub(crate) fn of(&self, target: &Target) -> Option<&Source> {
         let (host, port) = match &target.place {
             Place::Host { host, port, .. } => (host.clone(), *port),
             Place::Service { namespace, name, port } => (format!("{name}.{namespace}.svc"), *port),
@@ -119,7 +135,7 @@ impl Credentials {
         found.or_else(|| self.users.get("*")).or_else(|| self.users.get(self.current.as_ref()?))
     }
 
-    fn by_name(&self, name: &str) -> Option<&Credential> {
+    fn by_name(&self, name: &str) -> Option<&Source> {
         let domains = name.match_indices('.').map(|(at, _)| format!("*{}", &name[at..]));
         self.users.get(name).or_else(|| domains.into_iter().find_map(|domain| self.users.get(&domain)))
     }
@@ -155,55 +171,28 @@ impl<'a> Files<'a> {
         Self { beside: path.parent().unwrap_or(Path::new("")), path }
     }
 
-    /// What an entry of `users` shows.
-    fn credential(&self, user: &Value) -> Result<Credential, Error> {
-        let wrong = |why: &str| unusable(self.path, why);
-        if user["exec"].is_object() || user["auth-provider"].is_object() {
-            return Err(wrong("credentials from another program are not supported"));
-        }
-        let identity = match (self.text(user, "client-certificate")?, self.text(user, "client-key")?) {
-            (Some(certificate_pem), Some(key_pem)) => {
-                Some((NUMBERS.fetch_add(1, Ordering::Relaxed), Arc::new(Leaf { certificate_pem, key_pem })))
-            }
-            (None, None) => None,
-            _ => return Err(wrong("a client-certificate needs its client-key")),
-        };
-        let header = |authorization: String| {
-            let mut value =
-                HeaderValue::try_from(authorization).map_err(|_| wrong("its token is not text"))?;
-            value.set_sensitive(true);
-            Ok(value)
-        };
-        let authorization = self.authorization(user)?.map(header).transpose()?;
-        Ok(Credential { identity, authorization })
+    fn wrong(&self, why: &str) -> Error {
+        unusable(self.path, why)
+    }
+
+    /// Where what the file calls `name` lies.
+    fn beside(&self, name: &str) -> PathBuf {
+        self.beside.join(name)
     }
 
     /// A text that is in the file (`FIELD-data`) or beside it (`FIELD`).
     fn text(&self, of: &Value, field: &str) -> Result<Option<String>, Error> {
-        if let Some(encoded) = text_of(of, &format!("{field}-data")) {
-            let decoded = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            let wrong = || unusable(self.path, &format!("{field}-data is not base64 of PEM"));
-            return decoded.map(Some).ok_or_else(wrong);
+        match self.data(of, field)? {
+            Some(text) => Ok(Some(text)),
+            None => text_of(of, field).map(|name| read_text(&self.beside(name))).transpose(),
         }
-        self.file(of, field)
     }
 
-    fn file(&self, of: &Value, field: &str) -> Result<Option<String>, Error> {
-        let path = text_of(of, field).map(|name| self.beside.join(PathBuf::from(name)));
-        path.map(|path| read_text(&path)).transpose()
-    }
-
-    fn authorization(&self, user: &Value) -> Result<Option<String>, Error> {
-        let token = match text_of(user, "token") {
-            Some(token) => Some(token.to_owned()),
-            None => self.file(user, "tokenFile")?,
-        };
-        if let Some(token) = token {
-            return Ok(Some(format!("Bearer {}", token.trim())));
-        }
-        let name = text_of(user, "username");
-        let password = user["password"].as_str().unwrap_or_default();
-        Ok(name.map(|name| format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))))
+    /// A text that is in the file.
+    fn data(&self, of: &Value, field: &str) -> Result<Option<String>, Error> {
+        let Some(encoded) = text_of(of, &format!("{field}-data")) else { return Ok(None) };
+        let decoded = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        decoded.map(Some).ok_or_else(|| self.wrong(&format!("{field}-data is not base64 of PEM")))
     }
 }
 
@@ -222,8 +211,9 @@ mod tests {
         );
         std::fs::write(file.path(), text).unwrap();
         let target = Target::of_url(&url.parse().unwrap(), Trust::System).unwrap();
-        let shown = Credentials::read(file.path()).unwrap().of(&target)?.authorization.clone()?;
-        Some(shown.to_str().unwrap().trim_start_matches("Bearer ").to_owned())
+        let credentials = Credentials::read(file.path()).unwrap();
+        let Source::Fixed(shown) = credentials.of(&target)? else { panic!("it is no fixed one") };
+        Some(shown.headers["authorization"].to_str().unwrap().trim_start_matches("Bearer ").to_owned())
     }
 
     #[test]
