@@ -10,89 +10,24 @@
 //!
 //! Pure: callers pass the time in and act on what comes out.
 
+mod request;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::config::{Response, Schema};
 use super::demand::Demand;
-use super::queue::{GUESS, Queue, Waiting};
+use super::queue::{Queue, Waiting};
 use super::shuffle;
+
+pub(crate) use request::Work;
+pub(super) use request::{Arrived, Called, Place, Refused, Running, Seconds};
 
 /// One in so many seats is kept free for flows that have none: together as many as the widest request may take.
 const KEPT_FREE: u32 = 6;
-
-/// Seconds since the level began.
-pub(super) type Seconds = f64;
-
-/// What a request costs.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Work {
-    /// Seats while it is handled.
-    pub(super) seats: u32,
-    /// Seats afterwards, and for how long.
-    pub(super) final_seats: u32,
-    pub(super) lingering: Duration,
-}
-
-impl Work {
-    /// A request that takes one seat while it is handled.
-    pub(super) const ONE: Self = Self { seats: 1, final_seats: 0, lingering: Duration::ZERO };
-
-    /// Seats that must be free.
-    pub(super) fn width(&self) -> u32 {
-        self.seats.max(self.final_seats)
-    }
-
-    /// Seat-seconds.
-    pub(super) fn total(&self) -> f64 {
-        f64::from(self.seats) * GUESS + f64::from(self.final_seats) * self.lingering.as_secs_f64()
-    }
-}
-
-/// Why a request is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// There is no queue and no seat.
-    ConcurrencyLimit,
-    /// Its queue is full.
-    QueueFull,
-}
-
-/// A request that executes: what [`Queues::finish`] wants to have back.
-#[derive(Clone, Debug)]
-pub(super) struct Running {
-    pub(super) work: Work,
-    pub(super) schema: Arc<Schema>,
-    /// How long it waited.
-    pub(super) waited: Seconds,
-    queue: Option<usize>,
-    flow: u64,
-    started: Seconds,
-}
-
-/// A request whose turn it is, and how to call it.
-pub(super) struct Called<T> {
-    pub(super) running: Running,
-    pub(super) call: T,
-}
-
-/// Where a request that waits is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    queue: usize,
-    ticket: u64,
-    /// How many wait there now.
-    pub(super) length: usize,
-}
-
-/// What becomes of a request that arrives.
-pub(super) enum Arrived {
-    Runs(Running),
-    Waits(Place),
-    Refused(Refused),
-}
 
 /// The queues of a level.
 pub(super) struct Queues<T> {
@@ -339,7 +274,3 @@ impl<T> Queues<T> {
         self.dispatch()
     }
 }
-
-#[cfg(test)]
-#[path = "queues_tests.rs"]
-mod tests;

@@ -1,5 +1,7 @@
 //! Scripts of arrivals and ends, in seconds that the tests make up.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
