@@ -18,6 +18,7 @@ mod watches;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use self::fairness::processors::Processors;
 use self::session::Session;
 pub use self::target::Server;
 use self::target::Target;
@@ -69,8 +70,11 @@ pub fn watches_alone(context: &Context) -> anyhow::Result<Vec<Figure>> {
 /// # Errors
 /// A server cannot be started or reached, or refuses what it is asked.
 pub fn fair(context: &Context) -> anyhow::Result<Vec<Figure>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // One thread, so that it can say where servers and clients run.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let processors = Processors::halved()?;
     runtime.block_on(async {
+        processors.of_servers()?;
         let control = context.api.control.as_deref();
         let server = match &context.api.server {
             Some(server) => Target::named(server).await?,
@@ -80,6 +84,10 @@ pub fn fair(context: &Context) -> anyhow::Result<Vec<Figure>> {
             Some(server) => Target::named(server).await?,
             None => Target::own(control, "apiserver").await?,
         };
+        for named in [&context.api.server, &context.api.beside].into_iter().flatten() {
+            processors.take(&named.processes)?;
+        }
+        processors.of_clients()?;
         let figures = fairness::measure(&server, &other).await?;
         server.stop().await?;
         other.stop().await?;
