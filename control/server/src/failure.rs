@@ -88,9 +88,5 @@ pub(crate) fn response_of(status: &Status, body: Value) -> Response<Body> {
     if let Some(seconds) = status.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if status.code == 401 {
-        headers
-            .insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kubernetes\""));
-    }
     response
 }

@@ -322,7 +322,7 @@ async fn connect(
         user,
         dry_run: false,
         ownership: Ownership::Decided,
-        asked: Some(Asked { verb: &info.verb, query, notes, until: None }),
+        asked: Some(Asked { query, notes, until: None }),
         admitted: false,
     };
     let attributes = Attributes::new(Operation::Connect, &scope, &info.name, None, Value::Null);

@@ -37,7 +37,7 @@ async fn judge(
         user: &user,
         dry_run: false,
         ownership: Ownership::Decided,
-        asked: Some(Asked { verb: "create", query: &query, notes: &notes, until: None }),
+        asked: Some(Asked { query: &query, notes: &notes, until: None }),
         admitted: false,
     };
     let attributes = Attributes::new(Operation::Create, &scope, "p", None, Value::Null);

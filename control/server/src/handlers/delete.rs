@@ -23,8 +23,16 @@ const RETURNED: [&str; 8] = [
     "storageclasses",
 ];
 
+const SYSTEM_CLASSES: [&str; 2] = ["system-node-critical", "system-cluster-critical"];
+
 fn returns(call: &Call) -> bool {
     call.resource.custom.is_none() && RETURNED.contains(&call.resource.plural.as_str())
+}
+
+/// Whether it is one of the priority classes that every cluster has. All together they can be deleted, as upstream has it.
+fn is_system_class(call: &Call, name: &str) -> bool {
+    let of = (call.resource.group.as_str(), call.resource.plural.as_str());
+    of == ("scheduling.k8s.io", "priorityclasses") && SYSTEM_CLASSES.contains(&name)
 }
 
 async fn options(call: &Call, body: Body) -> Result<DeleteOptions, Status> {
@@ -41,6 +49,10 @@ pub(super) async fn delete(call: &Call, body: Body) -> Result<Response<Body>, St
     let manner = call.manner()?;
     let options = options(call, body).await?;
     let name = &call.info.name;
+    if is_system_class(call, name) {
+        let why = "this is a system priority class and cannot be deleted";
+        return Err(Status::forbidden(&call.resource.group, &call.resource.plural, name, why));
+    }
     match call.server.storage().delete(&call.scope(false), name, &options).await? {
         Deleted::Gone(object) if !returns(call) => {
             let uid = object.value()["metadata"]["uid"].as_str().unwrap_or_default().to_owned();

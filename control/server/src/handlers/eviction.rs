@@ -27,6 +27,7 @@ pub(super) async fn evict(call: &Call, body: Body) -> Result<Response<Body>, Sta
     if name != call.info.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    eviction["metadata"]["namespace"] = json!(call.info.namespace);
     call.admit(options.dry_run, &mut eviction).await?;
     let wishes = eviction.get("deleteOptions").filter(|wishes| !wishes.is_null());
     let deletion = DeleteOptions::parse(wishes, &call.query)?;

@@ -79,12 +79,7 @@ impl Call {
             user: &self.user,
             dry_run,
             ownership: Ownership::Changed(self.manager()),
-            asked: Some(Asked {
-                verb: &self.info.verb,
-                query: &self.query,
-                notes: &self.notes,
-                until: self.deadline,
-            }),
+            asked: Some(Asked { query: &self.query, notes: &self.notes, until: self.deadline }),
             admitted: false,
         }
     }

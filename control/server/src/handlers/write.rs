@@ -1,5 +1,7 @@
 //! create, update, and the two subresources that are writes of their own: finalize and token.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Response, StatusCode};
 use serde_json::Value;
 use skep_api::decode::{self, FieldValidation};
@@ -12,7 +14,7 @@ use crate::content;
 use crate::negotiate;
 use crate::options::WriteOptions;
 use crate::respond;
-use crate::storage::Part;
+use crate::storage::{Part, metadata};
 
 impl Call {
     /// Reads an object of the resource; returns it with the warnings about it.
@@ -24,7 +26,7 @@ impl Call {
         let encoding = negotiate::encoding(&self.parts.headers)?;
         let bytes = content::read(body).await?;
         let read = decode::object(&self.resource, &bytes, encoding, mode)?;
-        self.record.requested(&self.resource, &self.info.subresource, &read.0);
+        self.record.requested_own(&self.resource, &self.info.subresource, &read.0);
         Ok(read)
     }
 
@@ -65,9 +67,8 @@ pub(super) async fn update(call: &Call, body: Body) -> Result<Response<Body>, St
     let propose = |_: &Value| Ok(object.clone());
     let (code, object) = match storage.update(&scope, &call.info.name, call.part(), &propose).await {
         Err(status) if status.code == 404 && may_create(call, &object) => {
+            metadata::is_named(&object, &call.info.name)?;
             call.is_allowed_to_create().await?;
-            let mut object = object;
-            object["metadata"]["name"] = call.info.name.clone().into();
             (StatusCode::CREATED, storage.create(&scope, object).await?)
         }
         other => (StatusCode::OK, other?),
@@ -118,5 +119,15 @@ pub(super) async fn token(call: &Call, body: Body) -> Result<Response<Body>, Sta
     call.server.storage().get(&call.scope(false), &call.info.name).await?;
     let answer =
         call.server.gate().tokens.request(&call.user, &call.info.namespace, &call.info.name, request)?;
+    if let Some(id) = answer["status"]["token"].as_str().and_then(id_of) {
+        call.notes.annotate("authentication.kubernetes.io/issued-credential-id", format!("JTI={id}"));
+    }
     Ok(manner.value(StatusCode::CREATED, &answer))
+}
+
+/// By which a token is known in the audit log.
+fn id_of(token: &str) -> Option<String> {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    claims["jti"].as_str().map(str::to_owned)
 }

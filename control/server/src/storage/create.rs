@@ -51,13 +51,17 @@ impl Storage {
         let resource = scope.resource;
         let versioned = !matches!(metadata::text(&object, "resourceVersion"), "" | "0");
         decode::omit_zeros(resource, &mut object);
-        metadata::begin(&mut object, &self.ids);
+        metadata::begin(&mut object);
         let name = metadata::text(&object, "name").to_owned();
         defaults::apply(resource, &mut object);
         scope.own(&self.ids.now_text(), &decode::nothing_set(resource), &mut object);
         let attributes =
             Attributes::new(Operation::Create, scope, &name, None, scope.options("CreateOptions"));
         self.admission.admit(&attributes, Some(&mut object)).await?;
+        // Admission may have named it otherwise, and must not have moved it.
+        metadata::place(scope, None, &mut object)?;
+        let name = metadata::text(&object, "name").to_owned();
+        metadata::identify(&mut object, &self.ids);
         strategy::prepare_create(resource, &mut object);
         if resource.kind == "CertificateSigningRequest" && resource.group == "certificates.k8s.io" {
             sign_with_user(&mut object, scope.user);

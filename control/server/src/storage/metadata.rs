@@ -12,6 +12,9 @@ use crate::ids::Ids;
 /// What is not kept.
 const NOT_STORED: [&str; 1] = ["selfLink"];
 
+/// What an object keeps as long as it is there.
+const KEPT: [&str; 4] = ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
+
 /// `metadata`, made if it is not there.
 pub(crate) fn of(object: &mut Value) -> Option<&mut Map<String, Value>> {
     let object = object.as_object_mut()?;
@@ -94,15 +97,39 @@ pub(crate) fn is_named(object: &Value, name: &str) -> Result<(), Status> {
     }
 }
 
-/// What a new object gets.
-pub(super) fn begin(object: &mut Value, ids: &Ids) {
+/// Takes from a new object what it cannot have yet.
+pub(super) fn begin(object: &mut Value) {
     for member in
         ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"].iter().chain(&NOT_STORED)
     {
         remove(object, member);
     }
+    remove(object, "uid");
+    remove(object, "creationTimestamp");
+}
+
+/// What a new object gets, once it is known what it will be.
+pub(super) fn identify(object: &mut Value, ids: &Ids) {
     set(object, "uid", ids.uid());
     set(object, "creationTimestamp", ids.now_text());
+}
+
+/// What admission must not have changed of an object that is there.
+pub(super) fn stay(scope: &Scope<'_>, name: &str, object: &mut Value, old: &Value) -> Result<(), Status> {
+    let changed =
+        ["name", "namespace"].into_iter().filter(|member| text(object, member) != text(old, member));
+    let errors: Vec<FieldError> = changed
+        .map(|member| {
+            FieldError::invalid(format!("metadata.{member}"), text(object, member), "field is immutable")
+        })
+        .collect();
+    if !errors.is_empty() {
+        return Err(Status::invalid(scope.resource, name, errors));
+    }
+    for member in KEPT.iter().chain(&["resourceVersion"]) {
+        carry(object, old, member);
+    }
+    Ok(())
 }
 
 /// What a new version of an object keeps of the old one.
@@ -120,7 +147,7 @@ pub(super) fn keep(resource: &Resource, name: &str, object: &mut Value, old: &Va
     if !sent.is_empty() && sent != "0" && sent != found {
         return Err(Status::modified(resource, name));
     }
-    for member in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for member in KEPT {
         carry(object, old, member);
     }
     for member in NOT_STORED {

@@ -89,11 +89,6 @@ impl Scope<'_> {
         self.asked.map_or_else(none, |asked| asked.options(kind))
     }
 
-    /// Whether the request is a patch.
-    pub(crate) fn is_patch(&self) -> bool {
-        self.asked.is_some_and(|asked| asked.verb == "patch")
-    }
-
     /// Warns the author of an object that is fit, and is likely not what was meant.
     fn warn(&self, object: &Value, old: Option<&Value>) {
         if let Some(asked) = self.asked {

@@ -130,6 +130,7 @@ impl Storage {
         let attributes =
             Attributes::new(Operation::Update, scope, name, Some(shown_old), update_options(scope));
         self.admit(&attributes, part, object).await?;
+        metadata::stay(scope, name, object, old)?;
         match part {
             Part::Status => strategy::prepare_status(resource, object, old, &self.ids.now_text()),
             Part::Narrow(narrow) => {
@@ -201,7 +202,8 @@ impl Storage {
 }
 
 fn update_options(scope: &Scope<'_>) -> Value {
-    scope.options(if scope.is_patch() { "PatchOptions" } else { "UpdateOptions" })
+    // Patches, too: what becomes of them is an update.
+    scope.options("UpdateOptions")
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.

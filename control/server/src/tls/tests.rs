@@ -88,7 +88,11 @@ async fn connect(
 
 async fn get(stream: TlsStream<TcpStream>, h2: bool) -> Result<String, hyper::Error> {
     let io = TokioIo::new(stream);
-    let request = Request::builder().uri("https://kubernetes/").body(body::empty()).unwrap();
+    let request = Request::builder()
+        .uri("https://kubernetes/")
+        .header("host", "kubernetes")
+        .body(body::empty())
+        .unwrap();
     let response = if h2 {
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;

@@ -113,7 +113,7 @@ async fn rule_that_cannot_be_read_refuses_the_definition() {
         ),
         (
             json!({ "rule": "self.size" }),
-            "rule: Invalid value: \"self.size\": compilation failed: must evaluate to bool, not int",
+            "rule: Invalid value: \"self.size\": compilation failed: must evaluate to bool but got int",
         ),
         (json!({ "rule": "self.size > 1", "reason": "Because" }), "reason: Unsupported value: \"Because\""),
         (json!({ "rule": "" }), "rule: Required value"),
