@@ -1,5 +1,5 @@
 //! The bpf(2) commands that aya has no call for: map elements as bytes and in batches, replacing the program of
-//! a pinned link whatever its kind, and what a link is attached to.
+//! a pinned link whatever its kind, and what a link is attached to; and the driver of an interface.
 //!
 //! Owns: the layout of `union bpf_attr` for these commands (`include/uapi/linux/bpf.h`) and the `unsafe` of the
 //! system call. It knows nothing of Skep's maps. All functions return the kernel's error unchanged.
@@ -85,6 +85,39 @@ struct RawLinkInfo {
     prog_id: u32,
     _pad: u32,
     target: [u32; 12],
+}
+
+/// `struct ethtool_drvinfo` (`include/uapi/linux/ethtool.h`), as far as it is read here.
+#[repr(C)]
+struct DriverInfo {
+    command: u32,
+    driver: [u8; 32],
+    _rest: [u8; 160],
+}
+
+const _: () = assert!(size_of::<DriverInfo>() == 196);
+
+/// The name of the driver of an interface of this network namespace.
+pub(crate) fn driver(interface: &str) -> io::Result<String> {
+    const ETHTOOL_GDRVINFO: u32 = 3;
+    // Any socket leads to the interfaces of its network namespace.
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
+    let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], _rest: [0; 160] };
+    // SAFETY: a request of zeroes is a valid value of this type of plain integers.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // One byte less, so that the name ends with a zero.
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name[..room].iter_mut().zip(interface.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = std::ptr::from_mut(&mut info).cast();
+    // SAFETY: the request is live for the call and leads to memory of the size that this command writes.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &mut request) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let end = info.driver.iter().position(|byte| *byte == 0).unwrap_or(info.driver.len());
+    Ok(String::from_utf8_lossy(&info.driver[..end]).into_owned())
 }
 
 /// Issues one bpf(2) command.
