@@ -192,7 +192,8 @@ pub(crate) fn attach_xdp(
     choices: AttachChoices,
 ) -> Result<XdpState, Error> {
     let program = xdp(ebpf, name)?;
-    let native = choices.native && (choices.veth || !is_veth(interface).map_err(Error::attach(name, interface))?);
+    let native =
+        choices.native && (choices.veth || !is_veth(interface).map_err(Error::attach(name, interface))?);
     let ways = [
         (XdpState::Native, XdpMode::Driver, "xdp-native", native),
         (XdpState::Generic, XdpMode::Skb, "xdp-generic", choices.generic),

@@ -195,8 +195,7 @@ impl Model {
     fn reply_of(&mut self, key: Key) -> Option<&mut Reply> {
         let Connection { backend, life, source, .. } = *self.connections.get(&key)?;
         let service = &self.services[key.1];
-        let reply =
-            self.replies.get_mut(&(service.backends[backend].address, source, service.protocol))?;
+        let reply = self.replies.get_mut(&(service.backends[backend].address, source, service.protocol))?;
         ((reply.connection, reply.backend, reply.life) == (key, backend, life)).then_some(reply)
     }
 
@@ -263,8 +262,7 @@ impl Model {
         reply.over |= flags & RST != 0;
         reply.closing |= flags & FIN != 0;
         if let Some(connection) = self.connections.get_mut(&reply.connection)
-            && (connection.source, connection.backend, connection.life)
-                == (source, reply.backend, reply.life)
+            && (connection.source, connection.backend, connection.life) == (source, reply.backend, reply.life)
         {
             connection.answered |= flags & (SYN | RST | ACK) == SYN | ACK;
             reply.over |= flags & FIN != 0 && connection.closing != Closing::No;
