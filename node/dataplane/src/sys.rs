@@ -19,6 +19,7 @@ const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
 
 const BPF_LINK_TYPE_CGROUP: u32 = 3;
 const BPF_LINK_TYPE_XDP: u32 = 6;
@@ -58,6 +59,11 @@ struct LinkUpdateAttr {
     new_prog_fd: u32,
     flags: u32,
     old_prog_fd: u32,
+}
+
+#[repr(C)]
+struct LinkDetachAttr {
+    link_fd: u32,
 }
 
 #[repr(C)]
@@ -213,6 +219,13 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     };
     // SAFETY: the command reads descriptors only.
     unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }.map(|_| ())
+}
+
+/// Takes the program of `link` off, at once: a pin that is removed lets go of its link only some time later.
+pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkDetachAttr { link_fd: fd_number(link) };
+    // SAFETY: the command reads a descriptor only.
+    unsafe { bpf(BPF_LINK_DETACH, &mut attr) }.map(|_| ())
 }
 
 /// Key and value of one entry, as the kernel stores them.
