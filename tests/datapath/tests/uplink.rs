@@ -492,17 +492,18 @@ enum Way {
 /// A connection of the client's to a backend that is gone by now: the fixture, what the client sends next, and what the
 /// backend does.
 fn connection_to_one_that_is_gone(family: Family, way: Way) -> (Fixture, Packet, Packet) {
-    let fixture = Fixture::new().unwrap();
+    let fixture = Fixture::new().expect("root, and a kernel that takes the object");
     let pod = if matches!(way, Way::Uplink) { family.remote_pod() } else { family.local_pod() };
     let service = Service::external(node_port(family), TCP, &[SocketAddr::new(pod, 8080)]);
-    service.write(fixture.loaded()).unwrap();
+    service.write(fixture.loaded()).expect("tables take a service");
     let syn = Packet::tcp(SocketAddr::new(family.client(), 40000), node_port(family), SYN);
-    let out = packet(&fixture.xdp(&syn.build()).unwrap());
+    let out = packet(&fixture.xdp(&syn.build()).expect("it runs"));
     let back = Packet { source: out.destination, destination: out.source, ..out };
     backend_sends(&fixture, way, &Packet { flags: SYN | ACK, ..back.clone() });
     let next = Packet { flags: ACK, ..syn };
-    assert_eq!(fixture.xdp(&next.build()).unwrap().counters, counted(&["flow_opened"]));
-    set_state(fixture.loaded(), 1000, STATE_GONE, 1).unwrap();
+    let opened = fixture.xdp(&next.build()).expect("it runs");
+    assert_eq!(opened.counters, counted(&["flow_opened"]));
+    set_state(fixture.loaded(), 1000, STATE_GONE, 1).expect("the table takes a state");
     (fixture, next, Packet { flags: ACK, payload: b"answer".to_vec(), ..back })
 }
 
@@ -513,7 +514,7 @@ fn backend_sends(fixture: &Fixture, way: Way, sent: &Packet) -> Change {
         Way::Veth => fixture.from_pod(&frame),
         Way::Out => fixture.tc_uplink("tc_uplink_out", &frame),
     }
-    .unwrap()
+    .expect("it runs")
 }
 
 #[test]
