@@ -41,7 +41,7 @@ fn json_patch_that_does_not_apply_is_unprocessable() {
         let status = json_patch(&json!({"a": 1}), patch.to_string().as_bytes()).unwrap_err();
         assert_eq!((status.code, status.reason), (422, "Invalid"));
     }
-    for patch in ["", "{}"] {
+    for patch in ["", "{}", "[1]"] {
         assert_eq!(json_patch(&json!({}), patch.as_bytes()).unwrap_err().code, 400, "{patch}");
     }
 }
@@ -117,7 +117,7 @@ fn json_patch_takes_what_upstreams_library_takes() {
         json!({"op": "replace", "path": "/none/new", "value": "x"}),
         json!({"op": "replace", "path": "/l/7", "value": "x"}),
         json!({"op": "test", "path": "/a/none", "value": 1}),
-        json!("x"),
+        json!(null),
     ] {
         assert_eq!(patched(operation.clone()).unwrap_err().code, 422, "{operation}");
     }
@@ -217,21 +217,66 @@ fn strategic_patch_of_kubectl_apply_gives_the_manifest_and_keeps_the_rest() {
 }
 
 #[test]
-fn strategic_patch_that_makes_no_sense_is_a_bad_request() {
+fn strategic_patch_that_makes_no_sense_gets_upstreams_code_and_words() {
     let document = json!({"spec": {"containers": [{"name": "a"}]}});
-    for patch in [
-        json!({"spec": {"containers": [{"image": "x"}]}}),
-        json!({"spec": {"containers": ["x"]}}),
-        json!({"spec": {"$patch": "fly"}}),
-        json!({"spec": {"$patch": 1}}),
-        json!({"spec": {"$retainKeys": 1}}),
-        json!({"spec": {"$setElementOrder/containers": 1}}),
-        json!({"metadata": {"$deleteFromPrimitiveList/finalizers": {}}}),
-        json!([]),
-    ] {
+    let check = |patch: Value, code: u16, message: &str| {
         let status = strategic_merge_patch(pods(), &document, patch.to_string().as_bytes()).unwrap_err();
-        assert_eq!(status.code, 400, "{patch}");
-    }
+        assert_eq!((status.code, status.message.as_str()), (code, message), "{patch}");
+    };
+    let misfit = |patch: Value, message: &str| check(patch, 400, message);
+    misfit(
+        json!({"spec": {"containers": [{"image": "x"}]}}),
+        "map: map[image:x] does not contain declared merge key: name",
+    );
+    misfit(
+        json!({"spec": {"containers": ["x"]}}),
+        "expected a map[string]interface {}, but received a string",
+    );
+    misfit(json!({"spec": {"$patch": "fly"}}), "unknown patch type: fly in map: map[$patch:fly]");
+    misfit(json!({"spec": {"$patch": 1}}), "unknown patch type: %!s(int64=1) in map: map[$patch:1]");
+    check(json!({"spec": {"$retainKeys": 1}}), 400, "invalid patch format of retainKeys");
+    misfit(
+        json!({"spec": {"$setElementOrder/containers": 1}}),
+        "expected a []interface {}, but received a int64",
+    );
+    misfit(
+        json!({"spec": {"$setElementOrder/nope": [{"name": "d"}]}}),
+        "unable to find api field in struct PodSpec for the json field \"nope\"",
+    );
+    assert_eq!(strategic_merge_patch(pods(), &document, b"[]").unwrap_err().code, 400);
+}
+
+#[test]
+fn strategic_patch_that_contradicts_its_element_order_is_refused() {
+    let document = json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
+    let patched = |items: Value, order: Value| {
+        let patch = json!({"spec": {"containers": items, "$setElementOrder/containers": order}});
+        strategic_merge_patch(pods(), &document, patch.to_string().as_bytes())
+    };
+    let (a, b) = (json!({"name": "a"}), json!({"name": "b"}));
+    let status = patched(json!([a, b]), json!([b, a])).unwrap_err();
+    let said = "The order in patch list:\n[map[name:a] map[name:b]]\n doesn't match $setElementOrder list:\n\
+        [map[name:b] map[name:a]]\n";
+    assert_eq!((status.code, status.message.as_str()), (400, said));
+    assert_eq!(patched(json!([a, {"name": "c"}]), json!([b, a])).unwrap_err().code, 400);
+    let deleted = json!({"name": "a", "$patch": "delete"});
+    assert_eq!(names(&patched(json!([deleted, b]), json!([b])).unwrap()), ["b"]);
+    assert_eq!(names(&patched(json!([a]), json!([b, a])).unwrap()), ["b", "a"]);
+    assert_eq!(names(&patched(json!([a]), json!([])).unwrap()), ["a", "b"]);
+}
+
+#[test]
+fn strategic_patch_of_what_is_not_there_is_taken_as_it_is() {
+    let document = json!({"metadata": {}, "spec": {"containers": [{"name": "a"}]}});
+    let patch = json!({
+        "metadata": {"labels": {"$patch": "replace", "a": "b"}, "ownerReferences": [{}], "annotations": {"x": null, "y": "z"}},
+        "spec": {"containers": [{"name": "a", "ports": [{"name": "p"}]}], "foo": {"$patch": "x"}},
+    });
+    let expected = json!({
+        "metadata": {"ownerReferences": [{}], "annotations": {"y": "z"}},
+        "spec": {"containers": [{"name": "a", "ports": [{"name": "p"}]}]},
+    });
+    assert_eq!(strategic(document, patch), expected);
 }
 
 fn containers() -> impl Strategy<Value = Value> {

@@ -6,43 +6,27 @@ use skep_api::status::{self, Status};
 use super::Call;
 use crate::body::Body;
 use crate::content;
-use crate::negotiate;
+use crate::negotiate::{self, Number};
 use crate::options::ListOptions;
 use crate::respond::ListAnswer;
 use crate::storage::{DeleteOptions, Deleted};
-
-/// Kinds that answer a deletion with the object, as upstream has it; others with a `Status`.
-const RETURNED: [&str; 8] = [
-    "persistentvolumeclaims",
-    "persistentvolumes",
-    "pods",
-    "podtemplates",
-    "resourcequotas",
-    "serviceaccounts",
-    "services",
-    "storageclasses",
-];
-
-fn returns(call: &Call) -> bool {
-    call.resource.custom.is_none() && RETURNED.contains(&call.resource.plural.as_str())
-}
 
 async fn options(call: &Call, body: Body) -> Result<DeleteOptions, Status> {
     let bytes = content::read(body).await?;
     if bytes.is_empty() {
         return DeleteOptions::parse(None, &call.query);
     }
-    let parsed = skep_api::decode::parse(&bytes, negotiate::encoding(&call.parts.headers)?)?;
-    call.record.requested(&call.resource, &call.info.subresource, &parsed.value);
-    DeleteOptions::parse(Some(&parsed.value), &call.query)
+    let body = skep_api::decode::delete_options(&bytes, negotiate::encoding(&call.parts.headers)?)?;
+    call.record.requested(&call.resource, &call.info.subresource, &body);
+    DeleteOptions::parse(Some(&body), &call.query)
 }
 
 pub(super) async fn delete(call: &Call, body: Body) -> Result<Response<Body>, Status> {
-    let manner = call.manner()?;
+    let manner = call.manner(Number::One)?;
     let options = options(call, body).await?;
     let name = &call.info.name;
     match call.server.storage().delete(&call.scope(false), name, &options).await? {
-        Deleted::Gone(object) if !returns(call) => {
+        Deleted::Gone(object) if !call.resource.returns_deleted() => {
             let uid = object.value()["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
             Ok(manner.value(StatusCode::OK, &status::deleted(&call.resource, name, &uid)))
         }
@@ -55,7 +39,7 @@ pub(super) async fn delete(call: &Call, body: Body) -> Result<Response<Body>, St
 }
 
 pub(super) async fn collection(call: &Call, body: Body) -> Result<Response<Body>, Status> {
-    let manner = call.manner()?;
+    let manner = call.manner(Number::Many)?;
     let list = ListOptions::parse(&call.resource, &call.query)?;
     let options = options(call, body).await?;
     let (objects, revision) =

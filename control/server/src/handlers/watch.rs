@@ -36,7 +36,8 @@ const IN_A_ROW: usize = 32;
 const BOOKMARKS: Duration = Duration::from_secs(60);
 
 pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
-    let manner = call.manner()?;
+    // Of events nobody minds how their form is called.
+    let manner = call.any_manner()?;
     let options = WatchOptions::parse(&call.resource, &call.query)?;
     let cache = &call.server.storage().cache;
     let collection = cache.collection(&call.resource).ok_or_else(Status::no_such_path)?;

@@ -22,7 +22,6 @@ use skep_api::table::IncludeObject;
 
 use crate::audit::{Audited, Said};
 use crate::body::{self, Body, BoxError};
-use crate::failure::invalid_options;
 use crate::negotiate::{self, Form, Wire};
 use crate::query::Query;
 
@@ -51,17 +50,19 @@ pub(crate) struct Manner {
 impl Manner {
     /// Reads `Accept`, `Accept-Encoding` and the query. `protobuf` says whether the kind has that encoding.
     pub(crate) fn of(parts: &Parts, query: &Query, protobuf: bool) -> Result<Self, Status> {
+        let (form, wire) = negotiate::form(&parts.headers, protobuf)?;
         let include = match query.get("includeObject") {
             None | Some("Metadata") => IncludeObject::Metadata,
             Some("None") => IncludeObject::None,
             Some("Object") => IncludeObject::Object,
+            // Only those who want tables say anything with it.
+            Some(_) if form != Form::Table => IncludeObject::Metadata,
             Some(other) => {
-                let choices = ["Metadata", "None", "Object"];
-                let error = skep_api::validation::FieldError::not_supported("includeObject", other, &choices);
-                return Err(invalid_options("TableOptions", error));
+                return Err(Status::bad_request(format!(
+                    "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+                )));
             }
         };
-        let (form, wire) = negotiate::form(&parts.headers, protobuf)?;
         Ok(Self { form, wire, include, ..Self::plain(parts, query) })
     }
 

@@ -1,7 +1,6 @@
 //! The members of `metadata` that belong to the server.
 
 use serde_json::{Map, Value, json};
-use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::strategy;
 use skep_api::validation::FieldError;
@@ -72,9 +71,8 @@ pub(crate) fn place(scope: &Scope<'_>, name: Option<&str>, object: &mut Value) -
             ));
         }
         set(object, "namespace", scope.namespace);
-    } else if !found.is_empty() {
-        return Err(Status::bad_request("namespace is not allowed on a cluster-scoped object"));
     } else {
+        // What is in no namespace does not mind being said to be in one.
         remove(object, "namespace");
     }
     let Some(name) = name else { return Ok(()) };
@@ -106,9 +104,12 @@ pub(super) fn begin(object: &mut Value, ids: &Ids) {
 }
 
 /// What a new version of an object keeps of the old one.
-pub(super) fn keep(resource: &Resource, name: &str, object: &mut Value, old: &Value) -> Result<(), Status> {
+pub(super) fn keep(scope: &Scope<'_>, name: &str, object: &mut Value, old: &Value) -> Result<(), Status> {
+    let resource = scope.resource;
     let (uid, old_uid) = (text(object, "uid"), text(old, "uid"));
-    if !uid.is_empty() && uid != old_uid {
+    // Who sends a whole object means one that it knows; in a patch it is a change like others.
+    let is_another = !uid.is_empty() && uid != old_uid;
+    if is_another && !scope.is_patch() {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}");
         return Err(Status::conflict(resource, name, &why));
     }
@@ -119,6 +120,15 @@ pub(super) fn keep(resource: &Resource, name: &str, object: &mut Value, old: &Va
     }
     if !sent.is_empty() && sent != "0" && sent != found {
         return Err(Status::modified(resource, name));
+    }
+    let going = text(object, "deletionTimestamp");
+    if !going.is_empty() && going != text(old, "deletionTimestamp") {
+        let error = FieldError::invalid("metadata.deletionTimestamp", going, "field is immutable");
+        return Err(Status::invalid(resource, name, vec![error]));
+    }
+    if is_another {
+        let error = FieldError::invalid("metadata.uid", uid, "field is immutable");
+        return Err(Status::invalid(resource, name, vec![error]));
     }
     for member in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         carry(object, old, member);
