@@ -180,4 +180,6 @@ fn object(patch: &[u8]) -> Result<Value, String> {
 }
 
 #[cfg(test)]
+mod strategic_tests;
+#[cfg(test)]
 mod tests;
