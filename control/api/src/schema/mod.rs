@@ -3,10 +3,14 @@
 //! Owns the shape of the table and look-ups in it. Does not own where a table comes from: the built-in one is derived by
 //! `build.rs`; a custom resource brings its own table, which is why types refer to each other by index within a table.
 
+mod by_name;
+
 use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 use serde_json::Value;
+
+use by_name::ByName;
 
 /// The index of a type within its [`Types`].
 pub type TypeId = usize;
@@ -122,21 +126,33 @@ pub struct Type {
     pub atomic: bool,
     /// The fields, in order of their names.
     pub fields: Vec<Field>,
-    /// Where in `fields` those are that are written in any case.
+    /// Where in `fields` those are that are written in any case,
     #[serde(skip)]
     always: Vec<usize>,
+    /// those that have a default,
+    #[serde(skip)]
+    defaulted: Vec<usize>,
+    /// and each name.
+    #[serde(skip)]
+    by_name: ByName,
 }
 
 impl Type {
     /// The field of that name.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        let at = self.fields.binary_search_by(|field| field.name.as_str().cmp(name)).ok()?;
-        self.fields.get(at)
+        self.by_name.find(&self.fields, name)
     }
 
     /// A type whose fields are still to come.
     pub(crate) fn empty(name: &str, atomic: bool) -> Self {
-        Self { name: name.to_owned(), atomic, fields: Vec::new(), always: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            atomic,
+            fields: Vec::new(),
+            always: Vec::new(),
+            defaulted: Vec::new(),
+            by_name: ByName::default(),
+        }
     }
 
     /// The fields that Go writes whether they are set or not.
@@ -145,6 +161,14 @@ impl Type {
             .iter()
             .filter_map(|at| self.fields.get(*at))
             .filter_map(|field| Some((field, field.written?)))
+    }
+
+    /// The fields that have a default, and that.
+    pub fn defaulted(&self) -> impl Iterator<Item = (&Field, &Value)> {
+        self.defaulted
+            .iter()
+            .filter_map(|at| self.fields.get(*at))
+            .filter_map(|field| Some((field, field.default.as_ref()?)))
     }
 
     /// The last part of the name: `Pod`.
@@ -169,8 +193,14 @@ impl Types {
     pub fn new(mut types: Vec<Type>) -> Self {
         for one in &mut types {
             one.fields.sort_by(|a, b| a.name.cmp(&b.name));
-            let written = one.fields.iter().enumerate().filter(|(_, field)| field.written.is_some());
-            one.always = written.map(|(at, _)| at).collect();
+            let those = |which: fn(&Field) -> bool| {
+                let found = one.fields.iter().enumerate().filter(|(_, field)| which(field));
+                found.map(|(at, _)| at).collect::<Vec<_>>()
+            };
+            let (always, defaulted) =
+                (those(|field| field.written.is_some()), those(|field| field.default.is_some()));
+            (one.always, one.defaulted) = (always, defaulted);
+            one.by_name = ByName::of(&one.fields);
         }
         Self(types)
     }
