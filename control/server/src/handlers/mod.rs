@@ -9,7 +9,6 @@ mod components;
 mod delete;
 mod eviction;
 mod patch;
-mod pieces;
 mod read;
 mod scale;
 mod watch;

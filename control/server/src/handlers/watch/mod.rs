@@ -3,24 +3,27 @@
 //! A session goes through: initial objects -> (bookmark that marks their end) -> changes and bookmarks -> end. A session
 //! whose place in the changes is gone ends with an ERROR event of code 410.
 
+mod pieces;
+mod tell;
+mod waits;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures::future::BoxFuture;
-use futures::stream::{self, FuturesUnordered, StreamExt};
+use futures::stream::{self, StreamExt};
 use http::Response;
 use serde_json::json;
 use skep_api::status::Status;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
+use self::pieces::Pieces;
+use self::waits::{BOOKMARKS, Waits, Woken, until, waits};
 use super::Call;
-use super::pieces::Pieces;
 use super::read::state;
 use crate::body::Body;
-use crate::cache::{Change, EventType, Gone, Object, Watcher};
+use crate::cache::{Change, Gone, Object, Watcher};
 use crate::conversion::Converter;
 use crate::failure;
 use crate::fairness::Permit;
@@ -32,8 +35,6 @@ use crate::turns;
 
 /// So often changes that are at hand are told without a look at what else came.
 const IN_A_ROW: usize = 32;
-/// A bookmark is sent about so often.
-const BOOKMARKS: Duration = Duration::from_secs(60);
 
 pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
     let manner = call.manner()?;
@@ -122,45 +123,6 @@ struct Session {
     gauge: Counted,
     events: prometheus::IntCounter,
     terminated: prometheus::IntCounter,
-}
-
-/// What wakes a session but changes.
-enum Woken {
-    Bookmark,
-    Deadline,
-    Ending,
-    Stopped,
-}
-
-/// What a session waits for beside changes. Asked only once it has come: there are as many sessions as clients, each wakes
-/// for every change, and a timer or a token that is waited for anew each time costs a lock each time.
-type Waits = FuturesUnordered<BoxFuture<'static, Woken>>;
-
-fn waits(
-    stop: CancellationToken,
-    ending: CancellationToken,
-    deadline: Instant,
-    bookmark: Option<Instant>,
-) -> Waits {
-    let mut waits = Waits::new();
-    waits.push(Box::pin(async move {
-        stop.cancelled_owned().await;
-        Woken::Stopped
-    }));
-    waits.push(Box::pin(async move {
-        ending.cancelled_owned().await;
-        Woken::Ending
-    }));
-    waits.push(until(deadline, Woken::Deadline));
-    waits.extend(bookmark.map(|at| until(at, Woken::Bookmark)));
-    waits
-}
-
-fn until(at: Instant, then: Woken) -> BoxFuture<'static, Woken> {
-    Box::pin(async move {
-        tokio::time::sleep_until(at).await;
-        then
-    })
 }
 
 impl Session {
@@ -268,79 +230,5 @@ impl Session {
 
     async fn last_bookmark(&mut self) -> Option<Bytes> {
         if self.bookmarks { Some(self.bookmark().await) } else { None }
-    }
-
-    /// Changes in the version of the request; a webhook that does not convert them ends the session with this piece.
-    async fn converted(&mut self, changes: Vec<Arc<Change>>) -> Result<Vec<Arc<Change>>, Bytes> {
-        let Self { converter, renderer, ended, terminated, .. } = self;
-        converter.changes(renderer.resource(), changes).await.map_err(|status| {
-            *ended = true;
-            terminated.inc();
-            renderer.notice("ERROR", &status.to_value())
-        })
-    }
-
-    /// A bookmark at the newest revision, behind whatever happened up to it.
-    async fn bookmark(&mut self) -> Bytes {
-        let changes = match self.watcher.poll() {
-            Ok(changes) => changes,
-            Err(gone) => return self.gone(gone),
-        };
-        let changes = match self.converted(changes).await {
-            Ok(changes) => changes,
-            Err(piece) => return piece,
-        };
-        self.tell(&changes);
-        let bookmark = self.renderer.bookmark(self.watcher.position(), None);
-        let bookmark = self.renderer.notice("BOOKMARK", &bookmark);
-        match self.pieces.pop() {
-            Some(first) => {
-                self.pieces.push(bookmark);
-                first
-            }
-            None => bookmark,
-        }
-    }
-
-    fn selects(&self, object: &Object) -> bool {
-        self.selection.is_everything() || self.selection.matches(self.renderer.resource(), object)
-    }
-
-    /// Makes pieces of the lines of those changes that this client is told of.
-    fn tell(&mut self, changes: &[Arc<Change>]) {
-        self.renderer.set_time(self.ids.now());
-        let mut told = 0;
-        for (at, change) in changes.iter().enumerate() {
-            let Some(line) = self.line(change) else { continue };
-            told += 1;
-            match at + 1 == changes.len() {
-                true => self.pieces.push_last(line),
-                false => self.pieces.push(line),
-            }
-        }
-        self.events.inc_by(told);
-    }
-
-    fn line(&mut self, change: &Change) -> Option<Bytes> {
-        let mut kind = change.kind;
-        if !self.selection.is_everything() {
-            // An object that begins or ceases to be selected comes or goes, for this client.
-            let before = change.previous.as_ref().filter(|previous| self.selects(previous));
-            let after = kind != EventType::Deleted && self.selects(&change.object);
-            kind = match (before, after) {
-                (None, false) => return None,
-                (None, true) => EventType::Added,
-                (Some(_), true) => EventType::Modified,
-                (Some(previous), false) if kind != EventType::Deleted => {
-                    let (last, _) = previous.deleted_at(change.revision);
-                    return Some(self.renderer.event("DELETED", &last));
-                }
-                (Some(_), false) => EventType::Deleted,
-            };
-        }
-        if kind == change.kind && self.renderer.is_plain(&change.object) {
-            return Some(change.line.clone());
-        }
-        Some(self.renderer.event(kind.as_str(), &change.object))
     }
 }
