@@ -103,6 +103,19 @@ async fn get(stream: TlsStream<TcpStream>, h2: bool) -> Result<String, hyper::Er
 }
 
 #[tokio::test]
+async fn cipher_is_the_servers_choice() {
+    let server = server(Limits::default()).await;
+    let connector = client(&server.pki.ca_pem().unwrap(), None, "http/1.1");
+    let stream = connect(&server, &connector, "localhost").await.unwrap();
+    let chosen = stream.get_ref().1.negotiated_cipher_suite().unwrap().suite();
+    assert_eq!(
+        chosen,
+        rustls::CipherSuite::TLS13_AES_128_GCM_SHA256,
+        "the client would rather have 256 bits"
+    );
+}
+
+#[tokio::test]
 async fn handshake_with_and_without_client_certificate_both_versions() {
     let server = server(Limits::default()).await;
     let ca = server.pki.ca_pem().unwrap();
