@@ -3,6 +3,9 @@
 //!
 //! Output: `types.json` (compact, read once at start) and `definitions.json.z` (with descriptions, inflated on demand).
 
+#[path = "build/openapi.rs"]
+mod openapi;
+
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
@@ -32,6 +35,7 @@ const OPAQUE: [&str; 3] = [
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=data");
     println!("cargo::rerun-if-changed=src/openapi");
     let facts: BTreeMap<String, BTreeMap<String, Value>> =
@@ -44,7 +48,7 @@ fn main() {
     let types = type_table(&definitions, &facts, &tags);
     std::fs::write(out.join("types.json"), types.to_string()).expect("OUT_DIR takes files");
 
-    let documents = openapi_definitions(definitions, &facts);
+    let documents = openapi::definitions(definitions, &facts, &tags);
     let text = serde_json::to_vec(&documents).expect("values serialise");
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(&text).expect("memory takes bytes");
@@ -125,8 +129,6 @@ fn definitions() -> Map<String, Value> {
 fn reference(schema: &Value) -> Option<&str> {
     schema.get("$ref")?.as_str()?.rsplit('/').next()
 }
-
-// ---- the type table ------------------------------------------------------------------------------------------------
 
 /// Per message its fields: number, name, type, and letters of which `o` is `omitempty` and `p` a pointer.
 type Tags = BTreeMap<String, Vec<(u64, String, String, String)>>;
@@ -263,80 +265,5 @@ fn shape(schema: &Value, definitions: &Map<String, Value>, index: &BTreeMap<&str
             json!({ "Map": shape(&schema["additionalProperties"], definitions, index) })
         }
         _ => json!("Any"),
-    }
-}
-
-// ---- OpenAPI -------------------------------------------------------------------------------------------------------
-
-/// The definitions in the form of OpenAPI v3 components, with the `x-kubernetes-*` extensions in place.
-fn openapi_definitions(
-    definitions: Map<String, Value>,
-    facts: &BTreeMap<String, BTreeMap<String, Value>>,
-) -> Map<String, Value> {
-    let mut documents = Map::new();
-    for (name, mut schema) in definitions {
-        let own = facts.get(&name);
-        if let Some(of_type) = own.and_then(|own| own.get("$type")) {
-            extend(&mut schema, of_type);
-        }
-        if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-            for (field, property) in properties {
-                rewrite(property);
-                if let Some(facts) = own.and_then(|own| own.get(field)) {
-                    extend(property, facts);
-                }
-                wrap_reference(property);
-            }
-        }
-        special(&name, &mut schema);
-        documents.insert(name, schema);
-    }
-    documents
-}
-
-fn extend(schema: &mut Value, facts: &Value) {
-    for (key, value) in facts.as_object().into_iter().flatten() {
-        match key.as_str() {
-            "enum" | "default" => schema[key] = value.clone(),
-            _ => schema[format!("x-kubernetes-{key}")] = value.clone(),
-        }
-    }
-}
-
-/// References become references to components.
-fn rewrite(schema: &mut Value) {
-    if let Some(name) = reference(schema).map(str::to_owned) {
-        schema["$ref"] = Value::String(format!("#/components/schemas/{name}"));
-    }
-    for inner in ["items", "additionalProperties"] {
-        if let Some(inner) = schema.get_mut(inner).filter(|inner| inner.is_object()) {
-            rewrite(inner);
-            wrap_reference(inner);
-        }
-    }
-}
-
-/// In OpenAPI 3.0 nothing may stand beside a reference: with company it moves into `allOf`.
-fn wrap_reference(schema: &mut Value) {
-    let Some(object) = schema.as_object_mut() else { return };
-    if object.len() > 1
-        && let Some(reference) = object.remove("$ref")
-    {
-        object.insert("allOf".into(), json!([{ "$ref": reference }]));
-    }
-}
-
-fn special(name: &str, schema: &mut Value) {
-    let Some(object) = schema.as_object_mut() else { return };
-    object.remove("x-kubernetes-int-or-string");
-    match name {
-        QUANTITY => {
-            object.insert("oneOf".into(), json!([{ "type": "string" }, { "type": "number" }]));
-        }
-        INT_OR_STRING => {
-            object.insert("format".into(), json!("int-or-string"));
-            object.insert("oneOf".into(), json!([{ "type": "integer" }, { "type": "string" }]));
-        }
-        _ => {}
     }
 }

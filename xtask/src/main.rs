@@ -9,6 +9,7 @@ mod demo;
 mod diagnosis;
 mod down;
 mod ebpf;
+mod fuzz;
 mod images;
 mod packages;
 mod progress;
@@ -50,6 +51,8 @@ enum Command {
     Tidy,
     /// Run benchmarks and print each figure beside its baseline.
     Bench(bench::Arguments),
+    /// Fuzz what reads bytes of clients and packets, each target for a while.
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Tidy => tidy::run(),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,10 +16,10 @@ const LINES: usize = 600;
 const VAGUE: [&str; 5] = ["utils", "util", "common", "helpers", "manager"];
 /// A crate and the only crates that may depend on it.
 const USERS: [(&str, &[&str]); 4] = [
-    ("skep-store", &["skep-server", "skep-control", "skep-bench"]),
-    ("skep-server", &["skep-control", "skep-bench"]),
+    ("skep-store", &["skep-server", "skep-control", "skep-bench", "skep-fuzz"]),
+    ("skep-server", &["skep-control", "skep-bench", "skep-fuzz"]),
     ("aya", &["skep-dataplane", "skep-datapath-tests"]),
-    ("skep-api", &["skep-server", "skep-controllers", "skep-control", "skep-bench"]),
+    ("skep-api", &["skep-server", "skep-controllers", "skep-control", "skep-bench", "skep-fuzz"]),
 ];
 /// Folders in which flags, the environment and signals may be read.
 const OUTER: [&str; 5] = ["control/bin", "node/bin", "xtask", "tests", "ebpf"];

@@ -61,12 +61,16 @@ pub fn api_resource_list(registry: &Registry, group: &str, version: &str) -> Opt
     if entries.is_empty() {
         return None;
     }
-    Some(json!({
+    let mut list = json!({
         "kind": "APIResourceList",
-        "apiVersion": "v1",
         "groupVersion": join_group_version(group, version),
         "resources": entries,
-    }))
+    });
+    if !group.is_empty() {
+        // The list of the core group is older than that.
+        list["apiVersion"] = "v1".into();
+    }
+    Some(list)
 }
 
 fn of_version<'a>(
@@ -124,11 +128,7 @@ pub fn aggregated(registry: &Registry, core: bool) -> Value {
                     json!({ "version": version, "freshness": "Current", "resources": resources })
                 })
                 .collect();
-            let metadata = if core {
-                json!({ "creationTimestamp": null })
-            } else {
-                json!({ "name": group.name, "creationTimestamp": null })
-            };
+            let metadata = if core { json!({}) } else { json!({ "name": group.name }) };
             json!({ "metadata": metadata, "versions": versions })
         })
         .collect();
@@ -141,8 +141,12 @@ pub fn aggregated(registry: &Registry, core: bool) -> Value {
 }
 
 fn aggregated_resource(resource: &Resource) -> Value {
-    let kind =
-        |group: &str, version: &str, kind: &str| json!({ "group": group, "version": version, "kind": kind });
+    // Only what is of another group or version than the list says so.
+    let kind = |group: &str, version: &str, kind: &str| {
+        let own = (group, version) == (resource.group.as_str(), resource.version.as_str());
+        let (group, version) = if own { ("", "") } else { (group, version) };
+        json!({ "group": group, "version": version, "kind": kind })
+    };
     let mut entry = json!({
         "resource": resource.plural,
         "responseKind": kind(&resource.group, &resource.version, &resource.kind),

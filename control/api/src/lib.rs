@@ -23,6 +23,7 @@ pub mod object;
 pub mod openapi;
 pub mod patch;
 pub mod policy;
+pub mod printed;
 pub mod protobuf;
 pub mod quantity;
 pub mod quota;

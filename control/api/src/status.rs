@@ -109,17 +109,7 @@ impl Status {
             "" => resource.kind.clone(),
             group => format!("{}.{group}", resource.kind),
         };
-        let mut texts: Vec<String> = Vec::new();
-        for error in &errors {
-            let text = error.to_string();
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
-        }
-        let text = match texts.as_slice() {
-            [one] => one.clone(),
-            many => format!("[{}]", many.join(", ")),
-        };
+        let text = FieldError::together(&errors);
         let mut status = Self::new(422, "Invalid", format!("{qualified} {name:?} is invalid: {text}")).about(
             &resource.group,
             &resource.kind,

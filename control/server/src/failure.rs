@@ -67,10 +67,12 @@ pub(crate) fn too_old(requested: u64, oldest: u64) -> Status {
 }
 
 /// 422 for the options of a request, which are objects of the group `meta.k8s.io`.
-pub(crate) fn invalid_options(kind: &str, error: FieldError) -> Status {
-    let mut status = Status::new(422, "Invalid", format!("{kind}.meta.k8s.io \"\" is invalid: {error}"));
-    status.details = Some(json!({ "group": "meta.k8s.io", "kind": kind, "causes": [error.to_cause()] }));
-    status
+pub(crate) fn invalid_options(kind: &str, errors: &[FieldError]) -> Status {
+    let why = FieldError::together(errors);
+    let causes: Vec<Value> = errors.iter().map(FieldError::to_cause).collect();
+    let details = json!({ "group": "meta.k8s.io", "kind": kind, "causes": causes });
+    let message = format!("{kind}.meta.k8s.io \"\" is invalid: {why}");
+    Status { details: Some(details), ..Status::new(422, "Invalid", message) }
 }
 
 /// The answer that a failure is.
@@ -87,10 +89,6 @@ pub(crate) fn response_of(status: &Status, body: Value) -> Response<Body> {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     if let Some(seconds) = status.retry_after {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if status.code == 401 {
-        headers
-            .insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kubernetes\""));
     }
     response
 }

@@ -21,8 +21,17 @@ pub enum Form {
     Object,
     /// A table for people, in the version given (`v1` or `v1beta1`).
     Table,
-    /// Their metadata alone.
-    Metadata,
+    /// Their metadata alone; said as that of one object or of a list.
+    Metadata(Number),
+}
+
+/// Whether something is about one object or about a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// One object.
+    One,
+    /// A list.
+    Many,
 }
 
 /// The bytes of an answer.
@@ -42,6 +51,10 @@ struct Range<'a> {
 }
 
 impl Range<'_> {
+    fn has(&self, name: &str) -> bool {
+        self.parameters.iter().any(|(key, _)| *key == name)
+    }
+
     fn parameter(&self, name: &str) -> &str {
         self.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value).unwrap_or_default()
     }
@@ -58,7 +71,6 @@ fn ranges(header: &str) -> Vec<Range<'_>> {
                 parameters.iter().find(|(key, _)| *key == "q").and_then(|(_, q)| q.parse::<f32>().ok());
             Range { kind, quality: (quality.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u16, parameters }
         })
-        .filter(|range| range.quality > 0)
         .collect();
     ranges.sort_by_key(|range| std::cmp::Reverse(range.quality));
     ranges
@@ -78,31 +90,43 @@ pub fn form(headers: &HeaderMap, protobuf: bool) -> Result<(Form, Wire), Status>
             kind if is_json(kind) => Wire::Json,
             _ => continue,
         };
+        // Parameters that change the answer, and that there is no answer for.
+        if !matches!(range.parameter("stream"), "" | "watch") || !matches!(range.parameter("sv"), "" | "v1") {
+            continue;
+        }
         let meta = range.parameter("g") == "meta.k8s.io" && matches!(range.parameter("v"), "v1" | "v1beta1");
         match range.parameter("as") {
-            "" => return Ok((Form::Object, wire)),
+            "" if !range.has("g") && !range.has("v") => return Ok((Form::Object, wire)),
             "Table" if meta && wire == Wire::Json => return Ok((Form::Table, wire)),
-            "PartialObjectMetadata" | "PartialObjectMetadataList" if meta => {
-                return Ok((Form::Metadata, wire));
-            }
+            "PartialObjectMetadata" if meta => return Ok((Form::Metadata(Number::One), wire)),
+            "PartialObjectMetadataList" if meta => return Ok((Form::Metadata(Number::Many), wire)),
             _ => {}
         }
     }
     Err(Status::not_acceptable(if protobuf { &OFFERED_BUILTIN } else { &OFFERED }))
 }
 
-/// Whether the client takes plain JSON: what answers without objects are in.
+/// Whether the client takes discovery in JSON, in the classic form or in that of `aggregated`.
 ///
 /// # Errors
 ///
 /// 406 when it does not.
-pub fn json(headers: &HeaderMap) -> Result<(), Status> {
+pub fn discovery(headers: &HeaderMap, aggregated: bool) -> Result<(), Status> {
+    let takes = |range: &Range<'_>| {
+        let changed = ["as", "g", "v", "sv"].into_iter().any(|name| range.has(name));
+        let streamed = !matches!(range.parameter("stream"), "" | "watch");
+        let is_aggregated = aggregated && range.parameter("as") == "APIGroupDiscoveryList";
+        is_json(range.kind) && (is_aggregated || !changed) && !streamed
+    };
     match accept(headers) {
-        Some(accept) if !ranges(accept).iter().any(|range| is_json(range.kind)) => {
-            Err(Status::not_acceptable(&OFFERED))
-        }
+        Some(accept) if !ranges(accept).iter().any(takes) => Err(Status::not_acceptable(&OFFERED_BUILTIN)),
         _ => Ok(()),
     }
+}
+
+/// Whether the client takes JSON at all.
+pub fn json(headers: &HeaderMap) -> bool {
+    accept(headers).is_none_or(|accept| ranges(accept).iter().any(|range| is_json(range.kind)))
 }
 
 /// Whether the client takes an answer that is no object with metadata and columns: JSON as nothing else.
@@ -147,10 +171,13 @@ fn is_json(kind: &str) -> bool {
     matches!(kind, "application/json" | "application/*" | "*/*")
 }
 
+fn whole_content_type(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
 /// The media type of the body, without parameters.
 pub fn content_type(headers: &HeaderMap) -> &str {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim()
+    whole_content_type(headers).split(';').next().unwrap_or_default().trim()
 }
 
 /// How a body that holds an object is encoded.
@@ -159,7 +186,8 @@ pub fn content_type(headers: &HeaderMap) -> &str {
 ///
 /// 415 when we do not read that.
 pub fn encoding(headers: &HeaderMap) -> Result<Encoding, Status> {
-    match content_type(headers) {
+    match content_type(headers).to_ascii_lowercase().as_str() {
+        "" if !whole_content_type(headers).is_empty() => Err(Status::unsupported_media_type(&TAKEN)),
         "" | "application/json" => Ok(Encoding::Json),
         "application/yaml" => Ok(Encoding::Yaml),
         PROTOBUF => Ok(Encoding::Protobuf),
@@ -186,14 +214,20 @@ mod tests {
             ),
             (
                 "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
-                Some(Form::Metadata),
+                Some(Form::Metadata(Number::One)),
             ),
-            ("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", Some(Form::Metadata)),
+            (
+                "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+                Some(Form::Metadata(Number::Many)),
+            ),
             ("application/json;stream=watch", Some(Form::Object)),
             ("text/html, application/json;q=0.5, */*;q=0.1", Some(Form::Object)),
             ("application/json;as=Other;g=meta.k8s.io;v=v1", None),
             ("text/plain", None),
-            ("application/json;q=0", None),
+            ("application/json;stream=other", None),
+            ("application/json;sv=v9", None),
+            ("application/json;g=meta.k8s.io;v=v1", None),
+            ("application/json;q=0", Some(Form::Object)),
         ];
         for (accept, expected) in cases {
             let found = form(&headers(ACCEPT, accept), false).ok();
@@ -210,7 +244,7 @@ mod tests {
             ("application/vnd.kubernetes.protobuf, */*", Some(Form::Object), Some(Form::Object)),
             (
                 "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
-                Some(Form::Metadata),
+                Some(Form::Metadata(Number::One)),
                 Some(Form::Object),
             ),
         ];

@@ -1,5 +1,7 @@
 //! The query of a request: its parameters, with the readings that Kubernetes gives them.
 
+use std::num::{IntErrorKind, ParseIntError};
+
 /// The decoded parameters, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query(Vec<(String, String)>);
@@ -25,7 +27,7 @@ impl Query {
     }
 
     /// All values of a parameter.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub fn all<'a, 'b>(&'a self, name: &'b str) -> impl Iterator<Item = &'a str> + use<'a, 'b> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
@@ -44,9 +46,14 @@ impl Query {
     ///
     /// # Errors
     ///
-    /// The text, when it is not one.
-    pub fn number(&self, name: &str) -> Result<Option<i64>, &str> {
-        self.get(name).map(|text| text.parse().map_err(|_| text)).transpose()
+    /// The text when it is none, and what is wrong with it in Go's words.
+    pub fn number(&self, name: &str) -> Result<Option<i64>, (&str, &'static str)> {
+        let Some(text) = self.all(name).next() else { return Ok(None) };
+        let why = |error: ParseIntError| match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        text.parse().map(Some).map_err(|error| (text, why(error)))
     }
 }
 
@@ -62,8 +69,8 @@ mod tests {
         assert_eq!(query.optional_flag("absent"), None);
         assert_eq!(query.all("a").collect::<Vec<_>>(), ["x y", "z"]);
         assert_eq!(
-            (query.number("limit"), query.number("bad"), query.number("none")),
-            (Ok(Some(5)), Err("5x"), Ok(None))
+            (query.number("limit"), query.number("bad"), query.number("none"), query.number("absent")),
+            (Ok(Some(5)), Err(("5x", "invalid syntax")), Err(("", "invalid syntax")), Ok(None))
         );
     }
 }

@@ -60,12 +60,10 @@ pub(crate) fn no_such_path() -> Status {
     Status::no_such_path()
 }
 
-/// 409 about an object of a core resource.
-pub(crate) fn conflict(resource: &str, name: &str, why: &str) -> Status {
-    match registry().find("", "v1", resource) {
-        Some(resource) => Status::conflict(resource, name, why),
-        None => no_such_path(),
-    }
+/// 409 about an object that a token is to be bound to, which upstream calls by its kind.
+pub(crate) fn conflict(kind: &str, name: &str, why: &str) -> Status {
+    let message = format!("Operation cannot be fulfilled on {kind} {name:?}: {why}");
+    Status { details: Some(json!({ "name": name, "kind": kind })), ..Status::new(409, "Conflict", message) }
 }
 
 /// 422 with one cause. The kinds of the gate are answered and never stored, so that no registry entry describes them.
@@ -100,7 +98,10 @@ pub(crate) fn invalid_fields(group: &str, kind: &str, errors: &[FieldError]) -> 
         several => format!("[{}]", several.join(", ")),
     };
     let causes: Vec<Value> = errors.iter().map(FieldError::to_cause).collect();
-    let details = json!({"group": group, "kind": kind, "causes": causes});
+    let mut details = json!({"group": group, "causes": causes});
+    if !kind.is_empty() {
+        details["kind"] = json!(kind);
+    }
     let sentence = format!("{kind}.{group} \"\" is invalid: {text}");
     Status { details: Some(details), ..Status::new(422, "Invalid", sentence) }
 }

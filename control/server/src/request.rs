@@ -75,7 +75,7 @@ impl RequestInfo {
         info.subresource = take(&mut rest).unwrap_or_default();
         info.rest = rest.to_owned();
         if watch_path {
-            info.verb = "watch".to_owned();
+            info.verb = if info.verb == "get" { "watch" } else { "" }.to_owned();
         } else if info.name.is_empty() {
             info.verb = collection_verb(&info.verb, query).to_owned();
         }

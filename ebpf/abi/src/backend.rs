@@ -11,7 +11,10 @@
 //! |---|---|---|---|
 //! | active, same | may be chosen | continues | continues |
 //! | draining, same | is not in a slice | continues | chooses again at once |
-//! | gone, or another generation | is not in a slice | reset | chooses again at once |
+//! | gone, or another generation | is not in a slice | reset at the client's next packet | chooses again at once |
+//!
+//! What a backend that is gone still sends over TCP reaches its client until that is told, or until the backend's address
+//! begins a connection with the same tuple: a client that only waits would never hear otherwise.
 
 use crate::{Be16, V6, plain};
 

@@ -8,9 +8,9 @@
 use skep_abi::backend::{STATE_ACTIVE, STATE_GONE};
 use skep_abi::config::Config;
 use skep_abi::counters::Reason;
-use skep_abi::flow::{ANNOUNCED, FLOW_HALF_OPEN, FLOW_REPLY, Flow, FlowKey, STATE_CLOSING};
+use skep_abi::flow::{ANNOUNCED, FLOW_HALF_OPEN, FLOW_REPLY, Flow, FlowKey, STATE_CLOSED, STATE_CLOSING};
 use skep_abi::service::{SCOPE_EXTERNAL, SCOPE_INTERNAL};
-use skep_abi::{Be16, has_connections};
+use skep_abi::{Be16, TCP, has_connections};
 
 use crate::family::Family;
 use crate::maintain;
@@ -86,7 +86,7 @@ enum Known {
     Answered,
     /// It must not be used: choose again.
     Stale,
-    /// Its backend is gone.
+    /// Its backend is gone, which the other direction is to know.
     Gone,
     /// Another flow has its key.
     Collision,
@@ -130,9 +130,9 @@ pub fn decide<F: Family, T: Tables<F>, R: Default>(
     loop {
         let task = match known::<F, T, R>(tables, &question, prepared, &mut result, &carry) {
             Known::Carried => return Outcome::Carried(result),
-            Known::Gone => return refuse(packet, Reason::BackendGone),
+            Known::Gone if prepared => return refuse(packet, Reason::BackendGone),
             Known::Collision => return Outcome::Drop(Reason::FlowCollision),
-            Known::Due => Task::Maintain,
+            Known::Due | Known::Gone => Task::Maintain,
             Known::Answered => Task::Open,
             Known::Stale => Task::Replace,
             Known::No => Task::Establish,
@@ -194,7 +194,7 @@ fn known<F: Family, T: Tables<F>, R>(
             if !is_of::<F>(flow, packet) {
                 return Known::Collision;
             }
-            match usable::<F, T>(tables, flow, packet) {
+            match usable::<F, T>(tables, flow, packet, prepared) {
                 Usable::Yes => {}
                 Usable::Again => return Known::Stale,
                 Usable::No => return Known::Gone,
@@ -246,8 +246,9 @@ enum Usable {
 #[inline(always)]
 fn usable<F: Family, T: Tables<F>>(
     tables: &T,
-    flow: &Flow<F::Address>,
+    flow: &mut Flow<F::Address>,
     packet: &Packet<F::Address>,
+    prepared: bool,
 ) -> Usable {
     if flow.backend == ANNOUNCED {
         return if maintain::is_in_place(tables, flow) { Usable::Yes } else { Usable::Again };
@@ -258,8 +259,7 @@ fn usable<F: Family, T: Tables<F>>(
     };
     let active = state == STATE_ACTIVE;
     if flow.flags & FLOW_REPLY != 0 {
-        // Whoever has the address now, it is not the backend: its packets are its own.
-        return if state == STATE_GONE { Usable::Again } else { Usable::Yes };
+        return if state == STATE_GONE { last_words(flow, packet, prepared) } else { Usable::Yes };
     }
     if !has_connections(packet.network.protocol) {
         return if active { Usable::Yes } else { Usable::Again };
@@ -268,6 +268,22 @@ fn usable<F: Family, T: Tables<F>>(
         return Usable::Again;
     }
     if state == STATE_GONE { Usable::No } else { Usable::Yes }
+}
+
+/// Whether a reply of a backend that is gone is still its client's. What was under way is: a client that only waits for it
+/// sends nothing that could be refused, and would wait for good. That ends with the client's next packet, which is told that
+/// the backend is gone, and with one that begins a connection: whoever has the address now, it is not the backend, and its
+/// packets are its own. One that was `prepared` may itself have closed the connection.
+#[inline(always)]
+fn last_words<A>(flow: &mut Flow<A>, packet: &Packet<A>, prepared: bool) -> Usable {
+    if packet.network.protocol != TCP || flow.state >= STATE_CLOSED && !prepared {
+        return Usable::Again;
+    }
+    if packet.flags & SYN != 0 {
+        flow.state = STATE_CLOSED;
+        return Usable::Again;
+    }
+    Usable::Yes
 }
 
 /// Writes down that the packet was seen.

@@ -321,6 +321,11 @@ fn claim<F: Family, T: Tables<F>>(
     now: u32,
     asker: Asker,
 ) -> Result<(), InsertError> {
+    // Mostly nobody has had it, so that is tried before anything is looked up.
+    match tables.insert_flow(reply_key, Side::Partner, reply, Existing::Keep) {
+        Err(InsertError::Exists) => {}
+        done => return done,
+    }
     let needed = tables.flow(
         reply_key,
         #[inline(always)]

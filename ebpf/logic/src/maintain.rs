@@ -10,7 +10,7 @@ use skep_abi::config::Config;
 use skep_abi::counters::Reason;
 use skep_abi::flow::{
     ANNOUNCED, EGRESS_NEIGHBOUR, EGRESS_POD, EGRESS_POD_SKB, EGRESS_REMOTE, EGRESS_STACK, EGRESS_UNRESOLVED,
-    FLOW_HALF_OPEN, FLOW_REPLY, Flow, FlowKey, STATE_NEW,
+    FLOW_HALF_OPEN, FLOW_REPLY, Flow, FlowKey, STATE_CLOSED, STATE_NEW,
 };
 use skep_abi::has_connections;
 use skep_abi::local::LOCAL_XDP_REDIRECT;
@@ -34,6 +34,8 @@ pub enum Upkeep {
     WrongAnswer,
     /// The flow's partner has given way.
     Alone,
+    /// The flow's backend is gone.
+    Gone,
 }
 
 /// The key of the partner of `flow`, which has `key`.
@@ -108,6 +110,9 @@ pub fn is_due<A>(flow: &Flow<A>, config: &Config, now: u32) -> bool {
 /// Brings the flow of `question` up to date, and its partner with it. One after the other, each part has the stack to itself.
 #[inline(always)]
 pub fn maintain<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Address>) -> Upkeep {
+    if end::<F, T>(tables, question) {
+        return Upkeep::Gone;
+    }
     let refreshed = refresh::<F, T>(tables, question);
     let upkeep = match refreshed {
         Refreshed::Unroutable => return Upkeep::Unroutable,
@@ -125,6 +130,36 @@ pub fn maintain<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::
         tables.remove_flow(&question.key);
     }
     upkeep
+}
+
+/// Ends the connection of a client whose backend is gone, in both directions' entries, and says whether it is one: the client
+/// is told so now, and nothing more comes to it.
+#[inline(never)]
+fn end<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Address>) -> bool {
+    let Question { config, key, .. } = question;
+    let ended = tables.flow(
+        key,
+        #[inline(always)]
+        |flow| {
+            let forward = flow.flags & FLOW_REPLY == 0 && has_connections(key.protocol);
+            if !forward || is_alive::<F, T>(tables, flow) {
+                return false;
+            }
+            flow.state = STATE_CLOSED;
+            let partner_key = partner_key::<F>(config, flow, key);
+            tables.flow(
+                &partner_key,
+                #[inline(always)]
+                |other| {
+                    if is_partner::<F>(flow, key, other) {
+                        other.state = STATE_CLOSED;
+                    }
+                },
+            );
+            true
+        },
+    );
+    ended == Some(true)
 }
 
 /// What [`refresh`] came to.

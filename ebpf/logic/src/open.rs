@@ -13,6 +13,7 @@ use crate::family::Family;
 use crate::maintain::{Refreshed, Upkeep, is_partner, partner_key, refresh, restore};
 use crate::parse::Packet;
 use crate::tables::Tables;
+use crate::track;
 
 /// Makes the connection of `question`, whose packet may show that the client is there.
 #[inline(always)]
@@ -28,7 +29,7 @@ pub fn open<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Addr
     match upkeep {
         Upkeep::Done => tables.count(Reason::FlowOpened, question.packet.network.length),
         Upkeep::Lost | Upkeep::Alone => tables.remove_flow(&question.key),
-        Upkeep::Unroutable | Upkeep::WrongAnswer => {}
+        Upkeep::Unroutable | Upkeep::WrongAnswer | Upkeep::Gone => {}
     }
     upkeep
 }
@@ -45,9 +46,9 @@ fn connect<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Addre
                 return Upkeep::WrongAnswer;
             }
             flow.flags &= !(FLOW_HALF_OPEN | FLOW_TRUSTED);
-            tables.settle(key, flow);
             remember::<F, T>(tables, flow, *now);
             if flow.backend == ANNOUNCED {
+                tables.settle(key, flow);
                 return Upkeep::Done;
             }
             let partner_key = partner_key::<F>(config, flow, key);
@@ -59,11 +60,17 @@ fn connect<F: Family, T: Tables<F>>(tables: &T, question: &Question<'_, F::Addre
                     if ours {
                         other.flags &= !(FLOW_HALF_OPEN | FLOW_TRUSTED);
                         other.last_seen = *now;
+                        // The backend's side may have closed before the client answered by closing as well.
+                        if let Some(state) = track::joint(other.state, packet.flags, false) {
+                            flow.state = state;
+                            other.state = state;
+                        }
                         tables.settle(&partner_key, other);
                     }
                     ours
                 },
             );
+            tables.settle(key, flow);
             match ours {
                 Some(true) => Upkeep::Done,
                 Some(false) => Upkeep::Lost,

@@ -146,5 +146,6 @@ const fn prepared(upkeep: Upkeep) -> Prepared {
         Upkeep::Unroutable => Prepared::dropped(Reason::NoRoute),
         Upkeep::Lost | Upkeep::Alone => Prepared::refused(Reason::NoFlow),
         Upkeep::WrongAnswer => Prepared::dropped(Reason::WrongAnswer),
+        Upkeep::Gone => Prepared::refused(Reason::BackendGone),
     }
 }

@@ -130,7 +130,9 @@ fn choose_backend<F: Family, S: Sockets<F>>(
     service: &ServiceValue,
     remembered: bool,
 ) -> Option<(Backend, BackendState)> {
-    let inputs = Inputs { random: sockets.random(), tuple: sockets.random() };
+    // There is no tuple yet: one number will do for either.
+    let random = sockets.random();
+    let inputs = Inputs { random, tuple: random };
     let position = choose::position(service, inputs, false)?;
     let backend = sockets.backend(service.slice.wrapping_add(position))?;
     if !remembered {

@@ -110,6 +110,28 @@ fn find_in(set: *mut FlowSet, tag: u64) -> u32 {
     NONE
 }
 
+/// Of [`survey`]: `tag` is not there.
+const FULL: u32 = WAYS;
+/// Of [`survey`]: `tag` is not there, and a place is free.
+const VACANT: u32 = WAYS + 1;
+
+/// Where in a set `tag` lies; [`FULL`] or [`VACANT`] if it does not.
+#[inline(always)]
+fn survey(set: *mut FlowSet, tag: u64) -> u32 {
+    let mut vacant = 0;
+    let mut way = 0;
+    while way < WAYS {
+        let word = hide(read(place(set, way)));
+        if sets::is(word, tag) {
+            return way;
+        }
+        // One for a word of zero: without a branch, each of which would be a way of its own from here on.
+        vacant |= !(word | word.wrapping_neg()) >> 63;
+        way += 1;
+    }
+    if hide(vacant) == 0 { FULL } else { VACANT }
+}
+
 /// The number of the entry with `tag`, in a table of `count` sets.
 #[inline(always)]
 fn find<F: MapFamily>(tag: u64, count: u32) -> u32 {
@@ -304,17 +326,14 @@ fn enter<F: MapFamily>(tag: u64, request: u32, count: u32) -> u32 {
     let Some(one) = set::<F>(first) else { return NO_PLACE };
     let Some(two) = set::<F>(second) else { return NO_PLACE };
     let now = now();
-    let mut way = find_in(one, tag);
-    if way == NONE {
-        let other = find_in(two, tag);
-        way = if other == NONE { NONE } else { other + WAYS };
-    }
-    if way != NONE {
+    let (here, there) = (survey(one, tag), survey(two, tag));
+    let mut way = if here < WAYS { here } else { there + WAYS };
+    if here < WAYS || there < WAYS {
         if request & KEEP != 0 {
             return EXISTS;
         }
     } else {
-        way = free(one, two);
+        way = if here == VACANT || there == VACANT { free(one, two) } else { NONE };
         if way == NONE {
             way = most_willing(one, two, now);
         }

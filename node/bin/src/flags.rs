@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use skep_dataplane::AttachChoices;
 
 use crate::inspect::Subject;
 use crate::logging::Format;
@@ -56,6 +57,9 @@ pub(crate) struct DatapathArguments {
     /// Interfaces towards other nodes and clients; if not given, those that have the node's addresses.
     #[arg(long = "uplink")]
     pub(crate) uplinks: Vec<String>,
+    /// How XDP is attached to them; whatever it cannot do, TC does.
+    #[arg(long, value_enum, default_value_t = Xdp::Auto)]
+    pub(crate) xdp: Xdp,
     /// The cgroup2 folder whose processes' sockets are translated: this node's own.
     #[arg(long, default_value = "/sys/fs/cgroup")]
     pub(crate) cgroup_root: PathBuf,
@@ -71,6 +75,27 @@ pub(crate) struct DatapathArguments {
     /// Messages of the datapath in the log: off, error, warn, info, debug or trace.
     #[arg(long, default_value = "off")]
     pub(crate) datapath_log: String,
+}
+
+/// See [`AttachChoices`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Xdp {
+    /// In the driver, else in the stack. A veth's driver loses what is sent back unless its other end has an XDP program
+    /// too, so there it is in the stack.
+    Auto,
+    /// As `auto`, in the driver on a veth as well.
+    Native,
+    /// In the stack.
+    Generic,
+    /// Not at all.
+    Off,
+}
+
+impl From<Xdp> for AttachChoices {
+    fn from(choice: Xdp) -> Self {
+        let native = matches!(choice, Xdp::Auto | Xdp::Native);
+        Self { native, veth: choice == Xdp::Native, generic: choice != Xdp::Off, ..Self::default() }
+    }
 }
 
 /// See [`skep_services::ExternalReturn`].

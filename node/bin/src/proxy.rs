@@ -111,7 +111,9 @@ fn answer(path: &str, registry: &Registry) -> Answer {
             }
         }
         "/healthz" => Answer::text(200, "ok"),
-        _ => Answer::text(404, "there is /metrics and /healthz\n"),
+        // Where kube-proxy says by what it works.
+        "/proxyMode" => Answer::text(200, "ebpf"),
+        _ => Answer::text(404, "there is /metrics, /healthz and /proxyMode\n"),
     }
 }
 
@@ -134,11 +136,12 @@ mod tests {
     }
 
     #[test]
-    fn answer_metrics_have_prometheus_type_and_other_paths_are_not_found() {
+    fn answer_metrics_have_prometheus_type_and_unknown_paths_are_not_found() {
         let registry = Registry::new();
         let answered = answer("/metrics", &registry);
         assert_eq!(answered.status, 200);
         assert!(answered.headers[0].1.starts_with("text/plain; version=0.0.4"));
-        assert_eq!((answer("/healthz", &registry).status, answer("/x", &registry).status), (200, 404));
+        let status = |path| answer(path, &registry).status;
+        assert_eq!((status("/healthz"), status("/proxyMode"), status("/x")), (200, 200, 404));
     }
 }

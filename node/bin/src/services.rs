@@ -36,15 +36,14 @@ pub(crate) async fn open(arguments: &DatapathArguments, node_ips: &[IpAddr]) -> 
         IpAddr::V4(_) => None,
     });
     config.log_level = log_level(&arguments.datapath_log)?;
+    config.attach = arguments.xdp.into();
     let dataplane = tokio::task::spawn_blocking(move || KernelDataplane::open(&config))
         .await?
         .context("the datapath cannot be loaded")?;
     for (uplink, state) in dataplane.uplinks() {
         match state {
             XdpState::Native => tracing::info!(uplink, "XDP runs in the driver"),
-            XdpState::Generic => {
-                tracing::warn!(uplink, "the driver takes no XDP: it runs in the stack, slower")
-            }
+            XdpState::Generic => tracing::warn!(uplink, "XDP runs in the stack, slower than in a driver"),
             XdpState::Off => tracing::warn!(uplink, "no XDP: TC does everything"),
         }
     }

@@ -4,7 +4,9 @@
 //! program in one atomic step. A pinned link whose interface or cgroup is gone, or is another one by now, is removed
 //! and made anew.
 //!
-//! XDP is tried native, then generic; if neither works TC alone serves the uplink. TC uses TCX links, and a clsact filter
+//! XDP is tried native, then generic; if neither works TC alone serves the uplink. On a veth native XDP attaches and loses
+//! what it sends back, resets and all that goes to other nodes, unless the other end has an XDP program as well: that end is
+//! out of sight, often in another network namespace, so there XDP is generic unless [`AttachChoices::veth`] says better. TC uses TCX links, and a clsact filter
 //! on kernels before 6.6, which survives the agent without a pin and is replaced in place.
 
 use std::fs::{self, File};
@@ -55,6 +57,8 @@ pub enum XdpState {
 pub struct AttachChoices {
     /// Try XDP in the driver.
     pub native: bool,
+    /// Try it on a veth as well: its other end has an XDP program.
+    pub veth: bool,
     /// Try XDP in the stack.
     pub generic: bool,
     /// Try TCX links.
@@ -63,7 +67,7 @@ pub struct AttachChoices {
 
 impl Default for AttachChoices {
     fn default() -> Self {
-        Self { native: true, generic: true, tcx: true }
+        Self { native: true, veth: false, generic: true, tcx: true }
     }
 }
 
@@ -188,8 +192,10 @@ pub(crate) fn attach_xdp(
     choices: AttachChoices,
 ) -> Result<XdpState, Error> {
     let program = xdp(ebpf, name)?;
+    let native =
+        choices.native && (choices.veth || !is_veth(interface).map_err(Error::attach(name, interface))?);
     let ways = [
-        (XdpState::Native, XdpMode::Driver, "xdp-native", choices.native),
+        (XdpState::Native, XdpMode::Driver, "xdp-native", native),
         (XdpState::Generic, XdpMode::Skb, "xdp-generic", choices.generic),
     ];
     for (state, _, hook, wanted) in ways {
@@ -222,6 +228,11 @@ pub(crate) fn attach_xdp(
         }
     }
     Ok(XdpState::Off)
+}
+
+/// Whether an interface of this network namespace is one end of a virtual wire.
+fn is_veth(interface: &str) -> std::io::Result<bool> {
+    Ok(sys::driver(interface)? == "veth")
 }
 
 /// An error with what lies beneath it, in one line.

@@ -12,12 +12,14 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use crate::Error;
+use crate::sys;
 
 /// The pin directory of one node.
 #[derive(Clone, Debug)]
@@ -114,7 +116,7 @@ impl Pins {
         Ok(found)
     }
 
-    /// Removes every pin and the directories: programs detach, and maps go once nothing uses them.
+    /// Removes every pin and the directories: programs are detached when this returns, and maps go once nothing uses them.
     ///
     /// # Errors
     /// [`Error::BpfFs`] for the first thing that could not be removed.
@@ -122,7 +124,14 @@ impl Pins {
         let mut removed = Vec::new();
         // Links first: no program may run on after its maps' pins are gone.
         for directory in [self.links(), self.maps()] {
+            let links = directory == self.links();
             for (_, path) in Self::list(&directory)? {
+                if links
+                    && let Err(error) = sys::open_pin(&path).and_then(|link| sys::link_detach(link.as_fd()))
+                {
+                    // It goes with its pin, if somewhat later.
+                    tracing::debug!(path = %path.display(), %error, "a link cannot be detached");
+                }
                 remove_pin(&path)?;
                 removed.push(path);
             }

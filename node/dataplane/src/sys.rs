@@ -1,5 +1,5 @@
 //! The bpf(2) commands that aya has no call for: map elements as bytes and in batches, replacing the program of
-//! a pinned link whatever its kind, and what a link is attached to.
+//! a pinned link whatever its kind, and what a link is attached to; and the driver of an interface.
 //!
 //! Owns: the layout of `union bpf_attr` for these commands (`include/uapi/linux/bpf.h`) and the `unsafe` of the
 //! system call. It knows nothing of Skep's maps. All functions return the kernel's error unchanged.
@@ -19,6 +19,7 @@ const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
 const BPF_LINK_UPDATE: libc::c_long = 29;
+const BPF_LINK_DETACH: libc::c_long = 34;
 
 const BPF_LINK_TYPE_CGROUP: u32 = 3;
 const BPF_LINK_TYPE_XDP: u32 = 6;
@@ -61,6 +62,11 @@ struct LinkUpdateAttr {
 }
 
 #[repr(C)]
+struct LinkDetachAttr {
+    link_fd: u32,
+}
+
+#[repr(C)]
 #[derive(Default)]
 struct ObjAttr {
     pathname: u64,
@@ -85,6 +91,39 @@ struct RawLinkInfo {
     prog_id: u32,
     _pad: u32,
     target: [u32; 12],
+}
+
+/// `struct ethtool_drvinfo` (`include/uapi/linux/ethtool.h`), as far as it is read here.
+#[repr(C)]
+struct DriverInfo {
+    command: u32,
+    driver: [u8; 32],
+    _rest: [u8; 160],
+}
+
+const _: () = assert!(size_of::<DriverInfo>() == 196);
+
+/// The name of the driver of an interface of this network namespace.
+pub(crate) fn driver(interface: &str) -> io::Result<String> {
+    const ETHTOOL_GDRVINFO: u32 = 3;
+    // Any socket leads to the interfaces of its network namespace.
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
+    let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], _rest: [0; 160] };
+    // SAFETY: a request of zeroes is a valid value of this type of plain integers.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // One byte less, so that the name ends with a zero.
+    let room = request.ifr_name.len() - 1;
+    for (to, from) in request.ifr_name[..room].iter_mut().zip(interface.bytes()) {
+        *to = from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = std::ptr::from_mut(&mut info).cast();
+    // SAFETY: the request is live for the call and leads to memory of the size that this command writes.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &mut request) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let end = info.driver.iter().position(|byte| *byte == 0).unwrap_or(info.driver.len());
+    Ok(String::from_utf8_lossy(&info.driver[..end]).into_owned())
 }
 
 /// Issues one bpf(2) command.
@@ -180,6 +219,13 @@ pub(crate) fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     };
     // SAFETY: the command reads descriptors only.
     unsafe { bpf(BPF_LINK_UPDATE, &mut attr) }.map(|_| ())
+}
+
+/// Takes the program of `link` off, at once: a pin that is removed lets go of its link only some time later.
+pub(crate) fn link_detach(link: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attr = LinkDetachAttr { link_fd: fd_number(link) };
+    // SAFETY: the command reads a descriptor only.
+    unsafe { bpf(BPF_LINK_DETACH, &mut attr) }.map(|_| ())
 }
 
 /// Key and value of one entry, as the kernel stores them.

@@ -26,6 +26,7 @@ fn config(place: &Place) -> DataplaneConfig {
         cgroup_root: Some(place.cgroup.clone()),
         uplinks: vec!["up0".into()],
         node_v4: Some("192.0.2.1".parse().unwrap()),
+        attach: AttachChoices { veth: true, ..AttachChoices::default() },
         ..DataplaneConfig::new(object(), &place.pins, 7)
     }
 }
@@ -134,12 +135,27 @@ fn open_native_refused_falls_back_to_generic_then_to_tc() {
         let first = KernelDataplane::open(&config(place)).unwrap();
         assert_eq!(first.uplinks()[0].1, XdpState::Generic);
         drop(first);
-        let attach = AttachChoices { native: false, generic: false, tcx: true };
+        let attach = AttachChoices { native: false, generic: false, ..AttachChoices::default() };
         let second = KernelDataplane::open(&DataplaneConfig { attach, ..config(place) }).unwrap();
         assert_eq!(second.uplinks()[0].1, XdpState::Off);
         let left = links(place);
         assert!(!names(&left).iter().any(|name| name.contains("xdp")), "{left:?}");
         assert!(names(&left).contains(&"uplink-up0-ingress"));
+    });
+}
+
+#[test]
+fn open_on_a_veth_whose_other_end_is_not_known_to_answer_is_generic() {
+    isolated(|place| {
+        let first = KernelDataplane::open(&config(place)).unwrap();
+        assert_eq!(first.uplinks()[0].1, XdpState::Native);
+        drop(first);
+        let attach = AttachChoices::default();
+        let second = KernelDataplane::open(&DataplaneConfig { attach, ..config(place) }).unwrap();
+        assert_eq!(second.uplinks()[0].1, XdpState::Generic);
+        let attached: Vec<String> =
+            names(&links(place)).into_iter().filter(|name| name.contains("xdp")).map(str::to_owned).collect();
+        assert_eq!(attached, ["uplink-up0-xdp-generic"]);
     });
 }
 

@@ -9,6 +9,8 @@
 //! - *new flow, full table*: each service's backend is the frontend of the next service, and the translated source is
 //!   drawn from 64,000 ports. Every run makes a new flow, half-open as after any SYN, and the table of 65,536 entries has
 //!   long been full of such.
+//!   Beside it, in the same run: one entry of that size into the kernel's own map that evicts, of which such a program would
+//!   need two.
 //! - *refused flow, full table*: the same table, its entries made those of established connections.
 //!
 //! Both are sent back out and so lose a hop per run, which bounds a round to 250 runs.
@@ -31,7 +33,9 @@ use skep_datapath_tests::packet::{ACK, Packet, SYN};
 use skep_datapath_tests::world::{Family, NODE_MAC, OTHER_MAC, Service, World, set_state, v4, v6};
 
 use crate::{Context, Figure};
+use blocks::Blocks;
 
+mod blocks;
 mod flood;
 
 /// Runs per round: less than a packet's 255 hops.
@@ -60,7 +64,7 @@ pub fn run(context: &Context) -> Result<Vec<Figure>> {
         let _uplink = loaded.attach_xdp("xdp_uplink", world.uplink)?;
         let _pod = loaded.attach_xdp("xdp_pass", world.pod)?;
         let bench = Bench { loaded, world, config };
-        let mut figures = bench.figures()?;
+        let mut figures = bench.figures(&Blocks::load(&object)?)?;
         for family in Family::ALL {
             figures.extend(bench.under_flood(family, &object)?);
         }
@@ -76,28 +80,38 @@ struct Bench {
 }
 
 impl Bench {
-    fn figures(&self) -> Result<Vec<Figure>> {
+    fn figures(&self, blocks: &Blocks) -> Result<Vec<Figure>> {
         let mut figures = Vec::new();
         for (family, name) in [(Family::V4, "ipv4"), (Family::V6, "ipv6")] {
             let base = self.baseline(family)?;
-            let mut add = |what: &str, value: f64| {
-                let baseline = Some(("bare XDP verdict".to_owned(), base));
+            let mut beside = |what: &str, value: f64, baseline: &str, base: f64| {
+                let baseline = Some((baseline.to_owned(), base));
                 figures.push(Figure { name: format!("datapath/{what}/{name}"), value, unit: "ns", baseline });
             };
+            let insert = blocks.insert(self, family)?;
+            beside("one-entry-kernels-evicting-map", insert, "bare XDP verdict", base);
+            let new = self.new_flows(family)?;
+            beside("new-flow-full-table", new, "two entries into the kernel's evicting map", 2.0 * insert);
+            beside("refused-flow-full-table", self.refused(family)?, "bare XDP verdict", base);
+            let mut add = |what: &str, value: f64| beside(what, value, "bare XDP verdict", base);
             add("not-for-us", self.not_for_us(family)?);
             for (count, what) in [(2, "known-flow"), (1 << 10, "known-flow-1k"), (1 << 15, "known-flow-32k")]
             {
                 add(what, self.known(family, count).with_context(|| format!("{what} {name}"))?);
             }
-            add("new-flow-full-table", self.new_flows(family)?);
-            add("refused-flow-full-table", self.refused(family)?);
         }
         Ok(figures)
     }
 
     /// Nanoseconds per run: the median over samples, each a mean over rounds that start from the given frames in turn.
-    fn sample(
+    fn sample(&self, program: &str, frames: &[Vec<u8>], before: impl FnMut() -> Result<()>) -> Result<f64> {
+        self.sample_of(&self.loaded, program, frames, before)
+    }
+
+    /// As [`Bench::sample`], for a program of another object.
+    fn sample_of(
         &self,
+        loaded: &Loaded,
         program: &str,
         frames: &[Vec<u8>],
         mut before: impl FnMut() -> Result<()>,
@@ -109,7 +123,7 @@ impl Bench {
             for round in 0..ROUNDS {
                 let frame = &frames[round % frames.len()];
                 // The kernel reports whole nanoseconds per run; the rounding of many rounds evens out.
-                total += self.loaded.time_xdp(program, self.world.uplink, frame, RUNS)?;
+                total += loaded.time_xdp(program, self.world.uplink, frame, RUNS)?;
             }
             samples.push(total.as_nanos() as f64 / ROUNDS as f64);
         }

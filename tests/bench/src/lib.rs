@@ -72,6 +72,7 @@ pub const ALL: &[(&str, Benchmark)] = &[
     ("datapath", datapath::run),
     ("fairness", api::fair),
     ("node-port", node_port::run),
+    ("operations", api::operations_alone),
     ("services", services::run),
     ("store", store::run),
     ("watches", api::watches_alone),

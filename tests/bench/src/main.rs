@@ -56,10 +56,11 @@ fn main() -> anyhow::Result<()> {
     {
         return bare::serve(port, folder.as_ref());
     }
-    if let [_, command, kubeconfig, kind, collection] = std::env::args().collect::<Vec<_>>().as_slice()
+    if let [_, command, kubeconfig, kind, connections, collection] =
+        std::env::args().collect::<Vec<_>>().as_slice()
         && command == noise::COMMAND
     {
-        return noise::make(kubeconfig.as_ref(), kind, collection);
+        return noise::make(kubeconfig.as_ref(), kind, connections, collection);
     }
     let arguments = Arguments::parse();
     let api = arguments.api();

@@ -72,6 +72,18 @@ struct Connection {
     closing: Closing,
 }
 
+/// What a backend's packets to a source that it saw belong to.
+#[derive(Clone, Copy, Debug)]
+struct Reply {
+    connection: Key,
+    backend: usize,
+    life: u32,
+    /// The backend has closed its side.
+    closing: bool,
+    /// Closed by both sides or reset, or the client was told that the backend is gone.
+    over: bool,
+}
+
 /// What is to become of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
@@ -108,8 +120,8 @@ pub struct Model {
     /// The services.
     pub services: Vec<Service>,
     connections: BTreeMap<Key, Connection>,
-    /// What a backend's packet to a source that it saw belongs to, with the backend's place and life.
-    replies: BTreeMap<(SocketAddr, SocketAddr, u8), (Key, usize, u32)>,
+    /// By backend, source and protocol.
+    replies: BTreeMap<(SocketAddr, SocketAddr, u8), Reply>,
 }
 
 impl Model {
@@ -133,7 +145,12 @@ impl Model {
             let kept = match protocol {
                 UDP => condition == Condition::Active,
                 _ if opens => connection.closing == Closing::No && condition == Condition::Active,
-                _ if condition == Condition::Gone => return Expected::Refused("backend_gone"),
+                _ if condition == Condition::Gone => {
+                    if let Some(reply) = self.reply_of((client, service)) {
+                        reply.over = true;
+                    }
+                    return Expected::Refused("backend_gone");
+                }
                 _ => true,
             };
             if kept {
@@ -167,8 +184,19 @@ impl Model {
             connection.closing = connection.closing.max(Closing::Fin);
         }
         self.connections.insert(key, connection);
+        if let Some(reply) = self.reply_of(key) {
+            reply.over |= flags & RST != 0 || flags & FIN != 0 && reply.closing;
+        }
         let destination = self.services[key.1].backends[connection.backend].address;
         Expected::Translated { source: connection.source, destination, opens }
+    }
+
+    /// The other direction of a connection, while that has its tuple.
+    fn reply_of(&mut self, key: Key) -> Option<&mut Reply> {
+        let Connection { backend, life, source, .. } = *self.connections.get(&key)?;
+        let service = &self.services[key.1];
+        let reply = self.replies.get_mut(&(service.backends[backend].address, source, service.protocol))?;
+        ((reply.connection, reply.backend, reply.life) == (key, backend, life)).then_some(reply)
     }
 
     /// Takes in what was chosen for a new connection.
@@ -188,16 +216,16 @@ impl Model {
         let Some(backend) = found else { return Err(format!("{destination} is no backend")) };
         let (protocol, life) = (offered.protocol, offered.backends[backend].life);
         let (key, tuple) = ((client, service), (destination, source, protocol));
-        if let Some((other, at, life)) = self.replies.get(&tuple)
-            && *other != key
-            && self.is_needed(*other, *at, *life, source)
+        if let Some(other) = self.replies.get(&tuple)
+            && other.connection != key
+            && self.is_needed(other.connection, other.backend, other.life, source)
         {
-            return Err(format!("{source} to {destination} is {other:?}'s"));
+            return Err(format!("{source} to {destination} is {:?}'s", other.connection));
         }
         let half_open = protocol == TCP;
         let made = Connection { backend, life, source, half_open, answered: false, closing: Closing::No };
         self.connections.insert(key, made);
-        self.replies.insert(tuple, (key, backend, life));
+        self.replies.insert(tuple, Reply { connection: key, backend, life, closing: false, over: false });
         Ok(())
     }
 
@@ -220,21 +248,29 @@ impl Model {
         protocol: u8,
         flags: u8,
     ) -> Expected {
-        let Some((key, at, life)) = self.replies.get(&(backend, source, protocol)).copied() else {
-            return Expected::Passed;
-        };
-        let (client, service) = key;
-        if self.condition(service, at, life) == Condition::Gone {
-            return Expected::Passed;
+        let tuple = (backend, source, protocol);
+        let Some(mut reply) = self.replies.get(&tuple).copied() else { return Expected::Passed };
+        let (client, service) = reply.connection;
+        if self.condition(service, reply.backend, reply.life) == Condition::Gone {
+            // What was under way reaches its client; what begins anew is somebody else's.
+            reply.over |= flags & SYN != 0;
+            if protocol == UDP || reply.over {
+                self.replies.insert(tuple, reply);
+                return Expected::Passed;
+            }
         }
-        if let Some(connection) = self.connections.get_mut(&key)
-            && (connection.source, connection.backend, connection.life) == (source, at, life)
+        reply.over |= flags & RST != 0;
+        reply.closing |= flags & FIN != 0;
+        if let Some(connection) = self.connections.get_mut(&reply.connection)
+            && (connection.source, connection.backend, connection.life) == (source, reply.backend, reply.life)
         {
             connection.answered |= flags & (SYN | RST | ACK) == SYN | ACK;
+            reply.over |= flags & FIN != 0 && connection.closing != Closing::No;
             if flags & RST != 0 {
                 connection.closing = Closing::Reset;
             }
         }
+        self.replies.insert(tuple, reply);
         let frontend = self.services[service].frontend;
         Expected::Translated { source: frontend, destination: client, opens: false }
     }

@@ -1,7 +1,9 @@
 //! What the end-to-end tests share: the tier guard, a namespace per test, and waiting.
 //!
 //! The tests themselves are in `tests/e2e/tests`, one file per concern. They need the cluster of `cargo xtask up`, those of
-//! `available.rs` the one of `up --ha`.
+//! `available.rs` the one of `up --ha`, and those of `skep-node proxy` make what they need themselves ([`alone`]).
+
+pub mod alone;
 
 use std::time::{Duration, Instant};
 

@@ -111,6 +111,8 @@ impl Cluster {
         start.arg("--serving-key").arg(credentials.join("serving.key"));
         start.arg("--client-ca").arg(credentials.join("ca.crt"));
         start.args(["--containerd", containerd::SOCKET, "--uplink", UPLINK]);
+        // The other ends of the uplinks have the programs that this needs: `ensure_wires`.
+        start.args(["--xdp", "native"]);
         start
             .args(["--cgroup-parent", &node.cgroup()])
             .arg("--cgroup-root")

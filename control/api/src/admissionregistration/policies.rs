@@ -8,7 +8,7 @@ use crate::policy::{self, Names};
 use crate::registry::split_group_version;
 use crate::validation::{FieldError, names, selector};
 
-const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
 const PATCHES: [&str; 2] = ["ApplyConfiguration", "JSONPatch"];
 /// So many audit annotations a policy may make.
@@ -83,7 +83,10 @@ fn variables(spec: &Value, params: bool, errors: &mut Vec<FieldError>) -> Vec<St
 
 fn compiled(path: &str, expression: &str, outcome: Result<(), String>, errors: &mut Vec<FieldError>) {
     if let Err(why) = outcome {
-        errors.push(FieldError::invalid(path, expression, format!("compilation failed: {why}")));
+        // That the type is another one says so by itself.
+        let why =
+            if why.starts_with(policy::OTHER_TYPE) { why } else { format!("compilation failed: {why}") };
+        errors.push(FieldError::invalid(path, expression, why));
     }
 }
 
@@ -164,7 +167,7 @@ fn annotation(path: &str, policy_name: &str, one: &Value, names: &Names<'_>, err
         let why = format!("must not exceed {LONGEST_ANNOTATION} bytes in length");
         errors.push(FieldError::required(path, why));
     } else {
-        compiled(&path, expression, policy::check_any(expression.trim(), names), errors);
+        compiled(&path, expression, policy::check_annotation(expression.trim(), names), errors);
     }
 }
 

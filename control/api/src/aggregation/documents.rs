@@ -105,7 +105,7 @@ pub fn join_groups(mut list: Value, remotes: &[Remote]) -> Value {
                 }
             }
             None => all.push(json!({
-                "metadata": { "name": name, "creationTimestamp": null }, "versions": entries,
+                "metadata": { "name": name }, "versions": entries,
             })),
         }
     }

@@ -10,29 +10,34 @@
 
 mod compare;
 mod conflict;
+mod entries;
 mod extract;
 mod merge;
 mod owners;
+mod prune;
 mod set;
 mod spot;
 mod step;
 mod undeclared;
 mod upgrade;
+mod versions;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::object::{remove, set as put};
 use crate::registry::{Registry, Resource};
-use crate::schema::{Schema, Shape};
+use crate::schema::Shape;
 use crate::status::Status;
 use compare::Comparison;
 use conflict::Conflict;
+use entries::{is_but_for_entries, record, strip_entries, write};
 use owners::{Operation, Owner, Owners};
+use prune::prune;
 use spot::Spot;
 
 pub use set::FieldSet;
 pub use step::Step;
-pub(crate) use undeclared::undeclared;
+pub(crate) use undeclared::{UNDECLARED, undeclared};
+pub use versions::{Conversions, Wanted};
 
 /// Owns what was there before anybody applied, of an object without entries.
 const BEFORE_FIRST: &str = "before-first-apply";
@@ -50,6 +55,8 @@ pub struct Writer<'a> {
     pub subresource: &'a str,
     /// RFC 3339.
     pub now: &'a str,
+    /// What a webhook has made of objects in other versions. Only it knows them, where there is one.
+    pub conversions: &'a Conversions,
 }
 
 impl Writer<'_> {
@@ -84,21 +91,6 @@ impl Writer<'_> {
             }
             _ => FieldSet::default(),
         }
-    }
-
-    /// An object of this resource in the version of an owner, with the schema of that version; `None` if there is no
-    /// such version any more.
-    fn in_version(&self, api_version: &str, object: &Value) -> Option<(Value, Schema)> {
-        if api_version == self.resource.group_version() {
-            return Some((object.clone(), self.resource.schema.clone()));
-        }
-        let (group, version) = crate::registry::split_group_version(api_version);
-        let other = self.registry.find_kind(group, version, &self.resource.kind)?;
-        let mut object = object.clone();
-        crate::convert::to_storage(self.resource, &mut object);
-        crate::convert::from_storage(other, &mut object);
-        put(&mut object, "apiVersion", api_version);
-        Some((object, other.schema.clone()))
     }
 }
 
@@ -234,22 +226,25 @@ pub fn apply(writer: &Writer<'_>, live: &Value, applied: &Value, force: bool) ->
     Ok(object)
 }
 
+/// 400: what is applied does not suit the types of its kind. Upstream has no code for it, and answers 500; so do we where
+/// fields are not known, as its clients are used to it.
+pub fn untyped(resource: &Resource, applied: &Value, why: &str) -> Status {
+    let (namespace, name) = (crate::object::namespace(applied), crate::object::name(applied));
+    let (group, version, kind) = (&resource.group, &resource.version, &resource.kind);
+    let message = format!(
+        "failed to create typed patch object ({namespace}/{name}; {group}/{version}, Kind={kind}): {why}"
+    );
+    let is_unknown = why.ends_with(UNDECLARED);
+    if is_unknown { Status::new(500, "", message) } else { Status::bad_request(message) }
+}
+
 /// The merged object without its entries, the owners after it, and what others lose by it.
 fn lay_over(
     writer: &Writer<'_>,
     live: &Value,
     applied: &Value,
 ) -> Result<(Value, Owners, Vec<Conflict>), Status> {
-    let refuse = |why: String| {
-        let resource = writer.resource;
-        let name = format!("{}/{}", crate::object::namespace(applied), crate::object::name(applied));
-        Status::bad_request(format!(
-            "failed to create typed patch object ({}; {}, Kind={}): {why}",
-            name.trim_start_matches('/'),
-            resource.group_version(),
-            resource.kind
-        ))
-    };
+    let refuse = |why: String| untyped(writer.resource, applied, &why);
     let schema = &writer.resource.schema;
     let shape = Shape::Object(schema.root);
     let spot = Spot::root(schema, &shape);
@@ -282,142 +277,6 @@ fn before_first(writer: &Writer<'_>, live: &Value) -> Result<Owners, String> {
     let mut owner = writer.owner(Operation::Update, all.set().outside(&writer.ignored()));
     owner.name = BEFORE_FIRST.to_owned();
     Ok(Owners(vec![owner]))
-}
-
-/// Takes out what the applier owned before and nobody owns now.
-fn prune(writer: &Writer<'_>, merged: &Value, owners: &Owners, last: &Owner) -> Result<Value, String> {
-    let Some((merged_then, schema)) = writer.in_version(&last.api_version, merged) else {
-        return Ok(merged.clone());
-    };
-    let shape = Shape::Object(schema.root);
-    let spot = Spot::root(&schema, &shape);
-    let parents = |set: &FieldSet| set.with_parents(&|path| spot.is_named(path));
-    let last_fields = parents(&last.fields);
-    // First without all that was applied last, then again with what is owned, and what was never applied.
-    let pruned = merge::without(&spot, &merged_then, &last_fields)?.unwrap_or_else(nothing);
-    let mut pruned = back(writer, &last.api_version, pruned)?;
-    // In the version of the last apply first: a conversion to others may need what is owned there.
-    let mut versions = vec![last.api_version.as_str()];
-    for owner in &owners.0 {
-        if !versions.contains(&owner.api_version.as_str()) {
-            versions.push(&owner.api_version);
-        }
-    }
-    for version in versions {
-        pruned = with_owned(writer, version, merged, pruned, owners)?;
-    }
-    let Some((pruned_then, _)) = writer.in_version(&last.api_version, &pruned) else { return Ok(pruned) };
-    let everything = parents(&extract::fields(&spot, &merged_then)?);
-    let left = parents(&extract::fields(&spot, &pruned_then)?);
-    let dropped = everything.difference(&left).intersection(&last_fields);
-    let pruned = merge::without(&spot, &merged_then, &dropped)?.unwrap_or_else(nothing);
-    back(writer, &last.api_version, pruned)
-}
-
-/// Puts what is owned in this version back into an object that was pruned. Both are in the version of the request; in one
-/// that is gone nobody can say any more what is owned.
-fn with_owned(
-    writer: &Writer<'_>,
-    api_version: &str,
-    merged: &Value,
-    pruned: Value,
-    owners: &Owners,
-) -> Result<Value, String> {
-    let then = |object: &Value| writer.in_version(api_version, object);
-    let (Some((merged_then, schema)), Some((pruned_then, _))) = (then(merged), then(&pruned)) else {
-        return Ok(pruned);
-    };
-    let shape = Shape::Object(schema.root);
-    let spot = Spot::root(&schema, &shape);
-    let parents = |set: &FieldSet| set.with_parents(&|path| spot.is_named(path));
-    let of_version = owners.0.iter().filter(|owner| owner.api_version == api_version);
-    let owned = of_version.fold(FieldSet::default(), |all, owner| all.union(&owner.fields));
-    let everything = parents(&extract::fields(&spot, &merged_then)?);
-    let left = parents(&extract::fields(&spot, &pruned_then)?);
-    let dropped = everything.difference(&left.union(&parents(&owned)));
-    let kept = merge::without(&spot, &merged_then, &dropped)?.unwrap_or_else(nothing);
-    back(writer, api_version, kept)
-}
-
-/// An object without members.
-fn nothing() -> Value {
-    Value::Object(serde_json::Map::new())
-}
-
-/// An object of another version of the resource in that of the request.
-fn back(writer: &Writer<'_>, api_version: &str, mut object: Value) -> Result<Value, String> {
-    if api_version == writer.resource.group_version() {
-        return Ok(object);
-    }
-    let (group, version) = crate::registry::split_group_version(api_version);
-    let other = writer.registry.find_kind(group, version, &writer.resource.kind);
-    let other = other.ok_or_else(|| format!("version {api_version} is gone"))?;
-    crate::convert::to_storage(other, &mut object);
-    crate::convert::from_storage(writer.resource, &mut object);
-    put(&mut object, "apiVersion", writer.resource.group_version());
-    Ok(object)
-}
-
-/// Takes the entries out.
-fn strip_entries(object: &mut Value) {
-    if let Some(metadata) = object.get_mut("metadata") {
-        remove(metadata, "managedFields");
-    }
-}
-
-/// Whether two objects are equal, apart from entries of the first.
-fn is_but_for_entries(object: &Value, bare: &Value) -> bool {
-    let (Some(left), Some(right)) = (object.as_object(), bare.as_object()) else { return object == bare };
-    left.len() == right.len()
-        && left.iter().zip(right).all(|((name, value), (other, found))| {
-            let same = match (value.as_object(), found.as_object()) {
-                (Some(members), Some(others)) if name == "metadata" => {
-                    equal_without(members, others, "managedFields")
-                }
-                _ => value == found,
-            };
-            name == other && same
-        })
-}
-
-/// Whether two objects are equal, apart from one member.
-fn equal_without(left: &Map<String, Value>, right: &Map<String, Value>, member: &str) -> bool {
-    let others = |members: &Map<String, Value>| members.len() - usize::from(members.contains_key(member));
-    others(left) == others(right)
-        && left.iter().all(|(name, value)| name == member || right.get(name) == Some(value))
-}
-
-/// Writes the owners into the object. When only times differ from before, they stay as they were, so that a write that
-/// changes nothing stays one.
-fn record(mut owners: Owners, before: Option<&Value>, object: &mut Value) {
-    owners.strip();
-    owners.cap();
-    let entries = owners.into_value();
-    let kept = before.filter(|before| differ_in_time_only(before, &entries)).cloned();
-    write(object, Some(kept.unwrap_or(entries)));
-}
-
-/// Whether two lists have the same entries, in whatever order, apart from their times.
-fn differ_in_time_only(before: &Value, after: &Value) -> bool {
-    let entries = |list: &Value| list.as_array().map_or(0, Vec::len);
-    let same = |one: &Value, other: &Value| match (one.as_object(), other.as_object()) {
-        (Some(one), Some(other)) => equal_without(one, other, "time"),
-        _ => one == other,
-    };
-    let mut left: Vec<&Value> = after.as_array().into_iter().flatten().collect();
-    entries(before) == left.len()
-        && before.as_array().into_iter().flatten().all(|entry| {
-            let found = left.iter().position(|other| same(entry, other));
-            found.map(|at| left.swap_remove(at)).is_some()
-        })
-}
-
-fn write(object: &mut Value, entries: Option<Value>) {
-    let Some(metadata) = object.get_mut("metadata") else { return };
-    match entries.filter(|entries| entries.as_array().is_some_and(|all| !all.is_empty())) {
-        Some(entries) => put(metadata, "managedFields", entries),
-        None => drop(remove(metadata, "managedFields")),
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 use serde_json::{Map, Value};
 
 use super::step::Step;
-use crate::schema::{Field, ListType, Schema, Shape, Type, Types};
+use crate::printed::{Printed, type_name};
+use crate::schema::{Field, ListType, Schema, Shape, Type, Types, Zero};
 
 /// A place in a type.
 #[derive(Clone, Copy)]
@@ -71,6 +72,28 @@ impl<'a> Spot<'a> {
         }
     }
 
+    /// What a value should be that is something else, and what it is, as upstream prints both.
+    pub(super) fn mismatch(&self, value: &Value) -> Option<(&'static str, String)> {
+        let whole = |wanted| Some((wanted, format!("&{{{}}}", Printed(value))));
+        let quoted = |wanted| {
+            let value = if value.is_string() { value.to_string() } else { Printed(value).to_string() };
+            Some((wanted, format!("&value.valueUnstructured{{Value:{value}}}")))
+        };
+        match (self.shape, value) {
+            (_, Value::Null) => None,
+            (Shape::Object(_) | Shape::Map(_), value) if !value.is_object() => whole("map"),
+            (Shape::List(_), value) if !value.is_array() => whole("list"),
+            (Shape::String | Shape::Bytes | Shape::Time | Shape::MicroTime, value) if !value.is_string() => {
+                quoted("string")
+            }
+            (Shape::Boolean, value) if !value.is_boolean() => quoted("boolean"),
+            (Shape::Int32 | Shape::Int64 | Shape::Number, value) if !value.is_number() => {
+                Some(("numeric (int or float)", type_name(value).to_owned()))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether there can be a member of this name.
     pub(super) fn has_member(&self, name: &str) -> bool {
         self.of_type().is_none_or(|of| of.field(name).is_some())
@@ -111,6 +134,8 @@ impl<'a> Spot<'a> {
             let default = || of_type.and_then(|of| of.field(key)).and_then(|field| field.default.as_ref());
             if let Some(value) = item.get(key).filter(|value| !value.is_null()).or_else(default) {
                 found.insert(key.clone(), value.clone());
+            } else if let Some(zero) = of_type.and_then(|of| of.field(key)).and_then(zero) {
+                found.insert(key.clone(), zero);
             }
         }
         if found.is_empty() {
@@ -141,4 +166,13 @@ impl<'a> Spot<'a> {
 /// When an item has no key.
 pub(super) fn steps(spot: &Spot<'_>, by: &Items<'_>, items: &[Value]) -> Result<Vec<Step>, String> {
     items.iter().map(|item| spot.step(by, item)).collect()
+}
+
+/// What stands for a key that is written in any case, as upstream's schemas say: its zero.
+fn zero(field: &Field) -> Option<Value> {
+    match (field.written, &field.shape) {
+        (Some(Zero::Plain), Shape::String) => Some("".into()),
+        (Some(Zero::Plain), Shape::Int32 | Shape::Int64) => Some(0.into()),
+        _ => None,
+    }
 }

@@ -1,9 +1,12 @@
 //! Apply and update as a user meets them, and properties over random applied objects.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::object::remove;
 use crate::registry::registry;
 
 fn deployments() -> &'static Resource {
@@ -11,7 +14,9 @@ fn deployments() -> &'static Resource {
 }
 
 fn writer<'a>(name: &'a str, subresource: &'a str) -> Writer<'a> {
-    Writer { resource: deployments(), registry: registry(), name, subresource, now: "2026-01-01T00:00:00Z" }
+    static NONE: LazyLock<Conversions> = LazyLock::new(Conversions::default);
+    let (resource, registry) = (deployments(), registry());
+    Writer { resource, registry, name, subresource, now: "2026-01-01T00:00:00Z", conversions: &NONE }
 }
 
 fn deployment(spec: Value) -> Value {

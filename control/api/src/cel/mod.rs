@@ -131,7 +131,7 @@ impl Program {
         let expression = parse(source)?;
         let found = infer::check(&expression, variables, messages)?;
         if !found.may_be(wanted) {
-            return Err(format!("must evaluate to {}, not {}", wanted.name(), found.name()));
+            return Err(format!("must evaluate to {} but got {}", wanted.name(), found.name()));
         }
         let mut patterns = HashMap::new();
         texts::written_patterns(&expression, &mut patterns)?;

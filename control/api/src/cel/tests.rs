@@ -94,7 +94,7 @@ fn expression_that_makes_no_sense_is_refused() {
         ("other > 1", "undeclared reference to 'other'"),
         ("self.name.nosuch()", "undeclared reference to 'nosuch'"),
         ("self.size == 'a'", "found no matching overload for '_==_' applied to '(int, string)'"),
-        ("self.size", "must evaluate to bool, not int"),
+        ("self.size", "must evaluate to bool but got int"),
         ("self.list.all(x, x > 1)", "found no matching overload for '_>_' applied to '(string, int)'"),
         ("self.name.size", "type 'string' does not support field selection"),
         ("self.size.all(x, x)", "expression of type 'int' cannot be range of a comprehension"),

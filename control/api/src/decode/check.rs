@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 use crate::quantity::Quantity;
-use crate::schema::{Schema, Shape, Type, Types};
+use crate::schema::{Field, Schema, Shape, Type, Types};
 
 /// How many unknown fields are named before the rest goes unmentioned.
 const REPORTED: usize = 64;
@@ -28,7 +28,8 @@ pub(super) fn json_type(value: &Value) -> &'static str {
 /// A sentence on the first wrong type.
 pub(super) fn walk(schema: &Schema, value: &mut Value) -> Result<Vec<String>, String> {
     let root = schema.root_type();
-    let mut walk = Walk { types: &schema.types, unknown: Vec::new(), names: Vec::new(), path: String::new() };
+    let (names, path) = (Vec::new(), String::new());
+    let mut walk = Walk { types: &schema.types, unknown: Vec::new(), fields: Vec::new(), names, path };
     match value {
         Value::Object(members) => walk.object(root, members)?,
         other => {
@@ -45,6 +46,8 @@ pub(super) fn walk(schema: &Schema, value: &mut Value) -> Result<Vec<String>, St
 struct Walk<'a> {
     types: &'a Types,
     unknown: Vec<String>,
+    /// The fields of the members that are left, in order: those of the object at hand behind those of the ones around it.
+    fields: Vec<&'a Field>,
     /// The names of the fields on the way, which messages about types have.
     names: Vec<&'a str>,
     /// The same with indices and map keys, which messages about unknown fields have.
@@ -53,6 +56,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn object(&mut self, of: &'a Type, members: &mut Map<String, Value>) -> Result<(), String> {
+        let around = self.fields.len();
         // Null is the same as absent for a field that has a type.
         members.retain(|name, value| {
             let known = of.field(name);
@@ -61,10 +65,12 @@ impl<'a> Walk<'a> {
                 let path = format!("{}{dot}{name}", self.path);
                 self.unknown.push(path);
             }
-            known.is_some_and(|field| !value.is_null() || (field.shape == Shape::Any))
+            let known = known.filter(|field| !value.is_null() || field.shape == Shape::Any);
+            self.fields.extend(known);
+            known.is_some()
         });
-        for (name, value) in members.iter_mut() {
-            let Some(field) = of.field(name) else { continue };
+        for (at, (name, value)) in (around..).zip(members.iter_mut()) {
+            let field = self.fields[at];
             let length = self.path.len();
             if length > 0 {
                 self.path.push('.');
@@ -75,6 +81,7 @@ impl<'a> Walk<'a> {
             self.names.pop();
             self.path.truncate(length);
         }
+        self.fields.truncate(around);
         Ok(())
     }
 

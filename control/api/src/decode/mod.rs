@@ -4,20 +4,19 @@
 //! Amounts and times come out in canonical form and nulls are gone, as after a round trip through upstream's types.
 
 mod check;
+mod expected;
+mod syntax;
 mod time;
 mod value;
 mod zero;
 
 use serde_json::Value;
 
-use crate::apply;
-use crate::custom::{self, Custom};
-use crate::object::{remove, set};
-use crate::registry::{
-    Resource, Subresource, join_group_version, registry, schema_name, split_group_version,
-};
-use crate::schema::Schema;
+use crate::object::set;
+use crate::registry::{Resource, Subresource, schema_name};
+use crate::schema::{Schema, Types};
 use crate::status::Status;
+use expected::Expected;
 
 /// What to do about unknown and duplicate fields (`fieldValidation` of a request).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,23 +31,13 @@ pub enum FieldValidation {
 }
 
 impl FieldValidation {
-    /// Reads the query parameter; empty is the default.
-    ///
-    /// # Errors
-    /// 422 for any other word.
-    pub fn parse(text: &str) -> Result<Self, Status> {
+    /// Reads the query parameter; empty is the default, any other word than the three is none.
+    pub fn parse(text: &str) -> Option<Self> {
         match text {
-            "" | "Warn" => Ok(Self::Warn),
-            "Ignore" => Ok(Self::Ignore),
-            "Strict" => Ok(Self::Strict),
-            other => Err(Status::new(
-                422,
-                "Invalid",
-                format!(
-                    "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: {other:?}: supported \
-                     values: \"Ignore\", \"Strict\", \"Warn\""
-                ),
-            )),
+            "" | "Warn" => Some(Self::Warn),
+            "Ignore" => Some(Self::Ignore),
+            "Strict" => Some(Self::Strict),
+            _ => None,
         }
     }
 }
@@ -81,6 +70,16 @@ pub fn parse(body: &[u8], encoding: Encoding) -> Result<Parsed, Status> {
     value::read(body, encoding).map_err(Status::bad_request)
 }
 
+/// The type of a value in the words of upstream's decoder: `number`, `array`.
+pub fn json_type(value: &Value) -> &'static str {
+    check::json_type(value)
+}
+
+/// What is wrong with a text that is no JSON, in upstream's words.
+pub fn json_error(text: &[u8]) -> String {
+    syntax::error(text).unwrap_or_else(|| "invalid JSON".to_owned())
+}
+
 /// Checks a value against the schema of its resource: wrong types are an error, unknown fields go. Fills in `apiVersion`
 /// and `kind` where they are missing. Returns the warnings to send.
 ///
@@ -88,6 +87,28 @@ pub fn parse(body: &[u8], encoding: Encoding) -> Result<Parsed, Status> {
 /// 400 with upstream's words: another kind or version than expected, a wrong type, an unknown field under `Strict`.
 pub fn check(resource: &Resource, value: &mut Value, mode: FieldValidation) -> Result<Vec<String>, Status> {
     Expected::of(resource).check(value, Vec::new(), Vec::new(), mode)
+}
+
+/// The same of what a patch made, whose text had these problems.
+///
+/// # Errors
+/// As of [`check`]; under `Strict` also for the problems of the text.
+pub fn check_patched(
+    resource: &Resource,
+    value: &mut Value,
+    problems: Vec<String>,
+    mode: FieldValidation,
+) -> Result<Vec<String>, Status> {
+    Expected::of(resource).check(value, problems, Vec::new(), mode)
+}
+
+/// What is told in warnings of the problems of a text: those of YAML line by line.
+pub fn told(problems: Vec<String>) -> Vec<String> {
+    let lines = |problem: String| match problem.strip_prefix(value::YAML_ERRORS) {
+        Some(lines) => lines.lines().map(|line| line.trim().to_owned()).collect(),
+        None => vec![problem],
+    };
+    problems.into_iter().flat_map(lines).collect()
 }
 
 /// Takes out what upstream's types leave out when they are written: empty lists, maps and texts, zeros and `false` of
@@ -138,7 +159,7 @@ pub fn object(
 pub struct Applied {
     /// The object, without what the schema does not know.
     pub value: Value,
-    /// The paths of that, as server-side apply writes them: `.spec.foo`.
+    /// A sentence on each of that, and on each value of a wrong type, in the words of server-side apply.
     pub undeclared: Vec<String>,
     /// A sentence on the duplicate fields of its text.
     pub duplicates: Vec<String>,
@@ -172,186 +193,29 @@ pub fn subresource(
     Expected { group, version, kind, schema: &schema, custom: None }.read(body, encoding, mode)
 }
 
-/// What a body must be.
-struct Expected<'a> {
-    group: &'a str,
-    version: &'a str,
-    kind: &'a str,
-    schema: &'a Schema,
-    custom: Option<&'a Custom>,
-}
-
-impl<'a> Expected<'a> {
-    fn of(resource: &'a Resource) -> Self {
-        Self {
-            group: &resource.group,
-            version: &resource.version,
-            kind: &resource.kind,
-            schema: &resource.schema,
-            custom: resource.custom.as_deref(),
-        }
+/// The body of a deletion: `DeleteOptions`, of whatever group it says.
+///
+/// # Errors
+/// 400 when it is of another kind, or of a wrong type.
+pub fn delete_options(body: &[u8], encoding: Encoding) -> Result<Value, Status> {
+    const NAME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+    let mut value = value::read(body, encoding).map_err(Status::bad_request)?.value;
+    let types = Types::builtin();
+    let root = types.find(NAME).ok_or_else(|| Status::internal("there is no schema of DeleteOptions"))?;
+    let schema = Schema { types, root };
+    let (group, version, kind) = ("meta.k8s.io", "v1", "DeleteOptions");
+    let said = |member: &str| value[member].as_str().filter(|text| !text.is_empty());
+    if let Some(other) = said("kind").filter(|other| *other != kind) {
+        let of = said("apiVersion").unwrap_or("meta.k8s.io/v1");
+        let why = format!("no kind {other:?} is registered for version {of:?} in scheme \"skep\"");
+        return Err(Status::bad_request(why));
     }
-
-    fn read(
-        &self,
-        body: &[u8],
-        encoding: Encoding,
-        mode: FieldValidation,
-    ) -> Result<(Value, Vec<String>), Status> {
-        let parsed = value::read(body, encoding).map_err(|why| self.unrecognized(&why, body))?;
-        let (mut value, duplicates) = (parsed.value, parsed.duplicates);
-        // Of YAML duplicates are noticed when it becomes JSON, of JSON when it becomes an object.
-        let (before, after) = match encoding {
-            Encoding::Yaml => (duplicates, Vec::new()),
-            Encoding::Json | Encoding::Protobuf => (Vec::new(), duplicates),
-        };
-        let warnings = self.check(&mut value, before, after, mode)?;
-        Ok((value, warnings))
+    if value.is_object() {
+        set(&mut value, "apiVersion", "meta.k8s.io/v1");
     }
-
-    fn applied(&self, body: &[u8]) -> Result<Applied, Status> {
-        // Clients apply JSON as a rule, which is YAML, too, and is read as JSON at a fraction of the cost. What is wrong
-        // with a text is told as of YAML.
-        let looks_like_json = body.trim_ascii_start().starts_with(b"{");
-        let json = looks_like_json.then(|| value::read(body, Encoding::Json).ok()).flatten();
-        let parsed = match json.filter(|parsed| parsed.duplicates.is_empty()) {
-            Some(parsed) => parsed,
-            None => value::read(body, Encoding::Yaml).map_err(|why| self.unrecognized(&why, body))?,
-        };
-        let mut value = parsed.value;
-        let said = |member: &str| value[member].as_str().unwrap_or_default();
-        if said("apiVersion").is_empty() || said("kind").is_empty() {
-            // Who applies has to say what: upstream's words for it.
-            let (group, version) = said("apiVersion").rsplit_once('/').unwrap_or(("", said("apiVersion")));
-            let message = format!("invalid object type: {group}/{version}, Kind={}", said("kind"));
-            return Err(Status::bad_request(message));
-        }
-        self.identify(&mut value)?;
-        let undeclared = match self.custom {
-            Some(_) => Vec::new(),
-            None => apply::undeclared(self.schema, &value),
-        };
-        let gone = self.prune(&mut value).map_err(|why| self.cannot_handle(self.kind, self.version, &why))?;
-        let undeclared = match self.custom {
-            Some(_) => gone.into_iter().map(|path| format!(".{path}")).collect(),
-            None => undeclared,
-        };
-        Ok(Applied { value, undeclared, duplicates: parsed.duplicates })
-    }
-
-    /// Checks the value; `before` and `after` are problems of its text, told before and after those of its fields.
-    fn check(
-        &self,
-        value: &mut Value,
-        before: Vec<String>,
-        after: Vec<String>,
-        mode: FieldValidation,
-    ) -> Result<Vec<String>, Status> {
-        self.identify(value)?;
-        let unknown = self.prune(value).map_err(|why| self.cannot_handle(self.kind, self.version, &why))?;
-        // Quoted, so that no line break gets into a warning header.
-        let unknown = unknown.into_iter().map(|path| format!("unknown field {path:?}"));
-        let problems: Vec<String> = before.into_iter().chain(unknown).chain(after).collect();
-        match mode {
-            FieldValidation::Ignore => Ok(Vec::new()),
-            FieldValidation::Warn => Ok(problems),
-            FieldValidation::Strict if problems.is_empty() => Ok(Vec::new()),
-            FieldValidation::Strict => {
-                let why = format!("strict decoding error: {}", problems.join(", "));
-                Err(self.cannot_handle(self.kind, self.version, &why))
-            }
-        }
-    }
-
-    /// Takes out what the schema does not know, and gives its paths. Of a custom object only the metadata has types that decoding insists on.
-    fn prune(&self, value: &mut Value) -> Result<Vec<String>, String> {
-        let Some(custom) = self.custom else { return check::walk(self.schema, value) };
-        let mut object = serde_json::json!({});
-        if let Some(metadata) = remove(value, "metadata") {
-            set(&mut object, "metadata", metadata);
-        }
-        let mut unknown = check::walk(self.schema, &mut object)?;
-        unknown.extend(custom::prune(&custom.node, value));
-        if let Some(metadata) = remove(&mut object, "metadata") {
-            set(value, "metadata", metadata);
-        }
-        Ok(unknown)
-    }
-
-    fn cannot_handle(&self, kind: &str, version: &str, why: &str) -> Status {
-        Status::bad_request(format!(
-            "{kind} in version {version:?} cannot be handled as a {}: {why}",
-            self.kind
-        ))
-    }
-
-    fn unrecognized(&self, why: &str, body: &[u8]) -> Status {
-        let mut summary = String::from_utf8_lossy(&body[..body.len().min(30)]).into_owned();
-        if body.len() > 30 {
-            summary.push_str(" ...");
-        }
-        if body.is_empty() {
-            summary.push_str("<empty>");
-        }
-        let kind = self.kind;
-        Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
-        ))
-    }
-
-    /// `apiVersion` and `kind` must be the expected ones; where they are missing they are filled in.
-    fn identify(&self, value: &mut Value) -> Result<(), Status> {
-        let Some(object) = value.as_object_mut() else {
-            let why = format!(
-                "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct",
-                check::json_type(value)
-            );
-            return Err(self.unrecognized(&why, value.to_string().as_bytes()));
-        };
-        let word = |name: &str| -> Result<Option<String>, Status> {
-            match object.get(name) {
-                None | Some(Value::Null) => Ok(None),
-                Some(Value::String(text)) if text.is_empty() => Ok(None),
-                Some(Value::String(text)) => Ok(Some(text.clone())),
-                Some(other) => {
-                    let why = format!(
-                        "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go struct field \
-                         .{name} of type string",
-                        check::json_type(other)
-                    );
-                    Err(self.unrecognized(&why, other.to_string().as_bytes()))
-                }
-            }
-        };
-        let expected_version = join_group_version(self.group, self.version);
-        let kind = word("kind")?.unwrap_or_else(|| self.kind.to_owned());
-        let api_version = word("apiVersion")?.unwrap_or_else(|| expected_version.clone());
-        if kind != self.kind || api_version != expected_version {
-            return Err(self.wrong_kind(&api_version, &kind));
-        }
-        object.insert("kind".into(), kind.into());
-        object.insert("apiVersion".into(), api_version.into());
-        Ok(())
-    }
-
-    fn wrong_kind(&self, api_version: &str, kind: &str) -> Status {
-        let (group, version) = split_group_version(api_version);
-        if registry().find_kind(group, version, kind).is_none() {
-            let why =
-                format!("no kind {kind:?} is registered for version {api_version:?} in scheme \"skep\"");
-            return self.cannot_handle(kind, version, &why);
-        }
-        if kind != self.kind {
-            let package = self.group.split('.').next().filter(|one| !one.is_empty()).unwrap_or("core");
-            let why =
-                format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", self.kind);
-            return self.cannot_handle(kind, version, &why);
-        }
-        Status::bad_request(format!(
-            "the API version in the data ({api_version}) does not match the expected API version ({})",
-            join_group_version(self.group, self.version)
-        ))
-    }
+    let expected = Expected { group, version, kind, schema: &schema, custom: None };
+    expected.check(&mut value, Vec::new(), Vec::new(), FieldValidation::Ignore)?;
+    Ok(value)
 }
 
 #[cfg(test)]

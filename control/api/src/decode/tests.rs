@@ -1,6 +1,7 @@
 //! Bodies and the verdicts on them.
 
 use super::*;
+use crate::registry::registry;
 use serde_json::json;
 
 fn deployments() -> &'static Resource {
@@ -115,7 +116,10 @@ fn duplicate_fields_are_reported_and_the_last_one_wins() {
     let body = b"spec:\n  replicas: 1\n  replicas: 2\n";
     let (value, warnings) = object(deployments(), body, Encoding::Yaml, FieldValidation::Warn).unwrap();
     assert_eq!(value["spec"]["replicas"], 2);
-    assert_eq!(warnings, ["yaml: unmarshal errors:\n  line 3: key \"replicas\" already set in map"]);
+    assert_eq!(warnings, ["line 3: key \"replicas\" already set in map"]);
+    let strict = object(deployments(), body, Encoding::Yaml, FieldValidation::Strict).unwrap_err();
+    let why = "yaml: unmarshal errors:\n  line 3: key \"replicas\" already set in map";
+    assert!(strict.message.ends_with(why), "{strict}");
 }
 
 #[test]

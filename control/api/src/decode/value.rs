@@ -11,26 +11,42 @@ use super::{Encoding, Parsed};
 /// How deep values may nest.
 const DEPTH: usize = 100;
 
+/// How a text begins that tells of several problems of YAML, one a line.
+pub(super) const YAML_ERRORS: &str = "yaml: unmarshal errors:\n  ";
+
 /// Reads a value; the error is a sentence.
 pub(super) fn read(body: &[u8], encoding: Encoding) -> Result<Parsed, String> {
     let notes = RefCell::new(Vec::new());
     let seed = Seed { notes: &notes, path: None, depth: 0, encoding };
     let value = match encoding {
-        Encoding::Json => {
-            let mut reader = serde_json::Deserializer::from_slice(body);
-            seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value)).map_err(|why| {
-                let why = if why.is_eof() { "unexpected end of JSON input".into() } else { why.to_string() };
-                format!("couldn't get version/kind; json parse error: {why}")
-            })?
-        }
+        Encoding::Json => match read_json(body, seed) {
+            Ok(value) => value,
+            Err(why) => {
+                let why = match super::syntax::error(body) {
+                    Some(why) => Err(why),
+                    // What Go takes may have characters that are none, which it replaces.
+                    None => super::syntax::mended(body).ok_or(why),
+                };
+                let fail = |why: String| format!("couldn't get version/kind; json parse error: {why}");
+                let mended = why.map_err(fail)?;
+                notes.borrow_mut().clear();
+                read_json(&mended, seed).map_err(fail)?
+            }
+        },
         Encoding::Yaml => read_yaml(body, seed)?,
         Encoding::Protobuf => crate::protobuf::read(body)?,
     };
     let mut duplicates = notes.into_inner();
     if encoding == Encoding::Yaml && !duplicates.is_empty() {
-        duplicates = vec![format!("yaml: unmarshal errors:\n  {}", duplicates.join("\n  "))];
+        duplicates = vec![format!("{YAML_ERRORS}{}", duplicates.join("\n  "))];
     }
     Ok(Parsed { value, duplicates })
+}
+
+fn read_json(body: &[u8], seed: Seed<'_>) -> Result<Value, String> {
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let value = seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    value.map_err(|why| why.to_string())
 }
 
 fn read_yaml(body: &[u8], seed: Seed<'_>) -> Result<Value, String> {

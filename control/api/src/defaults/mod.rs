@@ -51,8 +51,7 @@ fn from_schema(types: &Types, shape: &Shape, value: &mut Value) {
                     from_schema(types, &field.shape, value);
                 }
             }
-            for field in &of.fields {
-                let Some(default) = &field.default else { continue };
+            for (field, default) in of.defaulted() {
                 match members.get_mut(&field.name) {
                     Some(value) if value.as_str() == Some("") => *value = default.clone(),
                     Some(_) => {}

@@ -38,7 +38,10 @@ fn webhook(conversion: &Value, errors: &mut Vec<FieldError>) {
     let path = "spec.conversion.webhookClientConfig";
     match at(conversion, &["webhook", "clientConfig"]) {
         None => errors.push(FieldError::required(path, "required when strategy is set to Webhook")),
-        Some(config) => webhooks::client_config(path, config, errors),
+        Some(config) => {
+            webhooks::client_config(path, config, errors);
+            webhooks::bundle(&format!("{path}.caBundle"), text(config, &["caBundle"]), errors);
+        }
     }
     let path = "spec.conversion.conversionReviewVersions";
     let versions = items(conversion, &["webhook", "conversionReviewVersions"]);

@@ -11,11 +11,17 @@ const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "st
 /// The deepest nesting of a schema.
 const DEPTH: usize = 64;
 
-pub(super) fn check(path: &str, version: &Value, errors: &mut Vec<FieldError>) {
-    let path = format!("{path}.schema.openAPIV3Schema");
+/// Checks the schema of a version; `place` is that version, or the definition for a schema that all versions share, or
+/// nothing if it was checked before.
+pub(super) fn check(path: &str, place: Option<&str>, version: &Value, errors: &mut Vec<FieldError>) {
     let Some(schema) = at(version, &["schema", "openAPIV3Schema"]) else {
-        errors.push(FieldError::required(path, "schemas are required"));
+        errors.push(FieldError::required(format!("{path}.schema.openAPIV3Schema"), "schemas are required"));
         return;
+    };
+    let path = match place {
+        Some("spec") => "spec.validation.openAPIV3Schema".to_owned(),
+        Some(path) => format!("{path}.schema.openAPIV3Schema"),
+        None => return,
     };
     if flag(schema, &["nullable"]) {
         errors.push(FieldError::forbidden(format!("{path}.nullable"), "nullable cannot be true at the root"));

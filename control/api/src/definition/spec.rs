@@ -83,10 +83,17 @@ fn versions(all: &[Value], errors: &mut Vec<FieldError>) {
             let why = "can only be set for deprecated versions";
             errors.push(FieldError::invalid(format!("{path}.deprecationWarning"), warning, why));
         }
-        schema::check(&path, version, errors);
-        columns(&path, version, errors);
-        scale(&path, version, errors);
-        selectable(&path, version, errors);
+        let shared = |member: &str| all.iter().all(|other| other.get(member) == all[0].get(member));
+        let place = |member: &str| match (shared(member), index) {
+            // What all versions have in common upstream checks once, as a part of the definition itself.
+            (true, 0) => Some("spec"),
+            (true, _) => None,
+            (false, _) => Some(path.as_str()),
+        };
+        schema::check(&path, place("schema"), version, errors);
+        place("additionalPrinterColumns").into_iter().for_each(|path| columns(path, version, errors));
+        place("subresources").into_iter().for_each(|path| scale(path, version, errors));
+        place("selectableFields").into_iter().for_each(|path| selectable(path, version, errors));
     }
 }
 

@@ -70,7 +70,8 @@ fn empty(at: &str, value: &Value, found: &mut Vec<String>) {
         Value::Object(members) => members.iter().map(|(name, item)| (format!("{at}/{name}"), item)).collect(),
         _ => return,
     };
-    if inner.is_empty() {
+    // Defaults are values, which are kept as they are.
+    if inner.is_empty() && !at.ends_with("/default") {
         found.push(at.to_owned());
     }
     for (at, value) in inner {

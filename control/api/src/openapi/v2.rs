@@ -6,6 +6,14 @@ use super::{OBJECT_META, collect, definitions, list_schema, name_of, paths};
 use crate::custom;
 use crate::registry::{Registry, schema_name};
 
+/// Types whose values are of several JSON types, so that v2 has no word for theirs.
+const FREE: [&str; 4] = [
+    ".apiextensions.v1.JSON",
+    ".apiextensions.v1.JSONSchemaPropsOrArray",
+    ".apiextensions.v1.JSONSchemaPropsOrBool",
+    ".apiextensions.v1.JSONSchemaPropsOrStringArray",
+];
+
 /// `/openapi/v2`.
 pub fn v2(registry: &Registry) -> Value {
     let all = definitions();
@@ -29,8 +37,12 @@ pub fn v2(registry: &Registry) -> Value {
     for name in ["DeleteOptions", "ListMeta", "Patch", "Status", "WatchEvent"] {
         collect(&all, &format!("{}.{name}", super::META), &mut schemas);
     }
-    for schema in schemas.values_mut() {
+    for (name, schema) in &mut schemas {
         downgrade(schema);
+        if FREE.iter().any(|free| name.ends_with(free)) {
+            // Whoever reads types strictly would refuse what is a text here and an object there.
+            crate::object::remove(schema, "type");
+        }
     }
     let paths: Map<String, Value> =
         entries.into_iter().map(|(path, entry)| (path, path_entry(entry))).collect();
@@ -46,7 +58,7 @@ pub fn v2(registry: &Registry) -> Value {
     })
 }
 
-/// A schema of v3 in the words of v2: references elsewhere, no `oneOf`, no wrapped reference.
+/// A schema of v3 in the words of v2: references elsewhere, no `oneOf`, no wrapped reference, no defaults.
 fn downgrade(value: &mut Value) {
     match value {
         Value::Object(members) => {
@@ -61,11 +73,12 @@ fn downgrade(value: &mut Value) {
             if members.remove("oneOf").is_some() {
                 members.insert("type".into(), "string".into());
             }
+            members.remove("default");
             for (key, child) in members {
                 match (key.as_str(), child) {
                     // Names of fields are no words of the schema, not even `oneOf`.
                     ("properties", Value::Object(fields)) => fields.values_mut().for_each(downgrade),
-                    ("default" | "enum" | "example", _) => {}
+                    ("enum" | "example", _) => {}
                     (_, child) => downgrade(child),
                 }
             }
@@ -116,7 +129,10 @@ fn convert(mut operation: Value) -> Value {
         members.insert("consumes".into(), types.into());
     }
     members.insert("parameters".into(), list.into());
-    members.insert("produces".into(), json!(["application/json", "application/yaml"]));
+    let produced = members["responses"]["200"]["content"].as_object().into_iter().flatten();
+    let produced: Vec<String> = produced.map(|(media, _)| media.clone()).collect();
+    members.insert("produces".into(), produced.into());
+    members.insert("schemes".into(), json!(["https"]));
     if let Some(responses) = members.get_mut("responses").and_then(Value::as_object_mut) {
         for response in responses.values_mut() {
             let content = response.as_object_mut().and_then(|one| one.remove("content"));

@@ -8,10 +8,12 @@ mod strategic;
 use json_patch::PatchOperation;
 use serde_json::{Value, json};
 
+use crate::decode::json_type;
+use crate::printed::Printed;
 use crate::registry::Resource;
 use crate::status::Status;
 
-pub use strategic::merge as strategic_merge;
+pub use strategic::{Failure, merge as strategic_merge};
 
 /// The most operations that a JSON patch may have.
 pub const MAX_OPERATIONS: usize = 10_000;
@@ -24,8 +26,20 @@ const MAX_COPIED: usize = 3 << 20;
 /// # Errors
 /// 400 when the text is no list, 413 when it has too many operations, 422 when an operation is none or does not apply.
 pub fn json_patch(document: &Value, patch: &[u8]) -> Result<Value, Status> {
-    let operations: Vec<Value> = serde_json::from_slice(patch)
-        .map_err(|why| Status::bad_request(format!("error decoding patch: {why}")))?;
+    let bad = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
+    let operations: Value =
+        serde_json::from_slice(patch).map_err(|_| bad(crate::decode::json_error(patch)))?;
+    let cannot = |what: &Value, into: &str| {
+        bad(format!("json: cannot unmarshal {} into Go value of type {into}", json_type(what)))
+    };
+    let operations = match operations {
+        Value::Null => Vec::new(),
+        Value::Array(operations) => operations,
+        other => return Err(cannot(&other, "[]handlers.jsonPatchOp")),
+    };
+    if let Some(other) = operations.iter().find(|one| !one.is_object() && !one.is_null()) {
+        return Err(cannot(other, "handlers.jsonPatchOp"));
+    }
     if operations.len() > MAX_OPERATIONS {
         return Err(Status::new(
             413,
@@ -95,7 +109,10 @@ fn does_not_apply() -> Status {
 /// # Errors
 /// 400 when the text is not a JSON object.
 pub fn merge_patch(document: &Value, patch: &[u8]) -> Result<Value, Status> {
-    let patch = object(patch)?;
+    let patch = object(patch).map_err(|why| Status::bad_request(format!("error decoding patch: {why}")))?;
+    if patch.is_null() {
+        return Err(Status::bad_request("Invalid JSON Patch"));
+    }
     let mut document = document.clone();
     json_patch::merge(&mut document, &patch);
     Ok(document)
@@ -104,23 +121,65 @@ pub fn merge_patch(document: &Value, patch: &[u8]) -> Result<Value, Status> {
 /// Applies a strategic merge patch, by the merge keys of the resource's schema.
 ///
 /// # Errors
-/// 400 when the text is not a JSON object or its directives make no sense.
+/// 400 when the text is not a JSON object, a directive has no form, or its items or its order do not suit a list.
 pub fn strategic_merge_patch(resource: &Resource, document: &Value, patch: &[u8]) -> Result<Value, Status> {
-    let patch = object(patch)?;
-    strategic::merge(&resource.schema, document, &patch).map_err(Status::bad_request)
+    let patch = match object(patch).map_err(Status::bad_request)? {
+        Value::Null => json!({}),
+        patch => patch,
+    };
+    strategic::merge(&resource.schema, document, &patch).map_err(|failure| match failure {
+        Failure::Form("lists of lists are not supported") => does_not_apply(),
+        Failure::Form(why) => Status::bad_request(why),
+        // Upstream answers these with 500, as if it were its own fault.
+        Failure::Misfit(why) => Status::bad_request(why),
+    })
 }
 
-fn object(patch: &[u8]) -> Result<Value, Status> {
-    let value = crate::decode::parse(patch, crate::decode::Encoding::Json)
-        .map_err(|why| Status::bad_request(format!("error decoding patch: {why}")))?
-        .value;
-    match value {
-        Value::Object(_) => Ok(value),
-        other => Err(Status::bad_request(format!(
-            "error decoding patch: a JSON object is expected, not {other:.40}"
-        ))),
+/// What is odd about the text of a merge patch, strategic or not: members that it has twice.
+pub fn problems(patch: &[u8]) -> Vec<String> {
+    crate::decode::parse(patch, crate::decode::Encoding::Json).map(|one| one.duplicates).unwrap_or_default()
+}
+
+/// The same of a JSON patch, with members that no operation has.
+pub fn json_patch_problems(patch: &[u8]) -> Vec<String> {
+    let Ok(parsed) = crate::decode::parse(patch, crate::decode::Encoding::Json) else { return Vec::new() };
+    let mut problems = Vec::new();
+    for (at, operation) in parsed.value.as_array().into_iter().flatten().enumerate().take(MAX_OPERATIONS) {
+        let names = operation.as_object().into_iter().flatten().map(|(name, _)| name);
+        let unknown = names.filter(|name| !matches!(name.as_str(), "op" | "path" | "from" | "value"));
+        problems.extend(unknown.map(|name| format!("json patch unknown field \"[{at}].{name}\"")));
+    }
+    problems.extend(parsed.duplicates.into_iter().map(|one| format!("json patch {one}")));
+    problems
+}
+
+/// A strategic merge patch as upstream's messages quote it: without the directives that are done.
+pub fn quoted(patch: &[u8]) -> String {
+    match object(patch) {
+        Ok(mut patch) => {
+            strategic::take_directives(&mut patch);
+            Printed(&patch).to_string()
+        }
+        Err(_) => String::from_utf8_lossy(patch).into_owned(),
     }
 }
 
+/// An object, or null.
+fn object(patch: &[u8]) -> Result<Value, String> {
+    let parsed = crate::decode::parse(patch, crate::decode::Encoding::Json).map_err(|status| {
+        let why = status.message.rsplit("json parse error: ").next().unwrap_or_default();
+        why.to_owned()
+    })?;
+    match parsed.value {
+        Value::Object(_) | Value::Null => Ok(parsed.value),
+        other => {
+            let other = json_type(&other);
+            Err(format!("json: cannot unmarshal {other} into Go value of type map[string]interface {{}}"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod strategic_tests;
 #[cfg(test)]
 mod tests;

@@ -65,12 +65,26 @@ pub fn check_bool(source: &str, names: &Names<'_>) -> Result<(), String> {
     names.compile(source, &Type::Bool, false).map(drop)
 }
 
+/// How a reason begins that is about the type of an expression alone.
+pub(crate) const OTHER_TYPE: &str = "must evaluate to ";
+
 /// Whether an expression can be kept as one that gives text.
 ///
 /// # Errors
 /// Why not.
 pub fn check_text(source: &str, names: &Names<'_>) -> Result<(), String> {
     names.compile(source, &Type::Text, false).map(drop)
+}
+
+/// Whether an expression can be kept as one that gives text or nothing.
+///
+/// # Errors
+/// Why not.
+pub fn check_annotation(source: &str, names: &Names<'_>) -> Result<(), String> {
+    // Nothing has no type of its own, so that it may be one that gives text.
+    names.compile(source, &Type::Text, false).map(drop).map_err(|why| {
+        why.replacen("must evaluate to string", "must evaluate to one of [string null_type]", 1)
+    })
 }
 
 /// Whether an expression can be kept as one that gives anything.

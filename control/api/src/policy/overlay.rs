@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::apply::{self, Writer};
+use crate::apply::{self, Conversions, Writer};
 use crate::object::set;
 use crate::registry::{Registry, Resource};
 use crate::schema::{Field, ListType, Shape, Types};
@@ -37,8 +37,10 @@ pub fn lay(
             set(&mut configuration["metadata"], member, value.clone());
         }
     }
-    let writer =
-        Writer { resource, registry: kinds, name: "admission", subresource: "", now: "1970-01-01T00:00:00Z" };
+    // The object has no owners here, who could have written in other versions.
+    let conversions = &Conversions::default();
+    let (name, subresource, now) = ("admission", "", "1970-01-01T00:00:00Z");
+    let writer = Writer { resource, registry: kinds, name, subresource, now, conversions };
     let mut bare = object.clone();
     let owners = bare["metadata"].as_object_mut().and_then(|metadata| metadata.remove("managedFields"));
     let mut laid = apply::apply(&writer, &bare, &configuration, true)

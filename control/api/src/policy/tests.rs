@@ -179,7 +179,7 @@ fn expression_that_cannot_be_kept_says_why() {
         ("params.a == 1", "undeclared reference to 'params'"),
         ("authorizer.path('/').check('get').allowed()", "undeclared reference to 'authorizer'"),
         ("variables.unknown", "undefined field 'unknown'"),
-        ("1", "must evaluate to bool, not int"),
+        ("1", "must evaluate to bool but got int"),
         ("Object{a: 1} == 1", "undeclared reference to 'Object'"),
         ("'a'.matches('(')", "error parsing regexp"),
     ] {

@@ -5,162 +5,18 @@
 //! own: a [`Registry`] is plain data, and one with other custom resources is another registry that shares the entries of
 //! those that stayed.
 
+mod builtin;
 mod order;
+mod resource;
 mod storage;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use serde::Deserialize;
 use serde_json::Value;
 
-use crate::custom::Custom;
-use crate::schema::{Schema, Types};
-
+pub use resource::{Column, Resource, Subresource};
 pub use storage::StoragePath;
-
-/// A column of a table answer.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct Column {
-    /// The title.
-    pub name: String,
-    /// The OpenAPI type of a cell.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The OpenAPI format of a cell; `name` marks the object's name.
-    #[serde(default)]
-    pub format: String,
-    /// 0 is always shown, 1 in wide output.
-    #[serde(default)]
-    pub priority: i32,
-}
-
-/// A part of a resource with its own endpoint.
-#[derive(Clone, Debug)]
-pub struct Subresource {
-    /// The name, such as `status`.
-    pub name: String,
-    /// Group of its kind.
-    pub group: String,
-    /// Version of its kind.
-    pub version: String,
-    /// The kind of its body, such as `Scale`.
-    pub kind: String,
-    /// What can be done with it.
-    pub verbs: Vec<String>,
-    /// Whether this server answers it.
-    pub served: bool,
-}
-
-/// One entry of the registry.
-#[derive(Clone, Debug)]
-pub struct Resource {
-    /// API group, empty for core.
-    pub group: String,
-    /// API version.
-    pub version: String,
-    /// The name in paths.
-    pub plural: String,
-    /// The name for one.
-    pub singular: String,
-    /// The kind.
-    pub kind: String,
-    /// Whether objects live in namespaces.
-    pub namespaced: bool,
-    /// What can be done with it.
-    pub verbs: Vec<String>,
-    /// Short names for the command line.
-    pub short_names: Vec<String>,
-    /// Sets of resources that it belongs to, such as `all`.
-    pub categories: Vec<String>,
-    /// Its subresources, in order of name.
-    pub subresources: Vec<Subresource>,
-    /// The columns of its table.
-    pub columns: Vec<Column>,
-    /// Where objects are stored, and in which version.
-    pub storage: StoragePath,
-    /// What its objects look like.
-    pub schema: Schema,
-    /// Whether this server answers it.
-    pub served: bool,
-    /// What a custom resource has beyond built-in ones.
-    pub custom: Option<Arc<Custom>>,
-}
-
-impl Resource {
-    /// The kind of a list of its objects.
-    pub fn list_kind(&self) -> String {
-        match &self.custom {
-            Some(custom) => custom.list_kind.clone(),
-            None => format!("{}List", self.kind),
-        }
-    }
-
-    /// Whether stored objects are served as they lie in the store. Those of a custom resource are brought into the form
-    /// of its present schema first.
-    pub fn is_served_as_stored(&self) -> bool {
-        self.custom.is_none() && !self.needs_conversion()
-    }
-
-    /// `v1` or `apps/v1`: what objects carry as `apiVersion`.
-    pub fn group_version(&self) -> String {
-        join_group_version(&self.group, &self.version)
-    }
-
-    /// `pods` or `deployments.apps`: what messages call it.
-    pub fn qualified(&self) -> String {
-        match self.group.as_str() {
-            "" => self.plural.clone(),
-            group => format!("{}.{group}", self.plural),
-        }
-    }
-
-    /// Whether its objects are the namespaces.
-    pub fn is_namespaces(&self) -> bool {
-        self.group.is_empty() && self.plural == "namespaces"
-    }
-
-    /// Whether it has this verb.
-    pub fn has_verb(&self, verb: &str) -> bool {
-        self.verbs.iter().any(|one| one == verb)
-    }
-
-    /// The subresource of that name, if it is served.
-    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
-        self.subresources.iter().find(|one| one.name == name && one.served)
-    }
-
-    /// Whether its status is written apart from the rest.
-    pub fn has_status(&self) -> bool {
-        self.subresource("status").is_some()
-    }
-
-    /// The key of an object. `namespace` is ignored for cluster scope.
-    pub fn store_key(&self, namespace: Option<&str>, name: &str) -> String {
-        match namespace.filter(|namespace| self.namespaced && !namespace.is_empty()) {
-            Some(namespace) => format!("{}/{namespace}/{name}", self.storage.prefix),
-            None => format!("{}/{name}", self.storage.prefix),
-        }
-    }
-
-    /// The prefix of all objects, or of those in a namespace; ends with `/`.
-    pub fn store_prefix(&self, namespace: Option<&str>) -> String {
-        match namespace.filter(|namespace| self.namespaced && !namespace.is_empty()) {
-            Some(namespace) => format!("{}/{namespace}/", self.storage.prefix),
-            None => format!("{}/", self.storage.prefix),
-        }
-    }
-
-    /// Whether there are objects of it in the store; reviews are answered, and other kinds are only shown.
-    pub fn is_stored(&self) -> bool {
-        self.has_verb("get") && self.has_verb("create")
-    }
-
-    /// Whether objects are stored in the form of another version, see [`crate::convert`].
-    pub fn needs_conversion(&self) -> bool {
-        (self.storage.group.as_str(), self.storage.version.as_str()) != (&self.group, &self.version)
-    }
-}
 
 /// `v1` or `apps/v1`.
 pub fn join_group_version(group: &str, version: &str) -> String {
@@ -272,95 +128,8 @@ impl Registry {
 
 /// The kinds that are built in.
 pub fn registry() -> &'static Registry {
-    static BUILTIN: LazyLock<Registry> = LazyLock::new(builtin);
+    static BUILTIN: LazyLock<Registry> = LazyLock::new(builtin::registry);
     &BUILTIN
-}
-
-#[derive(Deserialize)]
-struct Facts {
-    groups: Vec<GroupFacts>,
-    resources: Vec<ResourceFacts>,
-}
-
-#[derive(Deserialize)]
-struct GroupFacts {
-    name: String,
-    versions: Vec<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ResourceFacts {
-    group_version: String,
-    name: String,
-    #[serde(default)]
-    singular_name: String,
-    namespaced: bool,
-    kind: String,
-    verbs: Vec<String>,
-    #[serde(default)]
-    short_names: Vec<String>,
-    #[serde(default)]
-    categories: Vec<String>,
-    group: Option<String>,
-    version: Option<String>,
-}
-
-fn builtin() -> Registry {
-    let facts: Facts = serde_json::from_str(include_str!("../../data/discovery.json"))
-        .expect("discovery data is well formed");
-    let mut columns: HashMap<String, Vec<Column>> =
-        serde_json::from_str(include_str!("../../data/table-columns.json"))
-            .expect("column data is well formed");
-    let types = Types::builtin();
-    let mut registry = Registry::default();
-    registry.groups.push(Group { name: String::new(), versions: vec!["v1".into()] });
-    for group in facts.groups {
-        let versions = group.versions.iter().map(|one| split_group_version(one).1.to_owned()).collect();
-        registry.groups.push(Group { name: group.name, versions });
-    }
-    let (subs, mains): (Vec<_>, Vec<_>) = facts.resources.into_iter().partition(|one| one.name.contains('/'));
-    for main in mains {
-        let (group, version) = split_group_version(&main.group_version);
-        let (group, version) = (group.to_owned(), version.to_owned());
-        let name = schema_name(&group, &version, &main.kind);
-        let root = types.find(&name).expect("every kind of the discovery data has a type");
-        let subresources = subs
-            .iter()
-            .filter(|sub| sub.group_version == main.group_version)
-            .filter_map(|sub| Some((sub, sub.name.strip_prefix(&main.name)?.strip_prefix('/')?)))
-            .map(|(sub, name)| subresource(sub, name, &group, &version))
-            .collect();
-        registry.insert(Resource {
-            served: true,
-            storage: storage::of(&group, &version, &main.name),
-            columns: columns.remove(&format!("{}/{}", main.group_version, main.name)).unwrap_or_default(),
-            schema: Schema { types: types.clone(), root },
-            singular: main.singular_name,
-            plural: main.name,
-            kind: main.kind,
-            namespaced: main.namespaced,
-            verbs: main.verbs,
-            short_names: main.short_names,
-            categories: main.categories,
-            subresources,
-            custom: None,
-            group,
-            version,
-        });
-    }
-    registry
-}
-
-fn subresource(facts: &ResourceFacts, name: &str, group: &str, version: &str) -> Subresource {
-    Subresource {
-        name: name.to_owned(),
-        group: facts.group.clone().unwrap_or_else(|| group.to_owned()),
-        version: facts.version.clone().unwrap_or_else(|| version.to_owned()),
-        kind: facts.kind.clone(),
-        verbs: facts.verbs.clone(),
-        served: true,
-    }
 }
 
 /// The full name of the type of a built-in kind.

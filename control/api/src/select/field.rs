@@ -136,7 +136,7 @@ impl FieldSelector {
     pub fn parse(resource: &Resource, text: &str) -> Result<Self, Status> {
         let mut terms = Vec::new();
         for part in split(text) {
-            if part.is_empty() {
+            if part.is_empty() || matches!(part, "=" | "==") {
                 continue;
             }
             let (label, equal, value) = term(part).ok_or_else(|| {
@@ -237,9 +237,19 @@ fn unescape(text: &str) -> Result<String, String> {
         match c {
             '\\' => match chars.next() {
                 Some(next @ ('\\' | ',' | '=')) => out.push(next),
-                _ => return Err(format!("invalid escape sequence in field selector: {text:?}")),
+                next => {
+                    return Err(format!(
+                        "invalid field selector: invalid escape sequence: \\{}",
+                        next.map(String::from).unwrap_or_default()
+                    ));
+                }
             },
-            ',' | '=' => return Err(format!("invalid field selector: unescaped {c:?} in {text:?}")),
+            ',' | '=' => {
+                return Err(format!(
+                    "invalid field selector: unescaped character in value: {}",
+                    u32::from(c)
+                ));
+            }
             c => out.push(c),
         }
     }

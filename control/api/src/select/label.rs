@@ -62,9 +62,7 @@ impl LabelSelector {
     /// # Errors
     /// 400 with upstream's words when the text is no selector or a key or value is not valid.
     pub fn parse(text: &str) -> Result<Self, Status> {
-        let requirements = Parser { rest: text }
-            .requirements()
-            .map_err(|why| Status::bad_request(format!("unable to parse requirement: {why}")))?;
+        let requirements = Parser { rest: text }.requirements().map_err(Status::bad_request)?;
         Ok(Self { requirements })
     }
 
@@ -169,15 +167,21 @@ impl<'a> Parser<'a> {
             return Ok(all);
         }
         loop {
-            all.push(self.requirement()?);
+            if self.rest.starts_with(SYMBOLS) && !self.rest.starts_with('!') || self.rest.starts_with("!=") {
+                let found = self.next_token();
+                return Err(format!("found '{found}', expected: !, identifier, or 'end of string'"));
+            }
+            let one = self.requirement();
+            all.push(one.map_err(|why| format!("unable to parse requirement: {why}"))?);
             self.space();
             if self.rest.is_empty() {
                 return Ok(all);
             }
             self.expect(',', "',' or 'end of string'")?;
             self.space();
-            if self.rest.is_empty() {
-                return Err("found '', expected: identifier after ','".into());
+            let next = self.next_token();
+            if next.is_empty() || next.starts_with(SYMBOLS) && next != "!" {
+                return Err(format!("found '{next}', expected: identifier after ','"));
             }
         }
     }
@@ -187,12 +191,9 @@ impl<'a> Parser<'a> {
         self.space();
         let key = self.word();
         if key.is_empty() {
-            return Err(format!(
-                "found '{}', expected: !, identifier, or 'end of string'",
-                self.next_token()
-            ));
+            return Err(format!("found '{}', expected: identifier", self.next_token()));
         }
-        names::label_key(key).map_err(|why| format!("key: Invalid value: {key:?}: {why}"))?;
+        names::label_key(key).map_err(|why| format!("<nil>: Invalid value: {key:?}: {why}"))?;
         let key = key.to_owned();
         self.space();
         if absent {
@@ -231,10 +232,15 @@ impl<'a> Parser<'a> {
     }
 
     fn set(&mut self) -> Result<Vec<String>, String> {
-        self.expect('(', "'('")?;
+        if !self.take('(') {
+            return Err(format!("found '{}' expected: '('", self.next_token()));
+        }
         let mut values = Vec::new();
         loop {
             self.space();
+            if self.rest.is_empty() {
+                return Err("found '', expected: ',', ')' or identifier".into());
+            }
             values.push(self.word().to_owned());
             self.space();
             if self.take(')') {
@@ -249,10 +255,8 @@ impl<'a> Parser<'a> {
     }
 
     fn word(&mut self) -> &'a str {
-        let end = self
-            .rest
-            .find(['=', '!', '(', ')', ',', '>', '<', ' ', '\t', '\r', '\n'])
-            .unwrap_or(self.rest.len());
+        let ends = |c: char| SYMBOLS.contains(&c) || matches!(c, ' ' | '\t' | '\r' | '\n');
+        let end = self.rest.find(ends).unwrap_or(self.rest.len());
         let (word, rest) = self.rest.split_at(end);
         self.rest = rest;
         word
@@ -278,12 +282,18 @@ impl<'a> Parser<'a> {
 
     fn next_token(&self) -> &'a str {
         let mut probe = Parser { rest: self.rest };
+        if self.rest.starts_with("==") || self.rest.starts_with("!=") {
+            return &self.rest[..2];
+        }
         match probe.word() {
             "" => self.rest.get(..self.rest.chars().next().map_or(0, char::len_utf8)).unwrap_or_default(),
             word => word,
         }
     }
 }
+
+/// What ends a word beside spaces.
+const SYMBOLS: [char; 7] = ['=', '!', '(', ')', ',', '>', '<'];
 
 fn check_values(key: &str, operator: Operator, values: &[String]) -> Result<(), String> {
     for value in values {

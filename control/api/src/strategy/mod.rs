@@ -111,7 +111,6 @@ pub fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) {
     match (resource.group.as_str(), resource.plural.as_str()) {
         _ if resource.custom.is_some() => {}
         ("apiextensions.k8s.io", _) => crate::definition::record_storage_version(new),
-        ("", "pods") => pod::update(new, old),
         ("", "services") => service::update(new, old),
         ("", "persistentvolumeclaims") => volume::one_source(new),
         ("apps", "daemonsets") => daemon_set::update(new, old),
@@ -218,7 +217,12 @@ fn count_generation(resource: &Resource, new: &mut Value, old: &Value) {
     };
     // A write that begins the deletion counts, too.
     let deleted = |object: &Value| at(object, &["metadata", "deletionTimestamp"]).is_some();
-    if wish(new) != wish(old) || deleted(new) != deleted(old) {
+    // Of a Deployment annotations are a wish: rollouts copy them.
+    let notes = |object: &Value| match (resource.kind.as_str(), &resource.custom) {
+        ("Deployment", None) => at(object, &["metadata", "annotations"]).cloned(),
+        _ => None,
+    };
+    if wish(new) != wish(old) || deleted(new) != deleted(old) || notes(new) != notes(old) {
         let generation = number(old, &["metadata", "generation"]).unwrap_or(0) + 1;
         set(&mut new["metadata"], "generation", generation);
     }

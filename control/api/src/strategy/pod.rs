@@ -20,13 +20,6 @@ pub(super) fn create(pod: &mut Value) {
     set(pod, "status", status);
 }
 
-pub(super) fn update(new: &mut Value, old: &Value) {
-    // Ephemeral containers have a subresource of their own.
-    if let (Some(spec), Some(old)) = (new.get_mut("spec"), old.get("spec")) {
-        carry(spec, old, "ephemeralContainers");
-    }
-}
-
 pub(super) fn status(new: &mut Value, old: &Value) {
     if let (Some(status), Some(old)) = (new.get_mut("status"), old.get("status"))
         && old.get("qosClass").is_some()

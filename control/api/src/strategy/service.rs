@@ -45,6 +45,12 @@ fn keep_addresses(new: &mut Value, old: &Value) {
     // A client that knows only the one of the two fields still means both.
     let (first, list) = (text(new, &["spec", "clusterIP"]).to_owned(), items(new, &["spec", "clusterIPs"]));
     let unchanged = first == text(old, &["spec", "clusterIP"]);
+    if !unchanged && !first.is_empty() && list == items(old, &["spec", "clusterIPs"]) && !list.is_empty() {
+        // The list was sent along as it was.
+        let mut list = list.to_vec();
+        list[0] = first.into();
+        return set(&mut new["spec"], "clusterIPs", list);
+    }
     if !first.is_empty() && list.is_empty() {
         let kept = if unchanged { at(old, &["spec", "clusterIPs"]).cloned() } else { None };
         set(&mut new["spec"], "clusterIPs", kept.unwrap_or_else(|| Value::Array(vec![first.into()])));

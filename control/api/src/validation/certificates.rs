@@ -79,6 +79,31 @@ fn pem_request(text: &str) -> Result<(), &'static str> {
     if der.first() == Some(&0x30) { Ok(()) } else { Err("asn1: structure error: tags don't match") }
 }
 
+/// Whether the text is, in base64, certificates in PEM and nothing else.
+fn pem_certificates(text: &str) -> Result<(), String> {
+    const BEGIN: &str = "-----BEGIN ";
+    let bytes = STANDARD.decode(text).unwrap_or_default();
+    let whole = String::from_utf8_lossy(&bytes);
+    let (mut rest, mut found) = (whole.as_ref(), 0);
+    while let Some((label, behind)) =
+        rest.split_once(BEGIN).and_then(|(_, behind)| behind.split_once("-----"))
+    {
+        let Some((body, after)) = behind.split_once(&format!("-----END {label}-----")) else { break };
+        if label != "CERTIFICATE" {
+            return Err(format!("only CERTIFICATE PEM blocks are allowed, found {label:?}"));
+        }
+        if body.contains(':') {
+            return Err("no PEM block headers are permitted".to_owned());
+        }
+        let der = STANDARD.decode(body.split_whitespace().collect::<String>()).unwrap_or_default();
+        if der.first() != Some(&0x30) {
+            return Err("x509: malformed certificate".to_owned());
+        }
+        (rest, found) = (after, found + 1);
+    }
+    if found == 0 { Err("must contain at least one CERTIFICATE PEM block".to_owned()) } else { Ok(()) }
+}
+
 /// `domain/path`, as names of signers are.
 pub(super) fn signer_name(signer: &Place<'_>, errors: &mut Errors) {
     let text = signer.text();
@@ -125,6 +150,14 @@ pub(super) fn status(new: &Value, old: &Value, approving: bool, errors: &mut Err
         }
     }
     let (certificate, given) = (now.get("certificate"), before.get("certificate"));
+    if certificate.is_full()
+        && certificate.value != given.value
+        && let Err(why) = pem_certificates(certificate.text())
+    {
+        // What it is instead is not shown.
+        let shown = Value::from("<certificate data>");
+        Place::new("status.certificate", &shown).invalid(why, errors);
+    }
     if given.is_full() && certificate.value != given.value {
         let place = Place::new("status.certificate", certificate.value);
         if approving {

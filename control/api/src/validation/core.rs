@@ -77,7 +77,7 @@ fn config_map(object: &Value, errors: &mut Errors) {
         .map(|(_, one)| decoded_size(one.as_str().unwrap_or_default()))
         .sum::<usize>();
     if size > DATA {
-        errors.push(FieldError::too_long("", DATA));
+        errors.push(FieldError::too_long("[]", DATA));
     }
 }
 

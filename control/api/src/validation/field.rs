@@ -129,6 +129,20 @@ impl FieldError {
         text
     }
 
+    /// Several errors in one sentence; what is said twice counts once.
+    pub fn together(errors: &[Self]) -> String {
+        let mut texts: Vec<String> = Vec::new();
+        for text in errors.iter().map(Self::to_string) {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        match texts.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        }
+    }
+
     /// The `StatusCause` of this rule.
     pub fn to_cause(&self) -> Value {
         json!({ "reason": self.rule.words().0, "message": self.body(), "field": self.field })

@@ -29,7 +29,11 @@ pub(super) fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
     let (name, prefix) = (text(object, &["metadata", "name"]), text(object, &["metadata", "generateName"]));
     if !prefix.is_empty() {
         // The prefix of a generated name may end with a dash: what follows makes it whole.
-        if let Err(why) = rule(&format!("{}a", prefix.trim_end_matches('-'))) {
+        let whole = match prefix.strip_suffix('-').and_then(|rest| rest.char_indices().next_back()) {
+            Some((at, _)) => format!("{}a", &prefix[..at]),
+            None => prefix.to_owned(),
+        };
+        if let Err(why) = rule(&whole) {
             errors.push(FieldError::invalid("metadata.generateName", prefix, why));
         }
     }
@@ -118,15 +122,16 @@ fn shared(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
 
 fn owners(metadata: &Value, errors: &mut Vec<FieldError>) {
     let mut controllers = Vec::new();
-    for (index, owner) in items(metadata, &["ownerReferences"]).iter().enumerate() {
-        let path = format!("metadata.ownerReferences[{index}]");
-        for name in ["apiVersion", "kind", "name", "uid"] {
+    for owner in items(metadata, &["ownerReferences"]) {
+        // Upstream does not say which of them.
+        for (name, why) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
             if text(owner, &[name]).is_empty() {
-                errors.push(FieldError::invalid(
-                    format!("{path}.{name}"),
-                    "",
-                    format!("{name} must not be empty"),
-                ));
+                errors.push(FieldError::invalid(format!("metadata.ownerReferences.{name}"), "", why));
             }
         }
         if flag(owner, &["controller"]) {

@@ -193,7 +193,7 @@ pub fn path_segment(text: &str) -> Verdict {
 pub fn label_key(text: &str) -> Verdict {
     let (prefix, name) = match text.split_once('/') {
         Some((_, rest)) if rest.contains('/') => {
-            return Err("a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and \
+            return Err("a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and \
                 end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
                 validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' \
                 (e.g. 'example.com/MyName')"

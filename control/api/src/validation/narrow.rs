@@ -97,7 +97,7 @@ fn approval(new: &Value, errors: &mut Vec<FieldError>) {
         let other = index.map_or("", |index| text(&now[index], &["type"]));
         let first = if other == "Denied" { "Approved" } else { "Denied" };
         let why = format!("{first} and {other} conditions are mutually exclusive");
-        errors.push(FieldError::invalid(format!("{path}[{}].type", index.unwrap_or(0)), other, why));
+        errors.push(FieldError::invalid(path, other, why));
     }
 }
 

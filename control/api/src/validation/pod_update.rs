@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::field::FieldError;
-use crate::object::{carry, items, number};
+use crate::object::{carry, items, number, text};
 
 const MESSAGE: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
 `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),\
@@ -28,11 +28,12 @@ pub(super) fn check(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         ));
     }
     let gates = items(old, &["schedulingGates"]);
-    if items(new, &["schedulingGates"]).iter().any(|gate| !gates.contains(gate)) {
-        errors.push(FieldError::forbidden(
-            "spec.schedulingGates",
-            "only deletion is allowed, but found new scheduling gate",
-        ));
+    for (at, gate) in items(new, &["schedulingGates"]).iter().enumerate() {
+        if !gates.contains(gate) {
+            let name = text(gate, &["name"]);
+            let why = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            errors.push(FieldError::forbidden(format!("spec.schedulingGates[{at}].name"), why));
+        }
     }
     if !same_otherwise(new, old, !gates.is_empty()) {
         errors.push(FieldError::forbidden("spec", MESSAGE));
@@ -53,6 +54,9 @@ fn kept(toleration: &Value, list: &[Value]) -> bool {
 fn deadline(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let path = "spec.activeDeadlineSeconds";
     match (number(new, &["activeDeadlineSeconds"]), number(old, &["activeDeadlineSeconds"])) {
+        (Some(now), _) if !(0..=i64::from(i32::MAX)).contains(&now) => {
+            errors.push(FieldError::invalid(path, now, "must be between 0 and 2147483647, inclusive"));
+        }
         (Some(now), Some(before)) if now > before => {
             errors.push(FieldError::invalid(path, now, "must be less than or equal to previous value"));
         }

@@ -49,8 +49,16 @@ pub(crate) fn selector(path: &str, selector: &Value, errors: &mut Vec<FieldError
 
 /// Rules for the selector of a workload: it is there, selects something, and matches the labels of the template.
 pub(super) fn of_workload(kind: &str, spec: &Value, errors: &mut Vec<FieldError>) {
+    let labels = find(spec, &["template", "metadata", "labels"]);
+    let mismatch = || {
+        let value = labels.cloned().unwrap_or(Value::Null);
+        let why = "`selector` does not match template `labels`";
+        FieldError::invalid("spec.template.metadata.labels", value, why)
+    };
     let Some(one) = find(spec, &["selector"]) else {
         errors.push(FieldError::required("spec.selector", ""));
+        // No selector matches nothing.
+        errors.push(mismatch());
         return;
     };
     selector("spec.selector", one, errors);
@@ -63,13 +71,8 @@ pub(super) fn of_workload(kind: &str, spec: &Value, errors: &mut Vec<FieldError>
             format!("empty selector is invalid for {kind}"),
         ));
     }
-    let labels = find(spec, &["template", "metadata", "labels"]);
     let matches = LabelSelector::from_object(one).is_some_and(|selector| selector.matches_labels(labels));
     if !matches && find(spec, &["template"]).is_some() {
-        errors.push(FieldError::invalid(
-            "spec.template.metadata.labels",
-            labels.cloned().unwrap_or(Value::Null),
-            "`selector` does not match template `labels`",
-        ));
+        errors.push(mismatch());
     }
 }

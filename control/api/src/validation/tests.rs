@@ -101,7 +101,14 @@ fn metadata_that_breaks_rules_is_named() {
 fn deployment_without_content_misses_what_upstream_misses() {
     let errors =
         broken(find("apps", "deployments"), json!({"metadata": {"name": "a", "namespace": "n"}, "spec": {}}));
-    assert_eq!(errors, ["spec.selector: Required value", "spec.template.spec.containers: Required value"]);
+    assert_eq!(
+        errors,
+        [
+            "spec.selector: Required value",
+            "spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`",
+            "spec.template.spec.containers: Required value"
+        ]
+    );
     let mut mismatch = deployment();
     mismatch["spec"]["template"]["metadata"]["labels"] = json!({"app": "b"});
     assert_eq!(

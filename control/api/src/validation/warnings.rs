@@ -64,6 +64,7 @@ pub fn warnings(resource: &Resource, new: &Value, old: Option<&Value>) -> Vec<St
     let counted = old.is_none_or(|old| old["metadata"]["generation"] != new["metadata"]["generation"]);
     match (resource.group.as_str(), resource.kind.as_str()) {
         ("", "Pod") if is_new => pod(&Place::new("", new), &mut told),
+        ("", "ServiceAccount") => account(new, old, &mut told),
         ("", "PodTemplate") if counted => pod(&Place::of(new, "template"), &mut told),
         ("", "ReplicationController")
         | ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet")
@@ -159,6 +160,18 @@ fn ingress(object: &Value, spec: &Place<'_>, told: &mut Told) {
     let annotated = object["metadata"]["annotations"].get(class).is_some();
     if annotated && !spec.get("ingressClassName").is_set() {
         told.push(format!("annotation {class:?} is deprecated, please use 'spec.ingressClassName' instead"));
+    }
+}
+
+/// The annotation by which an account says which secrets its pods may use.
+fn account(new: &Value, old: Option<&Value>, told: &mut Told) {
+    const ENFORCED: &str = "kubernetes.io/enforce-mountable-secrets";
+    let says = |object: &Value| !object["metadata"]["annotations"][ENFORCED].is_null();
+    if says(new) && !old.is_some_and(says) {
+        told.push(format!(
+            "metadata.annotations[{ENFORCED}]: deprecated in v1.32+; prefer separate namespaces to isolate access to \
+             mounted secrets"
+        ));
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn reviews(path: &str, versions: &[Value], missing: &str, errors: &mu
     }
 }
 
-/// The rules that a `WebhookClientConfig` breaks.
+/// The rules that a `WebhookClientConfig` breaks, but for its `caBundle`: that of an admission webhook may be anything.
 pub(crate) fn client_config(path: &str, config: &Value, errors: &mut Vec<FieldError>) {
     match (at(config, &["url"]), at(config, &["service"])) {
         (Some(_), Some(_)) | (None, None) => {
@@ -41,7 +41,6 @@ pub(crate) fn client_config(path: &str, config: &Value, errors: &mut Vec<FieldEr
         (Some(url), None) => self::url(&format!("{path}.url"), url.as_str().unwrap_or_default(), errors),
         (None, Some(service)) => self::service(&format!("{path}.service"), service, errors),
     }
-    bundle(&format!("{path}.caBundle"), text(config, &["caBundle"]), errors);
 }
 
 /// A bundle of certificates in PEM, as base64.
@@ -149,14 +148,29 @@ mod tests {
             ],
         );
         check(
-            json!({ "service": { "name": "a", "port": 0, "path": "b//" }, "caBundle": "eA==" }),
+            json!({ "service": { "name": "a", "port": 0, "path": "b//" } }),
             &[
                 "c.service.namespace: Required value",
                 "c.service.port: Invalid value: 0: port is not valid: must be between 1 and 65535, inclusive",
                 "c.service.path: Invalid value: \"b//\": must start with a '/'",
                 "c.service.path: Invalid value: \"b//\": segment[1] may not be empty",
-                "c.caBundle: Invalid value: \"eA==\": unable to load root certificates: unable to parse bytes as PEM block",
             ],
         );
+    }
+
+    #[test]
+    fn bundle_is_certificates_or_nothing() {
+        let check = |text: &str, expected: &str| {
+            let mut errors = Vec::new();
+            bundle("c", text, &mut errors);
+            assert_eq!(errors.first().map(ToString::to_string).unwrap_or_default(), expected, "{text}");
+        };
+        check("", "");
+        check(&STANDARD.encode("-----BEGIN CERTIFICATE-----\n"), "");
+        check(
+            "eA==",
+            "c: Invalid value: \"eA==\": unable to load root certificates: unable to parse bytes as PEM block",
+        );
+        check("%", "c: Invalid value: \"%\": must be base64");
     }
 }

@@ -98,7 +98,7 @@ impl Notes {
 /// The request that a write comes from.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'a> {
-    /// create, update, patch, delete, deletecollection.
+    /// The verb of the request.
     pub(crate) verb: &'a str,
     pub(crate) query: &'a Query,
     pub(crate) notes: &'a Notes,
@@ -107,7 +107,7 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The options of the request as an object of this kind (`CreateOptions`, `UpdateOptions`, `PatchOptions`).
+    /// The options of the request as an object of this kind (`CreateOptions`, `UpdateOptions`).
     pub(crate) fn options(&self, kind: &str) -> Value {
         let mut options = json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1" });
         for name in ["fieldManager", "fieldValidation"] {
@@ -118,9 +118,6 @@ impl Asked<'_> {
         let dry: Vec<&str> = self.query.all("dryRun").filter(|word| !word.is_empty()).collect();
         if !dry.is_empty() {
             options["dryRun"] = json!(dry);
-        }
-        if let Some(force) = self.query.optional_flag("force").filter(|_| kind == "PatchOptions") {
-            options["force"] = force.into();
         }
         options
     }
@@ -350,12 +347,11 @@ mod tests {
     #[test]
     fn options_are_those_of_the_query() {
         let query = Query::parse("fieldManager=kubectl&dryRun=All&force=true&fieldValidation=Strict");
-        let asked = Asked { verb: "patch", query: &query, notes: &Notes::default(), until: None };
+        let asked = Asked { verb: "create", query: &query, notes: &Notes::default(), until: None };
         let expected = json!({
-            "kind": "PatchOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "kubectl", "dryRun": ["All"],
-            "force": true, "fieldValidation": "Strict",
+            "kind": "UpdateOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "kubectl", "dryRun": ["All"],
+            "fieldValidation": "Strict",
         });
-        assert_eq!(asked.options("PatchOptions"), expected);
-        assert_eq!(asked.options("CreateOptions").get("force"), None);
+        assert_eq!(asked.options("UpdateOptions"), expected);
     }
 }

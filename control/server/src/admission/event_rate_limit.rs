@@ -156,10 +156,14 @@ impl Plugin for EventRateLimit {
         }
         match refused.as_slice() {
             [] => Ok(()),
-            [one] => Err(Status::new(429, "TooManyRequests", one.clone())),
-            many => Err(Status::new(429, "TooManyRequests", format!("[{}]", many.join(", ")))),
+            [one] => Err(too_many(one)),
+            many => Err(too_many(&format!("[{}]", many.join(", ")))),
         }
     }
+}
+
+fn too_many(why: &str) -> Status {
+    Status::new(429, "TooManyRequests", format!("Too many requests: {why}"))
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ impl ImagePolicy {
         let review = json!({
             "kind": "ImageReview",
             "apiVersion": VERSION,
-            "metadata": { "creationTimestamp": null },
+            "metadata": {},
             "spec": spec,
             "status": { "allowed": false },
         });

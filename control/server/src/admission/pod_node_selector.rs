@@ -51,10 +51,12 @@ fn labels(selector: &str) -> Result<Labels, String> {
     let terms = selector.split(',').map(str::trim).filter(|term| !term.is_empty());
     terms
         .map(|term| {
-            let pair = term.split_once('=').map(|(key, value)| (key.trim(), value.trim()));
-            let invalid = || format!("invalid selector: {term}");
-            let (key, value) = pair.filter(|(key, _)| !key.is_empty()).ok_or_else(invalid)?;
-            Ok((key.to_owned(), value.to_owned()))
+            let parts: Vec<&str> = term.split('=').map(str::trim).collect();
+            match parts.as_slice() {
+                ["", _] => Err(format!("invalid selector: {term}")),
+                [key, value] => Ok(((*key).to_owned(), (*value).to_owned())),
+                other => Err(format!("invalid selector: [{}]", other.join(" "))),
+            }
         })
         .collect()
 }

@@ -113,6 +113,16 @@ impl Record {
         }
     }
 
+    /// The same of an object of the resource itself, which is taken down as it was understood: with defaults.
+    pub(crate) fn requested_own(&self, resource: &Resource, subresource: &str, object: &Value) {
+        if self.0.as_ref().is_none_or(|writing| writing.verdict.level < Level::Request) {
+            return self.requested(resource, subresource, object);
+        }
+        let mut understood = object.clone();
+        skep_api::defaults::apply(resource, &mut understood);
+        self.requested(resource, subresource, &understood);
+    }
+
     /// Takes down a patch, as it was sent.
     pub(crate) fn patched(&self, patch: &[u8]) {
         let Some(writing) = self.0.as_ref().filter(|writing| writing.verdict.level >= Level::Request) else {

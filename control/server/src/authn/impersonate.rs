@@ -100,7 +100,29 @@ impl Wanted {
         if wanted.has_only_a_name() {
             return Ok(None);
         }
-        Err(refusal::bad_request("requested impersonation without impersonating a user name"))
+        Err(refusal::bad_request(&format!(
+            "requested {} without impersonating a user name",
+            wanted.as_upstream()
+        )))
+    }
+
+    /// As upstream's messages show it, in Go's syntax.
+    fn as_upstream(&self) -> String {
+        let texts = |all: &[String]| match all {
+            [] => "[]string(nil)".to_owned(),
+            all => format!(
+                "[]string{{{}}}",
+                all.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(", ")
+            ),
+        };
+        let extra: Vec<String> =
+            self.extra.iter().map(|(key, values)| format!("{key:?}:{}", texts(values))).collect();
+        let extra = match extra.as_slice() {
+            [] => "map[string][]string(nil)".to_owned(),
+            all => format!("map[string][]string{{{}}}", all.join(", ")),
+        };
+        let (name, uid, groups) = (&self.name, &self.uid, texts(&self.groups));
+        format!("&user.DefaultInfo{{Name:{name:?}, UID:{uid:?}, Groups:{groups}, Extra:{extra}}}")
     }
 
     fn has_only_a_name(&self) -> bool {

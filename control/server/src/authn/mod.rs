@@ -38,6 +38,8 @@ use crate::gate::{Authenticator, Clock, Credentials};
 use crate::tokens::Tokens;
 use crate::user::UserInfo;
 
+/// What is said of a token that is nobody's.
+const INVALID: &str = "invalid bearer token";
 /// Longer tokens are nobody's.
 const LONGEST: usize = 64 * 1024;
 
@@ -110,29 +112,29 @@ impl Chain {
             match kind.authenticate(token, audiences).await {
                 Ok(None) => {}
                 Err(error) => errors.push(error),
+                // One for others is as good as none.
                 Ok(Some(known)) => match self.for_us(known, audiences) {
-                    Ok(known) => return Ok(known),
-                    Err(error) => errors.push(error),
+                    Some(known) => return Ok(known),
+                    None => return Err(INVALID.into()),
                 },
             }
         }
         match errors.as_slice() {
-            [] => Err("invalid bearer token".into()),
-            [one] => Err(one.clone()),
-            several => Err(format!("[{}]", several.join(", "))),
+            [] => Err(INVALID.into()),
+            reasons => Err(format!("[{INVALID}, {}]", reasons.join(", "))),
         }
     }
 
-    /// Tokens without audiences are for this server.
-    fn for_us(&self, mut known: Known, wanted: &[String]) -> Result<Known, String> {
+    /// Tokens without audiences are for this server; nothing for those of others.
+    fn for_us(&self, mut known: Known, wanted: &[String]) -> Option<Known> {
         if known.audiences.is_empty() {
             let ours = self.audiences.iter().filter(|one| wanted.is_empty() || wanted.contains(one));
             known.audiences = ours.cloned().collect();
         }
         if known.audiences.is_empty() {
-            return Err("the token is not for the target audiences".into());
+            return None;
         }
-        Ok(known)
+        Some(known)
     }
 }
 
@@ -188,8 +190,9 @@ pub fn credentials(parts: &Parts) -> Result<Credentials, String> {
     let mut credentials = parts.extensions.get::<Credentials>().cloned().unwrap_or_default();
     if let Some(header) = parts.headers.get(http::header::AUTHORIZATION) {
         let text = header.to_str().map_err(|_| "the Authorization header is not text")?;
-        let (scheme, token) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
-        let token = token.trim();
+        // One space, and nothing that stands behind another one: so does upstream read it.
+        let mut parts = text.trim().split(' ');
+        let (scheme, token) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         // An unknown scheme is as if nothing was said, as in upstream; a certificate may still speak.
         if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() {
             credentials.bearer = Some(token.to_owned());

@@ -24,6 +24,9 @@ use crate::user::UserInfo;
 
 /// Made by OpenSSL: CN=jane, O=team, O=other, valid for a century.
 const TWO_GROUPS: &str = include_str!("two-groups.pem");
+/// Of jane, too, with one and with two values of Kubernetes' attribute for uids.
+const ONE_UID: &str = include_str!("one-uid.pem");
+const TWO_UIDS: &str = include_str!("two-uids.pem");
 
 struct Fixture {
     chain: Chain,
@@ -71,6 +74,16 @@ async fn certificate_gives_name_and_groups() {
     assert_eq!(user.name, "jane");
     assert_eq!(user.groups, ["team", "other", "system:authenticated"]);
     assert!(user.extra["authentication.kubernetes.io/credential-id"][0].starts_with("X509SHA256="));
+}
+
+#[tokio::test]
+async fn certificate_may_give_a_uid_and_only_one() {
+    let fixture = fixture();
+    let der = |pem: &str| crate::tls::certificates(pem).unwrap()[0].to_vec();
+    let user = identify(&fixture.chain, Some(der(ONE_UID)), None).await.unwrap().unwrap();
+    assert_eq!((user.name.as_str(), user.uid.as_str()), ("jane", "uid-7"));
+    let refused = identify(&fixture.chain, Some(der(TWO_UIDS)), None).await.unwrap_err();
+    assert_eq!(refused, "expected 1 UID, but found multiple: [uid-7 uid-8]");
 }
 
 #[tokio::test]
@@ -140,7 +153,9 @@ fn authorization_header_forms() {
         credentials(&parts).unwrap().bearer
     };
     assert_eq!(bearer("Bearer abc").as_deref(), Some("abc"));
-    assert_eq!(bearer("bearer  abc ").as_deref(), Some("abc"));
+    assert_eq!(bearer("bearer abc ").as_deref(), Some("abc"));
+    assert_eq!(bearer("Bearer abc def").as_deref(), Some("abc"));
+    assert_eq!(bearer("Bearer  abc"), None);
     assert_eq!(bearer("Bearer "), None);
     assert_eq!(bearer("Basic abc"), None);
     let protocols = "v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.YWJj";

@@ -60,7 +60,7 @@ impl WebhookTokens {
         let mut review = json!({
             "kind": "TokenReview",
             "apiVersion": api_version,
-            "metadata": {"creationTimestamp": null},
+            "metadata": {},
             "spec": {"token": token, "audiences": audiences},
             "status": {"user": {}},
         });
@@ -69,7 +69,7 @@ impl WebhookTokens {
         }
         let answer = self.webhook.ask(&review, PATIENCE).await.map_err(|error| {
             tracing::warn!(%error, "the token webhook does not answer");
-            format!("the token webhook does not answer: {error}")
+            error.to_string()
         })?;
         if answer["kind"] != "TokenReview" || answer["apiVersion"] != api_version.as_str() {
             return Err(format!(

@@ -13,7 +13,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest, Sha256};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 
 use crate::error::Error;
 use crate::user::UserInfo;
@@ -21,6 +21,8 @@ use crate::user::UserInfo;
 /// Where a user's extra tells by which credentials it is known, and how that begins for certificates.
 pub(crate) const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 pub(crate) const BY_CERTIFICATE: &str = "X509SHA256=";
+/// The attribute of a subject that is its uid (Kubernetes' own, below its enterprise number).
+const UID: &str = "1.3.6.1.4.1.57683.2";
 /// So many verified certificates are remembered; then all are forgotten.
 const REMEMBERED: usize = 4096;
 
@@ -109,8 +111,8 @@ struct Told {
     /// Seconds since the Unix epoch.
     not_before: i64,
     not_after: i64,
-    /// Nobody, if it has no common name.
-    user: Option<UserInfo>,
+    /// Nobody, if it has no common name, or uids that cannot be taken for one.
+    user: Result<UserInfo, String>,
 }
 
 /// What the certificates said that came last. Every request comes with one, and reading it costs more than most of what
@@ -138,22 +140,38 @@ impl Told {
         let name = subject.iter_common_name().last().and_then(|name| name.as_str().ok());
         let groups: Vec<&str> =
             subject.iter_organization().filter_map(|attribute| attribute.as_str().ok()).collect();
-        let user = name.filter(|name| !name.is_empty()).map(|name| {
+        let name = name.filter(|name| !name.is_empty()).ok_or("the client certificate has no common name");
+        let user = name.map_err(str::to_owned).and_then(|name| {
             let mut user = UserInfo::new(name, &groups);
+            user.uid = uid(subject)?;
             let mut id = BY_CERTIFICATE.to_owned();
             for byte in Sha256::digest(der) {
                 // Writing to a string cannot fail.
                 let _ = write!(id, "{byte:02x}");
             }
             user.extra.insert(CREDENTIAL_ID.into(), vec![id]);
-            user
+            Ok(user)
         });
         let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
         Ok(Self { not_before, not_after, user })
     }
 
     fn user(&self) -> Result<&UserInfo, String> {
-        self.user.as_ref().ok_or_else(|| "the client certificate has no common name".into())
+        self.user.as_ref().map_err(Clone::clone)
+    }
+}
+
+/// The uid that a certificate gives its user, empty if it gives none.
+fn uid(subject: &X509Name<'_>) -> Result<String, String> {
+    let uids = subject.iter_attributes().filter(|attribute| attribute.attr_type().to_id_string() == UID);
+    let uids: Vec<&str> = uids
+        .map(|attribute| attribute.as_str().map_err(|_| "unable to parse UID into a string".to_owned()))
+        .collect::<Result<_, _>>()?;
+    match uids.as_slice() {
+        [] => Ok(String::new()),
+        [""] => Err("UID cannot be an empty string".to_owned()),
+        [one] => Ok((*one).to_owned()),
+        several => Err(format!("expected 1 UID, but found multiple: [{}]", several.join(" "))),
     }
 }
 

@@ -153,7 +153,7 @@ impl Webhook {
         let mut review = json!({
             "kind": "SubjectAccessReview",
             "apiVersion": api_version,
-            "metadata": {"creationTimestamp": null},
+            "metadata": {},
             "spec": spec,
             "status": {"allowed": false},
         });

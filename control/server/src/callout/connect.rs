@@ -20,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
+use super::proxy::Proxy;
 use super::service::{self, Address};
 use super::target::{Place, Target, Trust};
 use crate::body::Body;
@@ -47,6 +48,7 @@ struct Settings {
     /// Nothing where it is called without.
     tls: Option<Arc<ClientConfig>>,
     services: Option<Services>,
+    proxy: Option<Proxy>,
 }
 
 /// What finds the endpoints of services.
@@ -72,6 +74,7 @@ pub(super) fn client(
         server_name: target.server_name(),
         tls: if target.plain { None } else { Some(tls(&target.trust, identity)?) },
         services,
+        proxy: target.proxy.clone(),
     };
     Ok(legacy::Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE)
@@ -164,7 +167,11 @@ impl Settings {
         let addresses = self.addresses()?;
         let mut failed = String::new();
         for address in addresses.iter().take(TRIED) {
-            match dial(address).await {
+            let dialled = match &self.proxy {
+                None => dial(address).await,
+                Some(proxy) => proxy.open(&address.0, address.1).await,
+            };
+            match dialled {
                 Ok(stream) => return self.secure(stream).await,
                 Err(why) => failed = why,
             }

@@ -10,6 +10,8 @@ pub(crate) enum Why {
     Timeout,
     /// The server cannot be reached, or speaks nonsense.
     Send(String),
+    /// Nothing is known that could be shown to the server, for this reason.
+    Credentials(String),
     /// It is larger than so many bytes.
     TooLarge(usize),
     /// It has this code, which means a failure, and this text.
@@ -21,6 +23,7 @@ impl std::fmt::Display for Why {
         match self {
             Self::Timeout => f.write_str("context deadline exceeded"),
             Self::Send(why) => f.write_str(why),
+            Self::Credentials(why) => write!(f, "getting credentials: {why}"),
             Self::TooLarge(limit) => write!(f, "the response is larger than {limit} bytes"),
             Self::Code(404, _) => f.write_str("the server could not find the requested resource"),
             Self::Code(401, _) => f.write_str("the server has asked for the client to provide credentials"),
@@ -56,6 +59,19 @@ impl std::fmt::Display for CallError {
 
 pub(super) fn of_client(error: &legacy::Error) -> Why {
     Why::Send(innermost(error))
+}
+
+/// A failure with those that it comes from, each once.
+pub(super) fn of_layers(error: &dyn std::error::Error) -> String {
+    let mut texts = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(one) = cause {
+        if !texts.iter().any(|text| text.contains(&one.to_string())) {
+            texts.push(one.to_string());
+        }
+        cause = one.source();
+    }
+    texts.join(": ")
 }
 
 /// The text of the failure at the bottom: those above only say which part of the client passed it on.

@@ -3,18 +3,21 @@
 //! They are asked at the URL that stands there, with the credentials that stand there.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use http::{Method, Request};
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::connect::{self, Client};
+use super::credential::{Called, Source};
 use super::failure::{CallError, Why};
 use super::kubeconfig::Reach;
 use super::target::Target;
-use super::{Failed, exchange};
+use super::{Failed, Shown, with_credential};
 use crate::body;
 use crate::error::Error;
 
@@ -31,16 +34,22 @@ const AGENT: HeaderValue = HeaderValue::from_static("kube-apiserver");
 /// The server. Clones share its connections.
 #[derive(Clone)]
 pub(crate) struct Fixed {
-    client: Client,
-    url: String,
-    authority: String,
-    authorization: Option<HeaderValue>,
+    server: Arc<Server>,
     rest: Duration,
+}
+
+struct Server {
+    url: String,
+    target: Target,
+    called: Called,
+    source: Source,
+    /// Of the certificate that was shown last, or none.
+    client: Mutex<(u64, Client)>,
 }
 
 impl std::fmt::Debug for Fixed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Fixed").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("Fixed").field("url", &self.server.url).finish_non_exhaustive()
     }
 }
 
@@ -56,7 +65,7 @@ impl Fixed {
             let reason = "the server of its cluster must be an https URL".to_owned();
             return Err(Error::Configuration { what: "kubeconfig", path: path.to_owned(), reason });
         }
-        Self::reach(&reach, path)
+        Self::reach(reach, path)
     }
 
     /// The same for who does not decide anything, so that it need not be over TLS.
@@ -65,24 +74,32 @@ impl Fixed {
     ///
     /// When a file cannot be read, or does not say what is needed.
     pub(crate) fn from_kubeconfig_or_plain(path: &Path) -> Result<Self, Error> {
-        Self::reach(&Reach::read(path)?, path)
+        Self::reach(Reach::read(path)?, path)
     }
 
-    fn reach(reach: &Reach, path: &Path) -> Result<Self, Error> {
+    fn reach(reach: Reach, path: &Path) -> Result<Self, Error> {
         let unusable =
             |reason: String| Error::Configuration { what: "kubeconfig", path: path.to_owned(), reason };
-        let mut target = Target::of_url(&reach.url, reach.trust.clone()).map_err(unusable)?;
+        let mut target = Target::of_url(&reach.url, reach.trust).map_err(unusable)?;
         target.server_name.clone_from(&reach.server_name);
-        let identity = reach.credential.identity.as_ref().map(|(_, leaf)| &**leaf);
-        let client = connect::client(&target, identity, None).map_err(unusable)?;
-        let authorization = reach.credential.authorization.clone();
-        Ok(Self {
-            client,
-            url: reach.url.to_string(),
-            authority: target.authority(),
-            authorization,
-            rest: REST,
-        })
+        target.proxy = reach.proxy.as_ref().map(|(_, proxy)| proxy.clone());
+        let (source, trust) = (reach.source, target.trust.clone());
+        // What is known already is tried at once, so that a file that cannot be used is refused before anyone needs it.
+        let identity = source.known().and_then(|known| known.identity);
+        let client =
+            connect::client(&target, identity.as_ref().map(|(_, leaf)| &**leaf), None).map_err(unusable)?;
+        let client = Mutex::new((identity.map_or(0, |(number, _)| number), client));
+        let called = Called {
+            server: reach.server,
+            server_name: reach.server_name,
+            trust,
+            proxy: reach.proxy.map(|(url, _)| url),
+        };
+        // Upstream's client says so, whatever the caller's own patience is.
+        let mark = if reach.url.query().is_some() { '&' } else { '?' };
+        let url = format!("{}{mark}timeout=30s", reach.url);
+        let server = Server { url, target, called, source, client };
+        Ok(Self { server: Arc::new(server), rest: REST })
     }
 
     /// The same, that rests so long before it is first called again.
@@ -111,7 +128,7 @@ impl Fixed {
             loop {
                 match self.once(body.clone(), patience).await {
                     Err(failed) if failed.is_transient() && attempt < TRIES => {
-                        tracing::debug!(url = self.url, why = %failed.why, attempt, "no answer, trying again");
+                        tracing::debug!(url = self.server.url, why = %failed.why, attempt, "no answer, trying again");
                         tokio::time::sleep(rest).await;
                         rest = rest.mul_f64(1.5);
                         attempt += 1;
@@ -127,23 +144,35 @@ impl Fixed {
     }
 
     async fn once(&self, json: Bytes, patience: Duration) -> Result<Bytes, Failed> {
-        let mut request = Request::builder()
+        let server = &self.server;
+        let request = Request::builder()
             .method(Method::POST)
-            .uri(self.url.as_str())
+            .uri(server.url.as_str())
             .header(ACCEPT, "application/json, */*")
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, AGENT)
-            .header(HOST, self.authority.as_str());
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization);
-        }
-        let request = request.body(body::full(json));
+            .header(HOST, server.target.authority())
+            .body(body::full(json));
         let request = request.map_err(|error| Failed::of(Why::Send(error.to_string())))?;
-        let whole = exchange(&self.client, request, LARGEST);
+        let client = |identity| server.client(identity);
+        let whole = with_credential(Some(&server.source), &server.called, request, LARGEST, client);
         tokio::time::timeout(patience, whole).await.unwrap_or(Err(Failed::of(Why::Timeout)))
     }
 
     fn failed(&self, why: Why) -> CallError {
-        CallError { method: Method::POST, url: self.url.clone(), why }
+        CallError { method: Method::POST, url: self.server.url.clone(), why }
+    }
+}
+
+impl Server {
+    /// What connects with this certificate. Another one closes the connections of the one before when they are not in use.
+    fn client(&self, identity: Shown) -> Result<Client, Why> {
+        let (number, leaf) = identity.map_or((0, None), |(number, leaf)| (number, Some(leaf)));
+        let mut client = self.client.lock();
+        if client.0 != number {
+            let other = connect::client(&self.target, leaf.as_deref(), None).map_err(Why::Send)?;
+            *client = (number, other);
+        }
+        Ok(client.1.clone())
     }
 }

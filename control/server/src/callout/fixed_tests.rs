@@ -94,6 +94,10 @@ fn file_that_is_wrong_is_refused_with_its_name() {
         "exclude each other",
     );
     check(&file("server: 'https://a', certificate-authority-data: '%'", ""), "not base64");
-    check(&file("server: 'https://a'", "exec: {command: x}"), "another program");
+    check(
+        &file("server: 'https://a', proxy-url: 'https://p'", ""),
+        "invalid 'proxy-url' for cluster: unsupported scheme",
+    );
+    check(&file("server: 'https://a'", "exec: {command: x}"), "apiVersion must be specified for u");
     check(&file("server: 'https://a'", "client-certificate-data: eA=="), "needs its client-key");
 }

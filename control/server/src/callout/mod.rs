@@ -6,11 +6,13 @@
 //! speak HTTP/1.1: over one HTTP/2 connection, all requests to a service would go to one of its endpoints.
 
 mod connect;
+mod credential;
 mod failure;
 mod fixed;
 #[cfg(test)]
 mod fixed_tests;
 mod kubeconfig;
+mod proxy;
 mod service;
 mod target;
 #[cfg(test)]
@@ -23,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -35,17 +37,19 @@ use crate::body::{self, Body};
 use crate::gate::ObjectReader;
 use crate::pki::Leaf;
 
+pub(crate) use credential::Source;
 pub(crate) use failure::{CallError, Why};
 pub(crate) use fixed::Fixed;
-pub(crate) use kubeconfig::{Credential, Credentials};
+pub(crate) use kubeconfig::Credentials;
 pub(crate) use target::{Target, Trust, trust};
 
 use connect::{Client, Services};
+use credential::{Called, Credential};
 
 /// So many servers are connections kept to; the one that was longest not called is forgotten for another.
 const KEPT: usize = 200;
 /// What this server calls itself.
-const AGENT: HeaderValue = HeaderValue::from_static("kube-admission");
+const AGENT: HeaderValue = HeaderValue::from_static("kube-apiserver-admission");
 
 struct Kept {
     client: Client,
@@ -73,8 +77,9 @@ impl Caller {
         Self { services: Services { reader, turn: Arc::default() }, clients: Mutex::default() }
     }
 
-    /// Posts JSON to `target`, shows it what it is to see of this server, and returns the answer's body. `query` comes
-    /// behind the target's path. Connecting, sending and reading together take at most `patience`, the answer has at most `limit` bytes.
+    /// Posts JSON to `target`, shows it what `source` has for it, and returns the answer's body. `query` comes behind the
+    /// target's path. Getting credentials, connecting, sending and reading together take at most `patience`, the answer
+    /// has at most `limit` bytes.
     ///
     /// # Errors
     ///
@@ -82,7 +87,7 @@ impl Caller {
     pub(crate) async fn post(
         &self,
         target: &Target,
-        credential: Option<&Credential>,
+        source: Option<&Source>,
         query: &str,
         json: Bytes,
         patience: Duration,
@@ -90,7 +95,7 @@ impl Caller {
     ) -> Result<Bytes, CallError> {
         let url = target.url(query);
         let fail = |why| CallError { method: Method::POST, url: url.clone(), why };
-        let mut request = Request::builder()
+        let request = Request::builder()
             .method(Method::POST)
             .uri(url.as_str())
             .header(CONTENT_TYPE, "application/json")
@@ -99,12 +104,10 @@ impl Caller {
             .header(HOST, target.authority())
             .body(body::full(json))
             .map_err(|error| fail(Why::Send(error.to_string())))?;
-        if let Some(authorization) = credential.and_then(|credential| credential.authorization.clone()) {
-            request.headers_mut().insert(AUTHORIZATION, authorization);
-        }
-        let shown = credential.and_then(|credential| credential.identity.clone());
-        let client = self.client(target, shown).map_err(fail)?;
-        match tokio::time::timeout(patience, exchange(&client, request, limit)).await {
+        let called = target.called();
+        let whole =
+            with_credential(source, &called, request, limit, |identity| self.client(target, identity));
+        match tokio::time::timeout(patience, whole).await {
             Ok(outcome) => outcome.map_err(|failed| fail(failed.why)),
             Err(_) => Err(fail(Why::Timeout)),
         }
@@ -225,9 +228,31 @@ impl Failed {
         match &self.why {
             Why::Send(_) => true,
             Why::Code(code, _) => self.later || matches!(code, 429 | 500 | 504),
-            Why::Timeout | Why::TooLarge(_) => false,
+            Why::Timeout | Why::TooLarge(_) | Why::Credentials(_) => false,
         }
     }
+}
+
+/// Sends a request with what `source` shows, over the client for that, and reads the whole answer. Tells the source if the
+/// other side refuses it.
+async fn with_credential(
+    source: Option<&Source>,
+    called: &Called,
+    mut request: Request<Body>,
+    limit: usize,
+    client: impl FnOnce(Shown) -> Result<Client, Why>,
+) -> Result<Bytes, Failed> {
+    let shown = match source {
+        None => Credential::default(),
+        Some(source) => source.current(called).await.map_err(|why| Failed::of(Why::Credentials(why)))?,
+    };
+    request.headers_mut().extend(shown.headers.clone());
+    let client = client(shown.identity.clone()).map_err(Failed::of)?;
+    let outcome = exchange(&client, request, limit).await;
+    if let (Some(source), Err(Failed { why: Why::Code(401, _), .. })) = (source, &outcome) {
+        source.refused(&shown, called).await;
+    }
+    outcome
 }
 
 /// Sends a request and reads the whole answer, which has to be a good one.
@@ -235,11 +260,14 @@ async fn exchange(client: &Client, request: Request<Body>, limit: usize) -> Resu
     let sent = client.request(request).await;
     let response = sent.map_err(|error| Failed::of(failure::of_client(&error)))?;
     let (code, later) = (response.status(), response.headers().contains_key(RETRY_AFTER));
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let is_text = kind.is_none_or(|kind| kind.starts_with("text/"));
     let body = read(response.into_body(), limit).await.map_err(Failed::of)?;
     if code.is_success() {
         return Ok(body);
     }
-    let text = String::from_utf8_lossy(&body).trim().to_owned();
+    // What is not text may be anything: it is not shown.
+    let text = if is_text { String::from_utf8_lossy(&body).trim().to_owned() } else { "unknown".to_owned() };
     Err(Failed { why: Why::Code(code.as_u16(), text), later })
 }
 

@@ -6,6 +6,9 @@ use http::Uri;
 use serde_json::Value;
 use skep_api::object::{at, number, text};
 
+use super::credential::Called;
+use super::proxy::Proxy;
+
 /// The port of services and URLs that name none.
 const HTTPS: u16 = 443;
 const HTTP: u16 = 80;
@@ -53,6 +56,8 @@ pub(crate) struct Target {
     pub(crate) server_name: Option<String>,
     /// Whether it is called without TLS.
     pub(crate) plain: bool,
+    /// What the way there leads through.
+    pub(crate) proxy: Option<Proxy>,
 }
 
 impl Target {
@@ -91,7 +96,7 @@ impl Target {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let port = authority.port_u16().unwrap_or(if plain { HTTP } else { HTTPS });
         let place = Place::Host { host, port, authority: authority.as_str().to_owned() };
-        Ok(Self { place, path: uri.path().to_owned(), trust, server_name: None, plain })
+        Ok(Self { place, path: uri.path().to_owned(), trust, server_name: None, plain, proxy: None })
     }
 
     /// Reads a `ServiceReference`, with or without a path.
@@ -112,7 +117,7 @@ impl Target {
             path => format!("/{path}"),
         };
         let place = Place::Service { namespace, name, port };
-        Ok(Self { place, path, trust, server_name: None, plain: false })
+        Ok(Self { place, path, trust, server_name: None, plain: false, proxy: None })
     }
 
     /// The name that the server's certificate must be for.
@@ -129,6 +134,20 @@ impl Target {
         match &self.place {
             Place::Host { authority, .. } => authority.clone(),
             Place::Service { namespace, name, port } => format!("{name}.{namespace}.svc:{port}"),
+        }
+    }
+
+    /// How a program sees it that is asked for credentials.
+    pub(super) fn called(&self) -> Called {
+        let server_name = match &self.place {
+            Place::Host { .. } => self.server_name.clone(),
+            Place::Service { .. } => Some(self.server_name()),
+        };
+        Called {
+            server: format!("https://{}", self.authority()),
+            server_name,
+            trust: self.trust.clone(),
+            proxy: None,
         }
     }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use skep_api::apply::Conversions;
 use skep_api::custom::{Conversion, review};
 use skep_api::registry::{Resource, join_group_version};
 use skep_api::status::Status;
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const AT_ONCE: usize = 500;
 /// About so many bytes of objects are in one question.
 const QUESTION: usize = 4 << 20;
+/// So often what was converted may show that more has to be.
+const MOST_ROUNDS: usize = 64;
 /// The largest answer (bytes).
 const ANSWER: usize = 32 << 20;
 
@@ -152,6 +155,33 @@ impl Converter {
     pub(crate) async fn to_storage(&self, resource: &Resource, object: Value) -> Result<Value, Status> {
         let desired = join_group_version(&resource.storage.group, &resource.storage.version);
         self.bring(resource, &desired, object).await
+    }
+
+    /// What an attempt comes to once it has found all that it looked for in `conversions`: until then it is made again,
+    /// with what the webhook makes of what was missing.
+    ///
+    /// # Errors
+    ///
+    /// 500 when the webhook does not convert it, or the attempt never has enough.
+    pub(crate) async fn settle<T>(
+        &self,
+        resource: &Resource,
+        conversions: &Conversions,
+        attempt: impl Fn() -> T,
+    ) -> Result<T, Status> {
+        for _ in 0..MOST_ROUNDS {
+            let outcome = attempt();
+            let wanted = conversions.take_wanted();
+            if wanted.is_empty() {
+                return Ok(outcome);
+            }
+            for (api_version, object) in wanted {
+                let mut made = self.bring(resource, &api_version, object.clone()).await?;
+                metadata::remove(&mut made, "managedFields");
+                conversions.know((api_version, object), made);
+            }
+        }
+        Err(Status::internal("the owners of its fields wrote in too many versions"))
     }
 
     async fn ask(

@@ -11,9 +11,8 @@ use skep_api::status::Status;
 use super::Call;
 use crate::body::Body;
 use crate::content;
-use crate::negotiate;
+use crate::negotiate::{self, Number};
 use crate::options::ApplyOptions;
-use crate::respond;
 use crate::storage::{Ownership, Scope};
 
 /// What was applied last by a client that merges itself.
@@ -30,17 +29,19 @@ pub(super) fn is_apply(call: &Call) -> bool {
 }
 
 pub(super) async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Status> {
-    let manner = call.manner()?;
+    let manner = call.manner(Number::One)?;
     let options = ApplyOptions::parse(&call.query)?;
     let bytes = content::read(body).await?;
     call.record.patched(&bytes);
     let decode::Applied { value: mut applied, undeclared, duplicates } =
         decode::applied(&call.resource, &bytes)?;
     check(call, &mut applied)?;
-    let warnings = complain(call, &undeclared, duplicates, options.write.validation)?;
+    let warnings = complain(call, &applied, undeclared, duplicates, options.write.validation)?;
+    warnings.into_iter().for_each(|warning| call.notes.warn(warning));
     let scope = Scope { ownership: Ownership::Decided, ..call.scope(options.write.dry_run) };
     let now = call.server.ids().now_text();
-    let writer = scope.writer(&options.manager, &now);
+    let conversions = machine::Conversions::default();
+    let writer = scope.writer(&options.manager, &now, &conversions);
     let propose = |current: &Value| {
         let mut object = machine::apply(&writer, current, &applied, options.force)?;
         if options.manager == "kubectl" {
@@ -51,10 +52,11 @@ pub(super) async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Sta
         Ok(object)
     };
     let storage = call.server.storage();
+    let name = &call.info.name;
     let mut tries = 0;
     let (code, object) = loop {
         tries += 1;
-        match storage.update(&scope, &call.info.name, call.part(), &propose).await {
+        match storage.update_converted(&scope, name, call.part(), &propose, Some(&conversions)).await {
             Err(status) if status.code == 404 && call.info.subresource.is_empty() => {
                 let _inside = call.enter().await?;
                 let object = fresh(call, &writer, &applied, options.force).await?;
@@ -66,9 +68,7 @@ pub(super) async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Sta
             outcome => break (StatusCode::OK, outcome?),
         }
     };
-    let mut response = call.object(&manner, code, &object);
-    respond::warn(&mut response, &warnings);
-    Ok(response)
+    Ok(call.object(&manner, code, &object))
 }
 
 /// Keeps what `kubectl apply` of the old kind goes by up to date, where it is used: kubectl may go back to it.
@@ -89,30 +89,21 @@ fn remember(applied: &Value, object: &mut Value) {
 /// What is wrong with the text of an applied object: warnings, or a refusal.
 fn complain(
     call: &Call,
-    undeclared: &[String],
+    applied: &Value,
+    undeclared: Vec<String>,
     duplicates: Vec<String>,
     mode: FieldValidation,
 ) -> Result<Vec<String>, Status> {
     if !undeclared.is_empty() {
-        let (resource, name) = (&call.resource, &call.info.name);
-        let mut why: Vec<String> =
-            undeclared.iter().map(|path| format!("{path}: field not declared in schema")).collect();
+        let mut why = undeclared;
         if why.len() > 1 {
             why = vec![format!("errors:\n  {}", why.join("\n  "))];
         }
-        // Upstream has no better code for it.
-        let message = format!(
-            "failed to create typed patch object ({}/{name}; {}, Kind={}): {}",
-            call.scope(false).namespace,
-            resource.group_version(),
-            resource.kind,
-            why.concat()
-        );
-        return Err(Status::new(500, "", message));
+        return Err(machine::untyped(&call.resource, applied, &why.concat()));
     }
     match mode {
         FieldValidation::Ignore => Ok(Vec::new()),
-        FieldValidation::Warn => Ok(duplicates),
+        FieldValidation::Warn => Ok(decode::told(duplicates)),
         FieldValidation::Strict if duplicates.is_empty() => Ok(Vec::new()),
         FieldValidation::Strict => {
             let why = duplicates.join(", ");
@@ -138,12 +129,8 @@ fn check(call: &Call, applied: &mut Value) -> Result<(), Status> {
             )));
         }
     }
-    if !applied["metadata"].is_object() {
+    if applied["metadata"].is_null() {
         applied["metadata"] = json!({});
-    }
-    applied["metadata"]["name"] = call.info.name.clone().into();
-    if call.resource.namespaced {
-        applied["metadata"]["namespace"] = call.info.namespace.clone().into();
     }
     Ok(())
 }
@@ -163,5 +150,7 @@ async fn fresh(
         );
         return Err(Status::conflict(&call.resource, &call.info.name, &why));
     }
-    machine::apply(writer, &json!({}), applied, force)
+    let mut object = machine::apply(writer, &json!({}), applied, force)?;
+    object["metadata"]["name"] = call.info.name.clone().into();
+    Ok(object)
 }

@@ -14,35 +14,31 @@ use crate::storage::{Part, Scope, metadata};
 /// `pods/NAME/binding`.
 pub(super) async fn bind(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
-    let (mut binding, warnings) = call.sub_body(body, options.validation).await?;
+    let mut binding = call.sub_body(body, options.validation).await?;
     call.admit(options.dry_run, &mut binding).await?;
     if object::name(&binding) != call.info.name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
-    assign(call, &call.scope(options.dry_run), &binding, &warnings).await
+    assign(call, &call.scope(options.dry_run), &binding).await
 }
 
 /// `bindings`, the older way: the Binding itself says which pod it is for.
 pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
-    let (mut binding, warnings) = call.own_body(body, options.validation).await?;
+    let mut binding = call.own_body(body, options.validation).await?;
     metadata::place(&call.scope(options.dry_run), None, &mut binding)?;
     call.admit(options.dry_run, &mut binding).await?;
+    check(&binding)?;
     if object::name(&binding).is_empty() {
         return Err(Status::bad_request("Name parameter required."));
     }
     let pods = call.kinds.find("", "v1", "pods").ok_or_else(Status::no_such_path)?;
     let scope = Scope { resource: pods, ..call.scope(options.dry_run) };
-    assign(call, &scope, &binding, &warnings).await
+    assign(call, &scope, &binding).await
 }
 
 /// Gives the pod that the binding names its node. `scope` is that of pods.
-async fn assign(
-    call: &Call,
-    scope: &Scope<'_>,
-    binding: &Value,
-    warnings: &[String],
-) -> Result<Response<Body>, Status> {
+async fn assign(call: &Call, scope: &Scope<'_>, binding: &Value) -> Result<Response<Body>, Status> {
     check(binding)?;
     let (name, now) = (object::name(binding), call.server.ids().now_text());
     let propose = |pod: &Value| bound(name, pod, binding, &now);
@@ -50,9 +46,7 @@ async fn assign(
     let done =
         json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
     let manner = crate::respond::Manner::plain(&call.parts, &call.query);
-    let mut response = manner.value(StatusCode::CREATED, &done);
-    crate::respond::warn(&mut response, warnings);
-    Ok(response)
+    Ok(manner.value(StatusCode::CREATED, &done))
 }
 
 /// Whether the binding names a node. Upstream gives these errors no reason, and the code of an error of its own.

@@ -40,7 +40,7 @@ pub(super) async fn get(call: &Call) -> Result<Response<Body>, Status> {
             status["apiVersion"] = "v1".into();
             status
         }
-        Form::Metadata => table::partial_metadata(&status),
+        Form::Metadata(_) => table::partial_metadata(&status),
         Form::Table => rows(call, &manner, &[&status]),
     };
     Ok(manner.value(StatusCode::OK, &answer))
@@ -54,7 +54,7 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
     let list = |kind: &str, api_version: &str, items: Vec<Value>| json!({ "kind": kind, "apiVersion": api_version, "metadata": {}, "items": items });
     let answer = match manner.form {
         Form::Object => list("ComponentStatusList", "v1", all),
-        Form::Metadata => {
+        Form::Metadata(_) => {
             let items = all.iter().map(table::partial_metadata).collect();
             list("PartialObjectMetadataList", "meta.k8s.io/v1", items)
         }

@@ -13,7 +13,7 @@ use crate::body::Body;
 use crate::cache::Object;
 use crate::gate::ObjectReader;
 use crate::options::WriteOptions;
-use crate::respond::{Manner, warn};
+use crate::respond::Manner;
 use crate::storage::{DeleteOptions, Part, Scope};
 
 /// So often an eviction is judged again because the pod changed meanwhile.
@@ -22,11 +22,12 @@ const ATTEMPTS: usize = 8;
 pub(super) async fn evict(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     let manner = Manner::plain(&call.parts, &call.query);
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
-    let (mut eviction, warnings) = call.sub_body(body, options.validation).await?;
+    let mut eviction = call.sub_body(body, options.validation).await?;
     let name = eviction["metadata"]["name"].as_str().unwrap_or_default();
     if name != call.info.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    eviction["metadata"]["namespace"] = json!(call.info.namespace);
     call.admit(options.dry_run, &mut eviction).await?;
     let wishes = eviction.get("deleteOptions").filter(|wishes| !wishes.is_null());
     let deletion = DeleteOptions::parse(wishes, &call.query)?;
@@ -43,9 +44,7 @@ pub(super) async fn evict(call: &Call, body: Body) -> Result<Response<Body>, Sta
     }
     let done =
         json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
-    let mut response = manner.value(StatusCode::CREATED, &done);
-    warn(&mut response, &warnings);
-    Ok(response)
+    Ok(manner.value(StatusCode::CREATED, &done))
 }
 
 async fn once(call: &Call, scope: &Scope<'_>, deletion: &DeleteOptions) -> Result<(), Status> {

@@ -9,7 +9,6 @@ mod components;
 mod delete;
 mod eviction;
 mod patch;
-mod pieces;
 mod read;
 mod scale;
 mod watch;
@@ -36,7 +35,8 @@ use crate::body::Body;
 use crate::cache::Object;
 use crate::content;
 use crate::fairness::Permit;
-use crate::negotiate;
+use crate::line::no_such_method;
+use crate::negotiate::{self, Form, Number};
 use crate::query::Query;
 use crate::request::RequestInfo;
 use crate::respond::{Manner, Renderer};
@@ -117,7 +117,32 @@ impl Call {
             .is_some_and(|one| Arc::ptr_eq(one, resource))
     }
 
-    fn manner(&self) -> Result<Manner, Status> {
+    /// How the client wants its answer, which is one object, or a list.
+    ///
+    /// # Errors
+    ///
+    /// 406 when it wants it in no form that there is, or in one of the other. Upstream finds the latter out when it writes
+    /// the answer, and has changed the object by then.
+    fn manner(&self, number: Number) -> Result<Manner, Status> {
+        let manner = self.any_manner()?;
+        let Form::Metadata(wanted) = manner.form else { return Ok(manner) };
+        let message = match (wanted, number) {
+            (Number::One, Number::Many) => {
+                let list = self.resource.internal_type("List");
+                format!("you requested PartialObjectMetadata, but the requested object is a list ({list})")
+            }
+            (Number::Many, Number::One) => {
+                let one = self.resource.internal_type("");
+                format!(
+                    "you requested PartialObjectMetadataList, but the requested object is not a list ({one})"
+                )
+            }
+            _ => return Ok(manner),
+        };
+        Err(Status::new(406, "NotAcceptable", message))
+    }
+
+    fn any_manner(&self) -> Result<Manner, Status> {
         let protobuf = protobuf::has_kind(&self.resource.group_version(), &self.resource.kind);
         Manner::of(&self.parts, &self.query, protobuf)
     }
@@ -131,14 +156,15 @@ impl Call {
     }
 
     /// Reads the body of a subresource that has a kind of its own.
-    async fn sub_body(&self, body: Body, mode: FieldValidation) -> Result<(Value, Vec<String>), Status> {
+    async fn sub_body(&self, body: Body, mode: FieldValidation) -> Result<Value, Status> {
         let encoding = negotiate::encoding(&self.parts.headers)?;
         let bytes = content::read(body).await?;
         let subresource =
             self.resource.subresource(&self.info.subresource).ok_or_else(Status::no_such_path)?;
-        let read = decode::subresource(&self.resource, subresource, &bytes, encoding, mode)?;
-        self.record.requested(&self.resource, &self.info.subresource, &read.0);
-        Ok(read)
+        let (object, warnings) = decode::subresource(&self.resource, subresource, &bytes, encoding, mode)?;
+        warnings.into_iter().for_each(|warning| self.notes.warn(warning));
+        self.record.requested(&self.resource, &self.info.subresource, &object);
+        Ok(object)
     }
 
     /// Reads a body that is checked by who takes it.
@@ -198,7 +224,10 @@ impl Call {
 async fn route(call: Call, body: Body) -> Result<Response<Body>, Status> {
     let subresource = call.info.subresource.as_str();
     let named = !call.info.name.is_empty();
-    let unknown = || Status::method_not_allowed(&call.resource.group, &call.resource.plural, &call.info.verb);
+    let unknown = || match &call.resource.custom {
+        Some(_) => Status::method_not_allowed(&call.resource.group, &call.resource.plural, &call.info.verb),
+        None => no_such_method(),
+    };
     if !subresource.is_empty() {
         let found = call.resource.subresource(subresource).ok_or_else(Status::no_such_path)?;
         if !found.verbs.contains(&call.info.verb) {

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
+use skep_api::decode::FieldValidation;
 use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::validation::FieldError;
@@ -12,9 +12,8 @@ use skep_api::{decode, patch as patches};
 use super::{Call, apply};
 use crate::body::Body;
 use crate::content;
-use crate::negotiate;
+use crate::negotiate::{self, Number};
 use crate::options::WriteOptions;
-use crate::respond;
 
 /// What custom resources do not take: it needs merge keys.
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
@@ -50,9 +49,9 @@ impl Patch {
     }
 
     /// 422: the patch applies, but what comes out is no object of the kind.
-    fn made_nonsense(&self, object: &Value, why: &Status) -> Status {
+    pub(super) fn made_nonsense(&self, object: &Value, why: &Status) -> Status {
         let value = match self {
-            Self::Strategic(patch) => String::from_utf8_lossy(patch).into_owned(),
+            Self::Strategic(patch) => patches::quoted(patch),
             Self::Json(_) | Self::Merge(_) => object.to_string(),
         };
         // Of unknown fields upstream tells without naming the kind before.
@@ -62,6 +61,14 @@ impl Patch {
         Status {
             details: Some(json!({ "causes": [error.to_cause()] })),
             ..Status::new(422, "Invalid", message)
+        }
+    }
+
+    /// What is odd about its text.
+    fn problems(&self) -> Vec<String> {
+        match self {
+            Self::Json(patch) => patches::json_patch_problems(patch),
+            Self::Merge(patch) | Self::Strategic(patch) => patches::problems(patch),
         }
     }
 
@@ -81,19 +88,19 @@ pub(super) async fn patch(call: &Call, body: Body) -> Result<Response<Body>, Sta
     if apply::is_apply(call) {
         return apply::apply(call, body).await;
     }
-    let manner = call.manner()?;
+    let manner = call.manner(Number::One)?;
     let options = WriteOptions::parse("PatchOptions", &call.query)?;
     let patch = Patch::read(call, body).await?;
-    let warnings = Mutex::new(Vec::new());
     let propose = |current: &Value| {
         let mut object = patch.apply(Some(&*call.resource), current)?;
-        let checked = decode::check(&call.resource, &mut object, options.validation);
-        *warnings.lock() = checked.map_err(|why| patch.made_nonsense(&object, &why))?;
+        let problems =
+            if options.validation == FieldValidation::Ignore { Vec::new() } else { patch.problems() };
+        let checked = decode::check_patched(&call.resource, &mut object, problems, options.validation);
+        let warnings = checked.map_err(|why| patch.made_nonsense(&object, &why))?;
+        warnings.into_iter().for_each(|warning| call.notes.warn(warning));
         Ok(object)
     };
     let scope = call.scope(options.dry_run);
     let object = call.server.storage().update(&scope, &call.info.name, call.part(), &propose).await?;
-    let mut response = call.object(&manner, StatusCode::OK, &object);
-    respond::warn(&mut response, &warnings.into_inner());
-    Ok(response)
+    Ok(call.object(&manner, StatusCode::OK, &object))
 }

@@ -13,6 +13,7 @@ use crate::body::Body;
 use crate::cache::{Collection, Object, ReadError, Snapshot};
 use crate::conversion::Converter;
 use crate::failure;
+use crate::negotiate::Number;
 use crate::options::{ListOptions, ReadAt, Token};
 use crate::respond::ListAnswer;
 use crate::turns;
@@ -21,7 +22,7 @@ use crate::turns;
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) async fn get(call: &Call) -> Result<Response<Body>, Status> {
-    let manner = call.manner()?;
+    let manner = call.manner(Number::One)?;
     let scope = call.scope(false);
     let storage = call.server.storage();
     let object = match call.query.get("resourceVersion") {
@@ -32,7 +33,7 @@ pub(super) async fn get(call: &Call) -> Result<Response<Body>, Status> {
 }
 
 pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
-    let manner = call.manner()?;
+    let manner = call.manner(Number::Many)?;
     let options = ListOptions::parse(&call.resource, &call.query)?;
     let snapshot = snapshot(call, &options).await?;
     let prefix = call.resource.store_prefix(Some(call.scope(false).namespace));

@@ -2,6 +2,7 @@
 
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
+use skep_api::apply::{self, Conversions};
 use skep_api::decode::{self, Encoding};
 use skep_api::status::Status;
 use skep_api::validation::FieldError;
@@ -12,7 +13,7 @@ use super::patch::Patch;
 use crate::body::Body;
 use crate::content;
 use crate::options::{ApplyOptions, WriteOptions};
-use crate::respond::{Manner, view, warn};
+use crate::respond::{Manner, view};
 use crate::scale::Places;
 use crate::storage::{Ownership, Part, Scope, metadata};
 
@@ -33,7 +34,7 @@ enum Sent {
 }
 
 /// Server-side apply of a scale: its applier owns the number of replicas through this subresource.
-async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Status> {
+async fn applied(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     let manner = Manner::plain(&call.parts, &call.query);
     let options = ApplyOptions::parse(&call.query)?;
     let bytes = content::read(body).await?;
@@ -41,6 +42,7 @@ async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     let subresource = call.resource.subresource("scale").ok_or_else(Status::no_such_path)?;
     let mode = options.write.validation;
     let (scale, warnings) = decode::subresource(&call.resource, subresource, &bytes, Encoding::Yaml, mode)?;
+    warnings.into_iter().for_each(|warning| call.notes.warn(warning));
     let mut wanted = json!({
         "apiVersion": call.resource.group_version(),
         "kind": call.resource.kind,
@@ -52,31 +54,39 @@ async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     }
     let scope = Scope { ownership: Ownership::Decided, ..call.scope(options.write.dry_run) };
     let now = call.server.ids().now_text();
-    let writer = scope.writer(&options.manager, &now);
-    let propose = |object: &Value| skep_api::apply::apply(&writer, object, &wanted, options.force);
-    let object = call.server.storage().update(&scope, &call.info.name, Part::Scale, &propose).await?;
-    let mut response = manner.value(StatusCode::OK, &of(call, &view(&call.resource, &object)));
-    warn(&mut response, &warnings);
-    Ok(response)
+    let conversions = Conversions::default();
+    let writer = scope.writer(&options.manager, &now, &conversions);
+    let propose = |object: &Value| apply::apply(&writer, object, &wanted, options.force);
+    let (storage, name, known) = (call.server.storage(), &call.info.name, Some(&conversions));
+    let object = storage.update_converted(&scope, name, Part::Scale, &propose, known).await?;
+    Ok(manner.value(StatusCode::OK, &of(call, &view(&call.resource, &object))))
 }
 
 pub(super) async fn set(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     if call.info.verb == "patch" && is_apply(call) {
-        return apply(call, body).await;
+        return applied(call, body).await;
     }
     let manner = Manner::plain(&call.parts, &call.query);
     let options = WriteOptions::parse("UpdateOptions", &call.query)?;
     let sent = match call.info.verb.as_str() {
         "patch" => Sent::Patch(Patch::read(call, body).await?),
-        _ => Sent::Whole(call.sub_body(body, options.validation).await?.0),
+        _ => Sent::Whole(call.sub_body(body, options.validation).await?),
     };
+    if let Sent::Whole(scale) = &sent {
+        metadata::is_named(scale, &call.info.name)?;
+    }
     let propose = |object: &Value| {
         let scale = match &sent {
             Sent::Whole(scale) => scale.clone(),
             Sent::Patch(patch) => patch.apply(None, &of(call, object))?,
         };
         metadata::is_named(&scale, &call.info.name)?;
-        let replicas = replicas(call, &scale)?;
+        let replicas = match (&sent, replicas(call, &scale)) {
+            (Sent::Patch(patch), Err(why)) if why.code == 400 => {
+                return Err(patch.made_nonsense(&scale, &why));
+            }
+            (_, replicas) => replicas?,
+        };
         let mut object = object.clone();
         Places::of(&call.resource).set(&mut object, replicas);
         for member in ["resourceVersion", "uid"] {
@@ -109,7 +119,11 @@ fn replicas(call: &Call, scale: &Value) -> Result<i64, Status> {
     };
     if replicas < 0 {
         let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
-        return Err(Status::invalid(&call.resource, &call.info.name, vec![error]));
+        let name = &call.info.name;
+        let message = format!("Scale.autoscaling {name:?} is invalid: {error}");
+        let mut status = Status::new(422, "Invalid", message).about("autoscaling", "Scale", name);
+        status.details.get_or_insert_default()["causes"] = json!([error.to_cause()]);
+        return Err(status);
     }
     Ok(replicas)
 }

@@ -1,5 +1,7 @@
 //! create, update, and the two subresources that are writes of their own: finalize and token.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Response, StatusCode};
 use serde_json::Value;
 use skep_api::decode::{self, FieldValidation};
@@ -9,23 +11,19 @@ use skep_api::strategy::{self, Narrow};
 use super::Call;
 use crate::body::Body;
 use crate::content;
-use crate::negotiate;
+use crate::negotiate::{self, Number};
 use crate::options::WriteOptions;
-use crate::respond;
-use crate::storage::Part;
+use crate::storage::{Part, metadata};
 
 impl Call {
-    /// Reads an object of the resource; returns it with the warnings about it.
-    pub(super) async fn own_body(
-        &self,
-        body: Body,
-        mode: FieldValidation,
-    ) -> Result<(Value, Vec<String>), Status> {
+    /// Reads an object of the resource. Its author is warned of what is odd about it, whatever becomes of it.
+    pub(super) async fn own_body(&self, body: Body, mode: FieldValidation) -> Result<Value, Status> {
         let encoding = negotiate::encoding(&self.parts.headers)?;
         let bytes = content::read(body).await?;
-        let read = decode::object(&self.resource, &bytes, encoding, mode)?;
-        self.record.requested(&self.resource, &self.info.subresource, &read.0);
-        Ok(read)
+        let (object, warnings) = decode::object(&self.resource, &bytes, encoding, mode)?;
+        warnings.into_iter().for_each(|warning| self.notes.warn(warning));
+        self.record.requested_own(&self.resource, &self.info.subresource, &object);
+        Ok(object)
     }
 
     pub(super) fn part(&self) -> Part {
@@ -38,7 +36,7 @@ impl Call {
 }
 
 pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, Status> {
-    let manner = call.manner()?;
+    let manner = call.manner(Number::One)?;
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
     if matches!(call.resource.group.as_str(), "authentication.k8s.io" | "authorization.k8s.io") {
         negotiate::plain(&call.parts.headers)?;
@@ -49,32 +47,28 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, St
         return Ok(manner.value(StatusCode::CREATED, &answer));
     }
     let _inside = call.enter().await?;
-    let (object, warnings) = call.own_body(body, options.validation).await?;
+    let object = call.own_body(body, options.validation).await?;
     let object = call.server.storage().create(&call.scope(options.dry_run), object).await?;
-    let mut response = call.object(&manner, StatusCode::CREATED, &object);
-    respond::warn(&mut response, &warnings);
-    Ok(response)
+    Ok(call.object(&manner, StatusCode::CREATED, &object))
 }
 
 pub(super) async fn update(call: &Call, body: Body) -> Result<Response<Body>, Status> {
-    let manner = call.manner()?;
+    let manner = call.manner(Number::One)?;
     let options = WriteOptions::parse("UpdateOptions", &call.query)?;
-    let (object, warnings) = call.own_body(body, options.validation).await?;
+    let object = call.own_body(body, options.validation).await?;
+    metadata::is_named(&object, &call.info.name)?;
     let scope = call.scope(options.dry_run);
     let storage = call.server.storage();
     let propose = |_: &Value| Ok(object.clone());
     let (code, object) = match storage.update(&scope, &call.info.name, call.part(), &propose).await {
         Err(status) if status.code == 404 && may_create(call, &object) => {
+            metadata::is_named(&object, &call.info.name)?;
             call.is_allowed_to_create().await?;
-            let mut object = object;
-            object["metadata"]["name"] = call.info.name.clone().into();
             (StatusCode::CREATED, storage.create(&scope, object).await?)
         }
         other => (StatusCode::OK, other?),
     };
-    let mut response = call.object(&manner, code, &object);
-    respond::warn(&mut response, &warnings);
-    Ok(response)
+    Ok(call.object(&manner, code, &object))
 }
 
 /// Whether an update of something that is not there creates it: of these kinds, unless it was meant for a certain one.
@@ -87,9 +81,10 @@ fn may_create(call: &Call, object: &Value) -> bool {
 
 /// `namespaces/finalize`: who has cleared a namespace takes itself off the list.
 pub(super) async fn finalize(call: &Call, body: Body) -> Result<Response<Body>, Status> {
-    let manner = call.manner()?;
+    let manner = call.manner(Number::One)?;
     let options = WriteOptions::parse("UpdateOptions", &call.query)?;
-    let (sent, _) = call.own_body(body, options.validation).await?;
+    let sent = call.own_body(body, options.validation).await?;
+    metadata::is_named(&sent, &call.info.name)?;
     let propose = |current: &Value| {
         let mut object = current.clone();
         object["spec"]["finalizers"] = sent["spec"]["finalizers"].clone();
@@ -110,7 +105,7 @@ pub(super) async fn finalize(call: &Call, body: Body) -> Result<Response<Body>, 
 
 /// `serviceaccounts/token`.
 pub(super) async fn token(call: &Call, body: Body) -> Result<Response<Body>, Status> {
-    let manner = call.manner()?;
+    let manner = call.manner(Number::One)?;
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
     let mut request = call.other_body(body).await?;
     call.admit(options.dry_run, &mut request).await?;
@@ -118,5 +113,15 @@ pub(super) async fn token(call: &Call, body: Body) -> Result<Response<Body>, Sta
     call.server.storage().get(&call.scope(false), &call.info.name).await?;
     let answer =
         call.server.gate().tokens.request(&call.user, &call.info.namespace, &call.info.name, request)?;
+    if let Some(id) = answer["status"]["token"].as_str().and_then(id_of) {
+        call.notes.annotate("authentication.kubernetes.io/issued-credential-id", format!("JTI={id}"));
+    }
     Ok(manner.value(StatusCode::CREATED, &answer))
+}
+
+/// By which a token is known in the audit log.
+fn id_of(token: &str) -> Option<String> {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    claims["jti"].as_str().map(str::to_owned)
 }

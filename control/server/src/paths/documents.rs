@@ -13,7 +13,7 @@ use skep_api::registry::{Registry, registry};
 use skep_api::{discovery, openapi};
 
 const JSON: &str = "application/json";
-const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+pub(super) const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// The form of `/openapi/v2` that kubectl up to 1.26 reads, under the names that it is asked for and answered with.
 pub(super) const OPENAPI_PROTOBUF: [&str; 2] = [
@@ -149,7 +149,7 @@ fn hex(bytes: &[u8]) -> String {
 /// The paths that the root names.
 pub(super) fn roots(kinds: &Registry) -> Vec<String> {
     let mut paths: Vec<String> =
-        ["/.well-known/openid-configuration", "/api", "/apis"].map(str::to_owned).into();
+        ["/.well-known/openid-configuration", "/api", "/apis", "/apis/"].map(str::to_owned).into();
     for group in kinds.groups() {
         if group.name.is_empty() {
             paths.extend(group.versions.iter().map(|version| format!("/api/{version}")));

@@ -13,6 +13,7 @@ use serde_json::json;
 use skep_api::status::Status;
 
 use crate::body::{self, Body};
+use crate::line::no_such_method;
 use crate::negotiate;
 use crate::query::Query;
 use crate::request::RequestInfo;
@@ -25,6 +26,9 @@ use documents::{Document, OPENAPI_PROTOBUF};
 /// The version of Kubernetes that the API is that of, and our own mark on it.
 const GIT_VERSION: &str = "v1.36.0+skep";
 
+/// What is said of a path that leads nowhere, outside of the API.
+const NOWHERE: &str = "404 page not found\n";
+
 /// Answers a request for a path that is no resource.
 pub(crate) async fn handle(
     server: &Arc<Inner>,
@@ -32,37 +36,19 @@ pub(crate) async fn handle(
     parts: &Parts,
     query: &Query,
 ) -> Result<Response<Body>, Status> {
-    if !matches!(info.verb.as_str(), "get" | "head") {
-        return Err(Status::no_such_path());
-    }
     let path = info.path.trim_end_matches('/');
     if let Some((kind, check)) = health::find(path) {
         return Ok(health::answer(server, kind, check, query).await);
     }
-    let manner = Manner::plain(parts, query);
-    match path {
-        "" => {
-            return Ok(manner
-                .value(StatusCode::OK, &json!({ "paths": documents::roots(&server.kinds().current()) })));
-        }
-        "/version" => return Ok(manner.value(StatusCode::OK, &version())),
-        "/metrics" => {
-            let size = health::timely(server.storage().store.size()).await.flatten();
-            return Ok(text(StatusCode::OK, server.metrics().text(&server.storage().cache, size)));
-        }
-        "/metrics/slis" => return Ok(text(StatusCode::OK, server.metrics().health().text())),
-        "/.well-known/openid-configuration" => {
-            return Ok(manner.value(StatusCode::OK, &server.gate().tokens.openid_configuration()));
-        }
-        "/openid/v1/jwks" => return Ok(manner.value(StatusCode::OK, &server.gate().tokens.jwks())),
-        _ => {}
+    if let Some(answer) = small(server, info, parts, query, path).await {
+        return answer;
     }
     if path == "/openapi/v2"
         && negotiate::prefers(&parts.headers, &OPENAPI_PROTOBUF)
         && let Some(document) =
             server.documents().openapi_in_protobuf(&server.kinds().current(), &server.aggregation().remotes())
     {
-        return Ok(served(&document, parts, &manner));
+        return Ok(served(&document, parts, &Manner::plain(parts, query)));
     }
     let document = server.documents().find(
         &server.kinds().current(),
@@ -70,9 +56,69 @@ pub(crate) async fn handle(
         path,
         negotiate::aggregated_discovery(&parts.headers),
     );
-    let document = document.ok_or_else(Status::no_such_path)?;
-    negotiate::json(&parts.headers)?;
-    Ok(served(&document, parts, &manner))
+    let Some(document) = document else {
+        // Below the roots that upstream's router has, it is the router that knows no such path.
+        let root = path.split('/').nth(1).unwrap_or_default();
+        let is_routed = matches!(root, "api" | "version")
+            || root == "apis"
+                && server.kinds().current().groups().any(|one| path.split('/').nth(2) == Some(&one.name));
+        return if is_routed { Err(Status::no_such_path()) } else { Ok(nowhere()) };
+    };
+    if is_routed(path) && info.verb != "get" {
+        return Err(no_such_method());
+    }
+    match path {
+        // The list of documents is JSON for everybody.
+        "/openapi/v3" => {}
+        "/openapi/v2" if negotiate::json(&parts.headers) => {}
+        "/openapi/v2" => return Ok(text(StatusCode::NOT_ACCEPTABLE, "")),
+        _ => negotiate::discovery(&parts.headers, matches!(path, "/api" | "/apis"))?,
+    }
+    Ok(served(&document, parts, &Manner::plain(parts, query)))
+}
+
+/// The answer to a path that leads nowhere.
+pub(crate) fn nowhere() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, NOWHERE)
+}
+
+/// Whether upstream serves the path through its router, which minds the method; others answer to whichever they are asked
+/// with.
+fn is_routed(path: &str) -> bool {
+    path == "/api"
+        || path.starts_with("/api/")
+        || path.starts_with("/apis/") && path.matches('/').count() == 3
+}
+
+/// What is short and made for each request.
+async fn small(
+    server: &Arc<Inner>,
+    info: &RequestInfo,
+    parts: &Parts,
+    query: &Query,
+    path: &str,
+) -> Option<Result<Response<Body>, Status>> {
+    let value = match path {
+        "" => json!({ "paths": documents::roots(&server.kinds().current()) }),
+        "/metrics" => {
+            let size = health::timely(server.storage().store.size()).await.flatten();
+            return Some(Ok(text(StatusCode::OK, server.metrics().text(&server.storage().cache, size))));
+        }
+        "/metrics/slis" => return Some(Ok(text(StatusCode::OK, server.metrics().health().text()))),
+        "/version" => version(),
+        "/.well-known/openid-configuration" => server.gate().tokens.openid_configuration(),
+        "/openid/v1/jwks" => server.gate().tokens.jwks(),
+        _ => return None,
+    };
+    if !path.is_empty() && info.verb != "get" {
+        return Some(Err(no_such_method()));
+    }
+    if path == "/version" && !negotiate::json(&parts.headers) {
+        // In the words of upstream's router.
+        let message = "406: Not Acceptable\n\nAvailable representations: application/json";
+        return Some(Err(Status::new(406, "NotAcceptable", message).about("", "", "")));
+    }
+    Some(Ok(Manner::plain(parts, query).value(StatusCode::OK, &value)))
 }
 
 /// A document that a client may have already.
@@ -90,7 +136,9 @@ fn served(document: &Document, parts: &Parts, manner: &Manner) -> Response<Body>
         headers.insert(ETAG, etag);
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(document.content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    // Whoever has a document asks whether it still holds, by its tag.
+    let kept = if document.content_type == documents::AGGREGATED { "public" } else { "no-cache, private" };
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(kept));
     response.headers_mut().insert(http::header::VARY, HeaderValue::from_static("Accept"));
     response
 }

@@ -98,7 +98,7 @@ impl ListAnswer {
 
     fn kind(&self, manner: &Manner) -> (String, String) {
         match manner.form {
-            Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
+            Form::Metadata(_) => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
             _ => (self.resource.list_kind(), self.resource.group_version()),
         }
     }
@@ -125,7 +125,7 @@ impl ListAnswer {
     ) -> Result<([Vec<u8>; 3], Vec<Arc<Value>>), String> {
         let meta = self.meta();
         let mut list = match manner.form {
-            Form::Metadata => protobuf::List::of_metadata(&meta)?,
+            Form::Metadata(_) => protobuf::List::of_metadata(&meta)?,
             _ => protobuf::List::new(&self.resource.group_version(), &self.resource.kind, &meta)?,
         };
         let mut values = Vec::new();
@@ -144,7 +144,7 @@ impl ListAnswer {
     fn in_json(&self, manner: &Manner, values: &[Arc<Value>]) -> Value {
         let (kind, api_version) = self.kind(manner);
         let item = |value: &Arc<Value>| match manner.form {
-            Form::Metadata => json!({ "metadata": value["metadata"] }),
+            Form::Metadata(_) => json!({ "metadata": value["metadata"] }),
             _ => untyped(value),
         };
         let items: Vec<Value> = values.iter().map(item).collect();

@@ -22,7 +22,6 @@ use skep_api::table::IncludeObject;
 
 use crate::audit::{Audited, Said};
 use crate::body::{self, Body, BoxError};
-use crate::failure::invalid_options;
 use crate::negotiate::{self, Form, Wire};
 use crate::query::Query;
 
@@ -51,17 +50,19 @@ pub(crate) struct Manner {
 impl Manner {
     /// Reads `Accept`, `Accept-Encoding` and the query. `protobuf` says whether the kind has that encoding.
     pub(crate) fn of(parts: &Parts, query: &Query, protobuf: bool) -> Result<Self, Status> {
+        let (form, wire) = negotiate::form(&parts.headers, protobuf)?;
         let include = match query.get("includeObject") {
             None | Some("Metadata") => IncludeObject::Metadata,
             Some("None") => IncludeObject::None,
             Some("Object") => IncludeObject::Object,
+            // Only those who want tables say anything with it.
+            Some(_) if form != Form::Table => IncludeObject::Metadata,
             Some(other) => {
-                let choices = ["Metadata", "None", "Object"];
-                let error = skep_api::validation::FieldError::not_supported("includeObject", other, &choices);
-                return Err(invalid_options("TableOptions", error));
+                return Err(Status::bad_request(format!(
+                    "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+                )));
             }
         };
-        let (form, wire) = negotiate::form(&parts.headers, protobuf)?;
         Ok(Self { form, wire, include, ..Self::plain(parts, query) })
     }
 
@@ -164,11 +165,10 @@ fn compressed(pieces: impl Iterator<Item = Bytes> + Send + 'static, kind: &'stat
     response
 }
 
-/// Adds warnings to an answer, as `kubectl` prints them (RFC 7234, code 299).
+/// Adds warnings to an answer, as `kubectl` prints them (RFC 7234, code 299). What is not one line is left out.
 pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
-    for warning in warnings {
-        let text: String = warning.chars().filter(|c| !c.is_control()).collect();
-        let quoted = format!("299 - \"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    for warning in warnings.iter().filter(|warning| !warning.contains(char::is_control)) {
+        let quoted = format!("299 - \"{}\"", warning.replace('\\', "\\\\").replace('"', "\\\""));
         if let Ok(value) = HeaderValue::from_bytes(quoted.as_bytes()) {
             response.headers_mut().append(WARNING, value);
         }

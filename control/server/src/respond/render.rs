@@ -135,7 +135,7 @@ impl Renderer {
     fn shown(&self, object: &Object) -> Arc<Value> {
         let value = self.value(object);
         match self.manner.form {
-            Form::Metadata => Arc::new(json!({
+            Form::Metadata(_) => Arc::new(json!({
                 "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"],
             })),
             _ => value,
@@ -154,7 +154,7 @@ impl Renderer {
                 self.value(object).to_string().into()
             }
             (Form::Object, None) => object.json().clone(),
-            (Form::Metadata, _) => {
+            (Form::Metadata(_), _) => {
                 let head =
                     b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":";
                 [head, object.metadata_json(), b"}"].concat().into()
@@ -200,7 +200,7 @@ impl Renderer {
         let object = json!({ "metadata": meta });
         let (kind, api_version) = match self.manner.form {
             Form::Object => (self.resource.kind.as_str(), self.resource.group_version()),
-            Form::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".into()),
+            Form::Metadata(_) => ("PartialObjectMetadata", "meta.k8s.io/v1".into()),
             Form::Table => {
                 let list = json!({ "resourceVersion": revision.to_string() });
                 let mut table = self.table(&[], &list);

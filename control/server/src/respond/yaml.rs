@@ -10,10 +10,11 @@ use crate::negotiate;
 
 const YAML: &str = "application/yaml";
 
-/// Whether the client wants YAML; the request asks for JSON, then, whose answer is to be [`written`].
-pub(crate) fn take(headers: &mut HeaderMap) -> bool {
+/// Whether the client wants YAML; where there is such a form (`is_there`) the request asks for JSON, then, whose answer is to
+/// be [`written`].
+pub(crate) fn take(headers: &mut HeaderMap, is_there: bool) -> bool {
     let wanted = negotiate::prefers(headers, &[YAML]);
-    if wanted {
+    if wanted && is_there {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.remove(ACCEPT_ENCODING);
     }

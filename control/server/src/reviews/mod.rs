@@ -3,6 +3,7 @@
 //! Kinds: TokenReview and SelfSubjectReview of authentication.k8s.io; SubjectAccessReview, LocalSubjectAccessReview,
 //! SelfSubjectAccessReview and SelfSubjectRulesReview of authorization.k8s.io.
 
+mod check;
 #[cfg(test)]
 mod tests;
 
@@ -54,19 +55,23 @@ impl Reviews {
         let status = match kind {
             "TokenReview" => self.token(&body["spec"]).await?,
             "SelfSubjectReview" => json!({"userInfo": user_value(user)}),
-            "SelfSubjectAccessReview" => self.access(user, kind, &body["spec"]).await?,
             "SelfSubjectRulesReview" => self.rules(user, &body["spec"])?,
-            "SubjectAccessReview" => self.access(&subject(kind, &body["spec"])?, kind, &body["spec"]).await?,
             _ => {
-                is_local(kind, request, &body["spec"])?;
-                self.access(&subject(kind, &body["spec"])?, kind, &body["spec"]).await?
+                check::check(kind, request, &body)?;
+                let asked =
+                    if kind == "SelfSubjectAccessReview" { user.clone() } else { subject(&body["spec"]) };
+                self.access(&asked, &body["spec"]).await?
             }
         };
         match kind {
             // Nobody asks what they asked.
             "SelfSubjectRulesReview" => body["spec"] = json!({}),
             "SelfSubjectReview" => body["metadata"]["creationTimestamp"] = json!(now),
+            "LocalSubjectAccessReview" => body["metadata"]["namespace"] = json!(request.namespace),
             _ => {}
+        }
+        if let Some(asked) = body["spec"]["resourceAttributes"].as_object_mut() {
+            asked.retain(|_, value| value != "");
         }
         body["status"] = status;
         Ok(body)
@@ -85,8 +90,8 @@ impl Reviews {
         })
     }
 
-    async fn access(&self, user: &UserInfo, kind: &str, spec: &Value) -> Result<Value, Status> {
-        let (request, ignored) = attributes(kind, spec)?;
+    async fn access(&self, user: &UserInfo, spec: &Value) -> Result<Value, Status> {
+        let (request, ignored) = attributes(spec)?;
         let decision = self.authorizer.authorize(user, &request).await;
         let mut status = json!({"allowed": decision.is_allowed()});
         if decision.verdict == Verdict::Deny {
@@ -118,22 +123,6 @@ impl Reviews {
         }
         Ok(status)
     }
-}
-
-/// Whether a local review is about the namespace of its path.
-fn is_local(kind: &str, request: &RequestInfo, spec: &Value) -> Result<(), Status> {
-    let fail = |field: &str, value: &Value, why: &str| {
-        Err(refusal::invalid("authorization.k8s.io", kind, "", field, value, why))
-    };
-    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    if path.is_object() {
-        return fail("spec.nonResourceAttributes", path, "disallowed on this kind of request");
-    }
-    let namespace = &resource["namespace"];
-    if resource.is_object() && namespace.as_str().unwrap_or_default() != request.namespace {
-        return fail("spec.resourceAttributes.namespace", namespace, "must match metadata.namespace");
-    }
-    Ok(())
 }
 
 fn kind_of(request: &RequestInfo) -> Option<(&'static str, &'static str)> {
@@ -173,54 +162,30 @@ fn accept(body: &mut Value, kind: &str, version: &str) -> Result<(), Status> {
     Ok(())
 }
 
-fn subject(kind: &str, spec: &Value) -> Result<UserInfo, Status> {
+/// About whom a review asks.
+fn subject(spec: &Value) -> UserInfo {
     let text = |field: &str| spec[field].as_str().unwrap_or_default().to_owned();
-    let groups = strings(&spec["groups"]);
-    if text("user").is_empty() && groups.is_empty() {
-        let message = "at least one of user or group must be specified";
-        return Err(refusal::invalid("authorization.k8s.io", kind, "", "spec.user", &spec["user"], message));
-    }
     let extra = spec["extra"].as_object().into_iter().flatten();
     let extra = extra.map(|(key, values)| (key.clone(), strings(values))).collect();
-    Ok(UserInfo { name: text("user"), uid: text("uid"), groups, extra })
+    UserInfo { name: text("user"), uid: text("uid"), groups: strings(&spec["groups"]), extra }
 }
 
-/// The request that a review asks about, and what of it was ignored.
-fn attributes(kind: &str, spec: &Value) -> Result<(RequestInfo, Vec<String>), Status> {
-    let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    match (resource.as_object(), path.as_object()) {
-        (Some(fields), None) => resource_attributes(kind, fields),
-        (None, Some(fields)) => {
-            let text = |field: &str| text(fields, field);
-            Ok((RequestInfo { path: text("path"), verb: text("verb"), ..RequestInfo::default() }, Vec::new()))
-        }
-        _ => {
-            let both = resource.is_object();
-            let message = if both {
-                "cannot be specified in combination with resourceAttributes"
-            } else {
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-            };
-            let (field, value) = if both {
-                ("spec.nonResourceAttributes", path)
-            } else {
-                ("spec.resourceAttributes", resource)
-            };
-            Err(refusal::invalid("authorization.k8s.io", kind, "", field, value, message))
-        }
+/// The request that a review asks about, and what of it was ignored. The review was checked.
+fn attributes(spec: &Value) -> Result<(RequestInfo, Vec<String>), Status> {
+    if let Some(fields) = spec["resourceAttributes"].as_object() {
+        return resource_attributes(fields);
     }
+    let text = |field: &str| spec["nonResourceAttributes"][field].as_str().unwrap_or_default().to_owned();
+    Ok((RequestInfo { path: text("path"), verb: text("verb"), ..RequestInfo::default() }, Vec::new()))
 }
 
-fn resource_attributes(
-    kind: &str,
-    fields: &Map<String, Value>,
-) -> Result<(RequestInfo, Vec<String>), Status> {
+fn resource_attributes(fields: &Map<String, Value>) -> Result<(RequestInfo, Vec<String>), Status> {
     let text = |field: &str| text(fields, field);
     let mut ignored = Vec::new();
     let mut selector = |field: &str, is_field: bool| {
         let path = format!("spec.resourceAttributes.{field}");
         let read = selectors::of_review(&path, fields.get(field).unwrap_or(&Value::Null), is_field);
-        let read = read.map_err(|errors| refusal::invalid_fields("authorization.k8s.io", kind, &errors))?;
+        let read = read.map_err(|errors| refusal::invalid_fields("authorization.k8s.io", "", &errors))?;
         if read.ignored {
             let partially = if read.requirements.is_empty() { "" } else { "partially " };
             ignored.push(format!("{path} {partially}ignored due to parse error"));

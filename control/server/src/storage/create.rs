@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use skep_api::apply::Conversions;
+use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::{decode, defaults, strategy, validation};
 use skep_store::{Expected, StoreError};
@@ -51,13 +53,19 @@ impl Storage {
         let resource = scope.resource;
         let versioned = !matches!(metadata::text(&object, "resourceVersion"), "" | "0");
         decode::omit_zeros(resource, &mut object);
-        metadata::begin(&mut object, &self.ids);
+        metadata::begin(&mut object);
         let name = metadata::text(&object, "name").to_owned();
         defaults::apply(resource, &mut object);
-        scope.own(&self.ids.now_text(), &decode::nothing_set(resource), &mut object);
+        // A new object has no owners who could have written in other versions.
+        let (now, before) = (self.ids.now_text(), decode::nothing_set(resource));
+        scope.own(&now, &Conversions::default(), &before, &mut object);
         let attributes =
             Attributes::new(Operation::Create, scope, &name, None, scope.options("CreateOptions"));
         self.admission.admit(&attributes, Some(&mut object)).await?;
+        // Admission may have named it otherwise, and must not have moved it.
+        metadata::place(scope, None, &mut object)?;
+        let name = metadata::text(&object, "name").to_owned();
+        metadata::identify(&mut object, &self.ids);
         strategy::prepare_create(resource, &mut object);
         if resource.kind == "CertificateSigningRequest" && resource.group == "certificates.k8s.io" {
             sign_with_user(&mut object, scope.user);
@@ -68,13 +76,15 @@ impl Storage {
         }
         self.admission.validate(&attributes, Some(&object)).await?;
         scope.warn(&object, None);
-        if versioned {
+        if versioned && !scope.dry_run {
             // Last of all, as upstream, where the store says so: what admission has against the object comes first.
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
         let mut held = attributes.into_held();
-        if scope.dry_run && self.get(scope, &name).await.is_ok() {
-            return Err(Status::already_exists(resource, &name));
+        if scope.dry_run
+            && let Ok(there) = self.get(scope, &name).await
+        {
+            return Err(exists(resource, &name, &there.value()));
         }
         if self.services.concern(resource) {
             // What others were given must be known before something is chosen.
@@ -87,11 +97,24 @@ impl Storage {
         if written.is_ok() {
             held.landed();
         }
-        written.map_err(|error| match error {
-            StoreError::Conflict { .. } => Status::already_exists(resource, &name),
-            error => failure::store(error),
-        })
+        match written {
+            Ok(written) => Ok(written),
+            Err(StoreError::Conflict { .. }) => {
+                let there = self.cached(scope, &name).map(|there| there.value().clone());
+                Err(exists(resource, &name, &there.unwrap_or_default()))
+            }
+            Err(error) => Err(failure::store(error)),
+        }
     }
+}
+
+/// 409: an object of that name is there, perhaps not for long.
+fn exists(resource: &Resource, name: &str, there: &Value) -> Status {
+    let mut status = Status::already_exists(resource, name);
+    if metadata::is_deleting(there) {
+        status.message = format!("object is being deleted: {}", status.message);
+    }
+    status
 }
 
 /// Who asks for a certificate is who creates the request, whatever it says itself.

@@ -1,7 +1,6 @@
 //! The members of `metadata` that belong to the server.
 
 use serde_json::{Map, Value, json};
-use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::strategy;
 use skep_api::validation::FieldError;
@@ -11,6 +10,9 @@ use crate::ids::Ids;
 
 /// What is not kept.
 const NOT_STORED: [&str; 1] = ["selfLink"];
+
+/// What an object keeps as long as it is there.
+const KEPT: [&str; 4] = ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
 
 /// `metadata`, made if it is not there.
 pub(crate) fn of(object: &mut Value) -> Option<&mut Map<String, Value>> {
@@ -72,9 +74,8 @@ pub(crate) fn place(scope: &Scope<'_>, name: Option<&str>, object: &mut Value) -
             ));
         }
         set(object, "namespace", scope.namespace);
-    } else if !found.is_empty() {
-        return Err(Status::bad_request("namespace is not allowed on a cluster-scoped object"));
     } else {
+        // What is in no namespace does not mind being said to be in one.
         remove(object, "namespace");
     }
     let Some(name) = name else { return Ok(()) };
@@ -94,21 +95,48 @@ pub(crate) fn is_named(object: &Value, name: &str) -> Result<(), Status> {
     }
 }
 
-/// What a new object gets.
-pub(super) fn begin(object: &mut Value, ids: &Ids) {
+/// Takes from a new object what it cannot have yet.
+pub(super) fn begin(object: &mut Value) {
     for member in
         ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"].iter().chain(&NOT_STORED)
     {
         remove(object, member);
     }
+    remove(object, "uid");
+    remove(object, "creationTimestamp");
+}
+
+/// What a new object gets, once it is known what it will be.
+pub(super) fn identify(object: &mut Value, ids: &Ids) {
     set(object, "uid", ids.uid());
     set(object, "creationTimestamp", ids.now_text());
 }
 
+/// What admission must not have changed of an object that is there.
+pub(super) fn stay(scope: &Scope<'_>, name: &str, object: &mut Value, old: &Value) -> Result<(), Status> {
+    let changed =
+        ["name", "namespace"].into_iter().filter(|member| text(object, member) != text(old, member));
+    let errors: Vec<FieldError> = changed
+        .map(|member| {
+            FieldError::invalid(format!("metadata.{member}"), text(object, member), "field is immutable")
+        })
+        .collect();
+    if !errors.is_empty() {
+        return Err(Status::invalid(scope.resource, name, errors));
+    }
+    for member in KEPT.iter().chain(&["resourceVersion"]) {
+        carry(object, old, member);
+    }
+    Ok(())
+}
+
 /// What a new version of an object keeps of the old one.
-pub(super) fn keep(resource: &Resource, name: &str, object: &mut Value, old: &Value) -> Result<(), Status> {
+pub(super) fn keep(scope: &Scope<'_>, name: &str, object: &mut Value, old: &Value) -> Result<(), Status> {
+    let resource = scope.resource;
     let (uid, old_uid) = (text(object, "uid"), text(old, "uid"));
-    if !uid.is_empty() && uid != old_uid {
+    // Who sends a whole object means one that it knows; in a patch it is a change like others.
+    let is_another = !uid.is_empty() && uid != old_uid;
+    if is_another && !scope.is_patch() {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}");
         return Err(Status::conflict(resource, name, &why));
     }
@@ -120,7 +148,16 @@ pub(super) fn keep(resource: &Resource, name: &str, object: &mut Value, old: &Va
     if !sent.is_empty() && sent != "0" && sent != found {
         return Err(Status::modified(resource, name));
     }
-    for member in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    let going = text(object, "deletionTimestamp");
+    if !going.is_empty() && going != text(old, "deletionTimestamp") {
+        let error = FieldError::invalid("metadata.deletionTimestamp", going, "field is immutable");
+        return Err(Status::invalid(resource, name, vec![error]));
+    }
+    if is_another {
+        let error = FieldError::invalid("metadata.uid", uid, "field is immutable");
+        return Err(Status::invalid(resource, name, vec![error]));
+    }
+    for member in KEPT {
         carry(object, old, member);
     }
     for member in NOT_STORED {

@@ -9,7 +9,9 @@
 mod collection;
 mod create;
 mod delete;
+mod delete_options;
 pub(crate) mod metadata;
+mod scope;
 mod update;
 
 use std::cell::RefCell;
@@ -17,14 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
-use skep_api::registry::{Registry, Resource};
+use serde_json::Value;
+use skep_api::convert;
+use skep_api::registry::Resource;
 use skep_api::status::Status;
-use skep_api::{apply, convert, validation};
 use skep_store::{Expected, KeyValue, Revision, Store, StoreError};
-use tokio::time::Instant;
 
-use crate::admission::{Asked, Chain};
+use crate::admission::Chain;
 use crate::allocation::Services;
 use crate::cache::{Cache, Object};
 use crate::conversion::Converter;
@@ -33,17 +34,17 @@ use crate::failure;
 use crate::ids::Ids;
 use crate::metrics::CelMetrics;
 use crate::respond::view;
-use crate::user::UserInfo;
 
-pub(crate) use delete::{DeleteOptions, Deleted};
+pub(crate) use delete::Deleted;
+pub(crate) use delete_options::DeleteOptions;
+use scope::Attempts;
+pub(crate) use scope::{Ownership, Scope};
 pub(crate) use update::Part;
 
 /// Events live so long.
 const EVENT_LIFE: Duration = Duration::from_secs(3600);
 /// So long an answer waits for the cache to have the write.
 const VISIBLE: Duration = Duration::from_secs(2);
-/// So often a write that nobody asked for and that lost against another is decided again.
-const ATTEMPTS: usize = 64;
 
 /// Of the room in which objects are written out, a thread keeps so much.
 const KEPT: usize = 64 * 1024;
@@ -52,97 +53,6 @@ thread_local! {
     /// Where an object is written out before its length is known: growing step by step copies it again and again, and
     /// what is kept of it should be no longer than it is.
     static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// What a write is about.
-#[derive(Clone, Copy)]
-pub(crate) struct Scope<'a> {
-    pub(crate) resource: &'a Resource,
-    /// All kinds.
-    pub(crate) kinds: &'a Registry,
-    /// The namespace of the path, empty for cluster scope.
-    pub(crate) namespace: &'a str,
-    pub(crate) subresource: &'a str,
-    /// Who asks: nodes and the granting of rights are judged by it.
-    pub(crate) user: &'a UserInfo,
-    pub(crate) dry_run: bool,
-    pub(crate) ownership: Ownership<'a>,
-    /// The request that asks for it; nothing for what this server does by itself.
-    pub(crate) asked: Option<Asked<'a>>,
-    /// Whether admission has had its say already, about the operation that the write is a part of.
-    pub(crate) admitted: bool,
-}
-
-/// Who gets to own what a write changes (`metadata.managedFields`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ownership<'a> {
-    /// This field manager, as of any write but apply.
-    Changed(&'a str),
-    /// The proposal says so itself: server-side apply.
-    Decided,
-}
-
-impl Scope<'_> {
-    /// The options of the request, as an object of this kind.
-    pub(crate) fn options(&self, kind: &str) -> Value {
-        let none = || json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1" });
-        self.asked.map_or_else(none, |asked| asked.options(kind))
-    }
-
-    /// Whether the request is a patch.
-    pub(crate) fn is_patch(&self) -> bool {
-        self.asked.is_some_and(|asked| asked.verb == "patch")
-    }
-
-    /// Warns the author of an object that is fit, and is likely not what was meant.
-    fn warn(&self, object: &Value, old: Option<&Value>) {
-        if let Some(asked) = self.asked {
-            let warnings = validation::warnings(self.resource, object, old);
-            warnings.into_iter().for_each(|warning| asked.notes.warn(warning));
-        }
-    }
-
-    /// Records in a proposed object that it was changed from `old`, which is an empty object for a new one.
-    fn own(&self, now: &str, old: &Value, object: &mut Value) {
-        if let Ownership::Changed(name) = self.ownership {
-            apply::update(&self.writer(name, now), old, object);
-        }
-    }
-
-    /// The writer of that name at the endpoint of this request.
-    pub(crate) fn writer<'b>(&'b self, name: &'b str, now: &'b str) -> apply::Writer<'b> {
-        let (resource, subresource) = (self.resource, self.subresource);
-        apply::Writer { resource, registry: self.kinds, name, subresource, now }
-    }
-}
-
-/// How often a write is decided again that lost against another one. Each time another one was written, so all together
-/// get on; a request goes on for as long as its client waits, as upstream's do.
-struct Attempts {
-    left: usize,
-    until: Option<Instant>,
-}
-
-impl Attempts {
-    fn of(scope: &Scope<'_>) -> Self {
-        match scope.asked.and_then(|asked| asked.until) {
-            None => Self { left: ATTEMPTS, until: None },
-            until => Self { left: usize::MAX, until },
-        }
-    }
-
-    /// Begins another attempt.
-    ///
-    /// # Errors
-    ///
-    /// 504 when the time is over, 409 when it was tried often enough.
-    fn another(&mut self, scope: &Scope<'_>, name: &str) -> Result<(), Status> {
-        if self.until.is_some_and(|until| until <= Instant::now()) {
-            return Err(failure::too_long());
-        }
-        self.left = self.left.checked_sub(1).ok_or_else(|| Status::modified(scope.resource, name))?;
-        Ok(())
-    }
 }
 
 /// An object as it is in the store: its form in the version of the request, without conversion losses on the way back.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use skep_api::apply::Conversions;
 use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::strategy::Narrow;
@@ -12,6 +13,7 @@ use skep_store::{Expected, Revision, StoreError};
 use super::{Attempts, Current, Scope, Storage, metadata};
 use crate::admission::{Attributes, Held, Operation};
 use crate::cache::Object;
+use crate::conversion::Converter;
 use crate::failure;
 use crate::scale::Places;
 
@@ -50,11 +52,23 @@ impl Storage {
         part: Part,
         propose: Proposal<'_>,
     ) -> Result<Arc<Object>, Status> {
+        self.update_converted(scope, name, part, propose, None).await
+    }
+
+    /// The same, where the proposal goes by what it finds in `conversions`.
+    pub(crate) async fn update_converted(
+        &self,
+        scope: &Scope<'_>,
+        name: &str,
+        part: Part,
+        propose: Proposal<'_>,
+        conversions: Option<&Conversions>,
+    ) -> Result<Arc<Object>, Status> {
         let mut current = self.current(scope, name).await?;
         let mut attempts = Attempts::of(scope);
         loop {
             attempts.another(scope, name)?;
-            match self.attempt(scope, name, part, &current, propose).await? {
+            match self.attempt(scope, name, part, &current, propose, conversions).await? {
                 Ok(object) => return Ok(object),
                 Err(StoreError::Conflict { current: found, .. }) => {
                     current = self.instead(scope, name, found).await?
@@ -71,12 +85,16 @@ impl Storage {
         part: Part,
         current: &Current,
         propose: Proposal<'_>,
+        conversions: Option<&Conversions>,
     ) -> Result<Result<Arc<Object>, StoreError>, Status> {
         let old = &current.value;
-        let mut object = propose(old)?;
+        let mut object = match conversions {
+            None => propose(old)?,
+            Some(known) => self.converter.settle(scope.resource, known, || propose(old)).await??,
+        };
         decode::omit_zeros(scope.resource, &mut object);
         metadata::place(scope, Some(name), &mut object)?;
-        metadata::keep(scope.resource, name, &mut object, old)?;
+        metadata::keep(scope, name, &mut object, old)?;
         let mut held = Held::default();
         match part {
             Part::Own => metadata::carry(&mut object, old, "managedFields"),
@@ -124,12 +142,13 @@ impl Storage {
     ) -> Result<Held, Status> {
         let resource = scope.resource;
         defaults::apply(resource, object);
-        scope.own(&self.ids.now_text(), old, object);
+        self.own(scope, old, object).await;
         let old_scale = (part == Part::Scale).then(|| Places::of(resource).scale(resource, old));
         let shown_old = old_scale.as_ref().unwrap_or(old);
         let attributes =
             Attributes::new(Operation::Update, scope, name, Some(shown_old), update_options(scope));
         self.admit(&attributes, part, object).await?;
+        metadata::stay(scope, name, object, old)?;
         match part {
             Part::Status => strategy::prepare_status(resource, object, old, &self.ids.now_text()),
             Part::Narrow(narrow) => {
@@ -151,6 +170,28 @@ impl Storage {
         let scale = (part == Part::Scale).then(|| Places::of(resource).scale(resource, object));
         self.admission.validate(&attributes, Some(scale.as_ref().unwrap_or(object))).await?;
         Ok(attributes.into_held())
+    }
+
+    /// Records who owns what from now on. When the webhook that knows the versions of others fails, their entries stay as
+    /// they are, as upstream has it.
+    async fn own(&self, scope: &Scope<'_>, old: &Value, object: &mut Value) {
+        let (now, conversions) = (self.ids.now_text(), Conversions::default());
+        if !Converter::concerns(scope.resource) {
+            return scope.own(&now, &conversions, old, object);
+        }
+        let proposed = object.clone();
+        let owned = || {
+            let mut owned = proposed.clone();
+            scope.own(&now, &conversions, old, &mut owned);
+            owned
+        };
+        match self.converter.settle(scope.resource, &conversions, owned).await {
+            Ok(owned) => *object = owned,
+            Err(status) => {
+                tracing::warn!(why = status.message, "owners of fields in other versions stay as they were");
+                metadata::carry(object, old, "managedFields");
+            }
+        }
     }
 
     /// The first phase of admission, for the form of the object that is written.
@@ -201,7 +242,8 @@ impl Storage {
 }
 
 fn update_options(scope: &Scope<'_>) -> Value {
-    scope.options(if scope.is_patch() { "PatchOptions" } else { "UpdateOptions" })
+    // Patches, too: what becomes of them is an update.
+    scope.options("UpdateOptions")
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.

@@ -45,10 +45,10 @@ impl Streams {
         if request.method() != Method::GET && request.method() != Method::POST {
             return Err(refusal::method_not_allowed(info));
         }
+        let pod = self.object("pods", &info.namespace, &info.name)?;
         if !wants_upgrade(request.headers()) {
             return Err(refusal::bad_request("Upgrade request required"));
         }
-        let pod = self.object("pods", &info.namespace, &info.name)?;
         let options = options(&request);
         let (path, node) = if info.subresource == "portforward" {
             let mut query = Serializer::new(String::new());

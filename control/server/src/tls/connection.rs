@@ -11,9 +11,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use futures::stream::{FuturesUnordered, StreamExt};
-use http::{Request, Response, Version};
+use http::header::HOST;
+use http::{Request, Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -78,6 +79,13 @@ impl Connection {
             if chance > 0.0 && request.version() == Version::HTTP_2 && rand::random::<f64>() < chance {
                 counting.leave.cancel();
             }
+            if lacks_host(&request) {
+                let mut refused = Response::new(body::full("400 Bad Request: missing required Host header"));
+                *refused.status_mut() = StatusCode::BAD_REQUEST;
+                let refused: BoxFuture<'static, Result<Response<Body>, Infallible>> =
+                    Box::pin(ready(Ok(refused)));
+                return refused;
+            }
             let mut request = request.map(body::boxed);
             request.extensions_mut().insert(credentials.clone());
             request.extensions_mut().insert(peer);
@@ -126,6 +134,11 @@ impl Connection {
         }
         drop(place);
     }
+}
+
+/// HTTP/1.1 says the host that it asks, and once (RFC 9112, section 3.2): a proxy in between could take another for it.
+fn lacks_host<B>(request: &Request<B>) -> bool {
+    request.version() == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1
 }
 
 /// What is under way on a connection.

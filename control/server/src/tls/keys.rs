@@ -124,6 +124,7 @@ fn config(material: &Material, options: &TlsOptions, resolver: Resolver) -> Resu
         .map_err(|source| failed("choose protocol versions", source))?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(resolver));
+    config.ignore_client_order = true;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -95,7 +95,8 @@ async fn connection_without_requests_ends() {
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.unwrap();
     let connection = tokio::spawn(connection);
-    let request = Request::builder().uri("https://kubernetes/").body(body::empty()).unwrap();
+    let request = Request::builder().uri("https://kubernetes/").header("host", "x").body(body::empty());
+    let request = request.unwrap();
     assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
     connection.await.unwrap().unwrap();
     // The one place is free.
@@ -171,4 +172,19 @@ async fn headers_beyond_the_limit_are_refused() {
     let mut text = Vec::new();
     let _ = stream.read_to_end(&mut text).await;
     assert!(text.starts_with(b"HTTP/1.1 431"), "{:?}", String::from_utf8_lossy(&text));
+}
+
+#[tokio::test]
+async fn request_that_names_no_host_or_two_is_refused() {
+    let server = server(Limits::default()).await;
+    let connector = client(&server.pki.ca_pem().unwrap(), None, "http/1.1");
+    for (hosts, code) in [("Host: x\r\n", 200), ("", 400), ("Host: x\r\nHost: y\r\n", 400)] {
+        let mut stream = connect(&server, &connector, "localhost").await.unwrap();
+        let request = format!("GET / HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = Vec::new();
+        stream.read_to_end(&mut text).await.unwrap();
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.starts_with(&format!("HTTP/1.1 {code}")), "{hosts:?}: {text}");
+    }
 }

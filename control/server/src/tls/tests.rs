@@ -88,7 +88,11 @@ async fn connect(
 
 async fn get(stream: TlsStream<TcpStream>, h2: bool) -> Result<String, hyper::Error> {
     let io = TokioIo::new(stream);
-    let request = Request::builder().uri("https://kubernetes/").body(body::empty()).unwrap();
+    let request = Request::builder()
+        .uri("https://kubernetes/")
+        .header("host", "kubernetes")
+        .body(body::empty())
+        .unwrap();
     let response = if h2 {
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
@@ -100,6 +104,19 @@ async fn get(stream: TlsStream<TcpStream>, h2: bool) -> Result<String, hyper::Er
         sender.send_request(request).await?
     };
     Ok(String::from_utf8(response.into_body().collect().await?.to_bytes().to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn cipher_is_the_servers_choice() {
+    let server = server(Limits::default()).await;
+    let connector = client(&server.pki.ca_pem().unwrap(), None, "http/1.1");
+    let stream = connect(&server, &connector, "localhost").await.unwrap();
+    let chosen = stream.get_ref().1.negotiated_cipher_suite().unwrap().suite();
+    assert_eq!(
+        chosen,
+        rustls::CipherSuite::TLS13_AES_128_GCM_SHA256,
+        "the client would rather have 256 bits"
+    );
 }
 
 #[tokio::test]

@@ -72,6 +72,10 @@ impl Tokens {
                 .map_err(|_| refusal::internal("the token would expire beyond the calendar"))
         };
         request["metadata"]["creationTimestamp"] = json!(stamp(issued)?);
+        if request["spec"]["boundObjectRef"].is_null() {
+            // Upstream writes the field in any case.
+            request["spec"]["boundObjectRef"] = Value::Null;
+        }
         request["spec"]["audiences"] = json!(audiences);
         request["spec"]["expirationSeconds"] = json!(lifetime);
         request["status"] = json!({"token": token, "expirationTimestamp": stamp(told)?});
@@ -121,7 +125,7 @@ impl Tokens {
                  The object might have been deleted and then recreated",
                 text("uid")
             );
-            return Err(refusal::conflict(resource, name, &message));
+            return Err(refusal::conflict(kind, name, &message));
         }
         let found = Some(Reference { name: name.to_owned(), uid: uid.to_owned() });
         match kind {

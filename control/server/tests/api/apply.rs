@@ -207,7 +207,7 @@ async fn applied_field_that_does_not_exist_is_refused_by_its_path() {
     let answer =
         apply(&cluster, &format!("{MAPS}/a"), "fieldManager=me&fieldValidation=Ignore", object).await;
     let message = answer.expect(500)["message"].as_str().unwrap().to_owned();
-    let why = "failed to create typed patch object (default/a; v1, Kind=ConfigMap): .colour: field not declared in schema";
+    let why = "failed to create typed patch object (/a; /v1, Kind=ConfigMap): .colour: field not declared in schema";
     assert_eq!(message, why);
     let text = "apiVersion: v1\nkind: ConfigMap\ndata:\n  k: a\n  k: b\n";
     let path = format!("{MAPS}/a?fieldManager=me&fieldValidation=Strict");

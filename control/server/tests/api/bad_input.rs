@@ -40,7 +40,6 @@ async fn body_that_is_no_object_of_the_kind_is_refused() {
         "",
         "{",
         "[]",
-        "null",
         "\"x\"",
         "{\"kind\":\"ConfigMap\"",
         "\u{0}",
@@ -86,19 +85,24 @@ async fn path_that_leads_nowhere_is_not_found() {
     let cluster = cluster().await;
     for path in [
         "/api/v1/things",
-        "/api/v2/pods",
-        "/apis/example.com/v1/things",
         "/api/v1/namespaces/default/nodes",
         "/api/v1/namespaces/default/pods/p/none",
         "/api/v1/namespaces/default/configmaps/a/status",
         "/api/v1/namespaces/default/pods/p/status/more",
         "/api/v1/pods/p",
-        "/nowhere",
-        "/apis/none",
-        "/openapi/v3/apis/none/v1",
+        "/api/v1/bindings",
+        "/api/v2/pods",
+        "/api/v2",
+        "/api/v1/namespaces/a%2Fb/pods",
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews/x",
     ] {
         let message = cluster.get(path).await.failure(404, "NotFound");
         assert_eq!(message, "the server could not find the requested resource", "{path}");
+    }
+    let outside = ["/nowhere", "/apis/none", "/apis/example.com/v1/things", "/openapi/v3/apis/none/v1"];
+    for path in outside {
+        let answer = cluster.get(path).await;
+        assert_eq!((answer.code, &answer.bytes[..]), (404, &b"404 page not found\n"[..]), "{path}");
     }
 }
 
@@ -113,6 +117,11 @@ async fn method_that_does_not_apply_is_not_allowed() {
         (Method::DELETE, "/api/v1/namespaces"),
         (Method::DELETE, "/api/v1/namespaces/default/pods/p/status"),
         (Method::OPTIONS, MAPS),
+        (Method::HEAD, MAPS),
+        (Method::POST, "/api/v1"),
+        (Method::PUT, "/version"),
+        (Method::POST, "/api/v1/watch/pods"),
+        (Method::GET, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"),
     ] {
         let answer = cluster.call(method.clone(), path, "application/json", "{}").await;
         answer.failure(405, "MethodNotAllowed");

@@ -117,6 +117,51 @@ async fn object_is_changed_in_a_version_that_is_not_stored() {
 }
 
 #[tokio::test]
+async fn fields_applied_in_another_version_are_those_of_their_owner() {
+    let (cluster, _hook) = working().await;
+    let apply = async |path: &str, manager: &str, members: Value| {
+        let version = path.split('/').nth(3).unwrap();
+        let mut object = json!({ "apiVersion": format!("shop.example/{version}"), "kind": "Route", "metadata": { "name": "a" } });
+        object.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        let target = format!("{path}/a?fieldManager={manager}");
+        cluster.call(Method::PATCH, &target, "application/apply-patch+yaml", object.to_string()).await
+    };
+    let owners = |object: &Value| -> Vec<(String, String, Value)> {
+        let text = |entry: &Value, member: &str| entry[member].as_str().unwrap_or_default().to_owned();
+        let entries = object["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        let of =
+            |entry: &Value| (text(entry, "manager"), text(entry, "apiVersion"), entry["fieldsV1"].clone());
+        entries.iter().map(of).collect()
+    };
+    apply(V2, "one", json!({ "host": "h", "port": "1" })).await.expect(201);
+    // In v1 both are one field: to change it is to change what was applied in v2.
+    let refused = apply(V1, "two", json!({ "hostPort": "h:2" })).await;
+    let message = refused.failure(409, "Conflict");
+    assert!(message.contains("conflict with \"one\"") && message.contains(".port"), "{message}");
+    assert!(!message.contains(".host\n") && !message.ends_with(".host"), "{message}");
+    // The same value conflicts with nobody.
+    let both = apply(V1, "two", json!({ "hostPort": "h:1" })).await.expect(200);
+    let mine = json!({ "f:host": {}, "f:port": {} });
+    let theirs = json!({ "f:hostPort": {} });
+    // Who changed nothing has owned it at no time, and so before the others.
+    let expected = [("two", "v1", &theirs), ("one", "v2", &mine)];
+    let expected = expected
+        .map(|(name, version, fields)| (name.to_owned(), format!("shop.example/{version}"), fields.clone()));
+    assert_eq!(owners(&both), expected);
+    // An update in v2 takes the port from its owner there, and all of it from the one in v1.
+    let path = format!("{V2}/a?fieldManager=three");
+    let patched = cluster.patch(&path, "merge", json!({ "port": "7" })).await.expect(200);
+    let host = json!({ "f:host": {} });
+    let port = json!({ "f:port": {} });
+    let left: Vec<_> = owners(&patched).into_iter().map(|(name, _, fields)| (name, fields)).collect();
+    assert_eq!(left, [("one".to_owned(), host), ("three".to_owned(), port)]);
+    // Who applies nothing in another version than before is the same one, and owns nothing any more.
+    let less = apply(V1, "one", json!({})).await.expect(200);
+    let left: Vec<_> = owners(&less).into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(left, ["three"]);
+}
+
+#[tokio::test]
 async fn list_and_watch_are_in_the_version_asked_for() {
     let (cluster, hook) = working().await;
     for name in ["a", "b"] {

@@ -156,12 +156,12 @@ async fn name_that_is_taken_is_not_accepted_until_it_is_free() {
 #[tokio::test]
 async fn wrong_definition_is_refused_in_upstreams_words() {
     let cluster = cluster().await;
-    let at = "spec.versions[0].schema.openAPIV3Schema";
+    let at = "spec.validation.openAPIV3Schema";
     let cases = [
         (json!({ "/spec/names/plural": "gadgets" }), "metadata.name: Invalid value: \"widgets.example.com\": must be spec.names.plural+\".\"+spec.group".to_owned()),
         (json!({ "/spec/scope": "Galaxy" }), "spec.scope: Unsupported value: \"Galaxy\": supported values: \"Cluster\", \"Namespaced\"".into()),
         (json!({ "/spec/versions/0/storage": false }), "spec.versions: Invalid value: [\"v1\"]: must have exactly one version marked as storage version".into()),
-        (json!({ "/spec/versions/0/schema": {} }), format!("{at}: Required value: schemas are required")),
+        (json!({ "/spec/versions/0/schema": {} }), "spec.versions[0].schema.openAPIV3Schema: Required value: schemas are required".into()),
         (json!({ "/spec/versions/0/schema/openAPIV3Schema/properties/spec": { "properties": {} } }), format!("{at}.properties[spec].type: Required value: must not be empty for specified object fields")),
         (json!({ "/spec/versions/0/schema/openAPIV3Schema/type": "string" }), format!("{at}.type: Invalid value: \"string\": must be object at the root")),
         (json!({ "/spec/versions/0/schema/openAPIV3Schema/properties/spec": { "type": "array" } }), format!("{at}.properties[spec].items: Required value: must be specified")),

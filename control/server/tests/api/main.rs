@@ -29,6 +29,7 @@ mod policies;
 mod protobuf;
 mod quota;
 mod reads;
+mod requests;
 mod rules;
 mod servers;
 mod trouble;

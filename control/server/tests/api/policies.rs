@@ -239,7 +239,7 @@ async fn policy_that_makes_no_sense_is_refused() {
         "spec.validations[0].expression: Invalid value: \"params.x\": compilation failed: undeclared reference to 'params'",
         "spec.validations[0].reason: Unsupported value: \"Whatever\"",
         "spec.variables[0].name: Invalid value: \"for\": must be a valid CEL identifier",
-        "must evaluate to bool, not int",
+        "must evaluate to bool but got int",
     ] {
         assert!(message.contains(part), "{part} is not in {message}");
     }

@@ -104,7 +104,7 @@ async fn value_that_follows_none_is_judged_even_if_it_did_not_change() {
 #[tokio::test]
 async fn rule_that_cannot_be_read_refuses_the_definition() {
     let cluster = cluster().await;
-    let at = "spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations[0]";
+    let at = "spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0]";
     let properties = json!({ "size": { "type": "integer" } });
     for (rule, expected) in [
         (
@@ -113,7 +113,7 @@ async fn rule_that_cannot_be_read_refuses_the_definition() {
         ),
         (
             json!({ "rule": "self.size" }),
-            "rule: Invalid value: \"self.size\": compilation failed: must evaluate to bool, not int",
+            "rule: Invalid value: \"self.size\": compilation failed: must evaluate to bool but got int",
         ),
         (json!({ "rule": "self.size > 1", "reason": "Because" }), "reason: Unsupported value: \"Because\""),
         (json!({ "rule": "" }), "rule: Required value"),

@@ -96,6 +96,44 @@ async fn validating_webhook_refuses_in_its_own_words() {
 }
 
 #[tokio::test]
+async fn webhook_that_renames_gets_an_object_of_that_name_and_moves_none() {
+    let cluster = cluster().await;
+    let server = Hook::start(&[], |seen| {
+        let object = &seen.body["request"]["object"];
+        match object["data"]["to"].as_str() {
+            Some(to) => patch(seen, &json!([{ "op": "replace", "path": object["data"]["at"], "value": to }])),
+            None => allow(seen),
+        }
+    })
+    .await;
+    configure(&cluster, true, "c", vec![hook(&server, "/m", json!({}))]).await;
+    let renamed = |to: &str| json!({ "to": to, "at": "/metadata/name" });
+    assert_eq!(map(&cluster, "a", renamed("b")).await.expect(201)["metadata"]["name"], "b");
+    // It does not know yet what the server gives the object.
+    let first = server.seen()[0].body["request"]["object"]["metadata"].clone();
+    assert_eq!((&first["uid"], &first["creationTimestamp"]), (&Value::Null, &Value::Null));
+    assert_eq!(cluster.get(&format!("{MAPS}/a")).await.code, 404);
+    assert_eq!(cluster.get(&format!("{MAPS}/b")).await.expect(200)["metadata"]["name"], "b");
+    let again = map(&cluster, "c", renamed("b")).await;
+    assert_eq!(again.failure(409, "AlreadyExists"), "configmaps \"b\" already exists");
+    let elsewhere = map(&cluster, "d", json!({ "to": "kube-system", "at": "/metadata/namespace" })).await;
+    assert_eq!(
+        elsewhere.failure(400, "BadRequest"),
+        "the namespace of the provided object does not match the namespace sent on the request"
+    );
+    let update = |to: &str, at: &str| json!({ "data": { "to": to, "at": at } });
+    let path = format!("{MAPS}/b");
+    let refused = cluster.patch(&path, "merge", update("e", "/metadata/name")).await;
+    assert!(
+        refused.failure(422, "Invalid").contains("metadata.name: Invalid value: \"e\": field is immutable")
+    );
+    let uid = cluster.get(&path).await.expect(200)["metadata"]["uid"].clone();
+    let kept = cluster.patch(&path, "merge", update("other", "/metadata/uid")).await.expect(200);
+    assert_eq!(kept["metadata"]["uid"], uid);
+    assert_eq!(server.seen().last().unwrap().body["request"]["options"]["kind"], "UpdateOptions");
+}
+
+#[tokio::test]
 async fn webhook_is_shown_what_stands_for_its_host() {
     let server = Hook::start(&[], |seen| answer(seen, json!({ "allowed": true }))).await;
     let users = format!(

@@ -120,8 +120,8 @@ impl Node {
 
 /// As it is, and with TC doing all of it.
 pub const WAYS: [AttachChoices; 2] = [
-    AttachChoices { native: true, generic: true, tcx: true },
-    AttachChoices { native: false, generic: false, tcx: true },
+    AttachChoices { native: true, veth: true, generic: true, tcx: true },
+    AttachChoices { native: false, veth: false, generic: false, tcx: true },
 ];
 
 /// Runs `test` in a fresh place each way.

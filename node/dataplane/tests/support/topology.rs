@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use skep_abi::counters::Reason;
-use skep_dataplane::{DataplaneConfig, KernelDataplane};
+use skep_dataplane::{AttachChoices, DataplaneConfig, KernelDataplane};
 use skep_maps::suite::owner;
 use skep_maps::{Dataplane, DesiredPort, PodLink, Table};
 
@@ -17,6 +17,7 @@ pub fn config(place: &Place) -> DataplaneConfig {
         uplinks: vec!["up0".into()],
         node_v4: Some("192.0.2.1".parse().unwrap()),
         node_v6: Some("2001:db8::1".parse().unwrap()),
+        attach: AttachChoices { veth: true, ..AttachChoices::default() },
         ..DataplaneConfig::new(object(), &place.pins, 7)
     }
 }

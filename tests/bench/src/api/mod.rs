@@ -18,6 +18,7 @@ mod watches;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use self::fairness::processors::Processors;
 use self::session::Session;
 pub use self::target::Server;
 use self::target::Target;
@@ -25,6 +26,9 @@ use crate::{Context, Figure};
 
 /// Values by the name of the figure, with their units.
 type Values = BTreeMap<String, (f64, &'static str)>;
+
+/// What our own server is held against when nothing else is named.
+const BARE: &str = "bare TLS server with an fsync";
 
 /// Runs the benchmark.
 ///
@@ -35,11 +39,30 @@ pub fn run(context: &Context) -> anyhow::Result<Vec<Figure>> {
     runtime.block_on(async {
         let baseline = match &context.api.beside {
             Some(server) => ("the server beside it", measure(Target::named(server).await?).await?),
-            None => ("bare TLS server with an fsync", bare_costs().await?),
+            None => (BARE, bare_costs().await?),
         };
         let values = match &context.api.server {
             Some(server) => measure(Target::named(server).await?).await?,
             None => measure_own(context.api.control.as_deref()).await?,
+        };
+        Ok(figures(values, &baseline.1, baseline.0))
+    })
+}
+
+/// Runs the part of it that is about single operations, for a quick look.
+///
+/// # Errors
+/// A server cannot be started or reached, or refuses what it is asked.
+pub fn operations_alone(context: &Context) -> anyhow::Result<Vec<Figure>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let baseline = match &context.api.beside {
+            Some(server) => ("the server beside it", operated(Target::named(server).await?).await?),
+            None => (BARE, bare_operated().await?),
+        };
+        let values = match &context.api.server {
+            Some(server) => operated(Target::named(server).await?).await?,
+            None => operated(Target::own(context.api.control.as_deref(), "apiserver").await?).await?,
         };
         Ok(figures(values, &baseline.1, baseline.0))
     })
@@ -52,15 +75,15 @@ pub fn run(context: &Context) -> anyhow::Result<Vec<Figure>> {
 pub fn watches_alone(context: &Context) -> anyhow::Result<Vec<Figure>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let beside = match &context.api.beside {
-            Some(server) => watched(Target::named(server).await?).await?,
-            None => Values::new(),
+        let baseline = match &context.api.beside {
+            Some(server) => ("the server beside it", watched(Target::named(server).await?).await?),
+            None => (BARE, bare_watched().await?),
         };
         let values = match &context.api.server {
             Some(server) => watched(Target::named(server).await?).await?,
             None => watched(Target::own(context.api.control.as_deref(), "apiserver").await?).await?,
         };
-        Ok(figures(values, &beside, "the server beside it"))
+        Ok(figures(values, &baseline.1, baseline.0))
     })
 }
 
@@ -69,8 +92,11 @@ pub fn watches_alone(context: &Context) -> anyhow::Result<Vec<Figure>> {
 /// # Errors
 /// A server cannot be started or reached, or refuses what it is asked.
 pub fn fair(context: &Context) -> anyhow::Result<Vec<Figure>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // One thread, so that it can say where servers and clients run.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let processors = Processors::halved()?;
     runtime.block_on(async {
+        processors.of_servers()?;
         let control = context.api.control.as_deref();
         let server = match &context.api.server {
             Some(server) => Target::named(server).await?,
@@ -80,6 +106,10 @@ pub fn fair(context: &Context) -> anyhow::Result<Vec<Figure>> {
             Some(server) => Target::named(server).await?,
             None => Target::own(control, "apiserver").await?,
         };
+        for named in [&context.api.server, &context.api.beside].into_iter().flatten() {
+            processors.take(&named.processes)?;
+        }
+        processors.of_clients()?;
         let figures = fairness::measure(&server, &other).await?;
         server.stop().await?;
         other.stop().await?;
@@ -124,6 +154,14 @@ async fn measure(target: Target) -> anyhow::Result<Values> {
     Ok(values)
 }
 
+async fn operated(target: Target) -> anyhow::Result<Values> {
+    let session = Session::open(target.client.clone(), target.usage()).await?;
+    let values = operations::measure(&session).await?;
+    session.close().await?;
+    target.stop().await?;
+    Ok(values)
+}
+
 async fn watched(target: Target) -> anyhow::Result<Values> {
     let session = Session::open(target.client.clone(), target.usage()).await?;
     let values = watches::measure(&session).await?;
@@ -134,8 +172,21 @@ async fn watched(target: Target) -> anyhow::Result<Values> {
 
 /// What a server cannot do without: the same requests, answered by [`bare`].
 async fn bare_costs() -> anyhow::Result<Values> {
+    let mut values = bare_operated().await?;
+    values.extend(bare_watched().await?);
+    Ok(values)
+}
+
+async fn bare_operated() -> anyhow::Result<Values> {
     let target = Target::bare().await?;
     let values = operations::floor(&Session::unchecked(target.client.clone(), target.usage())).await?;
+    target.stop().await?;
+    Ok(values)
+}
+
+async fn bare_watched() -> anyhow::Result<Values> {
+    let target = Target::bare().await?;
+    let values = watches::measure(&Session::unchecked(target.client.clone(), target.usage())).await?;
     target.stop().await?;
     Ok(values)
 }

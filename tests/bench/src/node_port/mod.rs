@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use kube::runtime::watcher::Event;
-use skep_dataplane::{DataplaneConfig, KernelDataplane};
+use skep_dataplane::{AttachChoices, DataplaneConfig, KernelDataplane};
 use skep_maps::{Dataplane, PodLink};
 use skep_services::NodeView;
 use skep_services::engine::Engine;
@@ -80,6 +80,7 @@ fn program(context: &Context, wire: &Wire, services: u16) -> Result<Arc<KernelDa
         let config = DataplaneConfig {
             uplinks: vec!["up0".into()],
             node_v4: Some(NODE),
+            attach: AttachChoices { veth: true, ..AttachChoices::default() },
             ..DataplaneConfig::new(object, "/sys/fs/bpf/skep", 1)
         };
         let dataplane = Arc::new(KernelDataplane::open(&config)?);

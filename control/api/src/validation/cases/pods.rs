@@ -209,7 +209,9 @@ fn pods_that_break_rules_are_refused() {
         pod(),
         &[(
             spec(json!({ "schedulingGates": [{ "name": "g" }] })),
-            &["spec.schedulingGates: Forbidden: only deletion is allowed, but found new scheduling gate"],
+            &[
+                "spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'g'",
+            ],
         )],
     );
 }

@@ -28,7 +28,10 @@ pub(super) fn credentials(configuration: Option<&Value>) -> Result<Credentials, 
     }
     strict(configuration, &["apiVersion", "kind", "kubeConfigFile", "staticManifestsDir"])?;
     if !text("staticManifestsDir").is_empty() {
-        return Err("staticManifestsDir: Forbidden: webhooks out of files are not supported".to_owned());
+        // Upstream's words for what is alpha there and off, as it always is here.
+        return Err("staticManifestsDir: Forbidden: staticManifestsDir requires the \
+                    ManifestBasedAdmissionControlConfig feature gate to be enabled"
+            .to_owned());
     }
     let file = text("kubeConfigFile");
     if file.is_empty() {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -18,7 +19,7 @@ use crate::pki::{Pki, ServingNames};
 use crate::tls::{Limits, Listener, TlsKeys};
 
 /// What a server does with a request: a code and a body, or nothing, forever.
-pub(crate) type Answers = dyn Fn(&str, Value) -> Option<(u16, String)> + Send + Sync;
+pub(crate) type Answers = dyn Fn(&Parts, Value) -> Option<(u16, String)> + Send + Sync;
 
 /// A running server.
 pub(crate) struct Server {
@@ -40,6 +41,13 @@ impl Server {
     pub(crate) async fn start(
         answers: impl Fn(&str, Value) -> Option<(u16, String)> + Send + Sync + 'static,
     ) -> Self {
+        Self::seeing(move |parts, body| answers(parts.uri.path(), body)).await
+    }
+
+    /// The same; headers and certificates are shown to it, too.
+    pub(crate) async fn seeing(
+        answers: impl Fn(&Parts, Value) -> Option<(u16, String)> + Send + Sync + 'static,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let pki = Pki::open(directory.path(), ServingNames::default(), SystemTime::now()).unwrap();
         let ca = pki.ca_pem().unwrap();
@@ -52,9 +60,9 @@ impl Server {
             let (answers, counter) = (Arc::clone(&answers), Arc::clone(&counter));
             async move {
                 counter.fetch_add(1, Ordering::SeqCst);
-                let path = request.uri().path().to_owned();
-                let bytes = request.into_body().collect().await.unwrap().to_bytes();
-                match answers(&path, serde_json::from_slice(&bytes).unwrap_or_default()) {
+                let (parts, body) = request.into_parts();
+                let bytes = body.collect().await.unwrap().to_bytes();
+                match answers(&parts, serde_json::from_slice(&bytes).unwrap_or_default()) {
                     Some((code, text)) => {
                         Ok::<_, Infallible>(Response::builder().status(code).body(body::full(text)).unwrap())
                     }

@@ -5,6 +5,7 @@ mod climbing;
 mod matrix;
 mod random;
 mod tokens;
+mod upstream_table;
 
 use bytes::Bytes;
 use http::{Method, Request};

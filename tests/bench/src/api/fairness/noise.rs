@@ -1,11 +1,12 @@
-//! The noisy client: a process that sends on many connections, on each the next request as soon as an answer is read.
+//! The noisy client: a process that sends on one or many connections, on each the next request as soon as an answer is
+//! read. It runs when nobody else wants its processor.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -15,18 +16,19 @@ use hyper::client::conn::http1::{self, SendRequest};
 use kube::Config;
 use kube::client::ConfigExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tower::ServiceExt as _;
 
 use super::super::session::JSON;
 
-/// The argument by which this program becomes the noisy client: `noisy-client KUBECONFIG KIND COLLECTION`.
+/// The argument by which this program becomes the noisy client: `noisy-client KUBECONFIG KIND CONNECTIONS COLLECTION`.
 pub const COMMAND: &str = "noisy-client";
 /// As whom it asks.
 pub(super) const USER: &str = "bench-noisy";
-/// Its connections.
-const CONNECTIONS: usize = 64;
+/// The program that gives another one what processors have left.
+const IDLE: [&str; 3] = ["chrt", "--idle", "0"];
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
 /// What the noise is made of.
@@ -84,7 +86,14 @@ pub(super) fn object(number: usize) -> String {
     format!("noise-{number}")
 }
 
-/// The process. It ends when its input does, and says then how many answers it got.
+/// What a noisy client got.
+pub(super) struct Heard {
+    pub(super) answers: usize,
+    /// Half of them took at most so long.
+    pub(super) median: Duration,
+}
+
+/// The process. It ends when its input does, and says then what it got.
 pub(super) struct Noise {
     child: Child,
     said: BufReader<ChildStdout>,
@@ -93,13 +102,19 @@ pub(super) struct Noise {
 
 impl Noise {
     /// Starts it, and waits until it has its first answers.
-    pub(super) async fn start(kubeconfig: &Kubeconfig, kind: Kind, collection: &str) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        kubeconfig: &Kubeconfig,
+        (kind, connections): (Kind, usize),
+        collection: &str,
+    ) -> anyhow::Result<Self> {
         let mut file = tempfile::NamedTempFile::new()?;
         file.write_all(serde_json::to_string(kubeconfig)?.as_bytes())?;
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut child = Command::new(IDLE[0])
+            .args(&IDLE[1..])
+            .arg(std::env::current_exe()?)
             .arg(COMMAND)
             .arg(file.path())
-            .arg(kind.name())
+            .args([kind.name(), &connections.to_string()])
             .arg(collection)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -113,55 +128,68 @@ impl Noise {
         Ok(Self { child, said, _kubeconfig: file })
     }
 
-    /// Ends it; how many answers it got since it was started.
-    pub(super) async fn stop(mut self) -> anyhow::Result<usize> {
+    /// Ends it; what it got since it was started.
+    pub(super) async fn stop(mut self) -> anyhow::Result<Heard> {
         drop(self.child.stdin.take());
         let mut rest = String::new();
         self.said.read_to_string(&mut rest).await?;
         anyhow::ensure!(self.child.wait().await?.success(), "the noisy client failed");
-        rest.trim().parse().context("the noisy client does not say what it got")
+        let (answers, median) =
+            rest.trim().split_once(' ').context("the noisy client does not say what it got")?;
+        Ok(Heard { answers: answers.parse()?, median: Duration::from_nanos(median.parse()?) })
     }
+}
+
+/// What all connections share.
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    /// How long each request took.
+    times: Mutex<Vec<Duration>>,
 }
 
 /// Makes noise until the input of this process ends.
 ///
 /// # Errors
 /// The server cannot be reached, or refuses.
-pub fn make(kubeconfig: &Path, kind: &str, collection: &str) -> anyhow::Result<()> {
+pub fn make(kubeconfig: &Path, kind: &str, connections: &str, collection: &str) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let kind = Kind::named(kind)?;
+        let (kind, connections) = (Kind::named(kind)?, connections.parse()?);
         let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
         let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let shared = Arc::new(Shared::default());
         let mut noise = Vec::new();
-        for number in 0..CONNECTIONS {
+        for number in 0..connections {
             let mut sender = connect(&config).await?;
-            let (collection, stop, answered) = (collection.to_owned(), stop.clone(), answered.clone());
+            let (collection, shared) = (collection.to_owned(), shared.clone());
             noise.push(tokio::spawn(async move {
                 for round in 0.. {
-                    if stop.load(Ordering::Relaxed) {
+                    if shared.stop.load(Ordering::Relaxed) {
                         break;
                     }
+                    let begun = Instant::now();
                     send(&mut sender, kind.request(&collection, number, round)?).await?;
-                    answered.fetch_add(1, Ordering::Relaxed);
+                    shared.times.lock().push(begun.elapsed());
                 }
                 anyhow::Ok(())
             }));
         }
-        while answered.load(Ordering::Relaxed) < CONNECTIONS {
+        while shared.times.lock().len() < connections {
             anyhow::ensure!(!noise.iter().any(tokio::task::JoinHandle::is_finished), "a request was refused");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        answered.store(0, Ordering::Relaxed);
+        shared.times.lock().clear();
         println!("noisy");
         tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
-        let count = answered.load(Ordering::Relaxed);
-        stop.store(true, Ordering::Relaxed);
+        let mut times = std::mem::take(&mut *shared.times.lock());
+        shared.stop.store(true, Ordering::Relaxed);
         for one in noise {
             one.await??;
         }
-        println!("{count}");
+        times.sort_unstable();
+        let median = times.get(times.len() / 2).copied().unwrap_or_default();
+        println!("{} {}", times.len(), median.as_nanos());
         Ok(())
     })
 }
