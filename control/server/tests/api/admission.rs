@@ -368,7 +368,7 @@ async fn options_on_demand_select_nodes_and_hold_events_back() {
     event("b").await.expect(201);
     assert_eq!(
         event("c").await.failure(429, "TooManyRequests"),
-        "limit reached on type Namespace for key default"
+        "Too many requests: limit reached on type Namespace for key default"
     );
     cluster.pass(1);
     event("c").await.expect(201);
