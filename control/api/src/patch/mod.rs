@@ -26,7 +26,36 @@ const MAX_COPIED: usize = 3 << 20;
 /// # Errors
 /// 400 when the text is no list, 413 when it has too many operations, 422 when an operation is none or does not apply.
 pub fn json_patch(document: &Value, patch: &[u8]) -> Result<Value, Status> {
-    let bad = |why: String| Status::bad_request(format!("error decoding patch: {why}"));
+    json_patch_explained(document, patch).map_err(|fault| match fault {
+        Fault::Refused(status) => status,
+        Fault::Apply(_) => does_not_apply(),
+    })
+}
+
+/// Why a JSON patch does not apply.
+#[derive(Debug)]
+pub enum Fault {
+    /// It is none, or has too many operations.
+    Refused(Status),
+    /// An operation is none, or does not apply, for this reason.
+    Apply(String),
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(status) => f.write_str(&status.message),
+            Self::Apply(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Applies a JSON patch, and says what is wrong with it to who wrote it.
+///
+/// # Errors
+/// As [`json_patch`], with the reason.
+pub fn json_patch_explained(document: &Value, patch: &[u8]) -> Result<Value, Fault> {
+    let bad = |why: String| Fault::Refused(Status::bad_request(format!("error decoding patch: {why}")));
     let operations: Value =
         serde_json::from_slice(patch).map_err(|_| bad(crate::decode::json_error(patch)))?;
     let cannot = |what: &Value, into: &str| {
@@ -41,14 +70,9 @@ pub fn json_patch(document: &Value, patch: &[u8]) -> Result<Value, Status> {
         return Err(cannot(other, "handlers.jsonPatchOp"));
     }
     if operations.len() > MAX_OPERATIONS {
-        return Err(Status::new(
-            413,
-            "RequestEntityTooLarge",
-            format!(
-                "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
-                operations.len()
-            ),
-        ));
+        let found = operations.len();
+        let why = format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {found}");
+        return Err(Fault::Refused(Status::new(413, "RequestEntityTooLarge", why)));
     }
     let mut document = document.clone();
     let mut copied = 0;
@@ -57,11 +81,12 @@ pub fn json_patch(document: &Value, patch: &[u8]) -> Result<Value, Status> {
         if let PatchOperation::Copy(copy) = &operation {
             copied += copy.from.resolve(&document).map_or(0, |value| value.to_string().len());
             if copied > MAX_COPIED {
-                return Err(does_not_apply());
+                return Err(Fault::Apply(format!("copy operations add up to more than {MAX_COPIED} bytes")));
             }
         }
         if !is_met(&document, &operation) {
-            json_patch::patch(&mut document, &[operation]).map_err(|_| does_not_apply())?;
+            json_patch::patch(&mut document, &[operation])
+                .map_err(|error| Fault::Apply(error.to_string()))?;
         }
     }
     Ok(document)
@@ -69,14 +94,15 @@ pub fn json_patch(document: &Value, patch: &[u8]) -> Result<Value, Status> {
 
 /// An operation as upstream's library means it: what has no value has null, and a member of an object that is not there
 /// is replaced all the same.
-fn operation_of(document: &Value, mut operation: Value) -> Result<PatchOperation, Status> {
+fn operation_of(document: &Value, mut operation: Value) -> Result<PatchOperation, Fault> {
     let kind = operation["op"].as_str().unwrap_or_default().to_owned();
     if let Some(members) = operation.as_object_mut()
         && matches!(kind.as_str(), "add" | "replace" | "test")
     {
         members.entry("value").or_insert(Value::Null);
     }
-    let operation = serde_json::from_value(operation).map_err(|_| does_not_apply())?;
+    let operation = serde_json::from_value(operation)
+        .map_err(|error| Fault::Apply(format!("{kind:?} operation: {error}")))?;
     Ok(match operation {
         PatchOperation::Replace(replace) if is_new_member(document, &replace.path) => {
             PatchOperation::Add(json_patch::AddOperation { path: replace.path, value: replace.value })

@@ -196,9 +196,15 @@ async fn refusals_are_written_down() {
     assert_eq!(found[0]["responseStatus"]["reason"], "Unauthorized");
     assert_eq!((&found[0]["user"], &found[0]["responseStatus"]["code"]), (&json!({}), &json!(401)));
     assert!(!text(&cluster).contains("wrong"));
-    let request = Request::get("/api/v1/nodes?by=ann").body(Full::default()).unwrap();
-    assert_eq!(as_user(&cluster, UserInfo::new("ann", &[]), request).await.code, 403);
-    let found = events(&cluster, "by=ann");
+    // What the API has no method for is refused to who may not do everything, and written down, too.
+    for method in ["OPTIONS", "GET"] {
+        let request = Request::builder().method(method).uri(format!("/api/v1/nodes?by=ann-{method}"));
+        let request = request.body(Full::default()).unwrap();
+        assert_eq!(as_user(&cluster, UserInfo::new("ann", &[]), request).await.code, 403);
+    }
+    let found = events(&cluster, "by=ann-OPTIONS");
+    assert_eq!((stages(&found).len(), &found[1]["verb"]), (2, &json!("")));
+    let found = events(&cluster, "by=ann-GET");
     assert_eq!(stages(&found), ["RequestReceived", "ResponseComplete"]);
     assert_eq!(found[1]["annotations"]["authorization.k8s.io/decision"], "forbid");
     assert_eq!(found[1]["responseStatus"]["reason"], "Forbidden");

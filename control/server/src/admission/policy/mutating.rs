@@ -89,7 +89,8 @@ fn patched(
 ) -> Result<Value, String> {
     let mut new = match patch {
         Patch::Json(operations) => {
-            patch::json_patch(object, operations.to_string().as_bytes()).map_err(|status| status.message)?
+            let patched = patch::json_patch_explained(object, operations.to_string().as_bytes());
+            patched.map_err(|fault| format!("JSON Patch: {fault}"))?
         }
         Patch::Apply(configuration) if shown::is_own_kind(attributes) => {
             lay(one.form, attributes.scope.kinds, object, configuration)?

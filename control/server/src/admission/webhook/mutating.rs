@@ -136,7 +136,8 @@ impl Mutating {
 /// The patched object, with the types of its schema and what it leaves out filled in.
 fn patched(attributes: &Attributes<'_>, form: &Form<'_>, operations: &[u8]) -> Result<Value, Status> {
     let internal = |status: Status| Status::internal(status.message);
-    let mut patched = patch::json_patch(&form.object, operations).map_err(internal)?;
+    let patched = patch::json_patch_explained(&form.object, operations);
+    let mut patched = patched.map_err(|fault| Status::internal(fault.to_string()))?;
     if shown::is_own_kind(attributes) {
         decode::check(form.resource, &mut patched, FieldValidation::Ignore).map_err(internal)?;
         defaults::apply(form.resource, &mut patched);

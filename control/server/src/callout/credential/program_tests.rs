@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use skep_api::decode::{self, Encoding};
 
-use super::super::testing::Server;
+use super::super::testing::{Hook, Reply, Server};
 use super::super::{Fixed, Why};
 use super::answer::VERSIONS;
 use crate::gate::Credentials;
@@ -257,4 +257,41 @@ async fn program_outlives_the_call_that_asked_it() {
     assert_eq!(early.why, Why::Timeout);
     hook.post("{}".into(), PATIENCE).await.unwrap();
     assert_eq!((test.tokens(), test.runs()), (vec!["Bearer t".to_owned()], 1));
+}
+
+#[tokio::test]
+async fn program_is_asked_for_each_server_that_an_object_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let (program, told) = (directory.path().join("program"), directory.path().join("told"));
+    // The token is the port of the server that the program is told of.
+    let script = format!(
+        "#!/bin/sh\necho \"$KUBERNETES_EXEC_INFO\" >> {}\nport=$(echo \"$KUBERNETES_EXEC_INFO\" | \
+         sed 's/.*127.0.0.1:\\([0-9]*\\)\".*/\\1/')\necho '{{\"kind\": \"ExecCredential\", \"apiVersion\": \"{}\", \
+         \"status\": {{\"token\": \"'$port'\"}}}}'\n",
+        told.display(),
+        VERSIONS[0]
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let file = directory.path().join("kubeconfig");
+    let exec = format!(
+        "command: ./program, apiVersion: {}, interactiveMode: Never, provideClusterInfo: true",
+        VERSIONS[0]
+    );
+    std::fs::write(&file, format!("users: [{{name: '*', user: {{exec: {{{exec}}}}}}}]\n")).unwrap();
+    let users = super::super::Credentials::read(&file).unwrap();
+    let caller = super::super::Caller::new(Arc::new(crate::testing::Objects::default()));
+    for _ in 0..2 {
+        let hook = Hook::start(&[], |_| Reply::Json(json!({}))).await;
+        let target = super::super::Target::of_webhook(&hook.client_config("/path")).unwrap();
+        for _ in 0..2 {
+            caller.post(&target, users.of(&target), "", "{}".into(), PATIENCE, 1 << 20).await.unwrap();
+        }
+        let shown: Vec<_> =
+            hook.seen().iter().map(|seen| seen.headers[AUTHORIZATION].to_str().unwrap().to_owned()).collect();
+        assert_eq!(shown, vec![format!("Bearer {}", hook.address.port()); 2]);
+    }
+    let told = std::fs::read_to_string(told).unwrap();
+    assert_eq!(told.lines().count(), 2, "once for each: {told}");
+    assert!(told.lines().all(|line| line.contains("certificate-authority-data") && !line.contains("/path")));
 }
