@@ -70,7 +70,7 @@ impl Reviews {
             "LocalSubjectAccessReview" => body["metadata"]["namespace"] = json!(request.namespace),
             _ => {}
         }
-        if let Some(asked) = body["spec"]["resourceAttributes"].as_object_mut() {
+        if let Some(asked) = body.pointer_mut("/spec/resourceAttributes").and_then(Value::as_object_mut) {
             asked.retain(|_, value| value != "");
         }
         body["status"] = status;

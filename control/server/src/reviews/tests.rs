@@ -63,6 +63,66 @@ impl Fixture {
 }
 
 #[tokio::test]
+async fn review_is_answered_with_what_was_sent_and_its_status() {
+    let fixture = fixture();
+    let jane = UserInfo::new("jane", &[]);
+    let whole = async |resource: &str, namespace: &str, body: Value| {
+        let request = RequestInfo {
+            is_resource: true,
+            verb: "create".into(),
+            group: "authorization.k8s.io".into(),
+            version: "v1".into(),
+            resource: resource.into(),
+            namespace: namespace.into(),
+            ..RequestInfo::default()
+        };
+        fixture.reviews.create(&jane, &request, body, "now").await
+    };
+    let request = RequestInfo {
+        is_resource: true,
+        group: "authentication.k8s.io".into(),
+        version: "v1".into(),
+        resource: "selfsubjectreviews".into(),
+        ..RequestInfo::default()
+    };
+    let myself = fixture.reviews.create(&jane, &request, json!({}), "now").await.unwrap();
+    assert_eq!(
+        myself,
+        json!({
+            "kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1", "metadata": {"creationTimestamp": "now"},
+            "status": {"userInfo": {"username": "jane", "groups": ["system:authenticated"]}},
+        })
+    );
+    let path = json!({"spec": {"user": "a", "nonResourceAttributes": {"verb": "get", "path": "/x"}}});
+    let found = whole("subjectaccessreviews", "", path.clone()).await.unwrap();
+    assert_eq!((&found["spec"], &found["metadata"]), (&path["spec"], &json!({})));
+    let asked = json!({"verb": "get", "resource": "pods", "group": "", "namespace": "shop"});
+    let found = whole(
+        "localsubjectaccessreviews",
+        "shop",
+        json!({"spec": {"user": "a", "resourceAttributes": asked}}),
+    );
+    let found = found.await.unwrap();
+    assert_eq!(found["metadata"], json!({"namespace": "shop"}));
+    assert_eq!(
+        found["spec"]["resourceAttributes"],
+        json!({"verb": "get", "resource": "pods", "namespace": "shop"})
+    );
+    // All that is wrong is said at once, without the kind, as upstream does.
+    let refused =
+        whole("localsubjectaccessreviews", "shop", json!({"metadata": {"name": "x"}, "spec": {}})).await;
+    assert_eq!(
+        refused.unwrap_err().message,
+        ".authorization.k8s.io \"\" is invalid: [spec.resourceAttributes: Invalid value: null: exactly one of \
+         nonResourceAttributes or resourceAttributes must be specified, spec.user: Invalid value: \"\": at least one of \
+         user or group must be specified, metadata: Invalid value: {\"name\":\"x\"}: must be empty except for namespace]"
+    );
+    let elsewhere =
+        whole("localsubjectaccessreviews", "shop", json!({"metadata": {"namespace": "bank"}, "spec": {}}));
+    assert_eq!(elsewhere.await.unwrap_err().code, 400);
+}
+
+#[tokio::test]
 async fn access_reviews_answer_as_the_authorizer_does() {
     let fixture = fixture();
     let jane = UserInfo::new("jane", &[]);
