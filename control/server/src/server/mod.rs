@@ -205,7 +205,17 @@ impl ApiServer {
         let caller = Arc::new(Caller::new(cache.clone()));
         let converter = Converter::new(caller.clone(), ids.clone());
         let (admits, cel) = (Chain::default(), CelMetrics::new(&metrics));
-        let bare = Storage { store, encrypted, cache, admission: admits, services, converter, ids, cel };
+        let bare = Storage {
+            store,
+            encrypted,
+            cache,
+            admission: admits,
+            services,
+            converter,
+            ids,
+            cel,
+            commits: Arc::default(),
+        };
         let ingredients = Ingredients {
             cache: bare.cache.clone(),
             ids: bare.ids.clone(),

@@ -34,6 +34,7 @@ use crate::failure;
 use crate::ids::Ids;
 use crate::metrics::CelMetrics;
 use crate::respond::view;
+use crate::turns::Commits;
 
 pub(crate) use delete::Deleted;
 pub(crate) use delete_options::DeleteOptions;
@@ -75,6 +76,7 @@ pub(crate) struct Storage {
     pub(crate) converter: Converter,
     pub(crate) ids: Ids,
     pub(crate) cel: CelMetrics,
+    pub(crate) commits: Arc<Commits>,
 }
 
 impl Storage {
@@ -164,7 +166,10 @@ impl Storage {
         } else {
             let life =
                 (scope.resource.custom.is_none() && scope.resource.plural == "events").then_some(EVENT_LIFE);
-            let revision = self.store.put(&key, stored.clone(), expected, life).await?.0;
+            let revision = {
+                let _one_of_few = self.commits.enter().await;
+                self.store.put(&key, stored.clone(), expected, life).await?.0
+            };
             self.visible(revision).await;
             // The cache has put it together already, unless somebody else has written since.
             let kept = self.cache.collection(scope.resource).and_then(|collection| collection.get(&key));
@@ -179,7 +184,10 @@ impl Storage {
 
     /// Takes an object away at the revision that the decision was made by.
     async fn remove(&self, key: &str, revision: u64) -> Result<(), StoreError> {
-        let revision = self.store.delete(key, Revision(revision)).await?;
+        let revision = {
+            let _one_of_few = self.commits.enter().await;
+            self.store.delete(key, Revision(revision)).await?
+        };
         self.visible(revision.0).await;
         Ok(())
     }

@@ -32,7 +32,7 @@ impl<F: Future> Future for InTurn<F> {
         if !this.place.begin(context) {
             return Poll::Pending;
         }
-        let begun = Begun::now();
+        let begun = Begun::of(this.place.flow());
         let polled = this.future.as_mut().poll(&mut Context::from_waker(&this.waker));
         drop(begun);
         match polled {

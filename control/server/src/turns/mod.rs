@@ -11,6 +11,7 @@
 //! A connection waits in the line of the flow of its last request, before the first one in that of its peer's address.
 //! What is exempt from fairness has turns whenever it likes. Does not own what a flow is.
 
+mod commits;
 mod in_turn;
 mod lines;
 mod place;
@@ -21,6 +22,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use commits::Commits;
 pub(crate) use in_turn::{InTurn, Spawner};
 use lines::Lines;
 pub(crate) use slice::{gives_way, gives_way_writing, is_long, pause};

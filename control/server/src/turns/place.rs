@@ -53,6 +53,11 @@ impl Place {
         Arc::new(Self { lane, state: Mutex::default() })
     }
 
+    /// In whose line it waits.
+    pub(super) fn flow(&self) -> Option<u64> {
+        self.lane.flow()
+    }
+
     /// Whether its task may run now. If so, [`Self::stop`] or [`Self::leave`] has to follow.
     pub(super) fn begin(self: &Arc<Self>, context: &Context<'_>) -> bool {
         let mut state = self.state.lock();

@@ -13,6 +13,8 @@ const SLICE: Duration = Duration::from_micros(100);
 
 #[derive(Clone, Copy)]
 struct Slice {
+    /// Whose turn it is; nothing if it is exempt.
+    flow: Option<u64>,
     until: Instant,
     wrote: bool,
 }
@@ -26,8 +28,9 @@ thread_local! {
 pub(super) struct Begun(());
 
 impl Begun {
-    pub(super) fn now() -> Self {
-        SLICE_OF_TURN.set(Some(Slice { until: Instant::now() + SLICE, wrote: false }));
+    /// Of a turn of this flow, now.
+    pub(super) fn of(flow: Option<u64>) -> Self {
+        SLICE_OF_TURN.set(Some(Slice { flow, until: Instant::now() + SLICE, wrote: false }));
         Self(())
     }
 }
@@ -36,6 +39,11 @@ impl Drop for Begun {
     fn drop(&mut self) {
         SLICE_OF_TURN.set(None);
     }
+}
+
+/// The flow whose turn this is; nothing outside of turns, and for what is exempt from fairness.
+pub(super) fn flow() -> Option<u64> {
+    SLICE_OF_TURN.get()?.flow
 }
 
 /// Whether this turn took so long that it should end soon.
