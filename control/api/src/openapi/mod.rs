@@ -3,6 +3,7 @@
 //! The definitions were made by `build.rs` and lie compressed in the binary; a document is put together on demand, which
 //! takes milliseconds, so that callers keep the bytes they send. Paths come from the registry.
 
+mod parameters;
 mod paths;
 mod v2;
 mod v2_protobuf;

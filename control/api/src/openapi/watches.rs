@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::paths::{About, LIST, id, insert_with, operation, query, tag};
+use super::parameters::{LIST, query};
+use super::paths::{About, id, insert_with, operation, tag};
 use super::{META, base_path};
 use crate::registry::Resource;
 
