@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::validation::names;
 
 use crate::duration;
+use crate::handlers::PATCHES;
+use crate::negotiate;
 use crate::query::Query;
 use crate::request::RequestInfo;
 
@@ -54,6 +57,24 @@ pub(crate) fn check_path(resource: &Resource, info: &RequestInfo) -> Result<(), 
         "create" => Ok(()),
         _ if info.name.is_empty() => Err(no_such_method()),
         _ => Ok(()),
+    }
+}
+
+/// Whether the body of a patch to a built-in kind is one, and the client takes what the path has, as upstream's router judges
+/// it.
+///
+/// # Errors
+///
+/// 415 when the body is none, 406 when the client takes nothing that there is.
+pub(crate) fn check_media(info: &RequestInfo, headers: &HeaderMap) -> Result<(), Status> {
+    if info.verb == "patch" && info.subresource != "proxy" {
+        negotiate::routed_patch(headers, &PATCHES)?;
+    }
+    match (info.subresource.as_str(), info.verb.as_str()) {
+        ("exec" | "attach" | "portforward" | "proxy", _) => Ok(()),
+        ("log", _) => negotiate::routed(headers, &negotiate::ROUTED_LOG),
+        (_, "list" | "watch") => negotiate::routed(headers, &negotiate::ROUTED_STREAMS),
+        _ => negotiate::routed(headers, &negotiate::ROUTED),
     }
 }
 

@@ -43,6 +43,19 @@ pub enum Wire {
     Protobuf,
 }
 
+/// What upstream's router offers for objects of built-in kinds, for what may be watched, and for logs.
+pub const ROUTED: [&str; 3] = OFFERED_BUILTIN;
+/// See [`ROUTED`].
+pub const ROUTED_STREAMS: [&str; 5] = [
+    "application/json",
+    "application/yaml",
+    PROTOBUF,
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
+/// See [`ROUTED`].
+pub const ROUTED_LOG: [&str; 4] = ["text/plain", "application/json", "application/yaml", PROTOBUF];
+
 /// The parts of one entry of an `Accept` header.
 struct Range<'a> {
     kind: &'a str,
@@ -106,6 +119,40 @@ pub fn form(headers: &HeaderMap, protobuf: bool) -> Result<(Form, Wire), Status>
     Err(Status::not_acceptable(if protobuf { &OFFERED_BUILTIN } else { &OFFERED }))
 }
 
+/// What upstream's router asks before anybody looks at the parameters of a media type: whether the client takes one of these
+/// types by its whole name, or anything at all.
+///
+/// # Errors
+///
+/// 406, in the router's words.
+pub fn routed(headers: &HeaderMap, offered: &[&str]) -> Result<(), Status> {
+    let takes = |range: &Range<'_>| range.kind == "*/*" || offered.contains(&range.kind);
+    match accept(headers) {
+        Some(accept) if !ranges(accept).iter().any(takes) => {
+            let message = format!("406: Not Acceptable\n\nAvailable representations: {}", offered.join(", "));
+            Err(Status::new(406, "NotAcceptable", message).about("", "", ""))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same of the body of a patch: whether the router knows its media type.
+///
+/// # Errors
+///
+/// 415, in the router's words.
+pub fn routed_patch(headers: &HeaderMap, taken: &[&str]) -> Result<(), Status> {
+    let mut said =
+        whole_content_type(headers).split(',').map(|one| one.split(';').next().unwrap_or_default());
+    match said.any(|kind| taken.contains(&kind.trim_matches(' '))) {
+        true => Ok(()),
+        false => {
+            let message = "415: Unsupported Media Type";
+            Err(Status::new(415, "UnsupportedMediaType", message).about("", "", ""))
+        }
+    }
+}
+
 /// Whether the client takes discovery in JSON, in the classic form or in that of `aggregated`.
 ///
 /// # Errors
@@ -116,7 +163,7 @@ pub fn discovery(headers: &HeaderMap, aggregated: bool) -> Result<(), Status> {
         let changed = ["as", "g", "v", "sv"].into_iter().any(|name| range.has(name));
         let streamed = !matches!(range.parameter("stream"), "" | "watch");
         let is_aggregated = aggregated && range.parameter("as") == "APIGroupDiscoveryList";
-        is_json(range.kind) && (is_aggregated || !changed) && !streamed
+        (is_json(range.kind) || range.kind == PROTOBUF) && (is_aggregated || !changed) && !streamed
     };
     match accept(headers) {
         Some(accept) if !ranges(accept).iter().any(takes) => Err(Status::not_acceptable(&OFFERED_BUILTIN)),
@@ -151,10 +198,24 @@ pub fn prefers(headers: &HeaderMap, kinds: &[&str]) -> bool {
         .is_some_and(|r| !is_json(r.kind))
 }
 
+/// Whether what is no stored object goes out in protobuf: a failure, or discovery (`is_discovery`) in the form asked for.
+/// Whoever asks for a failure in no form that there is gets JSON.
+pub fn protobuf_first(headers: &HeaderMap, is_discovery: bool) -> bool {
+    let plain = |range: &&Range<'_>| {
+        let changed = ["as", "g", "v"].into_iter().any(|name| range.has(name));
+        let aggregated = is_discovery && range.parameter("as") == "APIGroupDiscoveryList";
+        (!changed || aggregated) && matches!(range.parameter("stream"), "" | "watch")
+    };
+    let wanted = accept(headers).map(ranges).unwrap_or_default();
+    let first = wanted.iter().filter(plain).find(|range| is_json(range.kind) || range.kind == PROTOBUF);
+    first.is_some_and(|range| range.kind == PROTOBUF)
+}
+
 /// Whether the client prefers the aggregated form of discovery (`apidiscovery.k8s.io/v2`).
 pub fn aggregated_discovery(headers: &HeaderMap) -> bool {
     let wanted = accept(headers).and_then(|accept| {
-        ranges(accept).into_iter().find(|range| is_json(range.kind)).map(|range| {
+        let first = |range: &Range<'_>| is_json(range.kind) || range.kind == PROTOBUF;
+        ranges(accept).into_iter().find(first).map(|range| {
             range.parameter("as") == "APIGroupDiscoveryList"
                 && range.parameter("g") == "apidiscovery.k8s.io"
                 && range.parameter("v") == "v2"
@@ -196,80 +257,4 @@ pub fn encoding(headers: &HeaderMap) -> Result<Encoding, Status> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(name: http::HeaderName, value: &str) -> HeaderMap {
-        HeaderMap::from_iter([(name, value.parse().unwrap())])
-    }
-
-    #[test]
-    fn accept_of_known_clients_leads_to_a_form() {
-        let cases = [
-            ("*/*", Some(Form::Object)),
-            ("application/json", Some(Form::Object)),
-            (
-                "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
-                Some(Form::Table),
-            ),
-            (
-                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
-                Some(Form::Metadata(Number::One)),
-            ),
-            (
-                "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
-                Some(Form::Metadata(Number::Many)),
-            ),
-            ("application/json;stream=watch", Some(Form::Object)),
-            ("text/html, application/json;q=0.5, */*;q=0.1", Some(Form::Object)),
-            ("application/json;as=Other;g=meta.k8s.io;v=v1", None),
-            ("text/plain", None),
-            ("application/json;stream=other", None),
-            ("application/json;sv=v9", None),
-            ("application/json;g=meta.k8s.io;v=v1", None),
-            ("application/json;q=0", Some(Form::Object)),
-        ];
-        for (accept, expected) in cases {
-            let found = form(&headers(ACCEPT, accept), false).ok();
-            assert_eq!(found, expected.map(|form| (form, Wire::Json)), "{accept}");
-        }
-        assert_eq!(form(&HeaderMap::new(), true).ok(), Some((Form::Object, Wire::Json)));
-    }
-
-    #[test]
-    fn accept_of_upstreams_components_leads_to_protobuf_where_there_is_such_a_form() {
-        let cases = [
-            ("application/vnd.kubernetes.protobuf", Some(Form::Object), None),
-            ("application/vnd.kubernetes.protobuf;stream=watch", Some(Form::Object), None),
-            ("application/vnd.kubernetes.protobuf, */*", Some(Form::Object), Some(Form::Object)),
-            (
-                "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
-                Some(Form::Metadata(Number::One)),
-                Some(Form::Object),
-            ),
-        ];
-        for (accept, builtin, custom) in cases {
-            let found = form(&headers(ACCEPT, accept), true).ok();
-            assert_eq!(found, builtin.map(|form| (form, Wire::Protobuf)), "{accept}");
-            let found = form(&headers(ACCEPT, accept), false).ok();
-            assert_eq!(found, custom.map(|form| (form, Wire::Json)), "{accept}");
-        }
-        let table = "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1";
-        assert!(form(&headers(ACCEPT, table), true).is_err());
-    }
-
-    #[test]
-    fn discovery_is_aggregated_only_when_preferred() {
-        let both = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
-        assert!(aggregated_discovery(&headers(ACCEPT, both)));
-        assert!(!aggregated_discovery(&headers(ACCEPT, "application/json")));
-    }
-
-    #[test]
-    fn body_in_an_unknown_format_is_refused() {
-        let read = |kind: &str| encoding(&headers(CONTENT_TYPE, kind)).map_err(|status| status.code);
-        assert_eq!(read("application/json; charset=utf-8"), Ok(Encoding::Json));
-        assert_eq!(read(PROTOBUF), Ok(Encoding::Protobuf));
-        assert_eq!(read("text/xml"), Err(415));
-    }
-}
+mod tests;

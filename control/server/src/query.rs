@@ -7,9 +7,15 @@ use std::num::{IntErrorKind, ParseIntError};
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Decodes what follows the question mark. Bytes that are not UTF-8 are replaced.
+    /// Decodes what follows the question mark. Bytes that are not UTF-8 are replaced. As with Go, a pair counts for nothing
+    /// that has a semicolon in it, or a percent sign with anything else than two digits behind it.
     pub fn parse(query: &str) -> Self {
-        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+        let good = |pair: &&str| !pair.contains(';') && is_encoded(pair);
+        if query.split('&').all(|pair| good(&pair)) {
+            return Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect());
+        }
+        let pairs = query.split('&').filter(good);
+        Self(pairs.flat_map(|pair| form_urlencoded::parse(pair.as_bytes()).into_owned()).collect())
     }
 
     /// The first value of a parameter; an empty one counts as absent.
@@ -57,6 +63,12 @@ impl Query {
     }
 }
 
+/// Whether two hexadecimal digits follow each percent sign.
+fn is_encoded(text: &str) -> bool {
+    let digits = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    text.split('%').skip(1).all(digits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +79,7 @@ mod tests {
         assert!(query.flag("watch") && query.flag("pretty"));
         assert!(!query.flag("off") && !query.flag("absent"));
         assert_eq!(query.optional_flag("absent"), None);
+        assert_eq!(Query::parse("limit=1;x=2&a=%zz&b=%4&c=%41&d=%").0, [("c".to_owned(), "A".to_owned())]);
         assert_eq!(query.all("a").collect::<Vec<_>>(), ["x y", "z"]);
         assert_eq!(
             (query.number("limit"), query.number("bad"), query.number("none"), query.number("absent")),

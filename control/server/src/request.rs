@@ -11,7 +11,7 @@ use crate::query::Query;
 pub struct RequestInfo {
     /// Whether the path names a resource (`/api/...`, `/apis/...` with a resource part).
     pub is_resource: bool,
-    /// The whole path, as sent.
+    /// The whole path, percent-decoded.
     pub path: String,
     /// get, list, watch, create, update, patch, delete, deletecollection; for other paths the lower-case method.
     pub verb: String,
@@ -41,32 +41,34 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 impl RequestInfo {
     /// Reads a request. Every path is something; whether it leads anywhere, routing says.
     pub(crate) fn parse(method: &Method, path: &str, query: &Query) -> Self {
-        let plain =
-            Self { path: path.to_owned(), verb: method.as_str().to_ascii_lowercase(), ..Self::default() };
+        let decoded = percent_decoded(path).unwrap_or_else(|| path.to_owned());
+        let plain = Self { path: decoded, verb: method.as_str().to_ascii_lowercase(), ..Self::default() };
         Self::resource(&plain, method, path, query).unwrap_or(plain)
     }
 
     fn resource(plain: &Self, method: &Method, path: &str, query: &Query) -> Option<Self> {
         let mut info = Self { is_resource: true, ..plain.clone() };
         let (root, mut rest) = segment(path.strip_prefix('/')?);
-        match root {
+        match percent_decoded(root)?.as_str() {
             "api" => {}
             "apis" => info.group = take(&mut rest)?,
             _ => return None,
         }
         info.version = take(&mut rest)?;
         // The old form of a watch, `/api/v1/watch/...`.
-        let watch_path = segment(rest).0 == "watch" && {
+        let next_is =
+            |rest: &str, word: &str| percent_decoded(segment(rest).0).is_some_and(|found| found == word);
+        let watch_path = next_is(rest, "watch") && {
             rest = segment(rest).1;
             true
         };
         info.verb = verb(method).to_owned();
-        if segment(rest).0 == "namespaces" {
+        if next_is(rest, "namespaces") {
             let (namespace, behind) = segment(segment(rest).1);
-            let next = segment(behind).0;
+            let next = percent_decoded(segment(behind).0)?;
             // The namespace itself is an object in itself, as far as authorization goes.
             info.namespace = percent_decoded(namespace)?;
-            if !next.is_empty() && !NAMESPACE_SUBRESOURCES.contains(&next) {
+            if !next.is_empty() && !NAMESPACE_SUBRESOURCES.contains(&next.as_str()) {
                 rest = behind;
             }
         }
@@ -218,6 +220,7 @@ mod tests {
             "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
             ("get", "rbac.authorization.k8s.io/v1", "", "clusterroles", "system:node", "", ""),
         );
+        check(Method::GET, "/%61pi/v1/n%61mespaces/a/p%6Fds", ("list", "v1", "a", "pods", "", "", ""));
         check(
             Method::GET,
             "/api/v1/nodes?fieldSelector=metadata.name%3Dn1",
@@ -255,7 +258,7 @@ mod tests {
         ) {
             let (method, query) = (Method::from_bytes(method.as_bytes())?, Query::parse(&query));
             let info = RequestInfo::parse(&method, &path, &query);
-            proptest::prop_assert_eq!(&info.path, &path);
+            proptest::prop_assert_eq!(&info.path, &percent_decoded(&path).unwrap_or(path));
             proptest::prop_assert!(!info.is_resource || !(info.resource.is_empty() || info.version.is_empty()));
             let pods = skep_api::registry::registry().find("", "v1", "pods").expect("is served");
             let _ = crate::options::ListOptions::parse(pods, &query);

@@ -23,8 +23,9 @@ use crate::body::{self, Body, BoxError};
 use crate::course::Course;
 use crate::entrance::{connect, let_in};
 use crate::handlers::{self, Call};
-use crate::line::{check_path, has_yaml, is_looked_at, no_such_method, patience};
+use crate::line::{check_media, check_path, has_yaml, is_looked_at, no_such_method, patience};
 use crate::metrics::{Answered, Counted};
+use crate::negotiate;
 use crate::paths;
 use crate::query::Query;
 use crate::request::RequestInfo;
@@ -88,6 +89,11 @@ async fn answer(inner: Arc<Inner>, mut request: Request<Body>) -> Response<Body>
     let mut course = Course::new(audit::id(request.headers(), inner.ids()), lane, started);
     let dry_run = query.get("dryRun") == Some("All");
     let as_yaml = !info.is_long_running() && respond::yaml::take(request.headers_mut(), has_yaml(&info));
+    let is_discovery = !info.is_resource && has_yaml(&info);
+    let as_protobuf = !as_yaml && negotiate::protobuf_first(request.headers(), is_discovery);
+    if as_protobuf && is_discovery {
+        request.headers_mut().remove(http::header::ACCEPT_ENCODING);
+    }
     let dispatched = dispatch(&inner, &info, &kinds, resource, query, request, &mut course);
     let outcome = AssertUnwindSafe(dispatched).catch_unwind().await;
     drop(counted);
@@ -97,6 +103,9 @@ async fn answer(inner: Arc<Inner>, mut request: Request<Body>) -> Response<Body>
     let mut response = course.end(outcome, steady).await;
     if as_yaml && (has_yaml(&info) || response.status().as_u16() >= 400) {
         response = respond::yaml::written(response).await;
+    }
+    if as_protobuf && (!info.is_long_running() || response.status().as_u16() >= 400) {
+        response = respond::protobuf::written(response).await;
     }
     let answered = Answered {
         code: response.status().as_u16(),
@@ -138,6 +147,9 @@ async fn dispatch(
     if !info.is_long_running() {
         course.deadline = Some(Instant::now() + patience(&query, inner.lasting().request)?);
     }
+    if course.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        return Err(course.too_long());
+    }
     let user = let_in(inner, info, resource, &query, &mut parts, course).await?;
     if let Some(known) = inner.aggregation().route(kinds, &info.path) {
         parts.extensions.insert(course.record.clone());
@@ -169,6 +181,9 @@ async fn dispatch(
     // What is behind a proxy may know more methods than the API; only a rule for every verb allows them.
     if (info.verb.is_empty() || is_head) && info.subresource != "proxy" {
         return Err(no_such_method());
+    }
+    if resource.custom.is_none() {
+        check_media(info, &parts.headers)?;
     }
     let socket = WebSocket::of(info, &mut parts)?;
     if matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy") {

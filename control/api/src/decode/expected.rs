@@ -36,7 +36,9 @@ impl<'a> Expected<'a> {
         encoding: Encoding,
         mode: FieldValidation,
     ) -> Result<(Value, Vec<String>), Status> {
-        let parsed = value::read(body, encoding).map_err(|why| self.unrecognized(&why, body))?;
+        let api_version = join_group_version(self.group, self.version);
+        let parsed = value::read_expected(body, encoding, &api_version, self.kind)
+            .map_err(|why| self.unrecognized(&why, body))?;
         let (mut value, duplicates) = (parsed.value, parsed.duplicates);
         // Of YAML duplicates are noticed when it becomes JSON, of JSON when it becomes an object.
         let (before, after) = match encoding {

@@ -199,7 +199,8 @@ pub fn subresource(
 /// 400 when it is of another kind, or of a wrong type.
 pub fn delete_options(body: &[u8], encoding: Encoding) -> Result<Value, Status> {
     const NAME: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
-    let mut value = value::read(body, encoding).map_err(Status::bad_request)?.value;
+    let parsed = value::read_expected(body, encoding, "meta.k8s.io/v1", "DeleteOptions");
+    let mut value = parsed.map_err(Status::bad_request)?.value;
     let types = Types::builtin();
     let root = types.find(NAME).ok_or_else(|| Status::internal("there is no schema of DeleteOptions"))?;
     let schema = Schema { types, root };

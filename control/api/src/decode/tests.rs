@@ -207,6 +207,16 @@ fn malformed_text_is_a_bad_request() {
 }
 
 #[test]
+fn yaml_that_is_indented_with_a_tab_is_refused() {
+    for (text, line) in [("\tkind: x", 1), ("\n  \n \tkind: x", 3)] {
+        let why = parse(text.as_bytes(), Encoding::Yaml).unwrap_err().message;
+        let end = format!("yaml: line {line}: found character that cannot start any token");
+        assert!(why.ends_with(&end), "{why}");
+    }
+    assert!(parse(b"kind:\tx", Encoding::Yaml).is_ok());
+}
+
+#[test]
 fn yaml_scalars_are_read_as_clients_mean_them() {
     let pods = registry().find("", "v1", "pods").unwrap();
     let text = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: \"1\"\nspec:\n  hostNetwork: yes\n  volumes:\n  - name: a\n    \

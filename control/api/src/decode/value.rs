@@ -14,6 +14,23 @@ const DEPTH: usize = 100;
 /// How a text begins that tells of several problems of YAML, one a line.
 pub(super) const YAML_ERRORS: &str = "yaml: unmarshal errors:\n  ";
 
+/// Reads an object that is of this version and kind where it does not say so; the error is a sentence.
+pub(super) fn read_expected(
+    body: &[u8],
+    encoding: Encoding,
+    api_version: &str,
+    kind: &str,
+) -> Result<Parsed, String> {
+    match encoding {
+        Encoding::Protobuf => {
+            let value = crate::protobuf::read_expected(body, api_version, kind)?;
+            Ok(Parsed { value, duplicates: Vec::new() })
+        }
+        // The text is judged by its members.
+        Encoding::Json | Encoding::Yaml => read(body, encoding),
+    }
+}
+
 /// Reads a value; the error is a sentence.
 pub(super) fn read(body: &[u8], encoding: Encoding) -> Result<Parsed, String> {
     let notes = RefCell::new(Vec::new());
@@ -51,6 +68,13 @@ fn read_json(body: &[u8], seed: Seed<'_>) -> Result<Value, String> {
 
 fn read_yaml(body: &[u8], seed: Seed<'_>) -> Result<Value, String> {
     let text = std::str::from_utf8(body).map_err(|_| "yaml: invalid UTF-8".to_owned())?;
+    // A tab is no indentation (YAML 1.2, 6.1), also where nothing is before it.
+    if let Some(at) = text.lines().position(|line| !line.trim_matches(' ').is_empty())
+        && text.lines().nth(at).is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'))
+    {
+        let why = "found character that cannot start any token";
+        return Err(format!("error converting YAML to JSON: yaml: line {}: {why}", at + 1));
+    }
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
         legacy_octal_numbers: true,

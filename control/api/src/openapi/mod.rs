@@ -3,9 +3,11 @@
 //! The definitions were made by `build.rs` and lie compressed in the binary; a document is put together on demand, which
 //! takes milliseconds, so that callers keep the bytes they send. Paths come from the registry.
 
+mod parameters;
 mod paths;
 mod v2;
 mod v2_protobuf;
+mod watches;
 
 use std::collections::BTreeSet;
 use std::hash::{Hash as _, Hasher as _};
@@ -86,6 +88,10 @@ pub fn v3(registry: &Registry, path: &str) -> Option<Value> {
     let mut all = Map::new();
     for resource in &resources {
         paths::add(resource, &mut all);
+        watches::add(resource, &mut all);
+    }
+    if let Some(first) = resources.first() {
+        watches::add_root(first, &mut all);
     }
     Some(json!({
         "openapi": "3.0.0",

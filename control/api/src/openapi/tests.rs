@@ -51,6 +51,28 @@ fn v3_document_carries_extensions_and_parameters() {
 }
 
 #[test]
+fn v3_document_names_the_older_paths_of_watches() {
+    let document = v3(registry(), "api/v1").unwrap();
+    for (path, id, action) in [
+        ("/api/v1/watch/nodes", "watchCoreV1NodeList", "watchlist"),
+        ("/api/v1/watch/nodes/{name}", "watchCoreV1Node", "watch"),
+        ("/api/v1/watch/pods", "watchCoreV1PodListForAllNamespaces", "watchlist"),
+        ("/api/v1/watch/namespaces/{namespace}/pods", "watchCoreV1NamespacedPodList", "watchlist"),
+        ("/api/v1/watch/namespaces/{namespace}/pods/{name}", "watchCoreV1NamespacedPod", "watch"),
+    ] {
+        let entry = &document["paths"][path];
+        assert_eq!(
+            (&entry["get"]["operationId"], &entry["get"]["x-kubernetes-action"]),
+            (&id.into(), &action.into())
+        );
+        let has = |name: &str| entry["parameters"].as_array().unwrap().iter().any(|one| one["name"] == name);
+        assert!(has("shardSelector") && has("watch") && has("name") == path.contains("{name}"), "{path}");
+    }
+    assert!(document["paths"].get("/api/v1/watch/bindings").is_none());
+    assert_eq!(document["paths"]["/api/v1/"]["get"]["operationId"], "getCoreV1APIResources");
+}
+
+#[test]
 fn int_or_string_and_quantity_have_upstreams_form() {
     let document = v3(registry(), "api/v1").unwrap();
     let schemas = &document["components"]["schemas"];

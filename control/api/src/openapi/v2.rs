@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{OBJECT_META, collect, definitions, list_schema, name_of, paths};
+use super::{OBJECT_META, collect, definitions, list_schema, name_of, paths, watches};
 use crate::custom;
 use crate::registry::{Registry, schema_name};
 
@@ -33,8 +33,10 @@ pub fn v2(registry: &Registry) -> Value {
             collect(&all, &schema_name(&sub.group, &sub.version, &sub.kind), &mut schemas);
         }
         paths::add(resource, &mut entries);
+        watches::add(resource, &mut entries);
+        watches::add_root(resource, &mut entries);
     }
-    for name in ["DeleteOptions", "ListMeta", "Patch", "Status", "WatchEvent"] {
+    for name in ["APIResourceList", "DeleteOptions", "ListMeta", "Patch", "Status", "WatchEvent"] {
         collect(&all, &format!("{}.{name}", super::META), &mut schemas);
     }
     for (name, schema) in &mut schemas {

@@ -101,6 +101,17 @@ fn operation_of(document: &Value, mut operation: Value) -> Result<PatchOperation
     {
         members.entry("value").or_insert(Value::Null);
     }
+    for member in ["path", "from"] {
+        let grows = member == "path" && matches!(kind.as_str(), "add" | "copy" | "move");
+        if let Some(Value::String(path)) = operation.get_mut(member) {
+            if path.contains('~') {
+                *path = escaped(path);
+            }
+            if path.contains("/-") {
+                *path = from_the_front(document, path, grows);
+            }
+        }
+    }
     let operation = serde_json::from_value(operation)
         .map_err(|error| Fault::Apply(format!("{kind:?} operation: {error}")))?;
     Ok(match operation {
@@ -109,6 +120,40 @@ fn operation_of(document: &Value, mut operation: Value) -> Result<PatchOperation
         }
         operation => operation,
     })
+}
+
+/// A path in which every tilde begins an escape: upstream's library takes one that does not for itself.
+fn escaped(path: &str) -> String {
+    let mut parts = path.split('~');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let sign = if part.starts_with(['0', '1']) { "~" } else { "~0" };
+        text + sign + part
+    })
+}
+
+/// A path whose indexes are all counted from the front: upstream's library counts negative ones from the end of a list,
+/// which is one longer where something is added (`grows`).
+fn from_the_front(document: &Value, path: &str, grows: bool) -> String {
+    let mut at = Some(document);
+    let mut tokens = path.split('/').peekable();
+    let mut counted: Vec<String> = tokens.next().into_iter().map(str::to_owned).collect();
+    while let Some(token) = tokens.next() {
+        let list = at.and_then(Value::as_array);
+        let length = list.map(|list| list.len() + usize::from(grows && tokens.peek().is_none()));
+        let back = token.strip_prefix('-').and_then(|digits| digits.parse::<usize>().ok());
+        let token = match (length, back) {
+            (Some(length), Some(back)) if back <= length && back > 0 => (length - back).to_string(),
+            _ => token.to_owned(),
+        };
+        at = match at {
+            Some(Value::Array(list)) => token.parse::<usize>().ok().and_then(|index| list.get(index)),
+            Some(Value::Object(members)) => members.get(&token.replace("~1", "/").replace("~0", "~")),
+            _ => None,
+        };
+        counted.push(token);
+    }
+    counted.join("/")
 }
 
 fn is_new_member(document: &Value, path: &json_patch::jsonptr::Pointer) -> bool {

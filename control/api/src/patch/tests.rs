@@ -54,6 +54,7 @@ fn json_patch_takes_what_upstreams_library_takes() {
     let at = |path: &str, value: Value| Ok::<_, Status>((path.to_owned(), value));
     for (operation, expected) in [
         (json!({"op": "replace", "path": "/a/new", "value": "x"}), at("/a/new", json!("x"))),
+        (json!({"op": "add", "path": "/a/x~2y~", "value": 1}), at("/a/x~02y~0", json!(1))),
         (json!({"op": "add", "path": "/a/new"}), at("/a/new", Value::Null)),
         (json!({"op": "test", "path": "/a/none", "value": null}), at("/a/b", json!("c"))),
         (json!({"op": "test", "path": "/a/none"}), at("/a/b", json!("c"))),
@@ -71,5 +72,25 @@ fn json_patch_takes_what_upstreams_library_takes() {
         json!(null),
     ] {
         assert_eq!(patched(operation.clone()).unwrap_err().code, 422, "{operation}");
+    }
+}
+
+#[test]
+fn json_patch_counts_negative_indexes_from_the_end() {
+    let document = json!({"l": [1, 2, {"m": [3, 4]}], "-1": "x"});
+    let patched = |operation: Value| json_patch(&document, json!([operation]).to_string().as_bytes());
+    for (operation, list) in [
+        (json!({"op": "add", "path": "/l/-1", "value": 9}), json!([1, 2, {"m": [3, 4]}, 9])),
+        (json!({"op": "add", "path": "/l/-4", "value": 9}), json!([9, 1, 2, {"m": [3, 4]}])),
+        (json!({"op": "remove", "path": "/l/-1"}), json!([1, 2])),
+        (json!({"op": "replace", "path": "/l/-1/m/-2", "value": 9}), json!([1, 2, {"m": [9, 4]}])),
+        (json!({"op": "test", "path": "/l/-3", "value": 1}), document["l"].clone()),
+        (json!({"op": "copy", "from": "/l/-3", "path": "/l/-1"}), json!([1, 2, {"m": [3, 4]}, 1])),
+        (json!({"op": "remove", "path": "/-1"}), document["l"].clone()),
+    ] {
+        assert_eq!(patched(operation.clone()).unwrap()["l"], list, "{operation}");
+    }
+    for path in ["/l/-4", "/l/--1", "/l/-0x"] {
+        assert_eq!(patched(json!({"op": "remove", "path": path})).unwrap_err().code, 422, "{path}");
     }
 }

@@ -26,8 +26,21 @@ const MAGIC: [u8; 4] = *b"k8s\0";
 
 /// Reads an object; the error is a sentence.
 pub(crate) fn read(body: &[u8]) -> Result<Value, String> {
+    read_expected(body, "", "")
+}
+
+/// The same of an object that is of this version and kind where it does not say so.
+pub(crate) fn read_expected(body: &[u8], api_version: &str, kind: &str) -> Result<Value, String> {
     let bytes = body.strip_prefix(&MAGIC).ok_or("provided data does not appear to be a protobuf message")?;
-    let envelope = Envelope::read(bytes)?;
+    if bytes.is_empty() {
+        return Err("empty body".to_owned());
+    }
+    let mut envelope = Envelope::read(bytes)?;
+    for (said, expected) in [(&mut envelope.api_version, api_version), (&mut envelope.kind, kind)] {
+        if said.is_empty() {
+            expected.clone_into(said);
+        }
+    }
     let message = table().of_kind(&envelope.api_version, &envelope.kind).ok_or_else(|| {
         format!("no kind {:?} is registered for version {:?}", envelope.kind, envelope.api_version)
     })?;

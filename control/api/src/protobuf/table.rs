@@ -100,6 +100,10 @@ impl Table {
         found.or_else(|| match kind {
             "DeleteOptions" => Some(self.message("meta/v1.DeleteOptions")),
             "Status" => Some(self.message("meta/v1.Status")),
+            // Discovery is of no group, and the oldest form of it of no version.
+            "APIVersions" | "APIGroupList" | "APIGroup" | "APIResourceList" if package == "core" => {
+                self.0.get(&format!("meta/v1.{kind}"))
+            }
             _ => None,
         })
     }

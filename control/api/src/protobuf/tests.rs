@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::table::{Field, Kind, table};
-use super::{Element, List, MAGIC, has_kind, object, read, watch_frame};
+use super::{Element, List, MAGIC, has_kind, object, read, read_expected, watch_frame};
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -296,4 +296,26 @@ fn schemas_within_schemas_have_an_end() {
     let types = [around(1, b"apiextensions.k8s.io/v1"), around(2, b"CustomResourceDefinition")].concat();
     let error = read(&[&MAGIC[..], &around(1, &types), &around(2, &raw)].concat()).unwrap_err();
     assert!(error.contains("nested deeper"), "{error}");
+}
+
+#[test]
+fn object_that_does_not_say_what_it_is_is_what_is_expected() {
+    let raw = [MAGIC.to_vec(), field(2, &field(1, &field(1, b"a")))].concat();
+    let expected = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" } });
+    assert_eq!(read_expected(&raw, "v1", "ConfigMap").unwrap(), expected);
+    assert!(read(&raw).is_err());
+    assert_eq!(read_expected(&MAGIC, "v1", "ConfigMap"), Err("empty body".to_owned()));
+    let said = body("v1", "Secret", b"");
+    assert_eq!(read_expected(&said, "v1", "ConfigMap").unwrap()["kind"], "Secret");
+}
+
+#[test]
+fn discovery_comes_back_as_it_was() {
+    let resources = json!({
+        "apiVersion": "v1", "kind": "APIResourceList", "groupVersion": "apps/v1",
+        "resources": [{ "name": "deployments", "singularName": "deployment", "namespaced": true, "kind": "Deployment", "verbs": ["get", "list"] }],
+    });
+    assert_eq!(read(&object(&resources).unwrap()).unwrap(), resources);
+    let versions = json!({ "apiVersion": "", "kind": "APIVersions", "versions": ["v1"] });
+    assert_eq!(read(&object(&versions).unwrap()).unwrap(), versions);
 }

@@ -170,9 +170,14 @@ pub fn prepare_status(resource: &Resource, new: &mut Value, old: &Value, now: &s
     decode::settle_zeros(resource, new);
 }
 
+/// Whether objects of the kind have time between the request for their deletion and their end.
+pub fn is_graceful(resource: &Resource) -> bool {
+    (resource.group.as_str(), resource.plural.as_str()) == ("", "pods")
+}
+
 /// Seconds from the request until the object goes: 0 is at once. `requested` is what the client asked for.
 pub fn deletion_grace(resource: &Resource, object: &Value, requested: Option<i64>) -> i64 {
-    if (resource.group.as_str(), resource.plural.as_str()) != ("", "pods") {
+    if !is_graceful(resource) {
         return 0;
     }
     let unscheduled = text(object, &["spec", "nodeName"]).is_empty();

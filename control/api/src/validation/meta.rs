@@ -18,6 +18,8 @@ fn name_rule(resource: &Resource) -> fn(&str) -> names::Verdict {
         ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _) => names::path_segment,
         ("networking.k8s.io", "ipaddresses") => address::canonical,
         ("certificates.k8s.io", "certificatesigningrequests") => |_| Ok(()),
+        // The older group takes what components have always sent.
+        ("", "events") => names::path_segment,
         _ => names::dns_subdomain,
     }
 }
@@ -88,10 +90,11 @@ pub(super) fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<Field
 }
 
 /// Whether finalizers must be well known or say whose they are: so for the kinds of upstream's main server, and not for
-/// those of its two add-on servers and of admission.
+/// those of its two add-on servers and of admission, nor for the older events.
 fn wants_qualified_finalizers(resource: &Resource) -> bool {
     let generic = ["admissionregistration.k8s.io", "apiextensions.k8s.io", "apiregistration.k8s.io"];
-    resource.custom.is_none() && !generic.contains(&resource.group.as_str())
+    let old_event = resource.group.is_empty() && resource.plural == "events";
+    resource.custom.is_none() && !generic.contains(&resource.group.as_str()) && !old_event
 }
 
 fn shared(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {

@@ -44,6 +44,8 @@ use crate::server::Inner;
 use crate::storage::{Ownership, Scope};
 use crate::user::UserInfo;
 
+pub(crate) use patch::TAKEN as PATCHES;
+
 /// Names of field managers are at most so long (characters).
 pub(crate) const LONGEST_MANAGER: usize = 128;
 

@@ -19,7 +19,7 @@ use crate::options::WriteOptions;
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
 /// The media types, in the words of the 415 answer.
-const TAKEN: [&str; 4] =
+pub(crate) const TAKEN: [&str; 4] =
     ["application/json-patch+json", "application/merge-patch+json", STRATEGIC, apply::APPLY];
 
 /// A patch in one of the formats.

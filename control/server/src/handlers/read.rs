@@ -14,7 +14,7 @@ use crate::cache::{Collection, Object, ReadError, Snapshot};
 use crate::conversion::Converter;
 use crate::failure;
 use crate::negotiate::Number;
-use crate::options::{ListOptions, ReadAt, Token};
+use crate::options::{ListOptions, ReadAt, Token, revision};
 use crate::respond::ListAnswer;
 use crate::turns;
 
@@ -25,8 +25,12 @@ pub(super) async fn get(call: &Call) -> Result<Response<Body>, Status> {
     let manner = call.manner(Number::One)?;
     let scope = call.scope(false);
     let storage = call.server.storage();
-    let object = match call.query.get("resourceVersion") {
-        Some("0") => storage.converter.view(scope.resource, storage.cached(&scope, &call.info.name)?).await?,
+    let revision = revision(&call.query)?;
+    if let Some(revision @ 1..) = revision {
+        reach(call, revision).await?;
+    }
+    let object = match revision {
+        Some(0) => storage.converter.view(scope.resource, storage.cached(&scope, &call.info.name)?).await?,
         _ => storage.get(&scope, &call.info.name).await?,
     };
     Ok(call.object(&manner, StatusCode::OK, &object))

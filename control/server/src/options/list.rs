@@ -152,7 +152,10 @@ fn refuse(errors: Vec<FieldError>) -> Result<(), Status> {
 }
 
 /// The revision of a request; `None` when there is none.
-fn revision(query: &Query) -> Result<Option<u64>, Status> {
+///
+/// # Errors
+/// 400 when it is no number.
+pub(crate) fn revision(query: &Query) -> Result<Option<u64>, Status> {
     let Some(text) = query.get("resourceVersion") else { return Ok(None) };
     text.parse().map(Some).map_err(|error: std::num::ParseIntError| {
         let why = match error.kind() {

@@ -16,7 +16,7 @@ use crate::cache::Object;
 use crate::query::Query;
 use crate::respond::view;
 
-pub(crate) use list::{ListOptions, WatchFrom, WatchOptions};
+pub(crate) use list::{ListOptions, WatchFrom, WatchOptions, revision};
 pub(crate) use token::Token;
 pub(crate) use write::{ApplyOptions, WriteOptions, dry_run};
 

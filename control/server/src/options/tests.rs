@@ -36,7 +36,7 @@ fn list_with_contradictions_is_refused() {
         ("resourceVersion=1&resourceVersionMatch=Newest", 422),
         ("resourceVersion=x", 400),
         ("limit=x", 400),
-        ("continue=%%%", 400),
+        ("continue=%25%25", 400),
         ("continue=e30", 400),
         ("labelSelector=a+in+(", 400),
         ("fieldSelector=spec.color%3Dred", 400),

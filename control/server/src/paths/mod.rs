@@ -72,6 +72,9 @@ pub(crate) async fn handle(
         "/openapi/v3" => {}
         "/openapi/v2" if negotiate::json(&parts.headers) => {}
         "/openapi/v2" => return Ok(text(StatusCode::NOT_ACCEPTABLE, "")),
+        _ if path.starts_with("/openapi/") && !negotiate::json(&parts.headers) => {
+            return Err(Status::not_acceptable(&negotiate::ROUTED));
+        }
         _ => negotiate::discovery(&parts.headers, matches!(path, "/api" | "/apis"))?,
     }
     Ok(served(&document, parts, &Manner::plain(parts, query)))
@@ -113,10 +116,13 @@ async fn small(
     if !path.is_empty() && info.verb != "get" {
         return Some(Err(no_such_method()));
     }
-    if path == "/version" && !negotiate::json(&parts.headers) {
-        // In the words of upstream's router.
-        let message = "406: Not Acceptable\n\nAvailable representations: application/json";
-        return Some(Err(Status::new(406, "NotAcceptable", message).about("", "", "")));
+    let offered = match path {
+        "/version" | "/.well-known/openid-configuration" => Some("application/json"),
+        "/openid/v1/jwks" => Some("application/jwk-set+json"),
+        _ => None,
+    };
+    if let Some(refused) = offered.and_then(|offered| negotiate::routed(&parts.headers, &[offered]).err()) {
+        return Some(Err(refused));
     }
     Some(Ok(Manner::plain(parts, query).value(StatusCode::OK, &value)))
 }

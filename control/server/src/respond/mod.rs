@@ -4,6 +4,7 @@
 
 mod gzip;
 mod list;
+pub(crate) mod protobuf;
 mod render;
 pub(crate) mod yaml;
 

@@ -193,7 +193,7 @@ impl Renderer {
 
     /// The object that tells a watcher of a revision, with annotations or none.
     pub(crate) fn bookmark(&mut self, revision: u64, annotations: Option<Value>) -> Value {
-        let mut meta = json!({ "resourceVersion": revision.to_string(), "creationTimestamp": null });
+        let mut meta = json!({ "resourceVersion": revision.to_string() });
         if let Some(annotations) = annotations {
             meta["annotations"] = annotations;
         }

@@ -68,7 +68,7 @@ impl Storage {
                     let expected = Expected::Revision(Revision(current.object.revision()));
                     self.put(scope, name, object, expected).await?.map(Deleted::Going)
                 }
-                Step::Remove if scope.dry_run => Ok(Deleted::Gone(current.object.clone())),
+                Step::Remove if scope.dry_run => Ok(Deleted::Gone(self.last(scope.resource, &current))),
                 Step::Remove => self.take(scope, &current).await,
             };
             match done {
@@ -84,7 +84,28 @@ impl Storage {
     async fn take(&self, scope: &Scope<'_>, current: &Current) -> Result<Deleted, StoreError> {
         self.remove(current.object.key(), current.object.revision()).await?;
         self.release(scope.resource, &current.value, None).await;
-        Ok(Deleted::Gone(current.object.clone()))
+        Ok(Deleted::Gone(self.last(scope.resource, current)))
+    }
+
+    /// The last state of an object, as whoever deleted it is told: of one that could have had time, that it has none left.
+    fn last(&self, resource: &Resource, current: &Current) -> Arc<Object> {
+        let is_done = metadata::is_deleting(&current.value) && metadata::grace(&current.value) == Some(0);
+        if !strategy::is_graceful(resource) || is_done {
+            return current.object.clone();
+        }
+        let mut value = Value::clone(&current.value);
+        metadata::remove(&mut value, "resourceVersion");
+        metadata::set(&mut value, "deletionTimestamp", self.ids.text_after(0));
+        metadata::set(&mut value, "deletionGracePeriodSeconds", 0);
+        match value["metadata"]["generation"].as_i64() {
+            Some(generation @ 1..) if !metadata::is_deleting(&current.value) => {
+                metadata::set(&mut value, "generation", generation + 1);
+            }
+            _ => {}
+        }
+        let (key, bytes) = (current.object.key().clone(), value.to_string());
+        let last = Object::from_stored(key, bytes.as_bytes(), current.object.revision());
+        last.map_or_else(|| current.object.clone(), Arc::new)
     }
 
     /// What comes next for this object: pure but for the clock.

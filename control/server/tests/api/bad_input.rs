@@ -75,7 +75,7 @@ async fn body_in_another_format_or_too_long_is_refused() {
         protobuf.failure(400, "BadRequest");
     }
     let patch = cluster.call(Method::PATCH, &format!("{MAPS}/a"), "application/json", "{}").await;
-    assert!(patch.failure(415, "UnsupportedMediaType").contains("application/merge-patch+json"));
+    assert_eq!(patch.failure(415, "UnsupportedMediaType"), "415: Unsupported Media Type");
     let big = vec![b' '; 3 * 1024 * 1024 + 1];
     cluster.call(Method::POST, MAPS, "application/json", big).await.failure(413, "RequestEntityTooLarge");
 }

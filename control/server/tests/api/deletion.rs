@@ -22,7 +22,12 @@ async fn object_without_ties_goes_at_once() {
 async fn pod_without_a_node_goes_at_once() {
     let cluster = cluster().await;
     cluster.pod("p").await;
-    assert_eq!(cluster.delete(&format!("{PODS}/p"), json!(null)).await.expect(200)["kind"], "Pod");
+    let gone = cluster.delete(&format!("{PODS}/p"), json!(null)).await.expect(200);
+    assert_eq!(gone["kind"], "Pod");
+    // Its last state tells that it had no time left.
+    assert_eq!(gone["metadata"]["deletionTimestamp"], "2027-01-15T08:00:00Z");
+    assert_eq!(gone["metadata"]["deletionGracePeriodSeconds"], 0);
+    assert!(gone["metadata"]["resourceVersion"].is_string());
     cluster.get(&format!("{PODS}/p")).await.failure(404, "NotFound");
 }
 

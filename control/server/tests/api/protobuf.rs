@@ -8,7 +8,7 @@ use crate::harness::cluster;
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 #[tokio::test]
-async fn object_and_list_come_in_protobuf_and_errors_in_json() {
+async fn object_list_and_failure_come_in_protobuf() {
     let cluster = cluster().await;
     let made = cluster.config_map("a", json!({ "k": "v" })).await;
     let path = "/api/v1/namespaces/default/configmaps";
@@ -34,8 +34,9 @@ async fn object_and_list_come_in_protobuf_and_errors_in_json() {
     assert!(!partial.bytes.windows(3).any(|window| window == b"\x0a\x01k"));
 
     let missing = cluster.accepting(&format!("{path}/none"), PROTOBUF).await;
-    assert_eq!(missing.headers["content-type"], "application/json");
-    missing.failure(404, "NotFound");
+    assert_eq!((missing.code, missing.headers["content-type"].to_str().unwrap()), (404, PROTOBUF));
+    let status = parse(&missing.bytes, Encoding::Protobuf).unwrap().value;
+    assert_eq!((&status["reason"], &status["details"]["name"]), (&json!("NotFound"), &json!("none")));
 }
 
 #[tokio::test]

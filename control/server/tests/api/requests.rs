@@ -114,6 +114,43 @@ async fn metadata_of_one_object_is_none_of_a_list() {
 }
 
 #[tokio::test]
+async fn media_types_are_judged_as_upstreams_router_does() {
+    let cluster = cluster().await;
+    let why = cluster.accepting(MAPS, "application/*").await.failure(406, "NotAcceptable");
+    assert!(why.starts_with("406: Not Acceptable\n\nAvailable representations: application/json, "), "{why}");
+    assert!(why.ends_with("application/vnd.kubernetes.protobuf;stream=watch"), "{why}");
+    cluster.accepting("/version", "application/*").await.failure(406, "NotAcceptable");
+    cluster.accepting("/openid/v1/jwks", "application/json").await.failure(406, "NotAcceptable");
+    assert_eq!(cluster.accepting(MAPS, "application/*,*/*;q=0.1").await.code, 200);
+    assert_eq!(cluster.accepting("/%61pi/v1/n%61mespaces/default", "*/*").await.code, 200);
+}
+
+#[tokio::test]
+async fn failure_and_discovery_are_in_protobuf_for_those_who_want_it() {
+    let cluster = cluster().await;
+    let wanted = "application/vnd.kubernetes.protobuf";
+    for (path, code, kind) in [
+        (format!("{MAPS}/none"), 404, "Status"),
+        ("/apis/apps/v1".to_owned(), 200, "APIResourceList"),
+        ("/apis/apps".to_owned(), 200, "APIGroup"),
+        ("/api".to_owned(), 200, "APIVersions"),
+    ] {
+        let answer = cluster.accepting(&path, wanted).await;
+        assert_eq!((answer.code, answer.headers["content-type"].to_str().unwrap()), (code, wanted), "{path}");
+        let read = skep_api::decode::parse(&answer.bytes, skep_api::decode::Encoding::Protobuf).unwrap();
+        assert_eq!(read.value["kind"], kind);
+    }
+}
+
+#[tokio::test]
+async fn read_of_one_object_minds_the_version_asked_for() {
+    let cluster = cluster().await;
+    cluster.config_map("a", json!({})).await;
+    cluster.get(&format!("{MAPS}/a?resourceVersion=1")).await.expect(200);
+    cluster.get(&format!("{MAPS}/a?resourceVersion=abc")).await.failure(400, "BadRequest");
+}
+
+#[tokio::test]
 async fn discovery_is_in_yaml_and_in_no_other_form_than_its_own() {
     let cluster = cluster().await;
     for path in ["/api", "/api/v1", "/apis", "/apis/apps", "/apis/apps/v1"] {
