@@ -150,6 +150,14 @@ pub const fn willing(word: u64, tick: u32) -> u64 {
     (BASE >> shift & 0xffff) | (AGES >> shift & age)
 }
 
+/// How willing a place is to be another's, the place of this number in its set, whose word this is: before any whose entry
+/// is to give way ([`willing`]) come free ones, and of those first the [`EASY`] ones. `free` is 1 for [`FREE`], else 0: the
+/// compiler is not to see that it is a comparison.
+#[inline(always)]
+pub const fn worth(word: u64, free: u64, way: u32, tick: u32) -> u64 {
+    willing(word, tick) | free << if way < EASY { 12 } else { 11 }
+}
+
 /// The number of the entry at a place.
 #[inline(always)]
 pub const fn entry(set: u32, way: u32) -> u32 {
@@ -239,6 +247,18 @@ mod tests {
         ];
         assert!(order.is_sorted_by(|one, other| one > other), "{order:x?}");
         assert_eq!([of(CLASS_IN_USE, 0), of(CLASS_IN_USE, 63)], [0, 0]);
+    }
+
+    #[test]
+    fn worth_is_most_for_free_places_and_of_those_for_the_easy_ones() {
+        let closed = word(tag(1, &key(1)), CLASS_CLOSED, 1000 - 63);
+        for tick in [0, 1, 63, 1000] {
+            let of = |way| worth(FREE, 1, way, tick);
+            assert!(of(EASY) > worth(closed, 0, 0, 1000));
+            assert!(of(EASY - 1) > of(EASY));
+            assert!((0..EASY).all(|way| of(way) == of(0)) && (EASY..WAYS).all(|way| of(way) == of(EASY)));
+        }
+        assert_eq!(worth(closed, 0, 0, 1000), willing(closed, 1000));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use skep_abi::affinity::{AffinityKey, CLIENT_ADDRESS};
 use skep_abi::backend::{BACKEND_LOCAL, Backend, BackendState, STATE_GONE};
 use skep_abi::counters::Reason;
 use skep_abi::flow::{
-    FLOW_DIRECT, FLOW_HALF_OPEN, FLOW_INTERNAL, FLOW_LOCAL, FLOW_REMEMBER, FLOW_REPLY, FLOW_SNAT,
-    FLOW_TRUSTED, Flow, FlowKey,
+    EGRESS_REMOTE, FLOW_DIRECT, FLOW_HALF_OPEN, FLOW_INTERNAL, FLOW_LOCAL, FLOW_REMEMBER, FLOW_REPLY,
+    FLOW_SNAT, FLOW_TRUSTED, Flow, FlowKey,
 };
 use skep_abi::service::{
     FLAG_ALWAYS_SNAT, FLAG_DIRECT, FLAG_DROP_WHEN_EMPTY, FLAG_SOURCE_RANGES, SCOPE_INTERNAL, ServiceKey,
@@ -160,8 +160,14 @@ fn enter_forward<F: Family, T: Tables<F>>(
     let Scratch { flow, replaces, .. } = scratch;
     let length = packet.network.length;
     let half_open = flow.flags & FLOW_HALF_OPEN != 0;
-    let routed = resolve::<F, T>(tables, config, flow, length);
     flow.epoch = config.epoch;
+    let recalled = tables.recall(flow, length);
+    let routed = recalled || resolve::<F, T>(tables, config, flow, length);
+    if recalled {
+        tables.count(Reason::HopResolved, length);
+    } else if flow.egress == EGRESS_REMOTE {
+        tables.remember(flow, length);
+    }
     let reply_key = partner_key::<F>(config, flow, key);
     if !routed || tables.insert_flow(key, Side::Flow, flow, Existing::Replace).is_err() {
         tables.remove_flow(&reply_key);

@@ -146,6 +146,11 @@ pub trait Tables<F: Family> {
     ) -> Result<(), InsertError>;
     /// Removes a flow if it is there.
     fn remove_flow(&self, key: &FlowKey);
+    /// Gives `flow`, whose epoch says how new it must be, the way that [`Tables::remember`] was told a moment ago for the same
+    /// addresses and a packet of at least this length. Says whether there was one.
+    fn recall(&self, flow: &mut Flow<F::Address>, length: u32) -> bool;
+    /// Notes the way of `flow` to another machine.
+    fn remember(&self, flow: &Flow<F::Address>, length: u32);
     /// The way from `source` to `destination` for a packet of `length` bytes.
     fn route(&self, source: &F::Address, destination: &F::Address, length: u32) -> Route;
     /// Does what is to be done before the packet can be carried: [`crate::prepare`].

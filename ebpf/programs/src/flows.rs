@@ -110,26 +110,33 @@ fn find_in(set: *mut FlowSet, tag: u64) -> u32 {
     NONE
 }
 
-/// Of [`survey`]: `tag` is not there.
-const FULL: u32 = WAYS;
-/// Of [`survey`]: `tag` is not there, and a place is free.
-const VACANT: u32 = WAYS + 1;
+/// Of [`sweep`]: beside the place, that `tag` has it.
+const FOUND: u32 = 2 * WAYS;
 
-/// Where in a set `tag` lies; [`FULL`] or [`VACANT`] if it does not.
+/// The place of two sets for `tag`, as the number of a way of 16: the one that it has ([`FOUND`]), else the one that is most
+/// willing to be its, by [`sets::worth`]; [`NONE`] if none is. One pass over the two lines.
 #[inline(always)]
-fn survey(set: *mut FlowSet, tag: u64) -> u32 {
-    let mut vacant = 0;
-    let mut way = 0;
-    while way < WAYS {
-        let word = hide(read(place(set, way)));
-        if sets::is(word, tag) {
-            return way;
-        }
-        // One for a word of zero: without a branch, each of which would be a way of its own from here on.
-        vacant |= !(word | word.wrapping_neg()) >> 63;
-        way += 1;
+fn sweep(one: *mut FlowSet, two: *mut FlowSet, tag: u64, now: u32) -> u32 {
+    let mut best = pin(0);
+    // Written out: as a loop each round had a handful of instructions to know which place it is at.
+    macro_rules! look {
+        ($set:ident, $before:expr, $($way:literal)*) => {$(
+            let word = pin(read(place($set, $way)));
+            if sets::is(word, tag) {
+                return ($before + $way) | FOUND;
+            }
+            // The number in the low bits, so that one comparison decides; of those alike the first is taken.
+            let number = u64::from(2 * WAYS - 1 - $before - $way);
+            let free = hide(!hide(word | word.wrapping_neg()) >> 63);
+            let candidate = hide(sets::worth(word, free, $way, now) << 4 | number);
+            // The greater of the two.
+            let less = hide(candidate.wrapping_sub(best));
+            best = pin(best.wrapping_add(less & !hide((less as i64 >> 63) as u64)));
+        )*};
     }
-    if hide(vacant) == 0 { FULL } else { VACANT }
+    look!(one, 0, 0 1 2 3 4 5 6 7);
+    look!(two, WAYS, 0 1 2 3 4 5 6 7);
+    if best < 0x10 { NONE } else { 2 * WAYS - 1 - (best as u32 & 0xf) }
 }
 
 /// The number of the entry with `tag`, in a table of `count` sets.
@@ -189,39 +196,6 @@ fn next(way: u32) -> u32 {
     hide(u64::from(way + 1)) as u32
 }
 
-/// A free place of two sets, as the number of a way of 16: of the first while that has some, then of the second while that has
-/// some, then of either. [`NONE`] if there is none.
-#[inline(always)]
-fn free(one: *mut FlowSet, two: *mut FlowSet) -> u32 {
-    let mut way = free_in(one, 0, sets::EASY);
-    if way != NONE {
-        return way;
-    }
-    way = free_in(two, 0, sets::EASY);
-    if way != NONE {
-        return way + WAYS;
-    }
-    way = free_in(one, sets::EASY, WAYS);
-    if way != NONE {
-        return way;
-    }
-    way = free_in(two, sets::EASY, WAYS);
-    if way != NONE { way + WAYS } else { NONE }
-}
-
-/// The first free place of a part of a set; [`NONE`] if there is none.
-#[inline(always)]
-fn free_in(set: *mut FlowSet, from: u32, to: u32) -> u32 {
-    let mut way = from;
-    while way < to {
-        if read(place(set, way)) == FREE {
-            return way;
-        }
-        way = next(way);
-    }
-    NONE
-}
-
 /// The same number, which the compiler knows nothing of: otherwise it makes branches of what is to be arithmetic, and the
 /// verifier follows each for every place ("BPF program is too large. Processed 1000001 insn", Linux 6.18).
 #[inline(always)]
@@ -232,22 +206,14 @@ fn hide(number: u64) -> u64 {
     hidden
 }
 
-/// The place of two full sets whose entry is most willing to give way, as the number of a way of 16; [`NONE`] if nobody is.
+/// As [`hide`], and done where it stands: what is written out one after the other is not to be gathered, which the stack would
+/// be too small for.
 #[inline(always)]
-fn most_willing(one: *mut FlowSet, two: *mut FlowSet, now: u32) -> u32 {
-    let mut best = 0;
-    let mut way = 0;
-    while way < 2 * WAYS {
-        let set = if way < WAYS { one } else { two };
-        // The number in the low bits, so that one comparison decides; of those alike the first is taken.
-        let number = (2 * WAYS - 1 - way) as u64;
-        let candidate = sets::willing(hide(read(place(set, way))), now) << 4 | number;
-        // The greater of the two.
-        let less = hide((best as i64).wrapping_sub(candidate as i64) as u64);
-        best = candidate.wrapping_add(less & !((less as i64 >> 63) as u64));
-        way = next(way);
-    }
-    if best < 0x10 { NONE } else { 2 * WAYS - 1 - (best as u32 & 0xf) }
+fn pin(number: u64) -> u64 {
+    let mut pinned = number;
+    // SAFETY: it moves a register to itself.
+    unsafe { asm!("{0} = {0}", inout(reg) pinned, options(nomem, nostack, preserves_flags)) };
+    pinned
 }
 
 /// Whether the entry of that number is of a flow whose time is up, or whose backend is gone.
@@ -269,7 +235,7 @@ fn is_orphan<A>(flow: &Flow<A>) -> bool {
     state.generation != flow.generation || state.state == STATE_GONE
 }
 
-/// The first place of two sets whose entry is over, as [`most_willing`] gives it.
+/// The first place of two sets whose entry is over, as [`sweep`] gives it.
 #[inline(always)]
 fn first_over<F: MapFamily>(first: u32, second: u32, now: u32) -> u32 {
     let mut way = 0;
@@ -283,18 +249,22 @@ fn first_over<F: MapFamily>(first: u32, second: u32, now: u32) -> u32 {
     NONE
 }
 
-/// Whether another place than `mine` has `tag`.
+/// 1 if a word is that of `tag`, else 0: [`sets::is`] without a branch.
 #[inline(always)]
-fn is_elsewhere(set: *mut FlowSet, tag: u64, mine: *mut u64) -> bool {
+fn has(word: u64, tag: u64) -> u64 {
+    hide((word ^ tag) >> 8).wrapping_sub(1) >> 63
+}
+
+/// How many places of a set have `tag`. Without a branch, which the processor would foretell wrong wherever the place is.
+#[inline(always)]
+fn matches(set: *mut FlowSet, tag: u64) -> u64 {
+    let mut count = 0;
     let mut way = 0;
     while way < WAYS {
-        let other = place(set, way);
-        if sets::is(read(other), tag) && other != mine {
-            return true;
-        }
-        way = next(way);
+        count = pin(count + has(read(place(set, way)), tag));
+        way += 1;
     }
-    false
+    count
 }
 
 /// Writes an entry word by word: at once it would go by the stack.
@@ -326,23 +296,14 @@ fn enter<F: MapFamily>(tag: u64, request: u32, count: u32) -> u32 {
     let Some(one) = set::<F>(first) else { return NO_PLACE };
     let Some(two) = set::<F>(second) else { return NO_PLACE };
     let now = now();
-    let (here, there) = (survey(one, tag), survey(two, tag));
-    let mut way = if here < WAYS { here } else { there + WAYS };
-    if here < WAYS || there < WAYS {
-        if request & KEEP != 0 {
-            return EXISTS;
-        }
-    } else {
-        way = if here == VACANT || there == VACANT { free(one, two) } else { NONE };
-        if way == NONE {
-            way = most_willing(one, two, now);
-        }
-        if way == NONE {
-            way = first_over::<F>(first, second, now);
-        }
+    let mut way = sweep(one, two, tag, now);
+    if way == NONE {
+        way = first_over::<F>(first, second, now);
         if way == NONE {
             return NO_PLACE;
         }
+    } else if way & FOUND != 0 && request & KEEP != 0 {
+        return EXISTS;
     }
     // Each place would be a way of its own from here on ("BPF program is too large. Processed 1000001 insn", Linux 6.18).
     // SAFETY: as above.
@@ -350,20 +311,23 @@ fn enter<F: MapFamily>(tag: u64, request: u32, count: u32) -> u32 {
         (&raw mut (*scratch).forgotten).write_volatile(way);
         (&raw const (*scratch).forgotten).read_volatile() & (2 * WAYS - 1)
     };
-    let (set, index) = if way < WAYS { (one, first) } else { (two, second) };
-    let word = place(set, way);
+    // By arithmetic: which of the two it is nothing foretells.
+    let index = first ^ ((first ^ second) & (way / WAYS).wrapping_neg());
+    let number = sets::entry(index, way % WAYS);
+    let Some(word) = word_of::<F>(number) else { return NO_PLACE };
     let before = read(word);
     if before == TAKEN || !exchange(word, before, TAKEN) {
         return NO_PLACE;
     }
-    let Some(entry) = F::flow_entries().get_ptr_mut(sets::entry(index, way % WAYS)) else { return NO_PLACE };
+    let Some(entry) = F::flow_entries().get_ptr_mut(number) else { return NO_PLACE };
     // SAFETY: the place is this processor's from here until its word is written.
     let class = unsafe {
         copy(new, entry);
         sets::class_of(&*new)
     };
     publish(word, sets::word(tag, class, now));
-    if is_elsewhere(one, tag, word) || is_elsewhere(two, tag, word) {
+    // Its own is no other, unless it is another's by now.
+    if matches(one, tag) + matches(two, tag) != has(read(word), tag) {
         publish(word, FREE);
         return EXISTS;
     }

@@ -15,7 +15,7 @@ use skep_abi::affinity::{Affinity, AffinityKey};
 use skep_abi::backend::{Backend, BackendState};
 use skep_abi::config::Config;
 use skep_abi::counters::Reason;
-use skep_abi::flow::{Flow, FlowKey, TICK_SHIFT};
+use skep_abi::flow::{EGRESS_REMOTE, Flow, FlowKey, TICK_SHIFT};
 use skep_abi::fragment::{FragmentKey, FragmentPorts};
 use skep_abi::fronts::Bit;
 use skep_abi::local::LocalEndpoint;
@@ -117,6 +117,74 @@ const FIB_PROHIBIT: i64 = 3;
 const FIB_NOT_FORWARDED: i64 = 4;
 /// The output interface is known, the neighbour on it is not (the interface is told since Linux 5.13).
 const FIB_NO_NEIGHBOUR: i64 = 7;
+
+/// Ways that are kept, of each family.
+pub const HOPS: u32 = 64;
+
+/// A way to another machine, as XDP has found it. Asking the routing table is a tenth of what a new connection costs, and most
+/// go where another went a moment ago. It is forgotten with the tick in which it was found, and with the epoch: a flow keeps
+/// its own for longer.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Hop<A> {
+    source: A,
+    destination: A,
+    epoch: u32,
+    tick: u32,
+    /// Interface that the packet came by.
+    from: u32,
+    /// Length of that packet: a longer one may not fit.
+    length: u32,
+    ifindex: u32,
+    destination_mac: [u8; 6],
+    source_mac: [u8; 6],
+}
+
+/// Where a way to `destination` is kept.
+#[inline(always)]
+fn hop<F: MapFamily>(destination: &F::Address) -> Option<*mut Hop<F::Address>> {
+    let folded = F::sum(destination).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    F::hops().get_ptr_mut((folded >> 58) as u32 & (HOPS - 1))
+}
+
+/// Gives `flow` the way that another was given, if a packet of `length` bytes from the interface `from` could take it. A function
+/// of its own, as [`remember`] is: the stack of their caller's is full.
+#[inline(never)]
+fn recall<F: MapFamily>(flow: &mut Flow<F::Address>, from: u32, length: u32) -> bool {
+    let Some(hop) = hop::<F>(&flow.new_destination) else { return false };
+    // SAFETY: the pointer is to this processor's live entry, and XDP programs do not interrupt each other.
+    let hop = unsafe { &*hop };
+    let other = F::difference(&hop.source, &flow.new_source)
+        | F::difference(&hop.destination, &flow.new_destination)
+        | (hop.epoch ^ flow.epoch)
+        | (hop.from ^ from)
+        | (hop.tick ^ now());
+    if other != 0 || length > hop.length {
+        return false;
+    }
+    flow.egress = EGRESS_REMOTE;
+    flow.ifindex = hop.ifindex;
+    flow.destination_mac = hop.destination_mac;
+    flow.source_mac = hop.source_mac;
+    true
+}
+
+/// Keeps the way of `flow`, found for a packet of `length` bytes from the interface `from`.
+#[inline(never)]
+fn remember<F: MapFamily>(flow: &Flow<F::Address>, from: u32, length: u32) {
+    let Some(hop) = hop::<F>(&flow.new_destination) else { return };
+    // SAFETY: as in `recall`.
+    let hop = unsafe { &mut *hop };
+    hop.source = flow.new_source;
+    hop.destination = flow.new_destination;
+    hop.epoch = flow.epoch;
+    hop.tick = now();
+    hop.from = from;
+    hop.length = length;
+    hop.ifindex = flow.ifindex;
+    hop.destination_mac = flow.destination_mac;
+    hop.source_mac = flow.source_mac;
+}
 
 #[inline(always)]
 fn pack(words: [u16; 8]) -> [u32; 4] {
@@ -262,6 +330,18 @@ impl<F: MapFamily> Tables<F> for Kernel {
     #[inline(always)]
     fn remove_flow(&self, key: &FlowKey) {
         F::remove(key);
+    }
+
+    #[inline(always)]
+    fn recall(&self, flow: &mut Flow<F::Address>, length: u32) -> bool {
+        self.kind == Kind::Xdp && recall::<F>(flow, self.ifindex, length)
+    }
+
+    #[inline(always)]
+    fn remember(&self, flow: &Flow<F::Address>, length: u32) {
+        if self.kind == Kind::Xdp {
+            remember::<F>(flow, self.ifindex, length);
+        }
     }
 
     #[inline(always)]

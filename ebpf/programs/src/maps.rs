@@ -27,6 +27,7 @@ use skep_logic::tables::Scratch;
 use skep_logic::{Family, Ipv4, Ipv6};
 
 use crate::flows;
+use crate::kernel::{HOPS, Hop};
 
 const GROW: usize = BPF_F_NO_PREALLOC as usize;
 const MAPPED: usize = BPF_F_MMAPABLE as usize;
@@ -136,6 +137,13 @@ pub static CASE_V4: PerCpuArray<Case<V4>, 1> = PerCpuArray::new();
 #[btf_map]
 pub static CASE_V6: PerCpuArray<Case<V6>, 1> = PerCpuArray::new();
 
+/// Ways that were found a moment ago.
+#[btf_map]
+pub static HOPS_V4: PerCpuArray<Hop<V4>, { HOPS as usize }> = PerCpuArray::new();
+/// As [`HOPS_V4`].
+#[btf_map]
+pub static HOPS_V6: PerCpuArray<Hop<V6>, { HOPS as usize }> = PerCpuArray::new();
+
 /// Where what an announcement says is kept while it is dealt with.
 #[btf_map]
 pub static TOLD_V4: PerCpuArray<Announcement<V4>, 1> = PerCpuArray::new();
@@ -175,6 +183,8 @@ pub trait MapFamily: Family {
     fn piece() -> &'static PerCpuArray<Piece<Self::Address>, 1>;
     /// What is asked of the preparations.
     fn case() -> &'static PerCpuArray<Case<Self::Address>, 1>;
+    /// Ways that were found a moment ago.
+    fn hops() -> &'static PerCpuArray<Hop<Self::Address>, { HOPS as usize }>;
     /// What an announcement says.
     fn told() -> &'static PerCpuArray<Announcement<Self::Address>, 1>;
     /// Fragmented datagrams' ports.
@@ -182,7 +192,7 @@ pub trait MapFamily: Family {
 }
 
 macro_rules! map_family {
-    ($family:ty, $services:ident, $ranges:ident, $flow_sets:ident, $flow_entries:ident, $find:ident, $settle:ident, $remove:ident, $enter:ident, $locals:ident, $peers:ident, $picks:ident, $scratch:ident, $quote:ident, $piece:ident, $case:ident, $told:ident, $fragments:ident) => {
+    ($family:ty, $services:ident, $ranges:ident, $flow_sets:ident, $flow_entries:ident, $find:ident, $settle:ident, $remove:ident, $enter:ident, $locals:ident, $peers:ident, $picks:ident, $scratch:ident, $quote:ident, $piece:ident, $case:ident, $hops:ident, $told:ident, $fragments:ident) => {
         impl MapFamily for $family {
             #[inline(always)]
             fn services() -> &'static Services<Self::Address> {
@@ -249,6 +259,10 @@ macro_rules! map_family {
                 &$case
             }
             #[inline(always)]
+            fn hops() -> &'static PerCpuArray<Hop<Self::Address>, { HOPS as usize }> {
+                &$hops
+            }
+            #[inline(always)]
             fn told() -> &'static PerCpuArray<Announcement<Self::Address>, 1> {
                 &$told
             }
@@ -277,6 +291,7 @@ map_family!(
     QUOTE_V4,
     PIECE_V4,
     CASE_V4,
+    HOPS_V4,
     TOLD_V4,
     FRAGMENTS_V4
 );
@@ -297,6 +312,7 @@ map_family!(
     QUOTE_V6,
     PIECE_V6,
     CASE_V6,
+    HOPS_V6,
     TOLD_V6,
     FRAGMENTS_V6
 );
