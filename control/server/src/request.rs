@@ -11,7 +11,7 @@ use crate::query::Query;
 pub struct RequestInfo {
     /// Whether the path names a resource (`/api/...`, `/apis/...` with a resource part).
     pub is_resource: bool,
-    /// The whole path, percent-decoded.
+    /// The whole path, percent-decoded; as sent, if a segment of it has a slash inside, so that it leads nowhere.
     pub path: String,
     /// get, list, watch, create, update, patch, delete, deletecollection; for other paths the lower-case method.
     pub verb: String,
@@ -41,8 +41,8 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 impl RequestInfo {
     /// Reads a request. Every path is something; whether it leads anywhere, routing says.
     pub(crate) fn parse(method: &Method, path: &str, query: &Query) -> Self {
-        let decoded = percent_decoded(path).unwrap_or_else(|| path.to_owned());
-        let plain = Self { path: decoded, verb: method.as_str().to_ascii_lowercase(), ..Self::default() };
+        let plain =
+            Self { path: decoded(path), verb: method.as_str().to_ascii_lowercase(), ..Self::default() };
         Self::resource(&plain, method, path, query).unwrap_or(plain)
     }
 
@@ -134,6 +134,15 @@ fn take(path: &mut &str) -> Option<String> {
     percent_decoded(first)
 }
 
+/// A whole path, percent-decoded. One with a slash inside of a segment stays as it is: decoded, it would be another path, and
+/// what lets in by paths would let in to what it hides.
+fn decoded(path: &str) -> String {
+    let slashes = |text: &str| text.matches('/').count();
+    percent_decoded(path)
+        .filter(|decoded| slashes(decoded) == slashes(path))
+        .unwrap_or_else(|| path.to_owned())
+}
+
 /// Percent-decodes a segment; `None` if it is not UTF-8 then.
 pub(crate) fn percent_decoded(segment: &str) -> Option<String> {
     if !segment.contains('%') {
@@ -220,6 +229,9 @@ mod tests {
             "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
             ("get", "rbac.authorization.k8s.io/v1", "", "clusterroles", "system:node", "", ""),
         );
+        let hidden =
+            RequestInfo::parse(&Method::GET, "/apis%2Fmetrics.k8s.io/v1beta1/pods", &Query::parse(""));
+        assert!(!hidden.is_resource && hidden.path.starts_with("/apis%2F"), "no rule for paths lets it in");
         check(Method::GET, "/%61pi/v1/n%61mespaces/a/p%6Fds", ("list", "v1", "a", "pods", "", "", ""));
         check(
             Method::GET,
@@ -258,7 +270,8 @@ mod tests {
         ) {
             let (method, query) = (Method::from_bytes(method.as_bytes())?, Query::parse(&query));
             let info = RequestInfo::parse(&method, &path, &query);
-            proptest::prop_assert_eq!(&info.path, &percent_decoded(&path).unwrap_or(path));
+            proptest::prop_assert_eq!(&info.path, &decoded(&path));
+            proptest::prop_assert_eq!(info.path.matches('/').count(), path.matches('/').count());
             proptest::prop_assert!(!info.is_resource || !(info.resource.is_empty() || info.version.is_empty()));
             let pods = skep_api::registry::registry().find("", "v1", "pods").expect("is served");
             let _ = crate::options::ListOptions::parse(pods, &query);
