@@ -77,7 +77,9 @@ pub fn ensure(purpose: Purpose) -> Result<Outcome> {
     }
     if purpose == Purpose::Tests && cargo_program("cargo-deny").is_none() {
         let mut command = Command::new("cargo");
-        command.args(["install", "--quiet", "--locked", "cargo-deny", "--version", CARGO_DENY]);
+        // Not optimised: it reads one lock file, and would take minutes longer to build.
+        command.args(["install", "--debug", "--quiet", "--locked", "cargo-deny", "--version", CARGO_DENY]);
+        command.env("CARGO_PROFILE_DEV_DEBUG", "none");
         output(&mut command).context("cargo-deny cannot be built")?;
         said.push("cargo-deny".to_owned());
     }
