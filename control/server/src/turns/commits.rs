@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::slice;
 
 /// Writes of one flow.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 8;
 /// Flows that are told apart; others share.
 const FLOWS: usize = 256;
 
