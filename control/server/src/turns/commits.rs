@@ -44,8 +44,9 @@ mod tests {
         let commits = commits.clone();
         let task = tokio::spawn(InTurn::new(
             async move {
-                let permit = commits.enter().await;
-                permit.map(SemaphorePermit::forget);
+                if let Some(permit) = commits.enter().await {
+                    permit.forget();
+                }
             },
             lane.clone(),
         ));
