@@ -1,7 +1,9 @@
-//! The parameters in the query of each verb.
+//! The parameters in the query of each verb, as the documents tell of them. Does not own what they do: two are of upstream's
+//! alpha features, which are published whether or not they are on; here they have no effect.
 
 use serde_json::{Value, json};
 
+/// One parameter: its name, its type and what it means.
 pub(super) fn query(name: &str, kind: &str, description: &str) -> Value {
     json!({
         "name": name, "in": "query", "description": description,
@@ -19,7 +21,7 @@ pub(super) const LIST: [(&str, &str, &str); 11] = [
     ("resourceVersion", "string", "The version that the answer must have, as resourceVersionMatch says."),
     ("resourceVersionMatch", "string", "How resourceVersion is meant: Exact or NotOlderThan."),
     ("sendInitialEvents", "boolean", "Start a watch with the objects that are there."),
-    ("shardSelector", "string", "Only objects of this part of all, where collections are shared out."),
+    ("shardSelector", "string", "An alpha feature; has no effect here."),
     ("timeoutSeconds", "integer", "Seconds after which the call ends."),
     ("watch", "boolean", "Send changes instead of a list."),
 ];
@@ -31,15 +33,12 @@ const WRITE: [(&str, &str, &str); 3] = [
 const DELETE: [(&str, &str, &str); 5] = [
     ("dryRun", "string", "With 'All', nothing is deleted."),
     ("gracePeriodSeconds", "integer", "Seconds until the object is deleted."),
-    (
-        "ignoreStoreReadErrorWithClusterBreakingPotential",
-        "boolean",
-        "Delete what cannot be read from the store, without all that should happen before.",
-    ),
+    ("ignoreStoreReadErrorWithClusterBreakingPotential", "boolean", "An alpha feature; has no effect here."),
     ("orphanDependents", "boolean", "The older form of propagationPolicy."),
     ("propagationPolicy", "string", "What becomes of dependents: Orphan, Background or Foreground."),
 ];
 
+/// The parameters of a verb; a stream (`connect`) has none that are told of here.
 pub(super) fn parameters(verb: &str, connect: bool) -> Vec<Value> {
     let of =
         |all: &[(&str, &str, &str)]| all.iter().map(|(name, kind, text)| query(name, kind, text)).collect();

@@ -10,6 +10,8 @@
 //!
 //! A connection waits in the line of the flow of its last request, before the first one in that of its peer's address.
 //! What is exempt from fairness has turns whenever it likes. Does not own what a flow is.
+//!
+//! The store is one thread, for which there are no turns: there a flow may have only so many writes at a time ([`Commits`]).
 
 mod commits;
 mod in_turn;
