@@ -122,7 +122,7 @@ impl Chain {
             let plugin = make(ingredients, config.of(entry.name))?;
             steps.push(Step { name: entry.name, plugin, durations: metrics.of(entry.name) });
         }
-        let gate = Box::new(gate::Gate::new(ingredients.authorizer.clone()));
+        let gate = Box::new(gate::Gate::new(ingredients));
         steps.push(Step { name: "Gate", plugin: gate, durations: metrics.of("Gate") });
         tracing::info!(plugins = %steps.iter().map(|step| step.name).collect::<Vec<_>>().join(","), "admission");
         Ok(Self { steps: steps.into(), durations: Some(Arc::new(metrics.phases())) })

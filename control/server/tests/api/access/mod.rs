@@ -3,6 +3,7 @@
 mod bootstrap_policy;
 mod climbing;
 mod matrix;
+mod policy_parameters;
 mod random;
 mod tokens;
 mod upstream_table;
