@@ -11,6 +11,7 @@ use skep_api::object::text;
 use skep_api::status::Status;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
+use x509_parser::x509::AttributeTypeAndValue;
 
 use super::{Attributes, ConfigError, Ingredients, Plugin};
 use crate::authz::Authz;
@@ -159,20 +160,23 @@ impl Subject {
         let (_, parsed) =
             X509CertificationRequest::from_der(&pem.contents).map_err(|error| format!("asn1: {error}"))?;
         let subject = &parsed.certification_request_info.subject;
-        let common_name = subject.iter_common_name().find_map(|name| name.as_str().ok());
-        // One attribute that cannot be read must not hide another one's group.
-        let organizations: Result<Vec<String>, _> =
-            subject.iter_organization().map(|name| name.as_str().map(str::to_owned)).collect();
+        // One attribute that cannot be read must not hide another one's name or group.
+        let all = |names: &mut dyn Iterator<Item = &AttributeTypeAndValue<'_>>| {
+            let texts = names.map(|name| name.as_str().map(str::to_owned));
+            texts.collect::<Result<Vec<_>, _>>().map_err(|error| format!("subject: {error}"))
+        };
         Ok(Self {
-            common_name: common_name.unwrap_or_default().to_owned(),
-            organizations: organizations.map_err(|error| format!("subject: {error}"))?,
+            // Of several names the last is meant, as whoever is shown the certificate reads them.
+            common_name: all(&mut subject.iter_common_name())?.pop().unwrap_or_default(),
+            organizations: all(&mut subject.iter_organization())?,
         })
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use rcgen::{CertificateParams, DnType, KeyPair};
+    use rcgen::string::BmpString;
+    use rcgen::{CertificateParams, DnType, DnValue, KeyPair};
     use serde_json::json;
 
     use super::*;
@@ -180,11 +184,25 @@ pub(super) mod tests {
 
     /// A `CertificateSigningRequest` for this subject.
     pub(in crate::admission) fn request(common_name: &str, group: &str, signer: &str) -> Value {
+        of_subject(
+            &[(DnType::CommonName, common_name.into()), (DnType::OrganizationName, group.into())],
+            signer,
+        )
+    }
+
+    /// One whose subject has these attributes in this order.
+    fn of_subject(attributes: &[(DnType, DnValue)], signer: &str) -> Value {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        params.distinguished_name.push(DnType::OrganizationName, group);
+        for (kind, value) in attributes {
+            params.distinguished_name.push(kind.clone(), value.clone());
+        }
         let pem = params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap();
         json!({ "spec": { "request": STANDARD.encode(pem), "signerName": signer } })
+    }
+
+    /// A common name beside the usual one.
+    fn another_name() -> DnType {
+        DnType::CustomDnType(vec![2, 5, 4, 3])
     }
 
     #[test]
@@ -195,6 +213,16 @@ pub(super) mod tests {
         for bad in ["", "%", "aGVsbG8=", "LS0tLS1CRUdJTiBYLS0tLS0K"] {
             assert!(Subject::of(&json!({ "spec": { "request": bad } })).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn subject_of_several_names_has_the_last() {
+        let two = [(DnType::CommonName, "system:node:n1".into()), (another_name(), "system:node:n2".into())];
+        assert_eq!(Subject::of(&of_subject(&two, "x")).unwrap().common_name, "system:node:n2");
+        // One that cannot be read is no reason to go by the other.
+        let unreadable = DnValue::BmpString(BmpString::try_from("system:node:n2").unwrap());
+        let two = [(DnType::CommonName, "system:node:n1".into()), (another_name(), unreadable)];
+        assert!(Subject::of(&of_subject(&two, "x")).unwrap_err().starts_with("subject: "));
     }
 
     struct Only(&'static str, &'static str);
