@@ -1,6 +1,7 @@
 //! Connections to nodes: TLS with the server's client certificate, the node's certificate verified by the cluster's
 //! authority; and connections to pods, plain or TLS, whose certificates nobody here can judge.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
 use crate::body::Body;
@@ -25,6 +26,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
     pub(super) host: String,
+    /// Where the host is, if that was looked up already; otherwise connecting does.
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) port: u16,
     pub(super) security: Security,
 }
@@ -57,7 +60,23 @@ impl Endpoint {
             .and_then(|port| u16::try_from(port).ok())
             .filter(|port| *port != 0)
             .unwrap_or(10250);
-        Ok(Self { host: host.to_owned(), port, security: Security::Node })
+        Ok(Self { host: host.to_owned(), addresses: Vec::new(), port, security: Security::Node })
+    }
+
+    /// The endpoint at the addresses that its host has now, so that a later connection goes to no others.
+    ///
+    /// # Errors
+    ///
+    /// Why it has none.
+    pub(super) async fn resolved(self) -> Result<Self, String> {
+        let found = tokio::time::timeout(CONNECT_TIMEOUT, lookup_host((self.host.as_str(), self.port)));
+        let found = found.await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        let found = found.map_err(|error| format!("lookup {}: {error}", self.host))?;
+        let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+        if addresses.is_empty() {
+            return Err("no addresses for hostname".to_owned());
+        }
+        Ok(Self { addresses, ..self })
     }
 
     /// `host:port`, with brackets around IPv6 addresses.
@@ -112,8 +131,14 @@ impl NodeClient {
     }
 
     async fn open(&self, endpoint: &Endpoint) -> Result<SendRequest<Body>, String> {
-        let stream =
-            TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await.map_err(|e| e.to_string())?;
+        let stream = match endpoint.addresses.as_slice() {
+            [] => TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await,
+            known => {
+                let known: Vec<SocketAddr> = known.iter().map(|one| (*one, endpoint.port).into()).collect();
+                TcpStream::connect(known.as_slice()).await
+            }
+        };
+        let stream = stream.map_err(|e| e.to_string())?;
         // Keystrokes of a terminal must not wait for more.
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
         let config = match endpoint.security {

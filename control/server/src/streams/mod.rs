@@ -13,6 +13,7 @@ mod proxy;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -37,6 +38,8 @@ pub struct Streams {
     authorizer: Arc<dyn Authorizer>,
     /// Counts requests to services, to take their endpoints in turn.
     turn: AtomicUsize,
+    /// Whether the proxy follows this address of a node.
+    leads_out: fn(IpAddr) -> bool,
 }
 
 impl std::fmt::Debug for Streams {
@@ -48,7 +51,7 @@ impl std::fmt::Debug for Streams {
 impl Streams {
     /// Streams to the nodes that `nodes` can reach.
     pub fn new(nodes: NodeClient, reader: Arc<dyn ObjectReader>, authorizer: Arc<dyn Authorizer>) -> Self {
-        Self { nodes, reader, authorizer, turn: AtomicUsize::new(0) }
+        Self { nodes, reader, authorizer, turn: AtomicUsize::new(0), leads_out: proxy::leads_out }
     }
 
     /// Handles a request for one of pods/{log, exec, attach, portforward, proxy}, nodes/proxy and services/proxy.

@@ -39,7 +39,7 @@ impl Streams {
         let prefix = path[..path.len() - rest.len()].to_owned();
         let target = Target::parse(&info.name)?;
         let endpoint = match info.resource.as_str() {
-            "nodes" => self.node_target(&target)?,
+            "nodes" => self.node_target(&target).await?,
             "pods" => pod_target(&*self.object("pods", &info.namespace, target.name)?, &target)?,
             _ => self.service_target(&info.namespace, &target)?,
         };
@@ -54,8 +54,12 @@ impl Streams {
         }
     }
 
-    fn node_target(&self, target: &Target<'_>) -> Result<Endpoint, Status> {
-        let mut endpoint = self.node_endpoint(target.name)?;
+    async fn node_target(&self, target: &Target<'_>) -> Result<Endpoint, Status> {
+        let endpoint = self.node_endpoint(target.name)?.resolved().await;
+        let mut endpoint = endpoint.map_err(|why| refusal::bad_request(&why))?;
+        if !endpoint.addresses.iter().all(|address| (self.leads_out)(*address)) {
+            return Err(not_allowed());
+        }
         if let Some(port) = target.port {
             let port = port_number(port)?;
             // Whatever else listens on a node is not behind the cluster's certificates.
@@ -150,7 +154,7 @@ fn redirect(request: &Request<Body>) -> Result<Response<Body>, Status> {
 
 fn pod_target(pod: &Value, target: &Target<'_>) -> Result<Endpoint, Status> {
     let host = pod["status"]["podIP"].as_str().filter(|ip| is_proxyable(ip));
-    let host = host.ok_or_else(|| refusal::bad_request("address not allowed"))?;
+    let host = host.ok_or_else(not_allowed)?;
     let port = match target.port {
         Some(port) => port_number(port)?,
         None => pod["spec"]["containers"]
@@ -161,23 +165,30 @@ fn pod_target(pod: &Value, target: &Target<'_>) -> Result<Endpoint, Status> {
             .find_map(|port| u16::try_from(port).ok())
             .unwrap_or(80),
     };
-    Ok(Endpoint { host: host.to_owned(), port, security: target.security })
+    Ok(Endpoint { host: host.to_owned(), addresses: Vec::new(), port, security: target.security })
+}
+
+fn not_allowed() -> Status {
+    refusal::bad_request("address not allowed")
+}
+
+fn is_proxyable(address: &str) -> bool {
+    address.parse().is_ok_and(leads_out)
 }
 
 /// Addresses in a status are claims: those of the API server's own machine and link are never followed.
-fn is_proxyable(address: &str) -> bool {
-    match address.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(IpAddr::V4(v4)) => {
+pub(super) fn leads_out(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
             !(v4.is_loopback()
                 || v4.is_link_local()
                 || v4.is_multicast()
                 || v4.is_unspecified()
                 || v4.is_broadcast())
         }
-        Ok(IpAddr::V6(v6)) => {
+        IpAddr::V6(v6) => {
             !(v6.is_loopback() || v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified())
         }
-        Err(_) => false,
     }
 }
 
@@ -214,6 +225,6 @@ fn ready_endpoints(slice: &Value, port_name: &str, security: Security) -> Vec<En
         // An endpoint that does not say is ready (EndpointSlice API).
         .filter(|endpoint| endpoint["conditions"]["ready"] != false)
         .filter_map(|endpoint| endpoint["addresses"][0].as_str().filter(|ip| is_proxyable(ip)))
-        .map(|host| Endpoint { host: host.to_owned(), port, security })
+        .map(|host| Endpoint { host: host.to_owned(), addresses: Vec::new(), port, security })
         .collect()
 }

@@ -14,7 +14,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tower::service_fn;
 
+use super::client::{Endpoint, Security};
 use super::pods::{container, log_query, terminal_query};
+use super::proxy::leads_out;
 use super::{NodeClient, Streams};
 use crate::authz::Authz;
 use crate::body::{self, Body};
@@ -112,7 +114,9 @@ async fn fixture() -> Fixture {
     );
     let authz = Arc::new(Authz::new(Arc::clone(&objects) as _));
     let client = NodeClient::new(&ca, &pki.kubelet_client().unwrap()).unwrap();
-    let streams = Arc::new(Streams::new(client, Arc::clone(&objects) as _, authz));
+    // The node is on loopback, where no node would be.
+    let streams = Streams { leads_out: |_| true, ..Streams::new(client, Arc::clone(&objects) as _, authz) };
+    let streams = Arc::new(streams);
     let admin = UserInfo::new("admin", &["system:masters"]);
     Fixture { objects, streams, admin, port, _directory: directory }
 }
@@ -326,6 +330,52 @@ async fn pod_proxy_never_reaches_the_servers_own_machine() {
     let (code, message) =
         fixture.get(&info, "/api/v1/namespaces/shop/pods/web:8080/proxy/").await.unwrap_err();
     assert_eq!((code, message.as_str()), (400, "address not allowed"));
+}
+
+#[tokio::test]
+async fn node_proxy_never_reaches_the_servers_own_machine() {
+    let mut fixture = fixture().await;
+    Arc::get_mut(&mut fixture.streams).unwrap().leads_out = leads_out;
+    let table = [
+        ("InternalIP", "127.0.0.1", "address not allowed"),
+        ("InternalIP", "169.254.169.254", "address not allowed"),
+        ("ExternalIP", "::ffff:127.0.0.1", "address not allowed"),
+        ("InternalIP", "fe80::1", "address not allowed"),
+        ("InternalIP", "0.0.0.0", "address not allowed"),
+        // A name is as good as what it leads to.
+        ("Hostname", "localhost", "address not allowed"),
+    ];
+    for (kind, address, why) in table {
+        let status = json!({"addresses": [{"type": kind, "address": address}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": fixture.port}}});
+        fixture.objects.put("", "nodes", json!({"metadata": {"name": "liar"}, "status": status}));
+        for name in ["liar".to_owned(), format!("http:liar:{}", fixture.port)] {
+            let info = RequestInfo {
+                resource: "nodes".into(),
+                namespace: String::new(),
+                ..pod_info("", &name, "proxy")
+            };
+            let uri = format!("/api/v1/nodes/{name}/proxy/x");
+            let (code, message) = fixture.get(&info, &uri).await.unwrap_err();
+            assert!(code == 400 && message.starts_with(why), "{address}: {code} {message}");
+        }
+    }
+    for private in ["10.0.0.1", "172.30.0.11", "192.168.1.2", "203.0.113.1", "fd00::1", "2001:db8::1"] {
+        assert!(leads_out(private.parse().unwrap()), "{private}");
+    }
+}
+
+/// Between the check and the connection nobody can put another address in the name's place.
+#[tokio::test]
+async fn connection_goes_to_the_addresses_that_were_looked_up() {
+    let fixture = fixture().await;
+    let endpoint = Endpoint {
+        host: "nowhere.invalid".into(),
+        addresses: vec!["127.0.0.1".parse().unwrap()],
+        port: fixture.port,
+        security: Security::Unverified,
+    };
+    fixture.streams.nodes.connect(&endpoint).await.unwrap();
 }
 
 #[test]
