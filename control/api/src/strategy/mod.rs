@@ -3,6 +3,7 @@
 //!
 //! The server sets uid, creationTimestamp, resourceVersion and generated names, before [`prepare_create`] runs.
 
+mod claim;
 mod daemon_set;
 mod job;
 mod narrow;
@@ -165,6 +166,9 @@ pub fn prepare_status(resource: &Resource, new: &mut Value, old: &Value, now: &s
     }
     if (resource.group.as_str(), resource.plural.as_str()) == ("", "persistentvolumes") {
         volume::time_phase(new, old, now);
+    }
+    if (resource.group.as_str(), resource.plural.as_str()) == ("resource.k8s.io", "resourceclaims") {
+        claim::status(new, old);
     }
     decode::fill_zeros(resource, new);
     decode::settle_zeros(resource, new);

@@ -13,6 +13,7 @@ mod claim;
 mod container;
 mod core;
 mod cron;
+mod device_status;
 mod devices;
 mod endpoints;
 mod environment;

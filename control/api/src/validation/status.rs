@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::place::{Errors, Place};
-use super::{apps, batch, certificates, core, devices, flow, limits, networking, small, storage};
+use super::{
+    apps, batch, certificates, core, device_status, devices, flow, limits, networking, small, storage,
+};
 use crate::registry::Resource;
 
 pub(super) fn check(resource: &Resource, new: &Value, old: &Value, errors: &mut Errors) {
@@ -18,7 +20,10 @@ pub(super) fn check(resource: &Resource, new: &Value, old: &Value, errors: &mut 
         ("certificates.k8s.io", _) => certificates::status(new, old, false, errors),
         ("flowcontrol.apiserver.k8s.io", _) => flow::status(new, errors),
         ("networking.k8s.io", "ingresses") => networking::status(new, errors),
-        ("resource.k8s.io", "resourceclaims") => devices::claim_status(new, old, errors),
+        ("resource.k8s.io", "resourceclaims") => {
+            devices::claim_status(new, old, errors);
+            device_status::check(new, errors);
+        }
         ("storage.k8s.io", "volumeattachments") => storage::attachment_status(new, errors),
         ("", "namespaces") => core::namespace_status(new, errors),
         ("", "nodes") => {

@@ -3,7 +3,9 @@
 //!
 //! - Nobody hands out rights that they do not hold (the escalation and bind checks of RBAC).
 //! - Nobody reads by a policy what they could not read themselves ([`parameters`]).
+//! - Nobody takes devices from others, or speaks for another's driver ([`claims`]).
 
+mod claims;
 mod parameters;
 
 use std::sync::Arc;
@@ -38,11 +40,11 @@ impl Plugin for Gate {
         let Some(object) = object else { return Ok(()) };
         let (user, request) = (attributes.user(), request(attributes));
         self.authorizer.check_escalation(user, &request, object, attributes.old).await?;
-        match parameters::check(&*self.authorizer, &self.cache, attributes, object).await? {
-            None => Ok(()),
-            Some(error) => {
-                Err(Status::invalid(attributes.scope.resource, skep_api::object::name(object), vec![error]))
-            }
+        let mut errors = claims::check(&*self.authorizer, &self.cache, attributes, object).await?;
+        errors.extend(parameters::check(&*self.authorizer, &self.cache, attributes, object).await?);
+        match errors.is_empty() {
+            true => Ok(()),
+            false => Err(Status::invalid(attributes.scope.resource, skep_api::object::name(object), errors)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Who may do what, through the API: tables of identities and requests, and attempts to climb.
 
 mod bootstrap_policy;
+mod claims;
 mod climbing;
 mod matrix;
 mod policy_parameters;
