@@ -8,6 +8,8 @@ mod abac;
 pub mod bootstrap;
 pub(crate) mod configuration;
 mod cover;
+#[cfg(test)]
+mod escalation_tests;
 mod graph;
 mod kubelet;
 mod node;
@@ -208,7 +210,8 @@ impl Authz {
                 .rules_of_role(reader, &object["roleRef"], &request.namespace)
                 .map_err(|(resource, name)| role_missing(resource, &name))?
         };
-        let held = self.rules_for(user, &request.namespace);
+        // Roles alone count, whoever else would allow it: what others allow may end without anybody taking it back.
+        let held = self.rbac.rules_for(reader, user, &request.namespace);
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let refuse = |why: &str| Err(refusal::forbidden_object(&request.group, &request.resource, name, why));
         let missing = cover::compact(cover::missing(&held.rules, &wanted));
