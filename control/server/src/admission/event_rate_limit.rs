@@ -108,9 +108,13 @@ impl Limit {
             Kind::Namespace => namespace.to_owned(),
             Kind::User => user.to_owned(),
             Kind::SourceAndObject => {
-                let source = ["component", "host"].map(|member| text(event, &["source", member]));
+                // The two groups of events have different names for the same.
+                let either =
+                    |names: [&str; 2], member| names.map(|name| text(event, &[name, member])).concat();
+                let source =
+                    ["component", "host"].map(|member| either(["source", "deprecatedSource"], member));
                 let object = ["kind", "namespace", "name", "uid", "apiVersion"]
-                    .map(|member| text(event, &["involvedObject", member]));
+                    .map(|member| either(["involvedObject", "regarding"], member));
                 source.concat() + &object.concat()
             }
         }
@@ -194,6 +198,9 @@ mod tests {
         let limit = &all.unwrap()[0];
         let event =
             json!({ "source": { "component": "c" }, "involvedObject": { "kind": "Pod", "name": "p" } });
+        assert_eq!(limit.key("n", "u", &event), "cPodp");
+        let event =
+            json!({ "deprecatedSource": { "component": "c" }, "regarding": { "kind": "Pod", "name": "p" } });
         assert_eq!(limit.key("n", "u", &event), "cPodp");
     }
 
