@@ -6,22 +6,22 @@ use skep_server::user::UserInfo;
 use super::{Ask, RBAC, ask, bind, create, namespace, node, pod};
 use crate::harness::{Cluster, cluster};
 
-const SHOP: &str = "/api/v1/namespaces/shop";
+pub(super) const SHOP: &str = "/api/v1/namespaces/shop";
 
 fn role_ref(name: &str) -> Value {
     json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name})
 }
 
-fn mallory() -> UserInfo {
+pub(super) fn mallory() -> UserInfo {
     UserInfo::new("mallory", &[])
 }
 
-fn everything() -> Value {
+pub(super) fn everything() -> Value {
     json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}])
 }
 
 /// A cluster in which mallory administers the namespace shop, and somebody else has secrets elsewhere.
-async fn populated() -> Cluster {
+pub(super) async fn populated() -> Cluster {
     let cluster = cluster().await;
     for name in ["shop", "bank"] {
         namespace(&cluster, name).await;
@@ -41,7 +41,7 @@ async fn populated() -> Cluster {
 }
 
 /// Tries all of it; each attempt must be refused, and the store must be as before.
-async fn refused(cluster: &Cluster, user: &UserInfo, attempts: Vec<Ask>) {
+pub(super) async fn refused(cluster: &Cluster, user: &UserInfo, attempts: Vec<Ask>) {
     for attempt in attempts {
         let before = revision(cluster).await;
         let answer = ask(cluster, user, &attempt).await;

@@ -4,8 +4,10 @@ mod bootstrap_policy;
 mod claims;
 mod climbing;
 mod matrix;
+mod nodes;
 mod policy_parameters;
 mod random;
+mod side_doors;
 mod tokens;
 mod upstream_table;
 
