@@ -16,6 +16,7 @@ use crate::audit::Audited;
 use crate::course::Course;
 use crate::fairness::Facts;
 use crate::query::Query;
+use crate::remarks::noting;
 use crate::request::RequestInfo;
 use crate::server::Inner;
 use crate::storage::{Ownership, Scope};
@@ -34,10 +35,10 @@ pub(crate) async fn let_in(
     parts: &mut Parts,
     course: &mut Course,
 ) -> Result<UserInfo, Status> {
-    let user = match inner.gate().authenticate(parts, info).await {
+    let user = match noting(&course.notes, inner.gate().authenticate(parts, info)).await {
         Ok(user) => user,
         Err(status) => {
-            inner.audit().refused(&course.id, info, parts, &status).await;
+            inner.audit().refused(&course.id, info, parts, &status, &course.notes).await;
             return Err(status);
         }
     };

@@ -40,6 +40,7 @@ mod paths;
 pub mod pki;
 mod query;
 mod refusal;
+mod remarks;
 pub mod request;
 mod respond;
 pub mod reviews;

@@ -39,6 +39,7 @@ use self::event::{ObjectReference, User};
 use self::log::Log;
 use self::output::Output;
 use self::webhook::Webhook;
+use crate::admission::{AuditDetail, Notes};
 use crate::error::Error;
 use crate::gate::Clock;
 use crate::ids::Ids;
@@ -164,9 +165,19 @@ impl Audit {
     }
 
     /// Writes that a request was refused because of its credentials.
-    pub(crate) async fn refused(&self, id: &HeaderValue, info: &RequestInfo, parts: &Parts, status: &Status) {
+    pub(crate) async fn refused(
+        &self,
+        id: &HeaderValue,
+        info: &RequestInfo,
+        parts: &Parts,
+        status: &Status,
+        notes: &Notes,
+    ) {
         if let Some(record) = self.record(id, None, info, parts, true) {
             record.failed(status);
+            for (key, value) in notes.annotations(AuditDetail::Metadata) {
+                record.annotate(&key, value);
+            }
             record.begin(status.code).await;
             record.close();
         }

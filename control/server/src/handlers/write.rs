@@ -13,6 +13,7 @@ use crate::body::Body;
 use crate::content;
 use crate::negotiate::{self, Number};
 use crate::options::WriteOptions;
+use crate::remarks::noting;
 use crate::storage::{Part, metadata};
 
 impl Call {
@@ -43,7 +44,9 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, St
         let mut review = call.other_body(body).await?;
         call.admit(options.dry_run, &mut review).await?;
         let now = call.server.storage().ids.now_text();
-        let answer = call.server.gate().reviews.create(&call.user, &call.info, review, &now).await?;
+        let answer =
+            noting(&call.notes, call.server.gate().reviews.create(&call.user, &call.info, review, &now))
+                .await?;
         return Ok(manner.value(StatusCode::CREATED, &answer));
     }
     let _inside = call.enter().await?;
@@ -111,8 +114,9 @@ pub(super) async fn token(call: &Call, body: Body) -> Result<Response<Body>, Sta
     call.admit(options.dry_run, &mut request).await?;
     // Whoever just created the account may ask.
     call.server.storage().get(&call.scope(false), &call.info.name).await?;
-    let answer =
-        call.server.gate().tokens.request(&call.user, &call.info.namespace, &call.info.name, request)?;
+    let (tokens, info) = (&call.server.gate().tokens, &call.info);
+    let issue = async { tokens.request(&call.user, &info.namespace, &info.name, request) };
+    let answer = noting(&call.notes, issue).await?;
     if let Some(id) = answer["status"]["token"].as_str().and_then(id_of) {
         call.notes.annotate("authentication.kubernetes.io/issued-credential-id", format!("JTI={id}"));
     }

@@ -6,6 +6,7 @@ use skep_api::status::Status;
 use super::claims::{Bound, Claims, Reference};
 use super::{Tokens, meta};
 use crate::refusal;
+use crate::remarks::remark;
 use crate::user::UserInfo;
 
 /// Seconds that admission asks for when it gives a token to a pod; by the seven they are told from others.
@@ -38,7 +39,7 @@ impl Tokens {
         let mut request = accepted(body, namespace, name, meta(&account, "uid"))?;
         let spec = &request["spec"];
         let audiences = self.requested_audiences(spec)?;
-        let lifetime = lifetime(spec)?.min(self.longest_life.unwrap_or(i64::MAX));
+        let lifetime = self.shortened(lifetime(spec)?);
         let mut bound = Bound {
             namespace: namespace.to_owned(),
             serviceaccount: Reference { name: name.to_owned(), uid: meta(&account, "uid").to_owned() },
@@ -80,6 +81,15 @@ impl Tokens {
         request["spec"]["expirationSeconds"] = json!(lifetime);
         request["status"] = json!({"token": token, "expirationTimestamp": stamp(told)?});
         Ok(request)
+    }
+
+    /// The life that a token gets of the one asked for.
+    fn shortened(&self, asked: i64) -> i64 {
+        let Some(longest) = self.longest_life.filter(|longest| *longest < asked) else { return asked };
+        remark(|notes| {
+            notes.warn(format!("requested expiration of {asked} seconds shortened to {longest} seconds"));
+        });
+        longest
     }
 
     fn sign(&self, claims: &Claims) -> Result<String, Status> {

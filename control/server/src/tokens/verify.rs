@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::claims::{Claims, Reference};
 use super::{Tokens, meta};
+use crate::remarks::remark;
 use crate::user::UserInfo;
 
 /// A token's key in `UserInfo::extra` (KEP-4193).
@@ -74,6 +75,7 @@ impl Tokens {
             ));
         }
         self.check_bound(&claims, now)?;
+        tell_stale(&claims, now);
         Ok(Verified { user: user(&claims), audiences })
     }
 
@@ -155,6 +157,14 @@ impl Tokens {
         }
         Ok(())
     }
+}
+
+/// Has it written down that a token should have been renewed before.
+fn tell_stale(claims: &Claims, now: u64) {
+    let since = claims.bound.warnafter.filter(|from| *from != 0 && *from < now);
+    let Some(seconds) = since.map(|from| now - from) else { return };
+    let said = format!("subject: {}, seconds after warning threshold: {seconds}", claims.subject);
+    remark(|notes| notes.annotate("authentication.k8s.io/stale-token", said));
 }
 
 /// Whether an object's deletion was due before `limit`, in seconds since 1970.

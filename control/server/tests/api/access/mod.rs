@@ -7,6 +7,7 @@ mod matrix;
 mod nodes;
 mod policy_parameters;
 mod random;
+mod remarks;
 mod side_doors;
 mod tokens;
 mod upstream_table;
