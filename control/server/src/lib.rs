@@ -33,6 +33,7 @@ mod hooks;
 pub mod ids;
 pub mod in_process;
 mod line;
+mod long_lived;
 mod metrics;
 mod negotiate;
 mod options;

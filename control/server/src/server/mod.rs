@@ -24,6 +24,7 @@ use crate::fairness::{self, Fairness};
 use crate::gate::Gate;
 use crate::hooks::{Hooks, Names};
 use crate::ids::Ids;
+use crate::long_lived;
 use crate::metrics::{AccessMetrics, CelMetrics, Metrics};
 use crate::paths::Documents;
 use crate::service::ApiService;
@@ -274,6 +275,9 @@ impl ApiServer {
             hooks.done(AUTHENTICATION_INFO);
         }
         storage.follow_allocation(hooks, server.inner.stopped.clone());
+        if let Some(uses) = server.inner.gate.tokens.uses() {
+            long_lived::track(storage.clone(), uses, server.inner.stopped.clone()).await;
+        }
         let keep = fairness::keep(server.inner.fairness.clone(), server.inner.storage.clone());
         let stopped = server.inner.stopped.clone();
         hooks.spawn(FAIRNESS, async move {

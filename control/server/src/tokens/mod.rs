@@ -11,6 +11,7 @@ mod provider;
 mod request;
 #[cfg(test)]
 mod tests;
+mod uses;
 mod verify;
 
 use std::collections::HashMap;
@@ -20,10 +21,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 pub use keys::Keys;
 pub(crate) use keys::der;
 pub(crate) use provider::install as use_ring;
+pub(crate) use uses::Use;
 pub use verify::Verified;
 
 use crate::authn::{Known, TokenAuthenticator};
@@ -51,6 +54,8 @@ pub struct Tokens {
     new_id: NewId,
     /// Claims of tokens whose signature was found good, by digest of the token.
     checked: Mutex<HashMap<[u8; 32], Arc<claims::Claims>>>,
+    /// Of tokens that Secrets hold.
+    uses: uses::Uses,
 }
 
 impl std::fmt::Debug for Tokens {
@@ -85,6 +90,7 @@ impl Tokens {
             clock,
             new_id,
             checked: Mutex::default(),
+            uses: uses::Uses::default(),
         }
     }
 
@@ -131,6 +137,11 @@ impl Tokens {
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": self.keys.algorithms(),
         })
+    }
+
+    /// The uses of long-lived tokens from now on; nothing if somebody has them already.
+    pub(crate) fn uses(&self) -> Option<mpsc::Receiver<Use>> {
+        self.uses.take()
     }
 
     fn seconds(&self) -> u64 {
