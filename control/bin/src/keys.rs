@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use skep_server::ApiServer;
 use skep_server::aggregation::FrontProxy;
 use skep_server::authn::Verifier;
 use skep_server::gate::GateConfig;
@@ -34,8 +35,9 @@ pub(crate) struct OpenKeys {
     tls: TlsArguments,
     /// Further authorities of clients.
     client_authorities: Option<PathBuf>,
-    /// The authority of front proxies, whose certificates the listener accepts besides those of clients.
-    proxies: Option<PathBuf>,
+    /// The authority of front proxies, whose certificates the listener accepts besides those of clients, and what tells
+    /// them from others.
+    proxies: Option<(PathBuf, Arc<Verifier>)>,
     /// Tells clients from front proxies.
     clients: Arc<Verifier>,
 }
@@ -59,6 +61,12 @@ impl OpenKeys {
         let pki = Pki::open(&arguments.data_dir.join("pki"), names, SystemTime::now())?;
         let authority = pki.ca_pem()?;
         let proxies = arguments.authentication.proxy.requestheader_client_ca_file.clone();
+        let proxies = proxies.map(|path| {
+            let verifier = Verifier::new(&read_text(&path)?);
+            let verifier = verifier.context("cannot use the authority of front proxies")?;
+            anyhow::Ok((path, Arc::new(verifier)))
+        });
+        let proxies = proxies.transpose()?;
         let client_authorities = arguments.authentication.client_ca_file.clone();
         let clients = with_file(&authority, client_authorities.as_deref())?;
         let port = arguments.listen.port();
@@ -66,7 +74,7 @@ impl OpenKeys {
         let keys = Self {
             listener: TlsKeys::with(
                 &tls.serving(pki.serving()?)?,
-                &with_file(&clients, proxies.as_deref())?,
+                &with_file(&clients, proxies.as_ref().map(|(path, _)| path.as_path()))?,
                 tls.options(),
             )?,
             nodes: NodeClient::new(&authority, &pki.kubelet_client()?)?,
@@ -113,7 +121,8 @@ impl OpenKeys {
     /// The authorities that sign the certificates of clients.
     pub(crate) fn client_authority(&self) -> anyhow::Result<ClientAuthority> {
         let pem = with_file(&self.pki.ca_pem()?, self.client_authorities.as_deref())?;
-        Ok(ClientAuthority { pem, verifier: Arc::clone(&self.clients) })
+        let proxies = self.proxies.as_ref().map(|(_, verifier)| Arc::clone(verifier));
+        Ok(ClientAuthority { pem, verifier: Arc::clone(&self.clients), proxies })
     }
 
     /// Writes the administrator's kubeconfig.
@@ -122,8 +131,13 @@ impl OpenKeys {
         Ok(&self.kubeconfig)
     }
 
-    /// Renews what is about to expire, and reads all keys again on SIGHUP, until shutdown.
-    pub(crate) async fn keep_fresh(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    /// Renews what is about to expire, and reads all keys again on SIGHUP, until shutdown. Other servers learn from `server`
+    /// whom to believe.
+    pub(crate) async fn keep_fresh(
+        self,
+        server: ApiServer,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
         let mut hang_ups = shutdown::hang_ups()?;
         let mut checks = tokio::time::interval(CHECK);
         checks.tick().await;
@@ -144,7 +158,16 @@ impl OpenKeys {
             };
             // The former keys work on, so that there is time to find out.
             match self.refresh(asked) {
-                Ok(true) => tracing::info!("using renewed keys"),
+                Ok(true) => {
+                    tracing::info!("using renewed keys");
+                    if let Err(error) = server.tell_extensions(&self.front_proxy).await {
+                        let error = anyhow::Error::from(error);
+                        tracing::error!(
+                            error = format!("{error:#}"),
+                            "cannot say whom other servers may believe"
+                        );
+                    }
+                }
                 Ok(false) => {}
                 Err(error) => tracing::error!(error = format!("{error:#}"), "cannot renew keys"),
             }
@@ -153,7 +176,8 @@ impl OpenKeys {
 
     /// All that is in the files of others, to find out whether it changed.
     fn contents(&self) -> Vec<Option<Vec<u8>>> {
-        let authorities = self.client_authorities.iter().chain(&self.proxies);
+        let proxies = self.proxies.iter().map(|(path, _)| path);
+        let authorities = self.client_authorities.iter().chain(proxies);
         let authorities = authorities.map(|path| std::fs::read(path).ok());
         self.tls.contents().into_iter().chain(authorities).collect()
     }
@@ -165,12 +189,20 @@ impl OpenKeys {
         }
         let authority = self.pki.ca_pem()?;
         let clients = with_file(&authority, self.client_authorities.as_deref())?;
-        let accepted = with_file(&clients, self.proxies.as_deref())?;
+        let proxies = self.proxies.as_ref().map(|(path, verifier)| anyhow::Ok((read_text(path)?, verifier)));
+        let proxies = proxies.transpose()?;
+        let accepted = match &proxies {
+            Some((proxies, _)) => format!("{clients}\n{proxies}"),
+            None => clients.clone(),
+        };
         self.listener.reload(&self.tls.serving(self.pki.serving()?)?, &accepted)?;
         self.clients.reload(&clients)?;
+        if let Some((proxies, verifier)) = proxies {
+            verifier.reload(&proxies)?;
+        }
         self.tls.name(&self.listener)?;
         self.nodes.reload(&authority, &self.pki.kubelet_client()?)?;
-        self.front_proxy.reload(self.pki.front_proxy_client()?);
+        self.front_proxy.reload(self.pki.front_proxy_client()?, &clients);
         self.write_kubeconfig()?;
         Ok(true)
     }

@@ -118,7 +118,7 @@ impl Running {
         tracing::info!(listen = %arguments.listen, kubeconfig = %kubeconfig.display(), "serving the API");
         let announced = tokio::spawn(server.clone().announce(stop.clone()));
         let authority = keys.authority()?;
-        let keys = tokio::spawn(keys.keep_fresh(stop.clone()));
+        let keys = tokio::spawn(keys.keep_fresh(server.clone(), stop.clone()));
         let shutdown_delay = arguments.serving.shutdown_delay_duration;
         Ok(Self {
             server,

@@ -59,8 +59,7 @@ pub(crate) async fn run(
         }
     }
     if let Some(front_proxy) = front_proxy {
-        let config = front_proxy.authentication_config();
-        one.replace("", "configmaps", "data", config).await?;
+        tell_extensions(storage, front_proxy).await?;
     }
     one.ensure("", "v1", "services", api_service(own)).await?;
     if own.cluster_dns {
@@ -78,6 +77,12 @@ pub(crate) async fn publish(storage: &Storage, addresses: &[IpAddr], port: u16) 
     let one = Bootstrap { storage, user: UserInfo::new("system:apiserver", &[MASTERS]) };
     one.replace("", "endpoints", "subsets", endpoint::endpoints(addresses, port)).await?;
     one.replace("discovery.k8s.io", "endpointslices", "endpoints", endpoint::slice(addresses, port)).await
+}
+
+/// Says whom aggregated servers may believe.
+pub(crate) async fn tell_extensions(storage: &Storage, front_proxy: &FrontProxy) -> Result<(), StartError> {
+    let one = Bootstrap { storage, user: UserInfo::new("system:apiserver", &[MASTERS]) };
+    one.replace("", "configmaps", "data", front_proxy.authentication_config()).await
 }
 
 impl Bootstrap<'_> {

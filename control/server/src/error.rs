@@ -73,6 +73,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Issuers cannot take the place of those before, whose tokens would not be known any more.
+    #[error("the keys of {} cannot be fetched", issuers.join(", "))]
+    IssuersNotReady {
+        /// Those whose keys are not there.
+        issuers: Vec<String>,
+    },
     /// TLS cannot be set up with the keys given.
     #[error("cannot set up TLS: {operation}")]
     Tls {

@@ -31,6 +31,8 @@ pub type NewId = Arc<dyn Fn() -> String + Send + Sync>;
 pub struct Credentials {
     /// The client's certificate chain in DER, verified by the TLS layer against the client CA.
     pub certificates: Vec<Vec<u8>>,
+    /// Why the chain that the client showed is not among them, if it showed one.
+    pub refused: Option<String>,
     /// The bearer token, if any.
     pub bearer: Option<String>,
 }

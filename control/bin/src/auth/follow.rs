@@ -7,6 +7,7 @@ use anyhow::bail;
 use prometheus::Registry;
 use skep_server::Reloads;
 use skep_server::authz::{AuthorizerChain, Authz};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Setup;
@@ -14,6 +15,8 @@ use super::setup::Read;
 
 /// How often files are looked at.
 const CHECK: Duration = Duration::from_secs(10);
+/// One that could not be put in force is tried again so often: what it names may have come.
+const AGAIN: Duration = Duration::from_secs(60);
 
 impl Setup {
     /// Follows the files of both configurations until shutdown; returns at once where there are none.
@@ -23,53 +26,62 @@ impl Setup {
         registry: &Registry,
         shutdown: CancellationToken,
     ) {
-        let mut seen =
-            [self.read_authentication(), self.read_authorization()].map(|read| read.ok().flatten());
-        if seen.iter().all(Option::is_none) {
-            return;
-        }
         // It is only for telling servers apart.
         let server = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let reloads =
-            ["authentication", "authorization"].map(|which| Reloads::new(registry, which, server.trim()));
-        for (reloads, (_, text)) in
-            reloads.iter().zip(&seen).filter_map(|(one, seen)| Some((one, seen.as_ref()?)))
-        {
-            reloads.in_force(text);
-        }
-        let mut checks = tokio::time::interval(CHECK);
-        loop {
-            tokio::select! {
-                _ = checks.tick() => {}
-                () = shutdown.cancelled() => return,
-            }
-            let found = [self.read_authentication(), self.read_authorization()];
-            for (at, found) in found.into_iter().enumerate() {
-                // A file that cannot be read now may be in the middle of being replaced.
-                let Ok(Some(found)) = found else { continue };
-                if seen[at].as_ref() == Some(&found) {
-                    continue;
-                }
-                let outcome =
-                    if at == 0 { self.replace_authentication(&found) } else { replace(&authorizer, &found) };
-                reloads[at].changed(&found.1, outcome.is_ok(), SystemTime::now());
-                match outcome {
-                    Ok(()) => tracing::info!(file = %found.0.display(), "in force as it is now"),
-                    Err(error) => {
-                        tracing::error!(error = format!("{error:#}"), "the configuration before stays")
-                    }
-                }
-                seen[at] = Some(found);
-            }
-        }
+        let reloads = |which| Reloads::new(registry, which, server.trim());
+        let authentication = follow(
+            || self.read_authentication(),
+            |found| self.replace_authentication(found),
+            || reloads("authentication"),
+        );
+        let authorization = follow(
+            || self.read_authorization(),
+            |found| std::future::ready(replace(&authorizer, &found)),
+            || reloads("authorization"),
+        );
+        let both = async { tokio::join!(authentication, authorization) };
+        shutdown.run_until_cancelled(both).await;
     }
 
-    pub(super) fn replace_authentication(&self, read: &Read) -> anyhow::Result<()> {
-        let configuration = self.authentication(read)?;
+    pub(super) async fn replace_authentication(&self, read: Read) -> anyhow::Result<()> {
+        let configuration = self.authentication(&read)?;
         if configuration.anonymous != self.anonymous_of_file {
             bail!("{}: anonymous: Forbidden: changed from initial configuration file", read.0.display());
         }
-        Ok(self.tokens.replace(configuration.issuers)?)
+        Ok(self.tokens.replace_when_ready(configuration.issuers).await?)
+    }
+}
+
+/// Follows one file, if there is one.
+async fn follow<F: Future<Output = anyhow::Result<()>>>(
+    read: impl Fn() -> anyhow::Result<Option<Read>>,
+    replace: impl Fn(Read) -> F,
+    reloads: impl FnOnce() -> Reloads,
+) {
+    let Ok(Some(mut in_force)) = read() else { return };
+    let reloads = reloads();
+    reloads.in_force(&in_force.1);
+    let mut refused: Option<(Read, Instant)> = None;
+    loop {
+        tokio::time::sleep(CHECK).await;
+        // A file that cannot be read now may be in the middle of being replaced.
+        let Ok(Some(found)) = read() else { continue };
+        let known = refused.as_ref().is_some_and(|(one, since)| *one == found && since.elapsed() < AGAIN);
+        if known || found == in_force {
+            continue;
+        }
+        let outcome = replace(found.clone()).await;
+        reloads.changed(&found.1, outcome.is_ok(), SystemTime::now());
+        match outcome {
+            Ok(()) => {
+                tracing::info!(file = %found.0.display(), "in force as it is now");
+                (in_force, refused) = (found, None);
+            }
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "the configuration before stays");
+                refused = Some((found, Instant::now()));
+            }
+        }
     }
 }
 

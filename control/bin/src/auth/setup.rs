@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use skep_server::authn::{
     Anonymous, AuthenticationConfiguration, FrontProxy, Issuer, JwtTokens, OidcFlags, ProxyHeaders,
     ReviewVersion, StaticTokens, Verifier, WebhookTokens,
@@ -29,6 +29,8 @@ pub(crate) struct ClientAuthority {
     pub(crate) pem: String,
     /// The same, and what it becomes.
     pub(crate) verifier: Arc<Verifier>,
+    /// Whose certificates front proxies show, if there are any.
+    pub(crate) proxies: Option<Arc<Verifier>>,
 }
 
 /// A file of configuration and its text.
@@ -156,7 +158,9 @@ fn read(path: Option<&PathBuf>) -> anyhow::Result<Option<Read>> {
 
 /// Believes front proxies, whose certificates are told from those of clients.
 fn proxy(flags: &ProxyArguments, clients: &ClientAuthority, gate: &mut GateConfig) -> anyhow::Result<()> {
-    let Some(path) = &flags.requestheader_client_ca_file else { return Ok(()) };
+    let (Some(path), Some(verifier)) = (&flags.requestheader_client_ca_file, &clients.proxies) else {
+        return Ok(());
+    };
     let authority = read_text(path)?;
     if authority.trim() == clients.pem.trim() && flags.requestheader_allowed_names.is_empty() {
         bail!(
@@ -170,9 +174,8 @@ fn proxy(flags: &ProxyArguments, clients: &ClientAuthority, gate: &mut GateConfi
         groups: flags.requestheader_group_headers.clone(),
         extra_prefixes: flags.requestheader_extra_headers_prefix.clone(),
     };
-    let verifier = Verifier::new(&authority).context("cannot use the authority of front proxies")?;
     let names = flags.requestheader_allowed_names.clone();
-    gate.front_proxy = Some(Arc::new(FrontProxy::new(verifier, names, headers)));
+    gate.front_proxy = Some(Arc::new(FrontProxy::new(Arc::clone(verifier), names, headers)));
     gate.client_authority = Some(Arc::clone(&clients.verifier));
     Ok(())
 }

@@ -90,7 +90,10 @@ impl Fixture {
     fn apply(&mut self, line: &str) -> Result<Setup, String> {
         let line = parse(line)?;
         let verifier = Arc::new(Verifier::new(&self.authority).unwrap());
-        let clients = ClientAuthority { pem: self.authority.clone(), verifier };
+        let proxies = line.authentication.proxy.requestheader_client_ca_file.as_ref();
+        let proxies = proxies.map(|path| std::fs::read_to_string(path).unwrap());
+        let proxies = proxies.map(|pem| Arc::new(Verifier::new(&pem).unwrap()));
+        let clients = ClientAuthority { pem: self.authority.clone(), verifier, proxies };
         Setup::apply(&line.authentication, &line.authorization, None, &clients, &mut self.gate)
             .map_err(|error| format!("{error:#}"))
     }
@@ -175,7 +178,7 @@ async fn modes_and_files_make_the_chain_or_are_refused() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn configuration_that_changes_is_taken_up_and_a_wrong_one_is_not() {
     let mut fixture = fixture();
     let issuer = |url: &str| {
@@ -185,9 +188,17 @@ async fn configuration_that_changes_is_taken_up_and_a_wrong_one_is_not() {
     };
     let file = fixture.write("who", &issuer("https://a"));
     let setup = fixture.apply(&format!("--authentication-config {file}")).unwrap();
-    let replace = |text: String| setup.replace_authentication(&(PathBuf::from(&file), text));
-    replace(issuer("https://b")).unwrap();
-    assert!(replace(issuer("http://b")).is_err());
-    let error = replace(format!("{WHO}anonymous: {{enabled: true}}\n")).unwrap_err().to_string();
-    assert!(error.contains("anonymous: Forbidden: changed from initial configuration file"), "{error}");
+    let replace = |text: String| setup.replace_authentication((PathBuf::from(&file), text));
+    replace(format!("{WHO}jwt: []\n")).await.unwrap();
+    for (text, why) in [
+        (issuer("http://b"), "jwt[0].issuer.url"),
+        (issuer("https://127.0.0.1:1"), "the keys of https://127.0.0.1:1 cannot be fetched"),
+        (
+            format!("{WHO}anonymous: {{enabled: true}}\n"),
+            "anonymous: Forbidden: changed from initial configuration file",
+        ),
+    ] {
+        let error = replace(text).await.unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
 }

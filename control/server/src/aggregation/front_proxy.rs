@@ -21,7 +21,8 @@ pub const EXTRA_PREFIX: &str = "X-Remote-Extra-";
 #[derive(Clone, Debug)]
 pub struct FrontProxy {
     authority_pem: Arc<str>,
-    client_authority_pem: Arc<str>,
+    /// The authorities of clients, as they are now.
+    client_authorities: Arc<RwLock<Arc<str>>>,
     /// The certificate, and how often it was renewed.
     leaf: Arc<RwLock<(u64, Arc<Leaf>)>>,
 }
@@ -32,13 +33,14 @@ impl FrontProxy {
     pub fn new(authority_pem: String, leaf: Leaf, client_authority_pem: String) -> Self {
         Self {
             authority_pem: authority_pem.into(),
-            client_authority_pem: client_authority_pem.into(),
+            client_authorities: Arc::new(RwLock::new(client_authority_pem.into())),
             leaf: Arc::new(RwLock::new((0, Arc::new(leaf)))),
         }
     }
 
-    /// Shows a renewed certificate on new connections.
-    pub fn reload(&self, leaf: Leaf) {
+    /// Shows a renewed certificate on new connections, and other servers are to believe clients of these authorities.
+    pub fn reload(&self, leaf: Leaf, client_authority_pem: &str) {
+        *self.client_authorities.write() = client_authority_pem.into();
         let mut shown = self.leaf.write();
         *shown = (shown.0 + 1, Arc::new(leaf));
     }
@@ -53,7 +55,7 @@ impl FrontProxy {
         json!({
             "metadata": { "name": "extension-apiserver-authentication", "namespace": "kube-system" },
             "data": {
-                "client-ca-file": &*self.client_authority_pem,
+                "client-ca-file": &**self.client_authorities.read(),
                 "requestheader-client-ca-file": &*self.authority_pem,
                 "requestheader-allowed-names": json!([FRONT_PROXY_CLIENT]).to_string(),
                 "requestheader-username-headers": json!([USER]).to_string(),

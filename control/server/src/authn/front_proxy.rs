@@ -3,6 +3,7 @@
 //!
 //! Headers of anybody else mean nothing, and nobody further on sees them.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::HeaderMap;
@@ -28,7 +29,7 @@ pub struct ProxyHeaders {
 /// Believes a front proxy.
 #[derive(Debug)]
 pub struct FrontProxy {
-    verifier: Verifier,
+    verifier: Arc<Verifier>,
     /// Common names of proxies; every certificate of the authority is one where there are none.
     allowed_names: Vec<String>,
     headers: ProxyHeaders,
@@ -36,7 +37,7 @@ pub struct FrontProxy {
 
 impl FrontProxy {
     /// A proxy with a certificate of this authority and one of these names.
-    pub fn new(verifier: Verifier, allowed_names: Vec<String>, headers: ProxyHeaders) -> Self {
+    pub fn new(verifier: Arc<Verifier>, allowed_names: Vec<String>, headers: ProxyHeaders) -> Self {
         Self { verifier, allowed_names, headers }
     }
 

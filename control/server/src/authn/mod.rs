@@ -141,7 +141,7 @@ impl Chain {
 #[async_trait]
 impl Authenticator for Chain {
     async fn authenticate(&self, credentials: &Credentials) -> Result<Option<UserInfo>, String> {
-        let mut failed = None;
+        let mut failed = credentials.refused.clone();
         if let [leaf, rest @ ..] = credentials.certificates.as_slice() {
             let now = (self.clock)();
             let verified = match &self.verifier {

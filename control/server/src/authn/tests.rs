@@ -61,8 +61,8 @@ async fn identify(
     certificate: Option<Vec<u8>>,
     bearer: Option<&str>,
 ) -> Result<Option<UserInfo>, String> {
-    let credentials =
-        Credentials { certificates: certificate.into_iter().collect(), bearer: bearer.map(str::to_owned) };
+    let (certificates, bearer) = (certificate.into_iter().collect(), bearer.map(str::to_owned));
+    let credentials = Credentials { certificates, bearer, refused: None };
     chain.authenticate(&credentials).await
 }
 
@@ -136,6 +136,20 @@ async fn certificate_of_another_authority_is_nobody_and_a_token_beside_it_still_
     assert!(identify(&chain, Some(bad), Some("wrong")).await.is_err());
     clock.advance(Duration::from_secs(366 * 24 * 3600));
     assert!(identify(&chain, Some(good), None).await.is_err());
+}
+
+#[tokio::test]
+async fn certificate_that_was_refused_is_not_nobody_and_a_token_beside_it_still_counts() {
+    let Fixture { chain, .. } = fixture();
+    let refused = |bearer: Option<&str>| Credentials {
+        refused: Some("of somebody else".into()),
+        bearer: bearer.map(str::to_owned),
+        ..Credentials::default()
+    };
+    assert_eq!(chain.authenticate(&refused(None)).await.unwrap_err(), "of somebody else");
+    assert_eq!(chain.authenticate(&refused(Some("secret-1"))).await.unwrap().unwrap().name, "jane");
+    let both = chain.authenticate(&refused(Some("wrong"))).await.unwrap_err();
+    assert_eq!(both, "[of somebody else, invalid bearer token]");
 }
 
 #[test]
@@ -360,7 +374,7 @@ fn front_proxy_is_believed_by_its_certificate_alone() {
     };
     let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let proxy = FrontProxy::new(
-        Verifier::new(proxies.certificate_pem()).unwrap(),
+        Arc::new(Verifier::new(proxies.certificate_pem()).unwrap()),
         names(&["front"]),
         ProxyHeaders {
             user: names(&["X-Remote-User", "X-Other"]),

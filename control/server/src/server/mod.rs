@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::{AdmissionMetrics, Chain, Ingredients, TypeChecks};
 use crate::aggregation::Aggregation;
+use crate::aggregation::FrontProxy;
 use crate::allocation::{Cidr, Ranges, Services};
 use crate::audit::Audit;
 use crate::bootstrap::{self, Own};
@@ -276,7 +277,7 @@ impl ApiServer {
         }
         storage.follow_allocation(hooks, server.inner.stopped.clone());
         if let Some(uses) = server.inner.gate.tokens.uses() {
-            long_lived::track(storage.clone(), uses, server.inner.stopped.clone()).await;
+            long_lived::track(storage.clone(), uses, server.inner.stopped.clone());
         }
         let keep = fairness::keep(server.inner.fairness.clone(), server.inner.storage.clone());
         let stopped = server.inner.stopped.clone();
@@ -319,6 +320,15 @@ impl ApiServer {
             true => endpoint::announce(&self.inner.storage, &self.inner.own, &stop).await,
             false => stop.cancelled().await,
         }
+    }
+
+    /// Says whom aggregated servers may believe, after that changed.
+    ///
+    /// # Errors
+    ///
+    /// When the ConfigMap that says so cannot be written.
+    pub async fn tell_extensions(&self, front_proxy: &FrontProxy) -> Result<(), StartError> {
+        bootstrap::tell_extensions(&self.inner.storage, front_proxy).await
     }
 
     /// Whether [`ApiServer::shut_down`] was called.

@@ -28,10 +28,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
+use super::clients::Clients;
 use super::listener::Limits;
 use super::paced::{MayPause, Paced};
 use crate::body::{self, Body, BoxError};
-use crate::gate::Credentials;
 use crate::turns::{self, Lane, Spawner};
 
 /// So long a connection may take to end, once nothing is under way on it.
@@ -43,6 +43,8 @@ pub(super) struct Connection {
     pub(super) peer: std::net::SocketAddr,
     pub(super) place: OwnedSemaphorePermit,
     pub(super) acceptor: TlsAcceptor,
+    /// Whose certificates are accepted.
+    pub(super) clients: Arc<Clients>,
     pub(super) limits: Limits,
     /// Where it waits for its turns; its requests say by whom they are.
     pub(super) lane: Lane,
@@ -55,7 +57,7 @@ impl Connection {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,
     {
-        let Self { stream, peer, place, acceptor, limits, lane } = self;
+        let Self { stream, peer, place, acceptor, clients, limits, lane } = self;
         let stream = Paced::new(stream, limits.write_stall);
         let may_pause = stream.may_pause();
         let stream = match tokio::time::timeout(limits.handshake, acceptor.accept(stream)).await {
@@ -69,9 +71,10 @@ impl Connection {
                 return;
             }
         };
-        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        let credentials =
-            Credentials { certificates: chain.iter().map(|c| c.as_ref().to_vec()).collect(), bearer: None };
+        let credentials = clients.credentials(stream.get_ref().1.peer_certificates().unwrap_or_default());
+        if let Some(why) = &credentials.refused {
+            tracing::debug!(%peer, why, "the client shows a certificate of somebody else");
+        }
         let requests = Arc::new(Requests::new());
         let (counting, chance) = (Arc::clone(&requests), limits.goaway_chance);
         let service = service_fn(move |request: Request<Incoming>| {

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::clients::Clients;
 use super::named::{Named, Resolver};
 use super::options::TlsOptions;
 use crate::error::Error;
@@ -25,6 +26,7 @@ pub struct TlsKeys {
 
 /// What connections begin with.
 struct Configs {
+    clients: Arc<Clients>,
     usual: Arc<ServerConfig>,
     /// By the address that a client connected to: those who ask for no name may know the server by that.
     by_address: HashMap<IpAddr, Arc<ServerConfig>>,
@@ -96,33 +98,31 @@ impl TlsKeys {
         Ok(())
     }
 
-    /// What a connection to that address of this machine begins with.
-    pub(super) fn current(&self, local: Option<IpAddr>) -> Arc<ServerConfig> {
+    /// What a connection to that address of this machine begins with, and what its client's certificate is held against.
+    pub(super) fn current(&self, local: Option<IpAddr>) -> (Arc<ServerConfig>, Arc<Clients>) {
         let configs = self.configs.read();
-        Arc::clone(local.and_then(|local| configs.by_address.get(&local)).unwrap_or(&configs.usual))
+        let config = local.and_then(|local| configs.by_address.get(&local)).unwrap_or(&configs.usual);
+        (Arc::clone(config), Arc::clone(&configs.clients))
     }
 }
 
 fn configs(material: &Material, options: &TlsOptions) -> Result<Configs, Error> {
+    let clients = Arc::new(Clients::of(&material.client_ca, options.provider())?);
+    let config = |resolver| config(&clients, options, resolver).map(Arc::new);
     let resolver = Resolver::new(&material.serving, &material.named)?;
     let by_address = resolver.by_address().into_iter();
-    let by_address =
-        by_address.map(|(address, one)| Ok((address, Arc::new(config(material, options, one)?))));
+    let by_address = by_address.map(|(address, one)| Ok((address, config(one)?)));
     let by_address = by_address.collect::<Result<_, Error>>()?;
-    Ok(Configs { usual: Arc::new(config(material, options, resolver)?), by_address })
+    let usual = config(resolver)?;
+    Ok(Configs { clients, usual, by_address })
 }
 
-fn config(material: &Material, options: &TlsOptions, resolver: Resolver) -> Result<ServerConfig, Error> {
-    let provider = options.provider();
-    let authority = Arc::new(roots(&material.client_ca)?);
-    let verifier = WebPkiClientVerifier::builder_with_provider(authority, Arc::clone(&provider))
-        .allow_unauthenticated()
-        .build()
-        .map_err(|source| failed("use the client certificate authority", source))?;
-    let mut config = ServerConfig::builder_with_provider(provider)
+fn config(clients: &Arc<Clients>, options: &TlsOptions, resolver: Resolver) -> Result<ServerConfig, Error> {
+    let clients: Arc<dyn ClientCertVerifier> = Arc::<Clients>::clone(clients);
+    let mut config = ServerConfig::builder_with_provider(options.provider())
         .with_protocol_versions(options.versions())
         .map_err(|source| failed("choose protocol versions", source))?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(resolver));
     config.ignore_client_order = true;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];

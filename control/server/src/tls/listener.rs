@@ -120,11 +120,19 @@ impl Listener {
                 }
             };
             let local = stream.local_addr().ok().map(|address| address.ip().to_canonical());
-            let acceptor = TlsAcceptor::from(keys.current(local));
+            let (config, clients) = keys.current(local);
+            let acceptor = TlsAcceptor::from(config);
             let lane = Lane::of_peer(&turns, peer.ip().to_canonical());
             let http = http(&limits, Spawner(lane.clone()));
-            let connection =
-                Connection { stream, peer, place, acceptor, limits: limits.clone(), lane: lane.clone() };
+            let connection = Connection {
+                stream,
+                peer,
+                place,
+                acceptor,
+                clients,
+                limits: limits.clone(),
+                lane: lane.clone(),
+            };
             let serving = connection.serve(service.clone(), http, closing.clone());
             connections.spawn(InTurn::new(serving, lane));
         }

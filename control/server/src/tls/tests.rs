@@ -30,7 +30,7 @@ struct Server {
     done: tokio::task::JoinHandle<()>,
 }
 
-/// Answers with the number of client certificates and the protocol version; on wish with the path or the body instead, or
+/// Answers with the number of client certificates and the protocol version, and whether a certificate was refused; on wish with the path or the body instead, or
 /// with an answer that never ends.
 async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     if request.uri().path() == "/hold" {
@@ -44,9 +44,10 @@ async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     if request.headers().contains_key("x-echo") {
         return Ok(Response::new(body::full(request.uri().path().to_owned())));
     }
-    let certificates = request.extensions().get::<Credentials>().unwrap().certificates.len();
+    let Credentials { certificates, refused, .. } = request.extensions().get::<Credentials>().unwrap();
+    let (certificates, refused) = (certificates.len(), refused.as_ref().map_or("", |_| " refused"));
     let version = if request.version() == Version::HTTP_2 { "h2" } else { "h1" };
-    Ok(Response::new(body::full(format!("{certificates} {version}"))))
+    Ok(Response::new(body::full(format!("{certificates} {version}{refused}"))))
 }
 
 async fn server(limits: Limits) -> Server {
@@ -139,14 +140,33 @@ async fn handshake_with_and_without_client_certificate_both_versions() {
 }
 
 #[tokio::test]
-async fn client_certificate_of_other_authority_ends_the_connection() {
+async fn client_certificate_of_other_authority_is_told_and_not_passed_on() {
     let server = server(Limits::default()).await;
     let elsewhere = tempfile::tempdir().unwrap();
     let other = Pki::open(elsewhere.path(), ServingNames::default(), SystemTime::now()).unwrap();
     let connector = client(&server.pki.ca_pem().unwrap(), Some(&other.kubelet_client().unwrap()), "http/1.1");
-    // With TLS 1.3 the client learns of it when it reads.
+    let stream = connect(&server, &connector, "localhost").await.unwrap();
+    assert_eq!(get(stream, false).await.unwrap(), "0 h1 refused");
+    // The authority is accepted from now on: connections that begin see it, whatever was agreed with the client before.
+    let both = format!("{}{}", server.pki.ca_pem().unwrap(), other.ca_pem().unwrap());
+    server.keys.reload(&server.pki.serving().unwrap(), &both).unwrap();
+    let stream = connect(&server, &connector, "localhost").await.unwrap();
+    assert_eq!(get(stream, false).await.unwrap(), "1 h1");
+    server.keys.reload(&server.pki.serving().unwrap(), &server.pki.ca_pem().unwrap()).unwrap();
+    let stream = connect(&server, &connector, "localhost").await.unwrap();
+    assert_eq!(get(stream, false).await.unwrap(), "0 h1 refused");
+}
+
+/// A client without the key of the certificate that it shows.
+#[tokio::test]
+async fn client_certificate_without_its_key_ends_the_connection() {
+    let server = server(Limits::default()).await;
+    let stolen = server.pki.kubelet_client().unwrap().certificate_pem;
+    let key_pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let connector = hostile::shows(&server, &Leaf { certificate_pem: stolen, key_pem });
     match connect(&server, &connector, "localhost").await {
         Err(_) => {}
+        // With TLS 1.3 the client learns of it when it reads.
         Ok(stream) => assert!(get(stream, false).await.is_err()),
     }
 }
@@ -155,10 +175,8 @@ async fn client_certificate_of_other_authority_ends_the_connection() {
 async fn serving_certificate_is_not_accepted_from_a_client() {
     let server = server(Limits::default()).await;
     let connector = client(&server.pki.ca_pem().unwrap(), Some(&server.pki.serving().unwrap()), "http/1.1");
-    match connect(&server, &connector, "localhost").await {
-        Err(_) => {}
-        Ok(stream) => assert!(get(stream, false).await.is_err()),
-    }
+    let stream = connect(&server, &connector, "localhost").await.unwrap();
+    assert_eq!(get(stream, false).await.unwrap(), "0 h1 refused");
 }
 
 #[tokio::test]

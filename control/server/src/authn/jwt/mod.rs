@@ -11,7 +11,7 @@ mod provider;
 mod tests;
 
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
@@ -28,6 +28,9 @@ use provider::Provider;
 
 /// `nbf` may be so far in the future (seconds): clocks differ.
 const LEEWAY: f64 = 300.0;
+
+/// So long issuers may take to tell their keys before they take the place of others.
+const READY: Duration = Duration::from_secs(60);
 
 /// The claims of a token.
 pub(super) type Claims = Map<String, Value>;
@@ -60,13 +63,35 @@ impl JwtTokens {
         Ok(Self { issuers: RwLock::new(follow(issuers)?), clock })
     }
 
-    /// Puts other issuers in place; those before are not asked any more.
+    /// Puts other issuers in place at once; those before are not asked any more.
     ///
     /// # Errors
     ///
     /// When the authority of an issuer cannot be used; the issuers before stay.
     pub fn replace(&self, issuers: Vec<Issuer>) -> Result<(), Error> {
         *self.issuers.write() = follow(issuers)?;
+        Ok(())
+    }
+
+    /// Puts other issuers in place once all their keys are there, so that no token that is good before and after is refused
+    /// in between.
+    ///
+    /// # Errors
+    ///
+    /// When the authority of an issuer cannot be used, or keys are not there in time; the issuers before stay.
+    pub async fn replace_when_ready(&self, issuers: Vec<Issuer>) -> Result<(), Error> {
+        let followed = follow(issuers)?;
+        let ready = async {
+            for one in followed.iter() {
+                one.provider.ready().await;
+            }
+        };
+        if tokio::time::timeout(READY, ready).await.is_err() {
+            let missing = followed.iter().filter(|one| !one.provider.is_ready());
+            let issuers = missing.map(|one| one.issuer.url.clone()).collect();
+            return Err(Error::IssuersNotReady { issuers });
+        }
+        *self.issuers.write() = followed;
         Ok(())
     }
 

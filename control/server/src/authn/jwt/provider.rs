@@ -62,6 +62,17 @@ impl Provider {
         Ok(Self { state, asked, task })
     }
 
+    /// Whether its keys are there.
+    pub(super) fn is_ready(&self) -> bool {
+        self.state.borrow().keys.is_some()
+    }
+
+    /// Returns when its keys are there.
+    pub(super) async fn ready(&self) {
+        // The task that fetches ends with this.
+        let _ = self.state.clone().wait_for(|state| state.keys.is_some()).await;
+    }
+
     /// The keys, with the one of that id if the issuer has it.
     pub(super) async fn keys(&self, id: Option<&str>) -> Result<Arc<KeySet>, String> {
         let before = self.state.borrow().clone();

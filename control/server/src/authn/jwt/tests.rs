@@ -260,6 +260,29 @@ async fn issuer_that_says_to_be_another_is_not_believed() {
 }
 
 #[tokio::test]
+async fn issuers_take_the_place_of_others_when_their_keys_are_there() {
+    let (before, after) = (issuer().await, issuer().await);
+    let tokens = before.tokens(PLAIN);
+    let old = before.token(json!({}));
+    ask(&tokens, &old).await.unwrap().unwrap();
+    let issuers =
+        |text: &str| AuthenticationConfiguration::of_file(text, Path::new("f"), &[]).unwrap().issuers;
+    // One of two never says its keys: it is as if nothing had been said.
+    let silent = after.file(PLAIN).replace(
+        "    audiences:",
+        &format!("    discoveryURL: {}\n    audiences:", after.server.url("/elsewhere")),
+    );
+    tokio::time::pause();
+    let error = tokens.replace_when_ready(issuers(&silent)).await.unwrap_err().to_string();
+    tokio::time::resume();
+    assert_eq!(error, format!("the keys of {} cannot be fetched", after.server.url("")));
+    tokens.authenticate(&old, &[]).await.unwrap().unwrap();
+    tokens.replace_when_ready(issuers(&after.file(PLAIN))).await.unwrap();
+    tokens.authenticate(&after.token(json!({})), &[]).await.unwrap().unwrap();
+    assert_eq!(tokens.authenticate(&old, &[]).await, Ok(None));
+}
+
+#[tokio::test]
 async fn flags_make_an_issuer_as_upstream_has_it() {
     let issuer = issuer().await;
     let mut flags = OidcFlags {
