@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use super::Lane;
 use super::place::Place;
@@ -34,10 +35,10 @@ impl<F: Future> Future for InTurn<F> {
         }
         let begun = Begun::of(this.place.flow());
         let polled = this.future.as_mut().poll(&mut Context::from_waker(&this.waker));
-        drop(begun);
+        let took = begun.end();
         match polled {
-            Poll::Pending => this.place.stop(),
-            Poll::Ready(_) => this.place.leave(),
+            Poll::Pending => this.place.stop(took),
+            Poll::Ready(_) => this.place.leave(took),
         }
         polled
     }
@@ -45,7 +46,7 @@ impl<F: Future> Future for InTurn<F> {
 
 impl<F> Drop for InTurn<F> {
     fn drop(&mut self) {
-        self.place.leave();
+        self.place.leave(Duration::ZERO);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Turns at the processors. Seats of [`fairness`](crate::fairness) bound how many requests are under way; what keeps
 //! another's request waiting is the computing of those before it. So every task that serves a client computes in turns:
-//! only as many of them as there are processors at a time, and who is next is decided flow by flow, not in the order in
-//! which the runtime woke them. Whoever sends without pause waits behind themselves.
+//! only as many of them as there are processors at a time, and who is next is decided by the time that their flows have
+//! had ([`lines`]), not in the order in which the runtime woke them. Whoever sends without pause waits behind themselves.
 //!
 //! A turn is one poll of such a task, of a connection or of a handler: reading, decrypting, letting in and answering all
 //! happen within one. A task that is woken takes its place in the line of its flow; the runtime, which runs tasks in the

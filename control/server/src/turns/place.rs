@@ -11,6 +11,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -72,8 +73,8 @@ impl Place {
         true
     }
 
-    /// Its task waits for something, unless it was woken since it began.
-    pub(super) fn stop(self: &Arc<Self>) {
+    /// Its task waits for something after a turn that took so long, unless it was woken since it began.
+    pub(super) fn stop(self: &Arc<Self>, took: Duration) {
         let again = {
             let mut state = self.state.lock();
             let Stand::Runs(turn, woken) = state.stand else { return };
@@ -83,7 +84,7 @@ impl Place {
                 (Turn::Taken, Some(flow)) => {
                     state.stand = Stand::Waits;
                     drop(state);
-                    if self.lane.lines.pass_on(flow, self) {
+                    if self.lane.lines.pass_on(flow, took, self) {
                         return;
                     }
                     self.call();
@@ -95,7 +96,7 @@ impl Place {
             }
             if turn == Turn::Taken {
                 drop(state);
-                self.lane.lines.end();
+                self.lane.lines.end(self.lane.flow(), took);
                 state = self.state.lock();
             }
             state.task.clone().filter(|_| woken && matches!(state.stand, Stand::Called(_)))
@@ -105,15 +106,15 @@ impl Place {
         }
     }
 
-    /// Its task is over, or was given up. A turn that it has is over, too.
-    pub(super) fn leave(&self) {
+    /// Its task is over, or was given up. A turn that it has is over, too, and took so long.
+    pub(super) fn leave(&self, took: Duration) {
         let former = {
             let mut state = self.state.lock();
             state.task = None;
             std::mem::replace(&mut state.stand, Stand::Gone)
         };
         if matches!(former, Stand::Called(Turn::Taken) | Stand::Runs(Turn::Taken, _)) {
-            self.lane.lines.end();
+            self.lane.lines.end(self.lane.flow(), took);
         }
     }
 

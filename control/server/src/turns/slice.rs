@@ -15,7 +15,7 @@ const SLICE: Duration = Duration::from_micros(100);
 struct Slice {
     /// Whose turn it is; nothing if it is exempt.
     flow: Option<u64>,
-    until: Instant,
+    began: Instant,
     wrote: bool,
 }
 
@@ -30,8 +30,13 @@ pub(super) struct Begun(());
 impl Begun {
     /// Of a turn of this flow, now.
     pub(super) fn of(flow: Option<u64>) -> Self {
-        SLICE_OF_TURN.set(Some(Slice { flow, until: Instant::now() + SLICE, wrote: false }));
+        SLICE_OF_TURN.set(Some(Slice { flow, began: Instant::now(), wrote: false }));
         Self(())
+    }
+
+    /// Ends it; how long it was.
+    pub(super) fn end(self) -> Duration {
+        SLICE_OF_TURN.get().map_or(Duration::ZERO, |slice| slice.began.elapsed())
     }
 }
 
@@ -48,7 +53,7 @@ pub(super) fn flow() -> Option<u64> {
 
 /// Whether this turn took so long that it should end soon.
 pub(crate) fn is_long() -> bool {
-    SLICE_OF_TURN.get().is_some_and(|slice| Instant::now() >= slice.until)
+    SLICE_OF_TURN.get().is_some_and(|slice| slice.began.elapsed() >= SLICE)
 }
 
 /// Whether this poll should end here. If so, it is made again: the caller returns `Pending`.

@@ -1,6 +1,7 @@
 //! Who is next, on one thread: the runtime of a test polls one task at a time.
 
 use std::task::Poll;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -28,7 +29,7 @@ async fn settle() {
 fn busy(turns: &Turns) -> impl FnOnce() {
     let lines = turns.lines.clone();
     assert!(lines.take_or_wait(1, &place::Place::new(lane(turns, 1))));
-    move || lines.end()
+    move || lines.end(Some(1), Duration::ZERO)
 }
 
 type Order = Arc<Mutex<Vec<&'static str>>>;
