@@ -56,8 +56,9 @@ fn start(command: Command) -> anyhow::Result<()> {
 }
 
 /// Whoever has just been heard of is to wait as little behind those who were there before as turns at the processors are
-/// short: so the network is looked at in every round, which is up to four tasks, and not in every 61st. It costs a system
-/// call.
+/// short: so the network is looked at in every round, which is up to four tasks, and not in every 61st, which costs a system
+/// call; and so is what other threads have woken, such as the store's.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().event_interval(1).enable_all().build()?)
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    Ok(runtime.event_interval(1).global_queue_interval(1).enable_all().build()?)
 }

@@ -150,6 +150,19 @@ impl Feed {
         FeedRead::Events { events, upto: ring.last.max(after) }
     }
 
+    /// The same, if the ring reaches back so far and there is something to tell; and up to where it is complete.
+    pub(crate) fn at_hand(
+        &self,
+        prefix: &str,
+        after: Revision,
+        limit: usize,
+    ) -> Option<(Vec<Event>, Revision)> {
+        match self.read(prefix, after, limit) {
+            FeedRead::Events { events, upto } => (upto > after).then_some((events, upto)),
+            FeedRead::Behind | FeedRead::Closed => None,
+        }
+    }
+
     /// Wakes on every publication.
     pub(crate) fn signals(&self) -> watch::Receiver<Signal> {
         self.signal.subscribe()
@@ -242,6 +255,16 @@ mod tests {
         let feed = small();
         feed.publish(vec![event(11, "/a"), event(12, "/b")]);
         assert_eq!(revisions(feed.read("/c", Revision(10), 9)), (vec![], 12));
+    }
+
+    #[test]
+    fn what_is_at_hand_is_complete_or_nothing() {
+        let feed = small();
+        assert!(feed.at_hand("/", Revision(10), 9).is_none(), "there is nothing to tell");
+        feed.publish(vec![event(11, "/a"), event(12, "/b"), event(12, "/c")]);
+        let (events, upto) = feed.at_hand("/", Revision(11), 1).unwrap();
+        assert_eq!((events.len(), upto), (2, Revision(12)));
+        assert!(feed.at_hand("/", Revision(12), 9).is_none() && feed.at_hand("/", Revision(9), 9).is_none());
     }
 
     #[test]

@@ -69,6 +69,12 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// `Compacted` when changes after `after` were forgotten, also later, as the watch's last item; `Future`.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<WatchStream, StoreError>;
+    /// About `limit` of the changes after `after` of keys that start with `prefix`, never a part of a revision, and up to
+    /// where they are all: at once, where the backend has them in memory and there is something to tell. Watches deliver
+    /// them, too.
+    fn at_hand(&self, _prefix: &str, _after: Revision, _limit: usize) -> Option<(Vec<Event>, Revision)> {
+        None
+    }
     /// Forgets the changes up to and including `revision`. The state as of `revision`, and all that came after, stays.
     ///
     /// # Errors

@@ -220,6 +220,10 @@ impl Store for MemoryStore {
         Ok(watch::stream(feed.clone(), Arc::new(NoHistory(feed)), prefix.to_owned(), after))
     }
 
+    fn at_hand(&self, prefix: &str, after: Revision, limit: usize) -> Option<(Vec<Event>, Revision)> {
+        self.inner.feed.at_hand(prefix, after, limit)
+    }
+
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
         let mut state = self.inner.state.lock();
         if revision > state.revision {

@@ -21,11 +21,14 @@ use crate::failure::with_causes;
 const ROOT: &str = "/registry/";
 /// So many objects are read at once.
 const PAGE: usize = 2000;
+/// So many changes are applied by somebody who waits for one of them.
+const PULLED: usize = 64;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Reads everything.
 pub(super) async fn load(cache: &Cache) -> Result<(), StoreError> {
+    let _order = cache.order.lock().await;
     let contents = cache.contents();
     let mut fresh: BTreeMap<&str, Vec<KeyValue>> =
         contents.all().map(|one| (one.prefix(), Vec::new())).collect();
@@ -104,8 +107,14 @@ async fn once(cache: &Cache, requests: &mut mpsc::UnboundedReceiver<Wanted>) -> 
         };
         let Some(item) = item else { return StoreError::Closed };
         match item {
-            Ok(WatchItem::Events(events)) => apply(cache, events),
-            Ok(WatchItem::Progress(revision)) => advance(cache, revision.0),
+            Ok(WatchItem::Events(events)) => {
+                let _order = cache.order.lock().await;
+                apply(cache, events);
+            }
+            Ok(WatchItem::Progress(revision)) => {
+                let _order = cache.order.lock().await;
+                advance(cache, revision.0);
+            }
             Err(error) => return error,
         }
     }
@@ -117,6 +126,7 @@ async fn add(cache: &Cache, prefix: String) -> Result<(), StoreError> {
     if cache.contents().get(&prefix).is_some() {
         return Ok(());
     }
+    let _order = cache.order.lock().await;
     let listing = cache.store.list(ListRequest { prefix: prefix.clone(), ..ListRequest::default() }).await?;
     let collection = Collection::new(prefix, cache.budget.clone());
     collection.replace(listing.items, listing.revision.0);
@@ -124,12 +134,22 @@ async fn add(cache: &Cache, prefix: String) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Applies a batch, one collection after the other, and only then says that it is there.
+/// Applies what the store has at hand, unless somebody else changes the collections.
+pub(super) fn pull(cache: &Cache) {
+    let Ok(_order) = cache.order.try_lock() else { return };
+    if let Some((events, upto)) = cache.store.at_hand(ROOT, Revision(cache.applied()), PULLED) {
+        apply(cache, events);
+        advance(cache, upto.0);
+    }
+}
+
+/// Applies what is new of a batch, one collection after the other, and only then says that it is there.
 fn apply(cache: &Cache, events: Vec<Event>) {
     let Some(last) = events.last().map(|event| event.revision.0) else { return };
     let contents = cache.contents();
     let mut per_collection: BTreeMap<&str, Vec<Event>> = BTreeMap::new();
-    for event in events {
+    let applied = cache.applied();
+    for event in events.into_iter().filter(|event| event.revision.0 > applied) {
         if let Some(collection) = contents.of_key(&event.key) {
             per_collection.entry(collection.prefix()).or_default().push(event);
         }

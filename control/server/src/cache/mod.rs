@@ -2,7 +2,8 @@
 //!
 //! - One feed ([`feed`]) applies each batch of changes to the [`Collection`]s and then moves `applied` forward, so that
 //!   whoever reads `applied` first and a collection second misses nothing up to it.
-//! - Reads are consistent: they wait until `applied` has reached the store's revision.
+//! - Reads are consistent: they wait until `applied` has reached the store's revision. Who waits helps: what the store has
+//!   in memory, it applies itself, rather than waiting for the feed to be given a processor.
 //! - The cache decides nothing about requests, selectors or formats.
 
 mod ages;
@@ -78,6 +79,8 @@ pub struct Cache {
     /// The built-in ones by group and plural name, of whatever version.
     by_name: BTreeMap<&'static str, BTreeMap<&'static str, (&'static Resource, Arc<Collection>)>>,
     applied: watch::Sender<u64>,
+    /// Held by whoever changes the collections.
+    order: tokio::sync::Mutex<()>,
     ages: Ages,
     budget: Arc<Budget>,
 }
@@ -114,8 +117,8 @@ impl Cache {
         }
         let (wanted, requests) = mpsc::unbounded_channel();
         let contents = RwLock::new(Arc::new(contents));
-        let (applied, ages) = (watch::Sender::new(0), Ages::default());
-        let cache = Arc::new(Self { store, contents, wanted, by_name, applied, ages, budget });
+        let (applied, order, ages) = Default::default();
+        let cache = Arc::new(Self { store, contents, wanted, by_name, applied, order, ages, budget });
         feed::load(&cache).await?;
         tokio::spawn(feed::follow(cache.clone(), requests, stop));
         Ok(cache)
@@ -233,7 +236,11 @@ impl Cache {
     ///
     /// When that does not happen within `patience`.
     pub async fn reach(&self, revision: u64, patience: Duration) -> Result<u64, ReadError> {
-        let applied = self.applied();
+        let mut applied = self.applied();
+        if applied < revision {
+            feed::pull(self);
+            applied = self.applied();
+        }
         if applied >= revision {
             return Ok(applied);
         }

@@ -1,6 +1,7 @@
 //! The watch cache over a store in memory.
 
 use bytes::Bytes;
+use futures::FutureExt;
 use skep_api::registry::registry;
 use skep_store::memory::MemoryStore;
 use skep_store::{Expected, Revision};
@@ -54,6 +55,26 @@ async fn watcher_hears_of_each_change_once_and_in_order() {
     assert_eq!(heard, [first.0, second.0, last.0].into_iter().zip(kinds).collect::<Vec<_>>());
     assert!(watcher.poll().unwrap().is_empty());
     assert_eq!(watcher.position(), last.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reader_takes_in_what_the_store_has_and_the_feed_does_not_repeat_it() {
+    let (store, cache) = started().await;
+    let configmaps = registry().find("", "v1", "configmaps").unwrap();
+    let collection = cache.collection(configmaps).unwrap().clone();
+    let mut watcher = cache.watch(&collection, configmaps.store_prefix(None), cache.applied());
+    let first = put(&store, "1", Expected::Absent).await;
+    let last = put(&store, "2", Expected::Revision(first)).await;
+    // The feed has not had a turn yet, and gets none.
+    let reached = cache.reach(last.0, Duration::ZERO).now_or_never().expect("nothing to wait for");
+    assert_eq!(reached.unwrap(), last.0);
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    let third = put(&store, "3", Expected::Revision(last)).await;
+    cache.catch_up().await.unwrap();
+    let heard: Vec<u64> = watcher.poll().unwrap().iter().map(|change| change.revision).collect();
+    assert_eq!(heard, [first.0, last.0, third.0]);
 }
 
 #[tokio::test(start_paused = true)]

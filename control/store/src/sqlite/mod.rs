@@ -16,6 +16,7 @@ mod failure;
 mod halves;
 mod metrics;
 mod options;
+mod priority;
 mod queue;
 mod read;
 mod schema;
@@ -59,7 +60,7 @@ use self::sweep::Marks;
 use self::writer::Writer;
 use crate::feed::{Feed, FeedBounds};
 use crate::{
-    Expected, KeyValue, ListRequest, Listing, Revision, Size, Store, StoreError, WatchStream, watch,
+    Event, Expected, KeyValue, ListRequest, Listing, Revision, Size, Store, StoreError, WatchStream, watch,
 };
 
 /// The largest value that is taken, in bytes; the API server's own limit is far below.
@@ -185,6 +186,10 @@ impl Store for SqliteStore {
             }
         }
         Ok(watch::stream(self.feed.clone(), self.readers.clone(), prefix.to_owned(), after))
+    }
+
+    fn at_hand(&self, prefix: &str, after: Revision, limit: usize) -> Option<(Vec<Event>, Revision)> {
+        self.feed.at_hand(prefix, after, limit)
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), StoreError> {

@@ -16,6 +16,7 @@ use super::commit::{Batch, Outcome, next_expiry};
 use super::failure::Failure;
 use super::metrics::Metrics;
 use super::options::SqliteOptions;
+use super::priority;
 use super::queue::{Queue, Request, Taken};
 use super::schema::State;
 use super::sweep::{self, Marks, PAGE, Pages};
@@ -32,7 +33,9 @@ const IDLE_SWEEP_STEP: u64 = 1024;
 const VACUUM_STEP: u32 = 64;
 /// Longest time that a commit spends on forgetting and giving back, about: whoever writes next waits for it.
 const CLEAN_UP: Duration = Duration::from_millis(8);
-/// How the scheduler weighs this thread (nice(2)).
+/// How the scheduler weighs this thread (nice(2)). A commit waits for the disk some times, and after each for a processor:
+/// behind threads that serve clients without pause that takes up to 4 ms each time (a tick of Linux 6.18), and whoever writes
+/// waits for all of it. What this thread does with its weight is little, since it mostly waits.
 const PRIORITY: i32 = -15;
 /// How long the writer leaves expiry and forgetting alone after a failed commit.
 const BACK_OFF: Duration = Duration::from_secs(5);
@@ -68,7 +71,7 @@ struct Committed {
 impl Writer {
     /// Works until the queue is closed and empty.
     pub(super) fn run(mut self) {
-        hurry();
+        priority::set(PRIORITY);
         // Callers get an answer, and watches an end, even if this thread panics.
         let _end = End { queue: self.queue.clone(), feed: self.feed.clone() };
         while let Taken::Requests(requests) = self.queue.take(self.options.batch.max(1), self.deadline()) {
@@ -207,16 +210,6 @@ impl Writer {
         if let Ok(next) = next_expiry(&self.connection) {
             self.next_expiry = next;
         }
-    }
-}
-
-/// Has this thread run as soon as it can. A commit waits for the disk some times, and after each for a processor: behind
-/// threads that serve clients without pause that takes up to 4 ms each time (a tick of Linux 6.18), and whoever writes waits
-/// for all of it. What this thread does with its weight is little, since it mostly waits.
-fn hurry() {
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), PRIORITY) {
-        // Only the superuser may; it works without.
-        tracing::debug!(%error, "the store's writer has the weight of any other thread");
     }
 }
 
