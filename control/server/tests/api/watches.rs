@@ -194,7 +194,7 @@ async fn watcher_that_sleeps_too_long_is_told_so_and_counted() {
     let metrics = String::from_utf8(cluster.get("/metrics").await.bytes.to_vec()).unwrap();
     for line in [
         "apiserver_terminated_watchers_total{group=\"\",resource=\"configmaps\"} 1",
-        "apiserver_resource_objects{group=\"\",resource=\"configmaps\"} 2",
+        "apiserver_resource_objects{group=\"\",resource=\"configmaps\"} 3",
         "skep_watch_cache_ring_events{group=\"\",resource=\"configmaps\"} 8192",
     ] {
         assert!(metrics.lines().any(|there| there == line), "{line} is not in\n{metrics}");
