@@ -80,9 +80,14 @@ impl Encryption {
         Ok(Arc::new(Self { options, current, digest, metrics }))
     }
 
-    /// What is wrong with the key management services in use.
-    pub(crate) fn health(&self) -> Result<(), String> {
-        self.current.read().health()
+    /// The health checks of the key management services in use, and whether each holds: one for all where the file is
+    /// followed, and where it is not, as the services stay as they are, one for each.
+    pub(crate) fn checks(&self) -> Vec<(String, bool)> {
+        let providers = self.current.read().clone();
+        match self.options.reload {
+            true => vec![("kms-providers".to_owned(), providers.health().is_ok())],
+            false => providers.checks().collect(),
+        }
     }
 
     /// Follows the file, if that was asked for, for as long as it is polled.

@@ -140,6 +140,12 @@ impl Providers {
         rule.map_or(&self.plain, |(_, providers)| providers)
     }
 
+    /// The key management services by the names of their health checks, and whether each is healthy.
+    pub(super) fn checks(&self) -> impl Iterator<Item = (String, bool)> {
+        let services = self.services.iter().enumerate();
+        services.map(|(at, service)| (format!("kms-provider-{at}"), service.health().is_ok()))
+    }
+
     /// What is wrong with the key management services.
     pub(super) fn health(&self) -> Result<(), String> {
         let faults = self.services.iter().enumerate().filter_map(|(at, service)| {

@@ -225,7 +225,7 @@ async fn kms_seals_seeds_and_never_sees_values() {
         assert_eq!(opened, ("hunter-two".into(), false));
     }
     assert_eq!(fake.0.lock().decrypted, 1);
-    assert!(test.encryption.health().is_ok());
+    assert!(test.encryption.current.read().health().is_ok());
 }
 
 /// What upstream's server stored is read by this one. (That upstream reads what this one stores was seen with its program.)
@@ -273,11 +273,17 @@ async fn kms_that_is_not_there_is_told_by_health_and_refuses_writes() {
         directory.path().display()
     );
     let test = open(directory, &config).await;
-    let why = test.encryption.health().unwrap_err();
+    let why = test.encryption.current.read().health().unwrap_err();
     assert!(
         why.starts_with("kms-provider-0: failed to perform status section of the healthz check"),
         "{why}"
     );
+    // One check for each service; one for all where the file is followed, whose services come and go.
+    for (reload, name) in [(false, "kms-provider-0"), (true, "kms-providers")] {
+        let options = EncryptionOptions { path: test.directory.path().join("config.yaml"), reload };
+        let other = Encryption::open(options, &Registry::new()).await.unwrap();
+        assert_eq!(other.checks(), [(name.to_owned(), false)]);
+    }
     let error = test.put(PLACE, "value", Expected::Absent).await.unwrap_err();
     assert_eq!(error.to_string(), "store: encrypt a value");
     assert!(test.store.get(PLACE).await.unwrap().0.is_none());
@@ -289,5 +295,5 @@ async fn kms_that_is_not_well_says_so() {
     fake.0.lock().healthz = "no quorum".into();
     let options = EncryptionOptions { path: test.directory.path().join("config.yaml"), reload: false };
     let other = Encryption::open(options, &Registry::new()).await.unwrap();
-    assert!(other.health().unwrap_err().contains("got unexpected healthz status: no quorum"));
+    assert!(other.current.read().health().unwrap_err().contains("got unexpected healthz status: no quorum"));
 }

@@ -1,5 +1,6 @@
 //! `/healthz`, `/livez`, `/readyz`: is the process alive, can it serve, in upstream's words.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{Response, StatusCode};
@@ -55,7 +56,7 @@ pub(super) async fn timely<T, E>(asked: impl Future<Output = Result<T, E>>) -> O
 }
 
 /// The checks of a kind, and whether each holds. Those of upstream that stand for nothing here are not among them.
-async fn checks(server: &Inner, kind: Kind) -> Vec<(&'static str, bool)> {
+async fn checks(server: &Inner, kind: Kind) -> Vec<(Cow<'static, str>, bool)> {
     let cached = server.storage().cache.is_followed();
     let stored = timely(server.storage().store.current_revision()).await.is_some();
     let mut checks = vec![("ping", true)];
@@ -66,11 +67,12 @@ async fn checks(server: &Inner, kind: Kind) -> Vec<(&'static str, bool)> {
     }
     checks.extend(INFORMERS.map(|name| (name, cached)));
     checks.extend(server.hooks().all());
-    if let Some(encryption) = server.encryption() {
-        checks.push(("kms-providers", encryption.health().is_ok()));
-    }
+    let kms = server.encryption().map(|encryption| encryption.checks()).unwrap_or_default();
+    let mut checks: Vec<(Cow<'static, str>, bool)> =
+        checks.into_iter().map(|(name, fine)| (name.into(), fine)).collect();
+    checks.extend(kms.into_iter().map(|(name, fine)| (name.into(), fine)));
     if kind == Kind::Readyz {
-        checks.push(("shutdown", !server.is_leaving()));
+        checks.push(("shutdown".into(), !server.is_leaving()));
     }
     checks
 }
@@ -85,17 +87,20 @@ pub(super) async fn answer(server: &Inner, kind: Kind, only: &str, query: &Query
             return text(StatusCode::NOT_FOUND, "404 page not found\n");
         }
     }
-    for (name, fine) in all.iter().filter(|(name, _)| !excluded.contains(name)) {
+    for (name, fine) in all.iter().filter(|(name, _)| !excluded.contains(&&**name)) {
         server.metrics().health().checked(name, kind.name(), *fine);
     }
-    let failed: Vec<&str> =
-        all.iter().filter(|(name, fine)| !fine && !excluded.contains(name)).map(|(name, _)| *name).collect();
+    let failed: Vec<&str> = all
+        .iter()
+        .filter(|(name, fine)| !fine && !excluded.contains(&&**name))
+        .map(|(name, _)| &**name)
+        .collect();
     if failed.is_empty() && !query.has("verbose") {
         return text(StatusCode::OK, "ok");
     }
     let mut lines = String::new();
     for (name, fine) in &all {
-        lines += &match (excluded.contains(name), fine) {
+        lines += &match (excluded.contains(&&**name), fine) {
             (true, _) => format!("[+]{name} excluded: ok\n"),
             (_, true) => format!("[+]{name} ok\n"),
             (_, false) => format!("[-]{name} failed: reason withheld\n"),

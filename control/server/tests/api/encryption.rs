@@ -17,13 +17,18 @@ const TWO: &str = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=";
 
 /// Configures encryption of secrets and of a custom resource.
 fn with(config: &mut ServerConfig, directory: &Path, providers: &str) {
+    following(config, directory, providers, false);
+}
+
+/// The same, by a file that may be followed.
+fn following(config: &mut ServerConfig, directory: &Path, providers: &str, reload: bool) {
     let text = format!(
         "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n\
          - resources: [secrets, '*.bears.example']\n  providers: [{providers}]\n"
     );
     let path = directory.join("encryption.yaml");
     std::fs::write(&path, text).unwrap();
-    let options = EncryptionOptions { path, reload: false };
+    let options = EncryptionOptions { path, reload };
     let registry = Registry::new();
     let open = Encryption::open(options, &registry);
     config.encryption = Some(futures::executor::block_on(open).unwrap());
@@ -124,8 +129,13 @@ async fn missing_key_fails_reads_of_its_resource_with_the_reason_and_nothing_els
 
 #[tokio::test]
 async fn health_names_the_key_management_services() {
-    let cluster = cluster_with(&|config, directory| with(config, directory, "{identity: {}}")).await;
-    assert_eq!(cluster.get("/healthz/kms-providers").await.code, 200);
+    for (reload, code) in [(true, 200), (false, 404)] {
+        let configure = |config: &mut ServerConfig, directory: &Path| {
+            following(config, directory, "{identity: {}}", reload);
+        };
+        let cluster = cluster_with(&configure).await;
+        assert_eq!(cluster.get("/healthz/kms-providers").await.code, code);
+    }
 }
 
 #[tokio::test]
