@@ -3,8 +3,10 @@
 //!
 //! Shared by both kinds of plug-ins. Owns no decision.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use skep_api::admissionregistration::{Interest, Rules};
 use skep_api::convert;
@@ -17,7 +19,7 @@ use crate::authz::{Authz, selectors};
 use crate::cache::Cache;
 use crate::conversion::Converter;
 use crate::failure;
-use crate::gate::{ObjectReader, Verdict};
+use crate::gate::{Authorizer, Decision, ObjectReader, Verdict};
 use crate::request::RequestInfo;
 use crate::user::UserInfo;
 
@@ -183,38 +185,131 @@ pub(super) fn question(attributes: &Attributes<'_>) -> Question {
     }
 }
 
-/// The rights of the write's author.
+/// Evaluates something by the rights of the write's author. Expressions cannot wait: where a webhook has to be asked about a
+/// right, that is done after the evaluation, which is then made anew.
+pub(super) async fn by_rights<T>(
+    authorizer: &Authz,
+    user: &UserInfo,
+    evaluate: impl Fn(&Rights<'_>) -> T + Send + Sync,
+) -> T
+where
+    T: Send,
+{
+    let mut rights = Rights { authorizer, user, known: Vec::new(), open: Mutex::default() };
+    loop {
+        let value = evaluate(&rights);
+        let open = std::mem::take(&mut *rights.open.lock());
+        if open.is_empty() {
+            return value;
+        }
+        for (user, request) in open {
+            let decision = authorizer.authorize(&user, &request).await;
+            rights.known.push(((user, request), decision));
+        }
+    }
+}
+
+/// Who wants to do what.
+type Asked = (UserInfo, RequestInfo);
+
+/// The rights of the write's author, as far as they are known.
 pub(super) struct Rights<'a> {
-    pub(super) authorizer: &'a Authz,
-    pub(super) user: &'a UserInfo,
+    authorizer: &'a Authz,
+    user: &'a UserInfo,
+    /// What others said.
+    known: Vec<(Asked, Decision)>,
+    /// What they have to be asked.
+    open: Mutex<Vec<Asked>>,
 }
 
 impl Authority for Rights<'_> {
     fn rule(&self, question: &Question) -> Ruling {
-        let account;
         let user = match &question.asker {
-            Asker::Author => self.user,
+            Asker::Author => Cow::Borrowed(self.user),
             Asker::ServiceAccount { namespace, name } => {
-                account = UserInfo::service_account(namespace, name);
-                &account
+                Cow::Owned(UserInfo::service_account(namespace, name))
             }
         };
-        let request = RequestInfo {
-            is_resource: question.path.is_none(),
-            path: question.path.clone().unwrap_or_default(),
-            verb: question.verb.clone(),
-            group: question.group.clone(),
-            version: "*".to_owned(),
-            namespace: question.namespace.clone(),
-            resource: question.resource.clone(),
-            subresource: question.subresource.clone(),
-            name: question.name.clone(),
-            field_selector: selectors::of_fields(&question.field_selector),
-            label_selector: selectors::of_labels(&question.label_selector),
-            ..RequestInfo::default()
+        let request = asked(question);
+        let known = || {
+            let known = self.known.iter().find(|((who, what), _)| *who == *user && *what == request)?;
+            Some(known.1.clone())
         };
-        let decision = self.authorizer.from_memory(user, &request);
+        let Some(decision) = self.authorizer.from_memory(&user, &request).or_else(known) else {
+            let asked = (user.into_owned(), request);
+            let mut open = self.open.lock();
+            if !open.contains(&asked) {
+                open.push(asked);
+            }
+            return Ruling::default();
+        };
         let reason = if decision.is_allowed() { String::new() } else { decision.reason };
         Ruling { allowed: decision.verdict == Verdict::Allow, reason, error: decision.error }
+    }
+}
+
+/// The request that a question is about.
+fn asked(question: &Question) -> RequestInfo {
+    RequestInfo {
+        is_resource: question.path.is_none(),
+        path: question.path.clone().unwrap_or_default(),
+        verb: question.verb.clone(),
+        group: question.group.clone(),
+        version: "*".to_owned(),
+        namespace: question.namespace.clone(),
+        resource: question.resource.clone(),
+        subresource: question.subresource.clone(),
+        name: question.name.clone(),
+        field_selector: selectors::of_fields(&question.field_selector),
+        label_selector: selectors::of_labels(&question.label_selector),
+        ..RequestInfo::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::authz::AuthorizerChain;
+    use crate::callout::testing::Server;
+    use crate::testing::Objects;
+
+    /// Allows what it is asked about secrets.
+    fn opinion(_: &str, mut review: Value) -> Option<(u16, String)> {
+        let allowed = review["spec"]["resourceAttributes"]["resource"] == "secrets";
+        review["status"] = json!({ "allowed": allowed, "reason": "as it is" });
+        Some((200, review.to_string()))
+    }
+
+    #[tokio::test]
+    async fn webhook_is_asked_after_an_evaluation_that_needed_it() {
+        let server = Server::start(opinion).await;
+        let file = format!(
+            "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\nauthorizers:\n- type: Webhook\n  \
+             name: hook\n  webhook:\n    timeout: 3s\n    subjectAccessReviewVersion: v1\n    failurePolicy: Deny\n    \
+             connectionInfo: {{type: KubeConfigFile, kubeConfigFile: {}}}\n",
+            server.kubeconfig().display()
+        );
+        let authorizer = Authz::new(Arc::new(Objects::default()));
+        authorizer.set_chain(AuthorizerChain::of_file(&file, Path::new("f")).unwrap());
+        let evaluations = AtomicU32::new(0);
+        let allowed = |rights: &Rights<'_>, resource: &str| {
+            let (verb, resource) = ("get".to_owned(), resource.to_owned());
+            rights.rule(&Question { verb, resource, ..Question::default() }).allowed
+        };
+        let jane = UserInfo::new("jane", &[]);
+        let found = by_rights(&authorizer, &jane, |rights| {
+            evaluations.fetch_add(1, Ordering::Relaxed);
+            // Whether there is a second question depends on the first one's answer.
+            let first = allowed(rights, "secrets") && allowed(rights, "secrets");
+            (first, first && allowed(rights, "nodes"))
+        });
+        assert_eq!(found.await, (true, false));
+        assert_eq!((evaluations.into_inner(), server.calls()), (3, 2));
+        let master = UserInfo::new("root", &["system:masters"]);
+        assert!(by_rights(&authorizer, &master, |rights| allowed(rights, "nodes")).await);
+        assert_eq!(server.calls(), 2);
     }
 }

@@ -10,8 +10,7 @@ use skep_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{AdmissionMetrics, Chain, Ingredients, TypeChecks};
-use crate::aggregation::Aggregation;
-use crate::aggregation::FrontProxy;
+use crate::aggregation::{Aggregation, FrontProxy};
 use crate::allocation::{Cidr, Ranges, Services};
 use crate::audit::Audit;
 use crate::bootstrap::{self, Own};
@@ -277,7 +276,7 @@ impl ApiServer {
         }
         storage.follow_allocation(hooks, server.inner.stopped.clone());
         if let Some(uses) = server.inner.gate.tokens.uses() {
-            long_lived::track(storage.clone(), uses, server.inner.stopped.clone());
+            long_lived::track(storage.clone(), uses, server.inner.stopped.clone()).await;
         }
         let keep = fairness::keep(server.inner.fairness.clone(), server.inner.storage.clone());
         let stopped = server.inner.stopped.clone();

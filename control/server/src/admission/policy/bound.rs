@@ -183,22 +183,25 @@ impl<P: Send + Sync> Policies<P> {
 }
 
 /// Evaluates something about a write.
-pub(super) fn with_inputs<T>(
+pub(super) async fn with_inputs<T: Send>(
     attributes: &Attributes<'_>,
     authorizer: &Authz,
     form: &Resource,
     (object, old): (&Value, &Value),
     (param, namespace): (&Value, &Value),
-    evaluate: impl FnOnce(&Inputs<'_>) -> T,
+    evaluate: impl Fn(&Inputs<'_>) -> T + Send + Sync,
 ) -> T {
-    let rights = shown::Rights { authorizer, user: attributes.user() };
-    evaluate(&Inputs {
-        object,
-        old,
-        request: &shown::request(attributes, form),
-        params: param,
-        namespace,
-        authority: &rights,
-        resource: &shown::question(attributes),
-    })
+    let (request, resource) = (shown::request(attributes, form), shown::question(attributes));
+    let by = |rights: &shown::Rights<'_>| {
+        evaluate(&Inputs {
+            object,
+            old,
+            request: &request,
+            params: param,
+            namespace,
+            authority: rights,
+            resource: &resource,
+        })
+    };
+    shown::by_rights(authorizer, attributes.user(), by).await
 }

@@ -52,13 +52,14 @@ impl Mutating {
         let told = |status: Status| status.message;
         let (mut form, old) = self.policies.form(attributes, one.form, Some(object)).await.map_err(told)?;
         let program = &one.policy.program;
-        let applies = self.with(one, attributes, (&form, &old), namespace, |inputs| program.applies(inputs));
+        let applies =
+            self.with(one, attributes, (&form, &old), namespace, |inputs| program.applies(inputs)).await;
         if !applies? || (attributes.again.is_second() && !attributes.again.is_wanted(NAME, &id(one))) {
             return Ok(None);
         }
         for index in 0..program.mutations() {
-            let patch =
-                self.with(one, attributes, (&form, &old), namespace, |inputs| program.patch(index, inputs))?;
+            let patch = |inputs: &skep_api::policy::Inputs<'_>| program.patch(index, inputs);
+            let patch = self.with(one, attributes, (&form, &old), namespace, patch).await?;
             form = patched(one, attributes, &form, &patch)?;
         }
         if !shown::is_own_kind(attributes) {
@@ -68,16 +69,16 @@ impl Mutating {
         shown::reform(&self.policies.storage.converter, one.form, own, &form).await.map(Some).map_err(told)
     }
 
-    fn with<T>(
+    async fn with<T: Send>(
         &self,
         one: &Invocation<'_, MutatingPolicy>,
         attributes: &Attributes<'_>,
         objects: (&Value, &Value),
         namespace: &Value,
-        evaluate: impl FnOnce(&skep_api::policy::Inputs<'_>) -> T,
+        evaluate: impl Fn(&skep_api::policy::Inputs<'_>) -> T + Send + Sync,
     ) -> T {
         let given = (&*one.param, namespace);
-        with_inputs(attributes, &self.policies.authorizer, one.form, objects, given, evaluate)
+        with_inputs(attributes, &self.policies.authorizer, one.form, objects, given, evaluate).await
     }
 }
 

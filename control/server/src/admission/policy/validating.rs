@@ -160,7 +160,8 @@ impl Plugin for Validating {
             let verdict =
                 with_inputs(attributes, &self.policies.authorizer, one.form, objects, given, |inputs| {
                     one.policy.program.evaluate(inputs)
-                });
+                })
+                .await;
             said.take(one, &verdict, attributes, &self.metrics);
         }
         for (key, values) in said.annotations {

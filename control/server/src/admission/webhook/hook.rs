@@ -97,23 +97,26 @@ impl Webhooks {
         if hook.conditions.are_empty() {
             return Ok(Some(form));
         }
-        match self.conditions_hold(hook, attributes, &form) {
+        match self.conditions_hold(hook, attributes, &form).await {
             Match::Yes => Ok(Some(form)),
             Match::Unknown(why) if hook.fails => Err(attributes.forbid(&why)),
             Match::No | Match::Unknown(_) => Ok(None),
         }
     }
 
-    fn conditions_hold(&self, hook: &Hook, attributes: &Attributes<'_>, form: &Form<'_>) -> Match {
-        let rights = shown::Rights { authorizer: &self.authorizer, user: attributes.user() };
-        hook.conditions.hold(&Inputs {
-            object: &form.object,
-            old: &form.old,
-            request: &form.request,
-            params: &Value::Null,
-            namespace: &Value::Null,
-            authority: &rights,
-            resource: &shown::question(attributes),
-        })
+    async fn conditions_hold(&self, hook: &Hook, attributes: &Attributes<'_>, form: &Form<'_>) -> Match {
+        let resource = shown::question(attributes);
+        let by = |rights: &shown::Rights<'_>| {
+            hook.conditions.hold(&Inputs {
+                object: &form.object,
+                old: &form.old,
+                request: &form.request,
+                params: &Value::Null,
+                namespace: &Value::Null,
+                authority: rights,
+                resource: &resource,
+            })
+        };
+        shown::by_rights(&self.authorizer, attributes.user(), by).await
     }
 }
