@@ -156,9 +156,9 @@ fn recall<F: MapFamily>(flow: &mut Flow<F::Address>, from: u32, length: u32) -> 
     let hop = unsafe { &*hop };
     let other = F::difference(&hop.source, &flow.new_source)
         | F::difference(&hop.destination, &flow.new_destination)
-        | (hop.epoch ^ flow.epoch)
-        | (hop.from ^ from)
-        | (hop.tick ^ now());
+        | u64::from(hop.epoch ^ flow.epoch)
+        | u64::from(hop.from ^ from)
+        | u64::from(hop.tick ^ now());
     if other != 0 || length > hop.length {
         return false;
     }
