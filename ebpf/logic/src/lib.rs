@@ -40,10 +40,10 @@
 //! # What a `connect()` costs
 //!
 //! From `cargo xtask bench connect`, beside one to the backend without hooks (16.2 us over TCP, 1.07 us for a UDP socket that
-//! exists): 1.02 times that over TCP with ten services of ten endpoints, 1.07 to 1.09 with 100,000; over UDP 1.14 and 1.7. The
+//! exists): 1.02 times that over TCP with ten services of ten endpoints, 1.09 with 100,000; over UDP 1.14 and 1.7 to 1.8. The
 //! aim of 1.03 is met where the tables are in the processor's caches. With 100,000 services nobody has asked for lately the
 //! hash's bucket, its entry and the backend's slot come from memory, one after the other, each behind a page walk: 0.7 us,
-//! and 1.1 to 1.4 where the handshake has taken the caches for itself. A UDP `connect()` cannot reach the aim: hooks that find no
+//! and 1.5 where the handshake has taken the caches for itself. A UDP `connect()` cannot reach the aim: hooks that find no
 //! service already cost 1.05.
 #![cfg_attr(not(test), no_std)]
 #![allow(unsafe_code)]

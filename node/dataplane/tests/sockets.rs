@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -186,6 +186,27 @@ fn connected_udp_socket_of_a_deleted_service_ends_and_of_one_without_endpoints_s
         // The end is told once, to whatever comes next.
         assert_eq!(client.act("send d"), "error: ConnectionAborted");
         assert_eq!(client.act("send e"), "two e");
+    });
+}
+
+#[test]
+fn tcp_socket_shows_the_frontend_that_it_was_connected_to() {
+    isolated(|place| {
+        let (agent, mut table) = node(place);
+        let mut client = Client::start(place, false);
+        let listeners = ["127.0.0.1:8080", "[::1]:8080"].map(|at| TcpListener::bind(at).unwrap());
+        let ports = [(V4, "127.0.0.1:8080"), (V6, "[::1]:8080")].map(|(frontend, backend)| {
+            let mut port = service(frontend, &[backend]);
+            port.frontends[0].frontend.protocol = skep_abi::TCP;
+            port
+        });
+        program(&agent, &mut table, "default/web", &ports);
+        for target in [V4, V6, "[::ffff:10.96.0.7]:53"] {
+            assert_eq!(client.act(&format!("stream {target}")), target);
+        }
+        // What is for no service shows what it is.
+        assert_eq!(client.act("stream 127.0.0.1:8080"), "127.0.0.1:8080");
+        drop(listeners);
     });
 }
 
