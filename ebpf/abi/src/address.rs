@@ -106,6 +106,36 @@ impl V6 {
         octets
     }
 
+    /// Its two halves, each loaded at once. For an address in a packet's or a map's memory: on the stack the kernel's verifier
+    /// wants such loads to be aligned.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub const fn halves(&self) -> [u64; 2] {
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: it is 16 bytes. They may lie at any multiple of 4, which the target's machine loads as well; as an "unaligned"
+        // read it would be compiled to four loads.
+        return unsafe { *core::ptr::from_ref(self).cast::<[u64; 2]>() };
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: both are 16 bytes of which every pattern is a value.
+        return unsafe { core::mem::transmute::<[u32; 4], [u64; 2]>(self.0) };
+    }
+
+    /// Becomes the address with these [`V6::halves`], each stored at once. For memory that they are for.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub const fn set_halves(&mut self, halves: [u64; 2]) {
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: as in `halves`.
+        unsafe {
+            *core::ptr::from_mut(self).cast::<[u64; 2]>() = halves;
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: as in `halves`.
+        unsafe {
+            self.0 = core::mem::transmute::<[u64; 2], [u32; 4]>(halves);
+        }
+    }
+
     /// The IPv4 address inside an IPv4-mapped one (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2).
     #[inline(always)]
     pub const fn mapped(self) -> Option<V4> {
@@ -193,6 +223,15 @@ mod tests {
     fn v6_octets_round_trip() {
         let octets: [u8; 16] = core::array::from_fn(|at| at as u8 * 7);
         assert_eq!(V6::from_octets(octets).octets(), octets);
+    }
+
+    #[test]
+    fn v6_halves_are_loaded_and_stored_in_order() {
+        let address = V6([1, 2, 3, 4]);
+        assert_eq!(address.halves(), [1 | 2 << 32, 3 | 4 << 32].map(u64::from_le));
+        let mut other = V6::default();
+        other.set_halves(address.halves());
+        assert_eq!(other, address);
     }
 
     #[test]

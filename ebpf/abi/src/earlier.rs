@@ -66,7 +66,7 @@ impl<A: Copy> EarlierFlow<A> {
             egress: self.egress,
             protocol: key.protocol,
             answers: [0; 2],
-            reserved: 0,
+            change: 0,
             packets: self.packets,
             bytes: self.bytes,
         }

@@ -181,8 +181,9 @@ pub struct Flow<A> {
     /// While half-open, in the machine's order: the acknowledgments that are taken for the client's answer, of the backend's
     /// last two sequence numbers; random before there is one.
     pub answers: [u32; 2],
-    /// Zero.
-    pub reserved: u32,
+    /// By what the transport checksum changes, as a one's complement sum of 32-bit words; 0 where that is not known yet and
+    /// always for IPv4, which has half of it to sum up anyway for the header's checksum.
+    pub change: u32,
     /// Packets translated in this direction.
     pub packets: u64,
     /// Bytes of them, from the network header on.
@@ -235,21 +236,30 @@ pub const fn pair_v4(source: V4, destination: V4) -> [u32; 2] {
 /// [`FlowKey::pair`] of an IPv6 tuple. A multiply-and-fold hash with [`crate::config::Config::seed`] as its key.
 #[inline(always)]
 pub const fn pair_v6(seed: u64, source: V6, destination: V6) -> [u32; 2] {
+    pair_of_halves(seed, join(source), join(destination))
+}
+
+/// As [`pair_v6`], of addresses' [`V6::halves`].
+#[inline(always)]
+pub const fn pair_of_halves(seed: u64, source: [u64; 2], destination: [u64; 2]) -> [u32; 2] {
     let mut hash = seed;
-    hash = mix(hash, join(source.0[0], source.0[1]), 0x9e37_79b9_7f4a_7c15);
-    hash = mix(hash, join(source.0[2], source.0[3]), 0xbf58_476d_1ce4_e5b9);
-    hash = mix(hash, join(destination.0[0], destination.0[1]), 0x94d0_49bb_1331_11eb);
-    hash = mix(hash, join(destination.0[2], destination.0[3]), 0xd6e8_feb8_6659_fd93);
+    hash = mix(hash, source[0], 0x9e37_79b9_7f4a_7c15);
+    hash = mix(hash, source[1], 0xbf58_476d_1ce4_e5b9);
+    hash = mix(hash, destination[0], 0x94d0_49bb_1331_11eb);
+    hash = mix(hash, destination[1], 0xd6e8_feb8_6659_fd93);
     [hash as u32, (hash >> 32) as u32]
 }
 
+/// [`V6::halves`] of an address that may lie anywhere.
 #[inline(always)]
-const fn join(low: u32, high: u32) -> u64 {
-    low as u64 | (high as u64) << 32
+const fn join(address: V6) -> [u64; 2] {
+    let [a, b, c, d] = address.0;
+    [a as u64 | (b as u64) << 32, c as u64 | (d as u64) << 32]
 }
 
+/// One step of a multiply-and-fold hash.
 #[inline(always)]
-const fn mix(hash: u64, word: u64, multiplier: u64) -> u64 {
+pub const fn mix(hash: u64, word: u64, multiplier: u64) -> u64 {
     let product = (hash ^ word).wrapping_mul(multiplier);
     product ^ (product >> 32)
 }

@@ -63,6 +63,29 @@ pub struct ServiceKey<A> {
     pub scope: u8,
 }
 
+impl<A: Copy> ServiceKey<A> {
+    /// A key whose last four bytes are put together as one word: written one by one, the kernel's hash would have to wait for
+    /// them when it reads that word.
+    #[inline(always)]
+    #[allow(unsafe_code)]
+    pub const fn new(address: A, port: Be16, protocol: u8, scope: u8) -> Self {
+        #[derive(Clone, Copy)]
+        #[repr(C)]
+        struct Words<A> {
+            address: A,
+            rest: u32,
+        }
+        union Either<A: Copy> {
+            words: Words<A>,
+            key: ServiceKey<A>,
+        }
+        let [high, low] = port.raw().to_ne_bytes();
+        let words = Words { address, rest: u32::from_ne_bytes([high, low, protocol, scope]) };
+        // SAFETY: both are an address and four bytes of which every pattern is a value, without padding (asserted below).
+        unsafe { Either { words }.key }
+    }
+}
+
 /// What to do with traffic to a frontend.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[repr(C)]
@@ -91,3 +114,18 @@ const _: () = {
     assert!(size_of::<ServiceKey<V6>>() == 20 && align_of::<ServiceKey<V6>>() == 4);
     assert!(size_of::<ServiceValue>() == 20 && align_of::<ServiceValue>() == 4);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_key_has_each_field_in_its_place() {
+        let (v4, v6) = (V4::from_octets([10, 96, 0, 1]), V6([1, 2, 3, 4]));
+        let port = Be16::new(443);
+        let expected = ServiceKey { address: v4, port, protocol: crate::TCP, scope: SCOPE_INTERNAL };
+        assert_eq!(ServiceKey::new(v4, port, crate::TCP, SCOPE_INTERNAL), expected);
+        let expected = ServiceKey { address: v6, port, protocol: crate::UDP, scope: SCOPE_EXTERNAL };
+        assert_eq!(ServiceKey::new(v6, port, crate::UDP, SCOPE_EXTERNAL), expected);
+    }
+}

@@ -2,6 +2,9 @@
 //! Pure arithmetic over words as they lie in memory: the one's complement sum does not depend on byte order.
 
 use skep_abi::Be16;
+use skep_abi::flow::Flow;
+
+use crate::family::Family;
 
 /// A change of a one's complement sum, kept wide and folded at the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +19,21 @@ impl Delta {
     pub const fn words(self, old: u64, new: u64, words: u64) -> Self {
         // The complement of each old word, summed: `words * (2^32 - 1) - old`.
         Self(self.0 + words * 0xffff_ffff - old + new)
+    }
+
+    /// A packet of `flow` gets its new addresses.
+    #[inline(always)]
+    pub fn addresses<F: Family>(flow: &Flow<F::Address>) -> Self {
+        let old = F::sum(&flow.source) + F::sum(&flow.destination);
+        let new = F::sum(&flow.new_source) + F::sum(&flow.new_destination);
+        Self::NONE.words(old, new, if F::IS_V4 { 2 } else { 8 })
+    }
+
+    /// A packet of `flow` gets its new ports.
+    #[inline(always)]
+    pub const fn ports<A>(self, flow: &Flow<A>) -> Self {
+        self.port(flow.source_port, flow.new_source_port)
+            .port(flow.destination_port, flow.new_destination_port)
     }
 
     /// One 16-bit word is replaced.

@@ -95,7 +95,7 @@ enum Known {
 /// The key that `packet` is known by.
 #[inline(always)]
 pub fn key<F: Family>(config: &Config, packet: &Packet<F::Address>) -> FlowKey {
-    let pair = F::pair(config.seed, &packet.network.source, &packet.network.destination);
+    let pair = F::pair_in_memory(config.seed, &packet.network.source, &packet.network.destination);
     FlowKey::new(pair, packet.source_port, packet.destination_port, packet.network.protocol)
 }
 
@@ -231,7 +231,7 @@ pub(crate) fn is_of<F: Family>(flow: &Flow<F::Address>, packet: &Packet<F::Addre
         | F::difference(&flow.destination, &packet.network.destination);
     let ports = (flow.source_port.raw() ^ packet.source_port.raw())
         | (flow.destination_port.raw() ^ packet.destination_port.raw());
-    addresses | u32::from(ports) | u32::from(flow.protocol ^ packet.network.protocol) == 0
+    addresses | u64::from(ports) | u64::from(flow.protocol ^ packet.network.protocol) == 0
 }
 
 /// Whether a flow's backend may still be used by this packet.

@@ -357,9 +357,9 @@ fn is_needed<F: Family, T: Tables<F>>(
 ) -> bool {
     // Arithmetic instead of comparisons: each of those would be a branch that the verifier follows once per try.
     let client = F::difference(&other.new_destination, &reply.new_destination)
-        | u32::from(other.new_destination_port.raw() ^ reply.new_destination_port.raw());
+        | u64::from(other.new_destination_port.raw() ^ reply.new_destination_port.raw());
     let frontend = F::difference(&other.new_source, &reply.new_source)
-        | u32::from(other.new_source_port.raw() ^ reply.new_source_port.raw());
+        | u64::from(other.new_source_port.raw() ^ reply.new_source_port.raw());
     let asker = if client == 0 { Asker::Own } else { asker };
     client | frontend != 0
         && !lifetime::is_over(other, key.protocol, asker, now)

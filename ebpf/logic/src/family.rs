@@ -6,7 +6,7 @@ use skep_abi::{Be16, Plain, V4, V6};
 
 use crate::bytes::Bytes;
 use crate::fragment::Part;
-use crate::parse::{Network, Skip};
+use crate::parse::{Header, Network, Skip};
 
 /// An address family.
 pub trait Family: 'static {
@@ -29,16 +29,25 @@ pub trait Family: 'static {
     ///
     /// Why the packet is not for us to look at.
     fn network<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Result<Network<Self::Address>, Skip>;
-    /// As [`Family::network`], for a header without options or extension headers: for XDP, whose way is to stay short.
+    /// As [`Family::network`], for a header without options or extension headers: for XDP, whose way is to stay short. The
+    /// addresses are written to `source` and `destination`, which lie in a map's memory. As a part of what is returned they
+    /// went by the stack, two bytes at a time.
     ///
     /// # Errors
     ///
     /// As there, and [`Skip::Options`].
-    fn plain<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Result<Network<Self::Address>, Skip>;
+    fn plain<B: Bytes + ?Sized>(
+        bytes: &B,
+        offset: usize,
+        source: &mut Self::Address,
+        destination: &mut Self::Address,
+    ) -> Result<Header, Skip>;
     /// Reads the network header at `offset` of a fragment; nothing when it is none or is not right.
     fn part<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Option<Part<Self::Address>>;
     /// [`skep_abi::flow::FlowKey::pair`].
     fn pair(seed: u64, source: &Self::Address, destination: &Self::Address) -> [u32; 2];
+    /// As [`Family::pair`], of addresses in a packet's or a map's memory.
+    fn pair_in_memory(seed: u64, source: &Self::Address, destination: &Self::Address) -> [u32; 2];
     /// Place in the filter of frontends.
     fn front(address: &Self::Address, port: Be16, protocol: u8) -> Bit;
     /// This node's address, the source of translated packets.
@@ -47,10 +56,12 @@ pub trait Family: 'static {
     fn backend(address: &V6) -> Self::Address;
     /// Inverse of [`Family::backend`].
     fn shared(address: &Self::Address) -> V6;
+    /// [`V6::halves`] of an address in a packet's or a map's memory; the second is zero for IPv4.
+    fn halves(address: &Self::Address) -> [u64; 2];
     /// Sum of the address' 32-bit words, for checksums.
     fn sum(address: &Self::Address) -> u64;
-    /// Zero if and only if the two addresses are equal, without a branch.
-    fn difference(one: &Self::Address, other: &Self::Address) -> u32;
+    /// Zero if and only if the two addresses, in a packet's or a map's memory, are equal; without a branch.
+    fn difference(one: &Self::Address, other: &Self::Address) -> u64;
     /// Whether it is an address that each network namespace has for itself (127.0.0.0/8, ::1).
     fn is_loopback(address: &Self::Address) -> bool;
     /// Whether the address is all zeroes.
@@ -102,7 +113,22 @@ struct Extension {
     fragment: Be16,
 }
 
+/// As [`Ipv6Header`], the addresses as [`V6::halves`].
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Ipv6Halves {
+    version: u8,
+    flow: [u8; 3],
+    payload_length: Be16,
+    next: u8,
+    hop_limit: u8,
+    source: [u64; 2],
+    destination: [u64; 2],
+}
+
 // SAFETY: `repr(C)` over integers and arrays of them, without padding (sizes asserted below).
+unsafe impl Plain for Ipv6Halves {}
+// SAFETY: as above.
 unsafe impl Plain for Ipv4Header {}
 // SAFETY: as above.
 unsafe impl Plain for Ipv6Header {}
@@ -111,6 +137,7 @@ unsafe impl Plain for Extension {}
 const _: () = {
     assert!(size_of::<Ipv4Header>() == 20);
     assert!(size_of::<Ipv6Header>() == 40);
+    assert!(size_of::<Ipv6Halves>() == 40);
     assert!(size_of::<Extension>() == 4);
 };
 
@@ -166,7 +193,12 @@ impl Family for Ipv4 {
     }
 
     #[inline(always)]
-    fn plain<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Result<Network<V4>, Skip> {
+    fn plain<B: Bytes + ?Sized>(
+        bytes: &B,
+        offset: usize,
+        source: &mut V4,
+        destination: &mut V4,
+    ) -> Result<Header, Skip> {
         let header: Ipv4Header = bytes.load(offset).ok_or(Skip::Malformed)?;
         let total = header.total_length.get();
         if header.version_length != 0x45 {
@@ -179,14 +211,10 @@ impl Family for Ipv4 {
         if header.fragment.get() & FRAGMENT_V4 != 0 {
             return Err(Skip::Fragment);
         }
-        Ok(Network {
-            source: header.source,
-            destination: header.destination,
-            protocol: header.protocol,
-            hops: header.ttl,
-            length: u32::from(total),
-            header_length: 20,
-        })
+        *source = header.source;
+        *destination = header.destination;
+        let Ipv4Header { protocol, ttl, .. } = header;
+        Ok(Header { protocol, hops: ttl, length: u32::from(total), header_length: 20 })
     }
 
     #[inline(always)]
@@ -213,6 +241,11 @@ impl Family for Ipv4 {
     }
 
     #[inline(always)]
+    fn pair_in_memory(seed: u64, source: &V4, destination: &V4) -> [u32; 2] {
+        Self::pair(seed, source, destination)
+    }
+
+    #[inline(always)]
     fn front(address: &V4, port: Be16, protocol: u8) -> Bit {
         bit_v4(*address, port, protocol)
     }
@@ -233,13 +266,18 @@ impl Family for Ipv4 {
     }
 
     #[inline(always)]
+    fn halves(address: &V4) -> [u64; 2] {
+        [u64::from(address.0), 0]
+    }
+
+    #[inline(always)]
     fn sum(address: &V4) -> u64 {
         u64::from(address.0)
     }
 
     #[inline(always)]
-    fn difference(one: &V4, other: &V4) -> u32 {
-        one.0 ^ other.0
+    fn difference(one: &V4, other: &V4) -> u64 {
+        u64::from(one.0 ^ other.0)
     }
 
     #[inline(always)]
@@ -295,17 +333,22 @@ impl Family for Ipv6 {
     }
 
     #[inline(always)]
-    fn plain<B: Bytes + ?Sized>(bytes: &B, offset: usize) -> Result<Network<V6>, Skip> {
-        let header: Ipv6Header = bytes.load(offset).ok_or(Skip::Malformed)?;
+    fn plain<B: Bytes + ?Sized>(
+        bytes: &B,
+        offset: usize,
+        source: &mut V6,
+        destination: &mut V6,
+    ) -> Result<Header, Skip> {
+        let header: Ipv6Halves = bytes.load(offset).ok_or(Skip::Malformed)?;
         if header.version >> 4 != 6 {
             return Err(Skip::Malformed);
         }
         if is_extension(header.next) {
             return Err(if header.next == FRAGMENT { Skip::Fragment } else { Skip::Options });
         }
-        Ok(Network {
-            source: header.source,
-            destination: header.destination,
+        source.set_halves(header.source);
+        destination.set_halves(header.destination);
+        Ok(Header {
             protocol: header.next,
             hops: header.hop_limit,
             length: 40 + u32::from(header.payload_length.get()),
@@ -356,6 +399,11 @@ impl Family for Ipv6 {
     }
 
     #[inline(always)]
+    fn pair_in_memory(seed: u64, source: &V6, destination: &V6) -> [u32; 2] {
+        skep_abi::flow::pair_of_halves(seed, source.halves(), destination.halves())
+    }
+
+    #[inline(always)]
     fn front(address: &V6, port: Be16, protocol: u8) -> Bit {
         bit_v6(*address, port, protocol)
     }
@@ -376,16 +424,20 @@ impl Family for Ipv6 {
     }
 
     #[inline(always)]
+    fn halves(address: &V6) -> [u64; 2] {
+        address.halves()
+    }
+
+    #[inline(always)]
     fn sum(address: &V6) -> u64 {
         let [a, b, c, d] = address.0;
         u64::from(a) + u64::from(b) + u64::from(c) + u64::from(d)
     }
 
     #[inline(always)]
-    fn difference(one: &V6, other: &V6) -> u32 {
-        let [a, b, c, d] = one.0;
-        let [e, f, g, h] = other.0;
-        (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h)
+    fn difference(one: &V6, other: &V6) -> u64 {
+        let ([a, b], [c, d]) = (one.halves(), other.halves());
+        (a ^ c) | (b ^ d)
     }
 
     #[inline(always)]

@@ -78,7 +78,7 @@ pub fn is_partner<F: Family>(flow: &Flow<F::Address>, key: &FlowKey, other: &Flo
         | F::difference(&other.new_destination, &flow.source);
     let ports = (other.new_source_port.raw() ^ key.destination_port.raw())
         | (other.new_destination_port.raw() ^ key.source_port.raw());
-    addresses | u32::from(ports) == 0
+    addresses | u64::from(ports) == 0
 }
 
 /// Whether the flow's backend, in the life that the flow knows, is not gone.

@@ -22,7 +22,7 @@ pub const RST: u8 = 0x04;
 pub const ACK: u8 = 0x10;
 
 /// What the network header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Network<A> {
     /// Source address.
     pub source: A,
@@ -38,8 +38,21 @@ pub struct Network<A> {
     pub header_length: u32,
 }
 
-/// A TCP, UDP or SCTP packet.
+/// What the network header says beside the addresses; the fields are those of [`Network`] with the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// See [`Network::protocol`].
+    pub protocol: u8,
+    /// See [`Network::hops`].
+    pub hops: u8,
+    /// See [`Network::length`].
+    pub length: u32,
+    /// See [`Network::header_length`].
+    pub header_length: u32,
+}
+
+/// A TCP, UDP or SCTP packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packet<A> {
     /// Network header.
     pub network: Network<A>,
@@ -208,27 +221,49 @@ pub fn link<B: Bytes + ?Sized>(bytes: &B) -> Option<Link> {
 /// Why the packet is left alone.
 #[inline(always)]
 pub fn packet<F: Family, B: Bytes + ?Sized>(bytes: &B, l3: usize) -> Result<Packet<F::Address>, Skip> {
-    transport::<F, B>(bytes, l3, F::network(bytes, l3)?)
+    let network = F::network(bytes, l3)?;
+    let Network { protocol, hops, length, header_length, .. } = network;
+    let (ports, flags) = transport::<F, B>(bytes, l3, Header { protocol, hops, length, header_length })?;
+    let l4 = l3 + header_length as usize;
+    Ok(Packet { network, source_port: ports.source, destination_port: ports.destination, flags, l3, l4 })
 }
 
-/// As [`packet`], for network headers without options or extension headers.
+/// As [`packet`], for network headers without options or extension headers, and into memory that is no stack
+/// ([`Family::plain`]): where that fails something may have been written.
 ///
 /// # Errors
 ///
 /// As there, and [`Skip::Options`].
 #[inline(always)]
-pub fn plain<F: Family, B: Bytes + ?Sized>(bytes: &B, l3: usize) -> Result<Packet<F::Address>, Skip> {
-    transport::<F, B>(bytes, l3, F::plain(bytes, l3)?)
+pub fn plain<F: Family, B: Bytes + ?Sized>(
+    bytes: &B,
+    l3: usize,
+    packet: &mut Packet<F::Address>,
+) -> Result<(), Skip> {
+    let network = &mut packet.network;
+    let header = F::plain(bytes, l3, &mut network.source, &mut network.destination)?;
+    let (ports, flags) = transport::<F, B>(bytes, l3, header)?;
+    network.protocol = header.protocol;
+    network.hops = header.hops;
+    network.length = header.length;
+    network.header_length = header.header_length;
+    packet.source_port = ports.source;
+    packet.destination_port = ports.destination;
+    packet.flags = flags;
+    packet.l3 = l3;
+    packet.l4 = l3 + header.header_length as usize;
+    Ok(())
 }
 
+/// The ports and the flags.
 #[inline(always)]
 fn transport<F: Family, B: Bytes + ?Sized>(
     bytes: &B,
     l3: usize,
-    network: Network<F::Address>,
-) -> Result<Packet<F::Address>, Skip> {
+    network: Header,
+) -> Result<(Ports, u8), Skip> {
     let l4 = l3 + network.header_length as usize;
-    let (ports, flags) = match network.protocol {
+    Ok(match network.protocol {
         TCP => {
             let tcp: TcpHeader = bytes.load(l4).ok_or(Skip::Malformed)?;
             let offset = u32::from(tcp.offset >> 4) * 4;
@@ -247,6 +282,5 @@ fn transport<F: Family, B: Bytes + ?Sized>(
         SCTP => return Err(Skip::Sctp),
         protocol if protocol == F::ICMP => return Err(Skip::Icmp),
         _ => return Err(Skip::Foreign),
-    };
-    Ok(Packet { network, source_port: ports.source, destination_port: ports.destination, flags, l3, l4 })
+    })
 }

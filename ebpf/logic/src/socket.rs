@@ -10,7 +10,7 @@ use skep_abi::affinity::{AffinityKey, CLIENT_NAMESPACE};
 use skep_abi::backend::{Backend, BackendState, STATE_ACTIVE, STATE_GONE};
 use skep_abi::counters::Reason;
 use skep_abi::service::{FLAG_SOURCE_RANGES, SCOPE_INTERNAL, ServiceKey, ServiceValue};
-use skep_abi::socket::{Peer, Pick, SocketKey};
+use skep_abi::socket::{self, Connected, Peer, Pick, SocketKey};
 use skep_abi::{Be16, V6};
 
 use crate::affinity;
@@ -33,7 +33,11 @@ pub trait Sockets<F: Family>: Tables<F> {
     fn cookie(&self) -> u64;
     /// The cookie of the network namespace that the socket is in: its client identity for session affinity.
     fn client(&self) -> u64;
-    /// What a backend stands for.
+    /// What the socket was connected to.
+    fn connected(&self, cookie: u64, protocol: u8) -> Option<Connected<F::Address>>;
+    /// Remembers what the socket is connected to.
+    fn set_connected(&self, connected: &Connected<F::Address>);
+    /// What a backend stands for, for an unconnected socket.
     fn peer(&self, key: &SocketKey<F::Address>) -> Option<Peer<F::Address>>;
     /// Remembers what a backend stands for.
     fn insert_peer(&self, key: &SocketKey<F::Address>, peer: &Peer<F::Address>);
@@ -57,10 +61,10 @@ pub fn outgoing<F: Family, S: Sockets<F>>(
     if F::is_loopback(&target.address) && config.host != 0 && sockets.client() != config.host {
         return None;
     }
-    let frontend = ServiceKey { address: target.address, port: target.port, protocol, scope: SCOPE_INTERNAL };
+    let frontend = ServiceKey::new(target.address, target.port, protocol, SCOPE_INTERNAL);
     let service = sockets.service(&frontend)?;
-    let cookie = words(sockets.cookie());
-    let pick_key = SocketKey { cookie, address: target.address, port: target.port, protocol, reserved: 0 };
+    let cookie = sockets.cookie();
+    let pick_key = key(cookie, target, protocol);
     let mut moved = false;
     if datagram && let Some(pick) = sockets.pick(&pick_key) {
         let state = sockets.backend_state(pick.backend);
@@ -82,22 +86,45 @@ pub fn outgoing<F: Family, S: Sockets<F>>(
         return None;
     }
     let (backend, state) = client_backend::<F, S>(sockets, &service, datagram)?;
-    let address = F::backend(&backend.address);
-    let peer_key = SocketKey { cookie, address, port: backend.port, protocol, reserved: 0 };
-    sockets.insert_peer(&peer_key, &Peer { address: target.address, port: target.port, reserved: 0 });
+    let chosen = Endpoint { address: F::backend(&backend.address), port: backend.port };
     if datagram {
+        let peer = Peer { address: target.address, port: target.port, reserved: 0 };
+        sockets.insert_peer(&key(cookie, &chosen, protocol), &peer);
         let pick = Pick {
-            address,
-            port: backend.port,
+            address: chosen.address,
+            port: chosen.port,
             reserved: 0,
             backend: backend.id,
             generation: state.generation,
         };
         sockets.insert_pick(&pick_key, &pick);
+    } else {
+        sockets.set_connected(&connected::<F>(cookie, &chosen, target, protocol));
     }
     sockets.count(if moved { Reason::FlowMoved } else { Reason::SocketTranslated }, 0);
     sockets.count_service(service.id, ServiceEvent::Connection);
-    Some(Endpoint { address, port: backend.port })
+    Some(chosen)
+}
+
+/// What is remembered of a socket that is connected to `backend` for `frontend`.
+#[inline(always)]
+fn connected<F: Family>(
+    cookie: u64,
+    backend: &Endpoint<F::Address>,
+    frontend: &Endpoint<F::Address>,
+    protocol: u8,
+) -> Connected<F::Address> {
+    let pair = F::pair(cookie, &backend.address, &frontend.address);
+    Connected {
+        cookie,
+        backend: backend.address,
+        frontend: frontend.address,
+        backend_port: backend.port,
+        frontend_port: frontend.port,
+        protocol,
+        reserved: [0; 3],
+        seal: socket::seal(cookie, pair, [backend.port, frontend.port], protocol),
+    }
 }
 
 /// The backend for the socket's network namespace: the one it had before, where the service has affinity.
@@ -149,10 +176,22 @@ pub fn incoming<F: Family, S: Sockets<F>>(
     source: &Endpoint<F::Address>,
     protocol: u8,
 ) -> Option<Endpoint<F::Address>> {
-    let cookie = words(sockets.cookie());
-    let key = SocketKey { cookie, address: source.address, port: source.port, protocol, reserved: 0 };
-    let peer = sockets.peer(&key)?;
+    let cookie = sockets.cookie();
+    if let Some(known) = sockets.connected(cookie, protocol) {
+        let frontend = Endpoint { address: known.frontend, port: known.frontend_port };
+        // It is this socket's, whole, and it speaks of this address.
+        if known.cookie == cookie && known.seal == connected::<F>(cookie, source, &frontend, protocol).seal {
+            return Some(frontend);
+        }
+    }
+    let peer = sockets.peer(&key(cookie, source, protocol))?;
     Some(Endpoint { address: peer.address, port: peer.port })
+}
+
+#[inline(always)]
+const fn key<A: Copy>(cookie: u64, endpoint: &Endpoint<A>, protocol: u8) -> SocketKey<A> {
+    let Endpoint { address, port } = *endpoint;
+    SocketKey { cookie: words(cookie), address, port, protocol, reserved: 0 }
 }
 
 const fn words(cookie: u64) -> [u32; 2] {

@@ -12,6 +12,7 @@ use skep_abi::backend::{BackendState, STATE_GONE};
 use skep_abi::config::Config;
 use skep_abi::flow::{ANNOUNCED, Flow};
 use skep_abi::sets::{self, FREE, FlowSet, TAKEN, WAYS};
+use skep_logic::checksum::Delta;
 use skep_logic::lifetime::{self, Asker};
 use skep_logic::tables::{Existing, Side};
 use skep_logic::{Ipv4, Ipv6};
@@ -290,8 +291,12 @@ fn enter<F: MapFamily>(tag: u64, request: u32, count: u32) -> u32 {
     // SAFETY: the pointer is to this processor's live entry; XDP and TC programs run with bottom halves disabled, so that no
     // other one comes in between.
     let new = unsafe {
-        if request & PARTNER != 0 { &raw const (*scratch).partner } else { &raw const (*scratch).flow }
+        if request & PARTNER != 0 { &raw mut (*scratch).partner } else { &raw mut (*scratch).flow }
     };
+    if !F::IS_V4 {
+        // SAFETY: as above.
+        unsafe { (*new).change = Delta::addresses::<F>(&*new).ports(&*new).fold32() };
+    }
     let [first, second] = sets::sets(tag, count);
     let Some(one) = set::<F>(first) else { return NO_PLACE };
     let Some(two) = set::<F>(second) else { return NO_PLACE };

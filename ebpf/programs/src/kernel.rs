@@ -22,7 +22,7 @@ use skep_abi::local::LocalEndpoint;
 use skep_abi::ranges::RangeKey;
 use skep_abi::service::{ServiceKey, ServiceValue};
 use skep_abi::sets;
-use skep_abi::socket::{Peer, Pick, SocketKey};
+use skep_abi::socket::{self, Connected, Peer, Pick, SocketKey};
 use skep_logic::decide::Question;
 use skep_logic::parse::{self, Packet};
 use skep_logic::prepare::{Prepared, Task};
@@ -156,9 +156,9 @@ fn recall<F: MapFamily>(flow: &mut Flow<F::Address>, from: u32, length: u32) -> 
     let hop = unsafe { &*hop };
     let other = F::difference(&hop.source, &flow.new_source)
         | F::difference(&hop.destination, &flow.new_destination)
-        | (hop.epoch ^ flow.epoch)
-        | (hop.from ^ from)
-        | (hop.tick ^ now());
+        | u64::from(hop.epoch ^ flow.epoch)
+        | u64::from(hop.from ^ from)
+        | u64::from(hop.tick ^ now());
     if other != 0 || length > hop.length {
         return false;
     }
@@ -410,6 +410,23 @@ impl<F: MapFamily> Sockets<F> for Kernel {
     fn client(&self) -> u64 {
         // SAFETY: the context is this socket hook's own.
         unsafe { bpf_get_netns_cookie(self.context) }
+    }
+
+    #[inline(always)]
+    fn connected(&self, cookie: u64, protocol: u8) -> Option<Connected<F::Address>> {
+        let place = F::connections().get_ptr(socket::place(cookie, protocol))?;
+        // SAFETY: the pointer is to a live entry of plain integers, and what is read while it is written is found not to be
+        // whole. Volatile so that it is read once.
+        Some(unsafe { place.read_volatile() })
+    }
+
+    #[inline(always)]
+    fn set_connected(&self, connected: &Connected<F::Address>) {
+        if let Some(place) = F::connections().get_ptr_mut(socket::place(connected.cookie, connected.protocol))
+        {
+            // SAFETY: the pointer is to a live entry of plain integers; what two write at once is found not to be whole.
+            unsafe { *place = *connected }
+        }
     }
 
     #[inline(always)]

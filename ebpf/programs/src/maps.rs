@@ -16,7 +16,7 @@ use skep_abi::local::{LOCAL_CAPACITY, LocalEndpoint};
 use skep_abi::ranges::SOURCE_RANGES_CAPACITY;
 use skep_abi::service::{SERVICES_CAPACITY, ServiceKey, ServiceValue};
 use skep_abi::sets::{FLOW_SETS, FlowSet, numbers};
-use skep_abi::socket::{Peer, Pick, SOCKETS_CAPACITY, SocketKey};
+use skep_abi::socket::{CONNECTED_CAPACITY, Connected, Peer, Pick, SOCKETS_CAPACITY, SocketKey};
 use skep_abi::{V4, V6};
 use skep_logic::announce::Announcement;
 use skep_logic::fragment::Piece;
@@ -44,7 +44,9 @@ pub type Ranges<A> = LpmTrie<RangeData<A>, u32, { SOURCE_RANGES_CAPACITY as usiz
 pub type Fragments<A> = LruHashMap<FragmentKey<A>, FragmentPorts, { FRAGMENTS_CAPACITY as usize }>;
 /// Map of this node's pods.
 pub type Locals<A> = HashMap<A, LocalEndpoint, { LOCAL_CAPACITY as usize }, GROW>;
-/// Map of what sockets' backends stand for.
+/// What sockets were connected to.
+pub type Connections<A> = Array<Connected<A>, { CONNECTED_CAPACITY as usize }, MAPPED>;
+/// Map of what unconnected sockets' backends stand for.
 pub type Peers<A> = LruHashMap<SocketKey<A>, Peer<A>, { SOCKETS_CAPACITY as usize }>;
 /// Map of unconnected sockets' backends.
 pub type Picks<A> = LruHashMap<SocketKey<A>, Pick<A>, { SOCKETS_CAPACITY as usize }>;
@@ -85,6 +87,10 @@ pub static FRONTS: Array<u64, { FRONTS_WORDS as usize }, MAPPED> = Array::new();
 pub static LOCAL_V4: Locals<V4> = Locals::new();
 #[btf_map]
 pub static LOCAL_V6: Locals<V6> = Locals::new();
+#[btf_map]
+pub static CONNECTED_V4: Connections<V4> = Connections::new();
+#[btf_map]
+pub static CONNECTED_V6: Connections<V6> = Connections::new();
 #[btf_map]
 pub static PEERS_V4: Peers<V4> = Peers::new();
 #[btf_map]
@@ -171,7 +177,9 @@ pub trait MapFamily: Family {
     fn enter(key: &FlowKey, request: u32) -> u32;
     /// This node's pods.
     fn locals() -> &'static Locals<Self::Address>;
-    /// What sockets' backends stand for.
+    /// What sockets were connected to.
+    fn connections() -> &'static Connections<Self::Address>;
+    /// What unconnected sockets' backends stand for.
     fn peers() -> &'static Peers<Self::Address>;
     /// Unconnected sockets' backends.
     fn picks() -> &'static Picks<Self::Address>;
@@ -192,7 +200,7 @@ pub trait MapFamily: Family {
 }
 
 macro_rules! map_family {
-    ($family:ty, $services:ident, $ranges:ident, $flow_sets:ident, $flow_entries:ident, $find:ident, $settle:ident, $remove:ident, $enter:ident, $locals:ident, $peers:ident, $picks:ident, $scratch:ident, $quote:ident, $piece:ident, $case:ident, $hops:ident, $told:ident, $fragments:ident) => {
+    ($family:ty, $services:ident, $ranges:ident, $flow_sets:ident, $flow_entries:ident, $find:ident, $settle:ident, $remove:ident, $enter:ident, $locals:ident, $connections:ident, $peers:ident, $picks:ident, $scratch:ident, $quote:ident, $piece:ident, $case:ident, $hops:ident, $told:ident, $fragments:ident) => {
         impl MapFamily for $family {
             #[inline(always)]
             fn services() -> &'static Services<Self::Address> {
@@ -233,6 +241,10 @@ macro_rules! map_family {
             #[inline(always)]
             fn locals() -> &'static Locals<Self::Address> {
                 &$locals
+            }
+            #[inline(always)]
+            fn connections() -> &'static Connections<Self::Address> {
+                &$connections
             }
             #[inline(always)]
             fn peers() -> &'static Peers<Self::Address> {
@@ -285,6 +297,7 @@ map_family!(
     remove_flow_v4,
     enter_flow_v4,
     LOCAL_V4,
+    CONNECTED_V4,
     PEERS_V4,
     PICKS_V4,
     SCRATCH_V4,
@@ -306,6 +319,7 @@ map_family!(
     remove_flow_v6,
     enter_flow_v6,
     LOCAL_V6,
+    CONNECTED_V6,
     PEERS_V6,
     PICKS_V6,
     SCRATCH_V6,

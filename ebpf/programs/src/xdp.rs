@@ -80,13 +80,11 @@ pub extern "C" fn parse_xdp_v6(context: *mut xdp_md, l3: u32) -> u32 {
 fn read<F: MapFamily>(context: &XdpContext, l3: u32) -> u32 {
     let Some(slot) = F::piece().get_ptr_mut(0) else { return FOREIGN };
     // What the verifier knows of a global function's arguments: nothing.
-    match parse::plain::<F, _>(&Direct::xdp(context), (l3 & 0x1f) as usize) {
-        Ok(packet) => {
-            // SAFETY: the pointer is to this processor's live entry. XDP and TC programs run with bottom halves disabled,
-            // so that no other one comes in between.
-            unsafe { (*slot).packet = packet };
-            READ
-        }
+    // SAFETY: the pointer is to this processor's live entry. XDP and TC programs run with bottom halves disabled, so that no
+    // other one comes in between.
+    let packet = unsafe { &mut (*slot).packet };
+    match parse::plain::<F, _>(&Direct::xdp(context), (l3 & 0x1f) as usize, packet) {
+        Ok(()) => READ,
         Err(Skip::Icmp) => ERROR,
         Err(skip) => skip.reason().map_or(FOREIGN, |reason| SKIPPED | reason.index()),
     }
@@ -231,12 +229,9 @@ fn rewrite<F: Family>(
     // A window of its own: the verifier does not remember what a longer one for TCP alone had proved.
     let Some(checksum) = direct.window(l4 + if tcp { 16 } else { 6 }, 2) else { return false };
     let Some(l4) = direct.window(l4, 8) else { return false };
-    let old = F::sum(&network.source) + F::sum(&network.destination);
-    let new = F::sum(&flow.new_source) + F::sum(&flow.new_destination);
-    let addresses = Delta::NONE.words(old, new, (F::HEADER as u64 - if F::IS_V4 { 12 } else { 8 }) / 4);
-    let delta = addresses
-        .port(packet.source_port, flow.new_source_port)
-        .port(packet.destination_port, flow.new_destination_port);
+    let addresses = Delta::addresses::<F>(flow);
+    let delta =
+        if !F::IS_V4 && flow.change != 0 { Delta(u64::from(flow.change)) } else { addresses.ports(flow) };
     // SAFETY: every offset lies within its window: Ethernet's 14, the network header's fixed part, the ports and the
     // checksum of the transport header.
     unsafe {
@@ -262,8 +257,8 @@ fn rewrite<F: Family>(
             if forwards {
                 l3.store(7, network.hops - 1);
             }
-            l3.store(8, flow.new_source);
-            l3.store(24, flow.new_destination);
+            l3.store(8, F::halves(&flow.new_source));
+            l3.store(24, F::halves(&flow.new_destination));
         }
         if forwards {
             ethernet.store(0, mac(&flow.destination_mac));

@@ -18,7 +18,9 @@ use skep_abi::local::{LOCAL_V4, LOCAL_V6, LocalEndpoint};
 use skep_abi::ranges::{RangeKey, SOURCE_RANGES_V4, SOURCE_RANGES_V6};
 use skep_abi::service::{SERVICES_V4, SERVICES_V6, ServiceKey, ServiceValue};
 use skep_abi::sets::{FLOW_SETS_V4, FLOW_SETS_V6, FlowSet};
-use skep_abi::socket::{PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6, Peer, Pick, SocketKey};
+use skep_abi::socket::{
+    CONNECTED_V4, CONNECTED_V6, Connected, PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6, Peer, Pick, SocketKey,
+};
 use skep_abi::{V4, V6};
 
 use crate::Error;
@@ -42,6 +44,8 @@ pub(crate) const MAPS: &[(&str, usize, usize)] = &[
     (FLOW_ENTRIES_V6, 4, size_of::<Flow<V6>>()),
     (FRAGMENTS_V4, size_of::<FragmentKey<V4>>(), size_of::<FragmentPorts>()),
     (FRAGMENTS_V6, size_of::<FragmentKey<V6>>(), size_of::<FragmentPorts>()),
+    (CONNECTED_V4, 4, size_of::<Connected<V4>>()),
+    (CONNECTED_V6, 4, size_of::<Connected<V6>>()),
     (PEERS_V4, size_of::<SocketKey<V4>>(), size_of::<Peer<V4>>()),
     (PEERS_V6, size_of::<SocketKey<V6>>(), size_of::<Peer<V6>>()),
     (PICKS_V4, size_of::<SocketKey<V4>>(), size_of::<Pick<V4>>()),

@@ -7,6 +7,7 @@
 
 pub mod addresses;
 mod attach;
+mod connected;
 mod error;
 mod fill;
 mod flows;

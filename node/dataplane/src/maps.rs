@@ -20,7 +20,7 @@ use skep_abi::local::{LOCAL_V4, LOCAL_V6, LocalEndpoint};
 use skep_abi::program::PROGRAMS;
 use skep_abi::ranges::{ALLOWED, RangeKey, SOURCE_RANGES_V4, SOURCE_RANGES_V6};
 use skep_abi::service::{SERVICES_V4, SERVICES_V6, ServiceKey, ServiceValue};
-use skep_abi::socket::{PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6, Peer, SocketKey};
+use skep_abi::socket::{CONNECTED_V4, CONNECTED_V6, PEERS_V4, PEERS_V6, PICKS_V4, PICKS_V6, Peer, SocketKey};
 use skep_abi::{Be16, Plain, UDP, V4, V6};
 use skep_maps::extents::Extent;
 use skep_maps::prefix::PrefixKey;
@@ -28,6 +28,7 @@ use skep_maps::room::{PerFamily, Room};
 use skep_maps::{Difference, Frontend, FrontendKey, MapsError, Prefix, Totals};
 
 use crate::Error;
+use crate::connected::ConnectedSockets;
 use crate::fill::Counted;
 use crate::flows::FlowTable;
 use crate::layout;
@@ -52,6 +53,8 @@ pub(crate) struct Maps {
     local_v6: RawMap,
     flows_v4: FlowTable,
     flows_v6: FlowTable,
+    connected_v4: ConnectedSockets<V4>,
+    connected_v6: ConnectedSockets<V6>,
     affinity: RawMap,
     counted: Vec<Counted>,
     counters: RawMap,
@@ -147,6 +150,8 @@ impl Maps {
             local_v6: raw(pins, LOCAL_V6)?,
             flows_v4: FlowTable::open::<V4>(pins)?,
             flows_v6: FlowTable::open::<V6>(pins)?,
+            connected_v4: ConnectedSockets::new(mapped(pins, CONNECTED_V4)?),
+            connected_v6: ConnectedSockets::new(mapped(pins, CONNECTED_V6)?),
             affinity: raw(pins, AFFINITY)?,
             counted: counted(pins)?,
             counters: raw(pins, COUNTERS)?,
@@ -233,7 +238,24 @@ impl Maps {
         Ok(map.get(&key).map_err(read_error(name))?.and_then(|value| read(&value)))
     }
 
-    /// Gives `each` what the socket hooks remember of every UDP socket.
+    /// Gives `each` what the socket hooks remember of every UDP socket that was connected.
+    pub(crate) fn walk_connected_udp(&self, mut each: impl FnMut(Translated)) {
+        self.connected_v4.walk_udp(&mut each);
+        self.connected_v6.walk_udp(&mut each);
+    }
+
+    /// Whether the socket was connected to that backend, and that is remembered.
+    pub(crate) fn is_connected(&self, socket: &Translated) -> bool {
+        let known = if socket.backend.is_ipv4() {
+            self.connected_v4.udp(socket.cookie)
+        } else {
+            self.connected_v6.udp(socket.cookie)
+        };
+        known.is_some_and(|known| known.backend == socket.backend)
+    }
+
+    /// Gives `each` what the socket hooks remember of UDP sockets that are not connected, and of those that an earlier version
+    /// has connected.
     pub(crate) fn walk_udp_peers(&self, mut each: impl FnMut(Translated)) -> Result<(), MapsError> {
         for (name, v4) in [(PEERS_V4, true), (PEERS_V6, false)] {
             let Some(map) = self.counted_map(name) else { continue };

@@ -59,7 +59,7 @@ impl Sweeper {
         match swept.map(std::thread::JoinHandle::join) {
             Ok(Ok(moved)) => Ok(moved),
             Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            Err(source) => Err(MapsError::Read { map: skep_abi::socket::PEERS_V4, source }),
+            Err(source) => Err(MapsError::Read { map: skep_abi::socket::CONNECTED_V4, source }),
         }
     }
 
@@ -89,9 +89,10 @@ fn find(maps: &Maps) -> Result<Vec<(Translated, Fate)>, MapsError> {
         Ok(Lead::from_slots(&slots, frontend.address.is_ipv4()))
     });
     maps.walk_udp_peers(|socket| staleness.judge(socket))?;
-    let mut found = staleness.finish()?;
-    found.retain(|(socket, _)| !maps.has_pick(socket).unwrap_or(false));
-    Ok(found)
+    // Those that send without being connected, and what was remembered of a socket before it was connected again.
+    staleness.retain(|socket| !maps.is_connected(socket) && !maps.has_pick(socket).unwrap_or(false));
+    maps.walk_connected_udp(|socket| staleness.judge(socket));
+    staleness.finish()
 }
 
 /// Looks through all network namespaces.

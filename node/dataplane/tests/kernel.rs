@@ -288,8 +288,9 @@ fn open_over_maps_of_an_earlier_version_takes_over_what_they_hold() {
         drop(dataplane);
         // As version 2 left it: without the maps that came later.
         let later = ["FRAGMENTS_V4", "FRAGMENTS_V6", "SOURCE_RANGES_V4", "SOURCE_RANGES_V6"];
+        let later = later.into_iter().chain(["CONNECTED_V4", "CONNECTED_V6"]);
         let tables = ["FLOW_SETS_V4", "FLOW_SETS_V6", "FLOW_ENTRIES_V4", "FLOW_ENTRIES_V6"];
-        for name in later.into_iter().chain(tables) {
+        for name in later.chain(tables) {
             fs::remove_file(place.pins.join("maps").join(name)).unwrap();
         }
         set_earlier_version(place, 2);

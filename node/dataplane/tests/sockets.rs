@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -187,4 +187,91 @@ fn connected_udp_socket_of_a_deleted_service_ends_and_of_one_without_endpoints_s
         assert_eq!(client.act("send d"), "error: ConnectionAborted");
         assert_eq!(client.act("send e"), "two e");
     });
+}
+
+#[test]
+fn tcp_socket_shows_the_frontend_that_it_was_connected_to() {
+    isolated(|place| {
+        let (agent, mut table) = node(place);
+        let mut client = Client::start(place, false);
+        let listeners = ["127.0.0.1:8080", "[::1]:8080"].map(|at| TcpListener::bind(at).unwrap());
+        let ports = [(V4, "127.0.0.1:8080"), (V6, "[::1]:8080")].map(|(frontend, backend)| {
+            let mut port = service(frontend, &[backend]);
+            port.frontends[0].frontend.protocol = skep_abi::TCP;
+            port
+        });
+        program(&agent, &mut table, "default/web", &ports);
+        for target in [V4, V6, "[::ffff:10.96.0.7]:53"] {
+            assert_eq!(client.act(&format!("stream {target}")), target);
+        }
+        // What is for no service shows what it is.
+        assert_eq!(client.act("stream 127.0.0.1:8080"), "127.0.0.1:8080");
+        drop(listeners);
+    });
+}
+
+/// Runs bpftool on a pinned map, keys and values as decimal bytes.
+fn bpftool(place: &Place, what: &str, map: &str, parts: &[(&str, &[u8])]) -> Vec<u8> {
+    let pin = place.pins.join("maps").join(map);
+    let mut command = Command::new("bpftool");
+    command.args(["-j", "map", what, "pinned"]).arg(pin);
+    for (name, bytes) in parts {
+        command.arg(name).args(bytes.iter().map(u8::to_string));
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{what} {map}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// The cookie of the only connected UDP socket here.
+fn cookie() -> u64 {
+    let output = Command::new("ss").args(["-H", "-u", "-n", "-e", "state", "established"]).output().unwrap();
+    let line = String::from_utf8(output.stdout).unwrap();
+    let word = line.split_whitespace().find_map(|word| word.strip_prefix("sk:")).unwrap();
+    u64::from_str_radix(word, 16).unwrap()
+}
+
+/// Has the maps remember the socket as they did up to version 6: its frontend [`V4`], its backend 127.0.0.1 with that port.
+fn remember_as_earlier(place: &Place, cookie: u64, port: u16) {
+    let at = skep_abi::socket::place(cookie, skep_abi::UDP).to_ne_bytes();
+    let size = size_of::<skep_abi::socket::Connected<skep_abi::V4>>();
+    let known = bpftool(place, "lookup", "CONNECTED_V4", &[("key", &at)]);
+    let known: serde_json::Value = serde_json::from_slice(&known).unwrap();
+    let known: Vec<String> = serde_json::from_value(known["value"].clone()).unwrap();
+    let bytes = |number: u8| format!("{number:#04x}");
+    assert_eq!(known[..8], cookie.to_ne_bytes().map(bytes), "it is remembered by its cookie");
+    bpftool(place, "update", "CONNECTED_V4", &[("key", &at), ("value", &vec![0; size])]);
+    let key = [&cookie.to_ne_bytes()[..], &[127, 0, 0, 1], &port.to_be_bytes(), &[17, 0]].concat();
+    let value = [&[10, 96, 0, 7][..], &53_u16.to_be_bytes(), &[0, 0]].concat();
+    bpftool(place, "update", "PEERS_V4", &[("key", &key), ("value", &value)]);
+}
+
+#[test]
+fn udp_socket_that_an_earlier_version_has_connected_shows_its_frontend_and_follows_it() {
+    isolated(|place| {
+        let (agent, mut table) = node(place);
+        let mut client = Client::start(place, false);
+        echo("127.0.0.1:5301", "one");
+        echo("127.0.0.1:5302", "two");
+        program(&agent, &mut table, "default/dns", &[service(V4, &["127.0.0.1:5301"])]);
+        assert_eq!(client.act(&format!("connect {V4}")), V4);
+        remember_as_earlier(place, cookie(), 5301);
+        assert_eq!(client.act("peer"), V4);
+        assert_eq!(agent.move_sockets().unwrap(), MovedSockets::default());
+        program(&agent, &mut table, "default/dns", &[service(V4, &["127.0.0.1:5302"])]);
+        assert_eq!(agent.move_sockets().unwrap(), MovedSockets { reconnected: 1, ended: 0 });
+        assert_eq!(client.act("send a"), "two a");
+        // What was remembered of the socket before is of no account any more.
+        remember_as_earlier_too(place, 5302);
+        program(&agent, &mut table, "default/dns", &[service(V4, &["127.0.0.1:5302"])]);
+        assert_eq!(agent.move_sockets().unwrap(), MovedSockets::default());
+        assert_eq!((client.act("peer"), client.act("send b")), (V4.to_owned(), "two b".to_owned()));
+    });
+}
+
+/// Has the maps remember, beside what they do, that the socket was connected to that backend for a service that is gone.
+fn remember_as_earlier_too(place: &Place, port: u16) {
+    let key = [&cookie().to_ne_bytes()[..], &[127, 0, 0, 1], &port.to_be_bytes(), &[17, 0]].concat();
+    let value = [&[10, 96, 0, 99][..], &53_u16.to_be_bytes(), &[0, 0]].concat();
+    bpftool(place, "update", "PEERS_V4", &[("key", &key), ("value", &value)]);
 }

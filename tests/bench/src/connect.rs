@@ -1,9 +1,10 @@
 //! What the socket hooks cost a client: `connect()` through a cluster address beside `connect()` to the backend itself, and
 //! an exchange over each of the two connections.
 //!
-//! The direct one is made outside the cgroup that has the hooks: it is what a client pays where there are no services.
-//! Both go to one listener on the loopback interface, in batches that take turns, and one thread does everything, so that
-//! nothing else runs meanwhile.
+//! The direct one is made outside the cgroup that has the hooks: it is what a client pays where there are no services. A third
+//! is direct as well and within the cgroup: what the hooks cost whoever asks for no service. All go to one listener on the
+//! loopback interface, in batches that take turns, and one thread does everything, so that nothing else runs meanwhile. Every
+//! service has the same ten endpoints in a slice of its own, and each connection asks for another service than the last.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -16,6 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
 use kube::runtime::watcher::Event;
+use skep_abi::backend::{BACKEND_STATES, BACKENDS};
 use skep_dataplane::{DataplaneConfig, KernelDataplane};
 use skep_services::NodeView;
 use skep_services::engine::Engine;
@@ -25,8 +27,12 @@ use crate::place::Place;
 use crate::{Context, Figure};
 
 const SIZES: [u32; 2] = [10, 100_000];
-/// The backend.
+/// The first backend.
 const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 2);
+/// Backends of every service.
+const ENDPOINTS: u32 = 10;
+/// Room for the endpoints of all ports of all services.
+const ROOM: u32 = 1 << 21;
 /// Batches of each kind; their median is the figure.
 const BATCHES: usize = 41;
 /// Connections in a batch: fewer than a listener keeps waiting.
@@ -34,12 +40,30 @@ const CONNECTIONS: usize = 100;
 /// Datagram sockets' `connect()`s and exchanges in a batch.
 const MANY: usize = 2_000;
 
-/// Nanoseconds, each kind direct and through services.
+/// How a client comes to a backend.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// To it, without hooks.
+    Direct,
+    /// To it, past the hooks.
+    Hooked,
+    /// Through a service.
+    Through,
+}
+
+const WAYS: [Way; 3] = [Way::Direct, Way::Hooked, Way::Through];
+
+/// Nanoseconds, each kind in the order of [`WAYS`].
 #[derive(Clone, Copy)]
 struct Times {
-    stream: [f64; 2],
-    datagram: [f64; 2],
-    exchange: [f64; 2],
+    stream: [f64; WAYS.len()],
+    datagram: [f64; WAYS.len()],
+    exchange: [f64; WAYS.len()],
+}
+
+/// One of the ten.
+fn backend(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(BACKEND.to_bits() + number % ENDPOINTS)
 }
 
 /// Measures with few and with many services.
@@ -54,18 +78,16 @@ pub fn run(context: &Context) -> Result<Vec<Figure>> {
     let mut before: Option<Times> = None;
     for services in SIZES {
         let times = measure(object.clone(), services)?;
-        figure(format!("tcp/{services}"), times.stream[1], "to the backend, no hooks", times.stream[0]);
-        figure(format!("udp/{services}"), times.datagram[1], "to the backend, no hooks", times.datagram[0]);
-        figure(
-            format!("exchange/{services}"),
-            times.exchange[1],
-            "with the backend, no hooks",
-            times.exchange[0],
-        );
+        let kinds = [("tcp", times.stream), ("udp", times.datagram), ("exchange", times.exchange)];
+        for (kind, [direct, hooked, through]) in kinds {
+            let what = "with the backend, no hooks";
+            figure(format!("{kind}/{services}/direct"), hooked, what, direct);
+            figure(format!("{kind}/{services}"), through, what, direct);
+        }
         if let Some(few) = before {
             let what = format!("the same among {} services", SIZES[0]);
-            figure(format!("tcp/{services}/flat"), times.stream[1], &what, few.stream[1]);
-            figure(format!("udp/{services}/flat"), times.datagram[1], &what, few.datagram[1]);
+            figure(format!("tcp/{services}/flat"), times.stream[2], &what, few.stream[2]);
+            figure(format!("udp/{services}/flat"), times.datagram[2], &what, few.datagram[2]);
         }
         before = Some(times);
     }
@@ -77,7 +99,9 @@ fn measure(object: Vec<u8>, services: u32) -> Result<Times> {
     let cgroup = Cgroup::new()?;
     let root = cgroup.path.clone();
     let agent = place.run(move || program(object, &root, services))?;
-    place.commands(format!("ip address add {BACKEND}/32 dev lo"))?;
+    for number in 0..ENDPOINTS {
+        place.commands(format!("ip address add {}/32 dev lo", backend(number)))?;
+    }
     let times = place.run(move || {
         let mut client = Client::new(cgroup, services)?;
         Ok(Times { stream: client.streams()?, datagram: client.datagrams()?, exchange: client.exchanges()? })
@@ -89,12 +113,15 @@ fn measure(object: Vec<u8>, services: u32) -> Result<Times> {
 fn program(object: Vec<u8>, cgroup: &Path, services: u32) -> Result<Arc<KernelDataplane>> {
     let config = DataplaneConfig {
         cgroup_root: Some(cgroup.to_owned()),
+        // Twice that many ports.
+        capacities: vec![(BACKENDS, ROOM), (BACKEND_STATES, ROOM)],
         ..DataplaneConfig::new(object, "/sys/fs/bpf/skep", 1)
     };
     let dataplane = Arc::new(KernelDataplane::open(&config)?);
     let mut engine = Engine::new(dataplane.clone(), NodeView::default());
     for number in 0..services {
-        let (service, slice) = with_datagrams(service(number, None)?, slice(number, [BACKEND].into_iter())?);
+        let (service, slice) =
+            with_datagrams(service(number, None)?, slice(number, (0..ENDPOINTS).map(backend))?);
         engine.on_service(Event::Apply(service));
         engine.on_slice(Event::Apply(slice));
     }
@@ -167,37 +194,39 @@ struct Client {
     listener: TcpListener,
     services: u32,
     next: u32,
+    direct: u32,
 }
 
 impl Client {
     fn new(cgroup: Cgroup, services: u32) -> Result<Self> {
-        let listener = TcpListener::bind(SocketAddr::new(BACKEND.into(), TARGET_PORT))?;
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, TARGET_PORT))?;
         fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535")?;
-        Ok(Self { cgroup, listener, services, next: 0 })
+        Ok(Self { cgroup, listener, services, next: 0, direct: 0 })
     }
 
-    /// The backend itself, or the next service: far from the last one, and all of them in the end.
-    fn target(&mut self, through: bool) -> SocketAddr {
-        if !through {
-            return SocketAddr::new(BACKEND.into(), TARGET_PORT);
+    /// The next backend itself, or the next service: far from the last one, and all of them in the end.
+    fn target(&mut self, way: Way) -> SocketAddr {
+        if way != Way::Through {
+            self.direct = self.direct.wrapping_add(7);
+            return SocketAddr::new(backend(self.direct).into(), TARGET_PORT);
         }
         self.next = self.next.wrapping_add(7919) % self.services;
         SocketAddr::new(IpAddr::V4(cluster_ip(self.next)), PORT)
     }
 
-    /// The medians of batches of both kinds in turn; `batch` gives the time of one and how much it did.
+    /// The medians of batches of each kind in turn; `batch` gives the time of one and how much it did.
     fn medians(
         &mut self,
-        mut batch: impl FnMut(&mut Self, bool) -> Result<(Duration, usize)>,
-    ) -> Result<[f64; 2]> {
-        let mut times = [Vec::new(), Vec::new()];
+        mut batch: impl FnMut(&mut Self, Way) -> Result<(Duration, usize)>,
+    ) -> Result<[f64; WAYS.len()]> {
+        let mut times = WAYS.map(|_| Vec::new());
         // The first ones warm up.
         for round in 0..=BATCHES {
-            for through in [false, true] {
-                self.cgroup.enter(through)?;
-                let (time, count) = batch(self, through)?;
+            for (way, times) in WAYS.into_iter().zip(&mut times) {
+                self.cgroup.enter(way != Way::Direct)?;
+                let (time, count) = batch(self, way)?;
                 if round > 0 {
-                    times[usize::from(through)].push(time.as_nanos() as f64 / count as f64);
+                    times.push(time.as_nanos() as f64 / count as f64);
                 }
             }
         }
@@ -207,9 +236,9 @@ impl Client {
         }))
     }
 
-    fn streams(&mut self) -> Result<[f64; 2]> {
-        self.medians(|client, through| {
-            let targets: Vec<_> = (0..CONNECTIONS).map(|_| client.target(through)).collect();
+    fn streams(&mut self) -> Result<[f64; WAYS.len()]> {
+        self.medians(|client, way| {
+            let targets: Vec<_> = (0..CONNECTIONS).map(|_| client.target(way)).collect();
             let mut made = Vec::with_capacity(CONNECTIONS);
             let start = Instant::now();
             for target in targets {
@@ -227,9 +256,9 @@ impl Client {
         })
     }
 
-    fn datagrams(&mut self) -> Result<[f64; 2]> {
-        self.medians(|client, through| {
-            let targets: Vec<_> = (0..MANY).map(|_| client.target(through)).collect();
+    fn datagrams(&mut self) -> Result<[f64; WAYS.len()]> {
+        self.medians(|client, way| {
+            let targets: Vec<_> = (0..MANY).map(|_| client.target(way)).collect();
             // Made here: a socket belongs to the cgroup in which it was made.
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
             let start = Instant::now();
@@ -240,9 +269,9 @@ impl Client {
         })
     }
 
-    fn exchanges(&mut self) -> Result<[f64; 2]> {
-        self.medians(|client, through| {
-            let mut near = TcpStream::connect(client.target(through))?;
+    fn exchanges(&mut self) -> Result<[f64; WAYS.len()]> {
+        self.medians(|client, way| {
+            let mut near = TcpStream::connect(client.target(way))?;
             let (mut far, _) = client.listener.accept()?;
             near.set_nodelay(true)?;
             far.set_nodelay(true)?;

@@ -31,6 +31,8 @@ use skep_abi::{Be16, Plain, TCP, V4, V6};
 use skep_datapath_tests::object::Loaded;
 use skep_datapath_tests::packet::{ACK, Packet, SYN};
 use skep_datapath_tests::world::{Family, NODE_MAC, OTHER_MAC, Service, World, set_state, v4, v6};
+use skep_logic::Ipv6;
+use skep_logic::checksum::Delta;
 
 use crate::{Context, Figure};
 use blocks::Blocks;
@@ -176,7 +178,9 @@ impl Bench {
             }
             Family::V6 => {
                 let ends = [from.0, from.1, to.0, to.1].map(|end| v6(end.ip()));
-                self.loaded.set_flow::<V6>(&self.flow(ends, from, to)?)
+                let flow = self.flow(ends, from, to)?;
+                let change = Delta::addresses::<Ipv6>(&flow).ports(&flow).fold32();
+                self.loaded.set_flow::<V6>(&Flow { change, ..flow })
             }
         }
     }

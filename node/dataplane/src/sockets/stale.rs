@@ -82,6 +82,11 @@ impl<L: FnMut(&Frontend) -> Result<Lead, E>, E> Staleness<L, E> {
         self.found.push((socket, fate));
     }
 
+    /// Keeps only those of the stale ones so far for which `keep` says so.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Translated) -> bool) {
+        self.found.retain(|(socket, _)| keep(socket));
+    }
+
     /// The stale ones.
     pub(super) fn finish(self) -> Result<Vec<(Translated, Fate)>, E> {
         self.failed.map_or(Ok(self.found), Err)

@@ -1,10 +1,11 @@
 //! A client for the tests: does with one UDP socket what it reads, a line at a time, and writes what came of it.
 //!
 //! `connect ADDRESS` makes the socket and connects it (again, if there is one). `send TEXT` sends over the connected socket
-//! and waits a second for the answer. `close` closes it. What fails is written as `error:` and the kernel's name for it.
+//! and waits a second for the answer. `peer` says whom it is connected to. `close` closes it. `stream
+//! ADDRESS` connects over TCP instead, and says to whom. What fails is written as `error:` and the kernel's name for it.
 
 use std::io::{self, BufRead, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 fn act(socket: &mut Option<UdpSocket>, line: &str) -> io::Result<String> {
@@ -28,11 +29,13 @@ fn act(socket: &mut Option<UdpSocket>, line: &str) -> io::Result<String> {
             let length = socket.recv(&mut answer)?;
             Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
         }
+        (("peer", _), Some(socket)) => Ok(socket.peer_addr()?.to_string()),
+        (("stream", target), _) => Ok(TcpStream::connect(target)?.peer_addr()?.to_string()),
         (("close", _), socket) => {
             *socket = None;
             Ok(String::new())
         }
-        _ => Err(io::Error::other("connect, send or close")),
+        _ => Err(io::Error::other("connect, send, peer, close or stream")),
     }
 }
 
