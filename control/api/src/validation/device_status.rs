@@ -36,3 +36,27 @@ pub(super) fn check(claim: &Value, errors: &mut Errors) {
 fn identity(device: &Value) -> Value {
     json!([device["driver"], device["pool"], device["device"], device["shareID"]])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_of_others_told_twice_or_with_too_much_is_refused() {
+        let device = json!({ "driver": "d.io", "pool": "p", "device": "x" });
+        let allocation = json!({ "devices": { "results": [device] } });
+        let mut talkative = device.clone();
+        talkative["data"] = json!({ "a": "b".repeat(DATA) });
+        let fields = |status: Value| {
+            let mut errors = Errors::new();
+            check(&json!({ "status": status }), &mut errors);
+            errors.into_iter().map(|error| error.field).collect::<Vec<String>>()
+        };
+        assert_eq!(fields(json!({ "devices": [device] })), ["status.devices[0]"]);
+        assert_eq!(
+            fields(json!({ "allocation": allocation, "devices": [device, talkative] })),
+            ["status.devices[1]", "status.devices[1].data"]
+        );
+        assert!(fields(json!({ "allocation": allocation, "devices": [device] })).is_empty());
+    }
+}
