@@ -17,7 +17,7 @@ use crate::line::no_such_method;
 use crate::negotiate;
 use crate::query::Query;
 use crate::request::RequestInfo;
-use crate::respond::Manner;
+use crate::respond::{ForEverybody, Manner};
 use crate::server::Inner;
 
 pub(crate) use documents::Documents;
@@ -137,6 +137,7 @@ fn served(document: &Document, parts: &Parts, manner: &Manner) -> Response<Body>
     } else {
         manner.json(StatusCode::OK, document.bytes.clone())
     };
+    response.extensions_mut().insert(ForEverybody);
     let headers = response.headers_mut();
     if let Ok(etag) = HeaderValue::from_str(&document.etag) {
         headers.insert(ETAG, etag);
