@@ -13,6 +13,7 @@ mod bad_input;
 mod conversion;
 mod counters;
 mod custom;
+mod definition_rules;
 mod definitions;
 mod deletion;
 mod encryption;
