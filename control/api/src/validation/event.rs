@@ -39,7 +39,7 @@ fn common(object: &Value, form: &Form, errors: &mut Errors) {
     if reporter.text().is_empty() {
         reporter.required("", errors);
     }
-    reporter.judge(names::label_key, errors);
+    reporter.judge_key(errors);
     let limit = |path: &str, text: &str, length: usize, errors: &mut Errors| {
         if text.len() > length {
             errors.push(FieldError::invalid(path, "", format!("can have at most {length} characters")));
