@@ -9,6 +9,7 @@ mod aggregation;
 mod allocation;
 mod apply;
 mod audit;
+mod as_upstream;
 mod bad_input;
 mod conversion;
 mod counters;
