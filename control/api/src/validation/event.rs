@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::field::FieldError;
-use super::names;
 use super::place::{Errors, Place};
 use crate::object::{at, namespace, text};
 
