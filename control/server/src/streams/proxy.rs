@@ -31,6 +31,7 @@ impl Streams {
             onward.push_str(query);
         }
         let prefix = path[..path.len() - rest.len()].to_owned();
+        let is_bare = rest.is_empty() && matches!(*request.method(), Method::GET | Method::HEAD);
         let target = Target::parse(&info.name).ok_or_else(|| {
             let what = info.resource.trim_end_matches('s');
             refusal::bad_request(&format!("invalid {what} request {:?}", info.name))
@@ -41,7 +42,7 @@ impl Streams {
             _ => self.service_target(&info.namespace, &target)?,
         };
         let upgrade = wants_upgrade(request.headers());
-        if rest.is_empty() && matches!(*request.method(), Method::GET | Method::HEAD) && !upgrade {
+        if is_bare && !upgrade {
             return redirect(&request);
         }
         let origin = Origin { backend: endpoint.authority(), asked: asked_host(&request), prefix };
