@@ -9,6 +9,7 @@ use skep_store::StoreError;
 
 use crate::body::{self, Body};
 use crate::cache::ReadError;
+use crate::respond::ForEverybody;
 
 /// A failure of the store that is not a conflict.
 pub(crate) fn store(error: StoreError) -> Status {
@@ -84,6 +85,7 @@ pub(crate) fn response(status: &Status) -> Response<Body> {
 pub(crate) fn response_of(status: &Status, body: Value) -> Response<Body> {
     let mut response = Response::new(body::full(body.to_string() + "\n"));
     *response.status_mut() = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.extensions_mut().insert(ForEverybody);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));

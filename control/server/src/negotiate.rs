@@ -176,15 +176,18 @@ pub fn json(headers: &HeaderMap) -> bool {
     accept(headers).is_none_or(|accept| ranges(accept).iter().any(|range| is_json(range.kind)))
 }
 
-/// Whether the client takes an answer that is no object with metadata and columns: JSON as nothing else.
+/// Whether the client takes an answer that is no object with columns: JSON or protobuf, as nothing else.
 ///
 /// # Errors
 ///
 /// 406 when it does not.
 pub fn plain(headers: &HeaderMap) -> Result<(), Status> {
-    let takes = |range: &Range<'_>| is_json(range.kind) && range.parameter("as").is_empty();
+    let takes = |range: &Range<'_>| {
+        (is_json(range.kind) || range.kind == PROTOBUF)
+            && matches!(range.parameter("as"), "" | "PartialObjectMetadata")
+    };
     match accept(headers) {
-        Some(accept) if !ranges(accept).iter().any(takes) => Err(Status::not_acceptable(&OFFERED)),
+        Some(accept) if !ranges(accept).iter().any(takes) => Err(Status::not_acceptable(&OFFERED_BUILTIN)),
         _ => Ok(()),
     }
 }
@@ -247,6 +250,9 @@ pub fn content_type(headers: &HeaderMap) -> &str {
 ///
 /// 415 when we do not read that.
 pub fn encoding(headers: &HeaderMap) -> Result<Encoding, Status> {
+    if whole_content_type(headers).matches('"').count() % 2 == 1 {
+        return Err(Status::unsupported_media_type(&TAKEN));
+    }
     match content_type(headers).to_ascii_lowercase().as_str() {
         "" if !whole_content_type(headers).is_empty() => Err(Status::unsupported_media_type(&TAKEN)),
         "" | "application/json" => Ok(Encoding::Json),

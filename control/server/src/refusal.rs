@@ -90,6 +90,14 @@ pub(crate) fn invalid(
     Status { details: Some(details), ..Status::new(422, "Invalid", sentence) }
 }
 
+/// 422 for the options of a connection, which are an object of the core group with the name of what is connected to.
+pub(crate) fn invalid_options(kind: &str, name: &str, errors: &[FieldError]) -> Status {
+    let causes: Vec<Value> = errors.iter().map(FieldError::to_cause).collect();
+    let details = json!({ "name": name, "kind": kind, "causes": causes });
+    let sentence = format!("{kind} {name:?} is invalid: {}", FieldError::together(errors));
+    Status { details: Some(details), ..Status::new(422, "Invalid", sentence) }
+}
+
 /// 422 with several causes, of such a kind.
 pub(crate) fn invalid_fields(group: &str, kind: &str, errors: &[FieldError]) -> Status {
     let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();

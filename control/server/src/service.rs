@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 use tokio::time::Instant;
@@ -143,7 +143,12 @@ async fn dispatch(
         return Err(Status::too_many_requests("The apiserver is shutting down, please try again later.", 5));
     }
     let (mut parts, body) = request.into_parts();
-    let is_head = parts.method == http::Method::HEAD;
+    let is_head = parts.method == Method::HEAD;
+    let is_known = is_head
+        || matches!(
+            parts.method,
+            Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE | Method::OPTIONS
+        );
     if !info.is_long_running() {
         course.deadline = Some(Instant::now() + patience(&query, inner.lasting().request)?);
     }
@@ -178,8 +183,8 @@ async fn dispatch(
     if !part.is_empty() && resource.subresource(part).is_none() {
         return Err(Status::no_such_path());
     }
-    // What is behind a proxy may know more methods than the API; only a rule for every verb allows them.
-    if (info.verb.is_empty() || is_head) && info.subresource != "proxy" {
+    // What is behind a proxy may know two more methods than the API; only a rule for every verb allows them.
+    if (info.verb.is_empty() || is_head) && !(info.subresource == "proxy" && is_known) {
         return Err(no_such_method());
     }
     if resource.custom.is_none() {

@@ -47,8 +47,9 @@ fn secret(object: &mut Value) {
     }
 }
 
-/// Every namespace can be selected by its name.
+/// Every namespace can be selected by its name, and is active until it goes.
 fn namespace(object: &mut Value) {
+    default(child(object, "status"), "phase", "Active");
     let name = name(object).to_owned();
     if !name.is_empty() {
         set(child(child(object, "metadata"), "labels"), "kubernetes.io/metadata.name", name);
@@ -65,7 +66,8 @@ fn node(object: &mut Value) {
     let Some(spec) = object.get_mut("spec") else { return };
     let (one, many) = (text(spec, &["podCIDR"]).to_owned(), at(spec, &["podCIDRs"]).cloned());
     match (one.is_empty(), many) {
-        (false, None) => set(spec, "podCIDRs", json!([one])),
+        (false, Some(many)) if many.get(0).is_some_and(|first| first == &one) => {}
+        (false, _) => set(spec, "podCIDRs", json!([one])),
         (true, Some(many)) => {
             if let Some(first) = many.get(0).cloned() {
                 set(spec, "podCIDR", first);

@@ -1,8 +1,11 @@
 //! The object that defines a custom resource (`apiextensions.k8s.io/v1 CustomResourceDefinition`): what it may say, what is
 //! filled in, which of the names that it wants it gets, and what its status tells. Pure; the server acts on it.
 
+mod alternatives;
 mod change;
 mod conversion;
+mod field_path;
+mod merging;
 mod names;
 mod rules;
 mod schema;
@@ -67,6 +70,8 @@ pub(crate) fn record_storage_version(object: &mut Value) {
 
 /// The rules that a definition breaks.
 pub(crate) fn check(object: &Value, errors: &mut Vec<FieldError>) {
+    // What the schema of definitions itself says of versions is said here in upstream's words.
+    errors.retain(|error| !error.field.starts_with("spec.versions["));
     let spec = &object["spec"];
     let wanted = format!("{}.{}", text(spec, &["names", "plural"]), text(spec, &["group"]));
     let name = crate::object::name(object);
@@ -75,10 +80,30 @@ pub(crate) fn check(object: &Value, errors: &mut Vec<FieldError>) {
     }
     approval(object, errors);
     spec::check(spec, errors);
-    for (index, version) in items(object, &["status", "storedVersions"]).iter().enumerate() {
-        if !items(spec, &["versions"]).iter().any(|one| one["name"] == *version) {
-            let path = format!("status.storedVersions[{index}]");
-            errors.push(FieldError::invalid(path, version.clone(), "missing from spec.versions"));
+    stored_versions(object, errors);
+}
+
+/// Objects may be stored in these versions: they stay, and the one that is stored in now is among them.
+fn stored_versions(object: &Value, errors: &mut Vec<FieldError>) {
+    let (path, stored) = ("status.storedVersions", items(object, &["status", "storedVersions"]));
+    if stored.is_empty() {
+        errors.push(FieldError::invalid(path, Value::Null, "must have at least one stored version"));
+        return;
+    }
+    let versions = items(object, &["spec", "versions"]);
+    for version in versions.iter().filter(|one| flag(one, &["storage"]) && !stored.contains(&one["name"])) {
+        let why = format!("must have the storage version {}", text(version, &["name"]));
+        errors.push(FieldError::invalid(path, stored.to_vec(), why));
+    }
+    for (index, version) in stored.iter().enumerate() {
+        if !versions.iter().any(|one| one["name"] == *version) {
+            let name = version.as_str().unwrap_or_default();
+            let why = format!(
+                "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions \
+                 until a storage migration ensures no data remains persisted in {name} and removes {name} from \
+                 status.storedVersions"
+            );
+            errors.push(FieldError::invalid(format!("{path}[{index}]"), name, why));
         }
     }
 }

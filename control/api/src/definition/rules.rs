@@ -1,124 +1,176 @@
-//! Rules for rules: their expressions can be read, and those about changes stand where it can be told what changed.
+//! Rules for rules: what is written of them is complete, their expressions can be read and paid for, and those about changes
+//! stand where it can be told what changed.
 
-use super::schema::below;
-use crate::cel::estimate;
-use crate::custom::{Node, Rule};
-use crate::object::{items, text};
-use crate::schema::ListType;
-use crate::validation::FieldError;
 use serde_json::Value;
 
-/// Checks the rules of a schema and of all within it.
+use super::field_path;
+use crate::cel::estimate;
+use crate::custom::{Node, Rule};
+use crate::object::{at, items, text};
+use crate::schema::ListType;
+use crate::validation::FieldError;
+
+/// What all rules of a schema may cost together (`StaticEstimatedCRDCostLimit` of upstream).
+const LIMIT_OF_ALL: u64 = 100_000_000;
+
+/// Checks the expressions of a schema and of all within it. Where something else is wrong they are not looked at.
 pub(super) fn check(path: &str, schema: &Value, root: &Node, errors: &mut Vec<FieldError>) {
-    let place = Place { correlated: true, values: Some(1) };
-    walk(path, schema, root, place, errors);
-    outside(path, schema, errors);
+    let place = Place { uncorrelated: None, values: Some(1) };
+    let mut check = Check { wrong: errors.clone(), costs: Vec::new(), errors };
+    check.walk(path, schema, root, &place);
+    let total = check.costs.iter().fold(0u64, |sum, (_, cost)| sum.saturating_add(*cost));
+    if total <= LIMIT_OF_ALL {
+        return;
+    }
+    check.costs.sort_by_key(|(_, cost)| std::cmp::Reverse(*cost));
+    let why = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
+    errors_of(&check.costs, why).into_iter().for_each(|error| check.errors.push(error));
+    let what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
+    check.errors.push(FieldError::forbidden(path, exceeds(what, total, LIMIT_OF_ALL)));
+}
+
+/// The most expensive ones, by name.
+fn errors_of(costs: &[(String, u64)], why: &str) -> Vec<FieldError> {
+    costs.iter().take(4).map(|(path, _)| FieldError::forbidden(path, why)).collect()
+}
+
+/// Checks what is written of a rule beside its expressions. `schema` is the one that it stands beside.
+pub(super) fn written(path: &str, schema: &Value, rule: &Value, errors: &mut Vec<FieldError>) {
+    let (source, message) = (text(rule, &["rule"]).trim(), text(rule, &["message"]));
+    let breaks = |text: &str| text.contains(['\n', '\r']);
+    if source.is_empty() {
+        errors.push(FieldError::required(format!("{path}.rule"), "rule is not specified"));
+    } else if !message.is_empty() && message.trim().is_empty() {
+        errors.push(FieldError::invalid(
+            format!("{path}.message"),
+            message,
+            "must be non-empty if specified",
+        ));
+    } else if breaks(message.trim()) {
+        errors.push(FieldError::invalid(format!("{path}.message"), message, "must not contain line breaks"));
+    } else if breaks(source) && message.is_empty() {
+        let why = "message must be specified if rule contains line breaks";
+        errors.push(FieldError::required(format!("{path}.message"), why));
+    }
+    let expression = text(rule, &["messageExpression"]);
+    if !expression.is_empty() && expression.trim().is_empty() {
+        let why = "messageExpression must be non-empty if specified";
+        errors.push(FieldError::required(format!("{path}.messageExpression"), why));
+    }
+    let reasons = ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
+    if let Some(reason) = at(rule, &["reason"]).and_then(Value::as_str)
+        && !reasons.contains(&reason)
+    {
+        errors.push(FieldError::not_supported(format!("{path}.reason"), reason, &reasons));
+    }
+    let field = text(rule, &["fieldPath"]);
+    let wrong = [
+        (!field.is_empty() && field.trim().is_empty(), "must be non-empty if specified"),
+        (breaks(field), "must not contain line breaks"),
+        (!field.is_empty() && field_path::find(field, schema, true).is_err(), "must be a valid path"),
+    ];
+    for (_, why) in wrong.into_iter().filter(|(is_so, _)| *is_so) {
+        errors.push(FieldError::invalid(format!("{path}.fieldPath"), field, why));
+    }
 }
 
 /// What is known of the values at a place in a schema.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Place {
-    /// Whether a value here can be told to follow another one.
-    correlated: bool,
+    /// From where on a value cannot be told to follow another one.
+    uncorrelated: Option<String>,
     /// How many values there are at most; nothing when only the size of a request bounds them.
     values: Option<u64>,
 }
 
 impl Place {
     /// Within a list or map of at most so many.
-    fn within(self, most: Option<u64>, correlated: bool) -> Self {
+    fn within(&self, most: Option<u64>) -> Self {
         let values = self.values.zip(most).map(|(values, most)| values.saturating_mul(most));
-        Self { correlated: self.correlated && correlated, values }
+        Self { values, ..self.clone() }
+    }
+
+    /// Within what is at the path, whose members or items have no counterparts in the object before.
+    fn uncorrelated(self, path: &str, is_so: bool) -> Self {
+        let uncorrelated = self.uncorrelated.or_else(|| is_so.then(|| path.to_owned()));
+        Self { uncorrelated, ..self }
     }
 }
 
-/// Refuses a rule that could never be paid for.
-fn cost(path: &str, rule: &Rule, node: &Node, place: Place, errors: &mut Vec<FieldError>) {
-    let values = place.values.unwrap_or_else(|| estimate::most_values(node));
-    let cost = rule.estimate(node).saturating_mul(values);
-    if cost > estimate::LIMIT {
-        let factor = cost as f64 / estimate::LIMIT as f64;
-        let factor =
-            if factor > 100.0 { "more than 100x".to_owned() } else { format!("factor of {factor:.1}x") };
-        let why = format!(
-            "estimated rule cost exceeds budget by {factor} (try simplifying the rule, or adding maxItems, \
-             maxProperties, and maxLength where arrays, maps, and strings are declared)"
-        );
-        errors.push(FieldError::forbidden(path, why));
-    }
+/// By how much a cost is too high, in words.
+fn exceeds(what: &str, cost: u64, limit: u64) -> String {
+    let factor = cost as f64 / limit as f64;
+    let factor = match factor {
+        100.0.. => "more than 100x".to_owned(),
+        1.5.. => format!("{factor:.1}x"),
+        _ => format!("{factor:.6}x"),
+    };
+    format!(
+        "{what} exceeds budget by factor of {factor} (try simplifying the rule, or adding maxItems, maxProperties, and \
+         maxLength where arrays, maps, and strings are declared)"
+    )
 }
 
-fn walk(path: &str, schema: &Value, node: &Node, place: Place, errors: &mut Vec<FieldError>) {
-    for (index, (written, rule)) in
-        items(schema, &["x-kubernetes-validations"]).iter().zip(&node.rules).enumerate()
-    {
-        let at = format!("{path}.x-kubernetes-validations[{index}]");
-        if text(written, &["rule"]).trim().is_empty() {
-            errors.push(FieldError::required(format!("{at}.rule"), "rule is not specified"));
-            continue;
+struct Check<'e> {
+    /// What is wrong with the schema otherwise.
+    wrong: Vec<FieldError>,
+    /// What each rule costs at most.
+    costs: Vec<(String, u64)>,
+    errors: &'e mut Vec<FieldError>,
+}
+
+impl Check<'_> {
+    fn walk(&mut self, path: &str, schema: &Value, node: &Node, place: &Place) {
+        for (name, inner) in &node.properties {
+            let at = format!("{path}.properties[{name}]");
+            self.walk(&at, &schema["properties"][name.as_str()], inner, place);
         }
-        let message = text(written, &["message"]);
-        if message.contains('\n') {
-            errors.push(FieldError::invalid(
-                format!("{at}.message"),
-                message,
-                "message must not contain line breaks",
-            ));
+        if let crate::custom::More::Like(inner) = &node.more {
+            let at = format!("{path}.additionalProperties");
+            self.walk(&at, &schema["additionalProperties"], inner, &place.within(node.limits.max_properties));
         }
-        if text(written, &["rule"]).trim().contains('\n') && message.is_empty() {
-            let why = "message must be specified if rule contains line breaks";
-            errors.push(FieldError::required(format!("{at}.message"), why));
+        if let Some(inner) = &node.items {
+            let keyed = matches!(node.list_type, Some(ListType::Map));
+            let place = place.within(node.limits.max_items).uncorrelated(path, !keyed);
+            self.walk(&format!("{path}.items"), &schema["items"], inner, &place);
         }
-        let reason = text(written, &["reason"]);
-        let reasons =
-            ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
-        if !reason.is_empty() && !reasons.contains(&reason) {
-            errors.push(FieldError::not_supported(format!("{at}.reason"), reason, &reasons));
+        if self.wrong.iter().any(|error| error.field.starts_with(path)) {
+            return;
         }
+        let written = items(schema, &["x-kubernetes-validations"]);
+        for (index, (written, rule)) in written.iter().zip(&node.rules).enumerate() {
+            self.rule(&format!("{path}.x-kubernetes-validations[{index}]"), written, rule, node, place);
+        }
+    }
+
+    fn rule(&mut self, path: &str, written: &Value, rule: &Rule, node: &Node, place: &Place) {
+        let values = place.values.unwrap_or_else(|| estimate::most_values(node));
+        let cost = rule.estimate(node).saturating_mul(values);
+        if cost > estimate::LIMIT {
+            let why = exceeds("estimated rule cost", cost, estimate::LIMIT);
+            self.errors.push(FieldError::forbidden(format!("{path}.rule"), why));
+        }
+        self.costs.push((format!("{path}.rule"), cost));
         for (member, why) in rule.faults() {
-            let why = format!("compilation failed: {why}");
-            errors.push(FieldError::invalid(format!("{at}.{member}"), text(written, &[member]), why));
+            let why = match member {
+                "rule" => format!("compilation failed: {why}"),
+                _ => format!("{member} compilation failed: {why}"),
+            };
+            self.errors.push(FieldError::invalid(format!("{path}.{member}"), text(written, &[member]), why));
         }
-        cost(&format!("{at}.rule"), rule, node, place, errors);
-        if rule.about_changes && !place.correlated {
-            let why = "oldSelf cannot be used on the uncorrelatable portion of the schema";
-            errors.push(FieldError::invalid(format!("{at}.rule"), rule.source.as_str(), why));
+        match &place.uncorrelated {
+            Some(place) if rule.about_changes => {
+                let why = format!(
+                    "oldSelf cannot be used on the uncorrelatable portion of the schema within {place}"
+                );
+                self.errors.push(FieldError::invalid(format!("{path}.rule"), rule.source.as_str(), why));
+            }
+            _ if !rule.about_changes && at(written, &["optionalOldSelf"]).is_some() => {
+                let value = written["optionalOldSelf"].clone();
+                let why = "may not be set if oldSelf is not used in rule";
+                self.errors.push(FieldError::invalid(format!("{path}.optionalOldSelf"), value, why));
+            }
+            _ => {}
         }
-    }
-    for (name, inner) in &node.properties {
-        let at = format!("{path}.properties[{name}]");
-        walk(&at, &schema["properties"][name.as_str()], inner, place, errors);
-    }
-    if let crate::custom::More::Like(inner) = &node.more {
-        walk(
-            &format!("{path}.additionalProperties"),
-            &schema["additionalProperties"],
-            inner,
-            place.within(node.limits.max_properties, true),
-            errors,
-        );
-    }
-    if let Some(inner) = &node.items {
-        let keyed = matches!(node.list_type, Some(ListType::Map));
-        walk(
-            &format!("{path}.items"),
-            &schema["items"],
-            inner,
-            place.within(node.limits.max_items, keyed),
-            errors,
-        );
-    }
-}
-
-/// Within alternatives there are no rules.
-fn outside(path: &str, schema: &Value, errors: &mut Vec<FieldError>) {
-    for (at, inner) in below(path, schema) {
-        let member = at[path.len()..].trim_start_matches('.');
-        let alternative = ["allOf", "anyOf", "oneOf", "not"].iter().any(|word| member.starts_with(word));
-        if alternative && !items(inner, &["x-kubernetes-validations"]).is_empty() {
-            let at = format!("{at}.x-kubernetes-validations");
-            errors.push(FieldError::forbidden(at, "must be empty to be structural"));
-        }
-        outside(&at, inner, errors);
     }
 }

@@ -1,8 +1,8 @@
-//! Rules for the schema of a version: it is there, it says nothing that is not supported, it is structural.
+//! Rules for the schema of a version: it says nothing that is not supported, it is structural, its defaults are what it takes.
 
 use serde_json::Value;
 
-use super::{rules, structural};
+use super::{merging, rules, structural};
 use crate::custom::{self, Node};
 use crate::object::{at, flag, items, members, text};
 use crate::validation::FieldError;
@@ -11,48 +11,59 @@ const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "st
 /// The deepest nesting of a schema.
 const DEPTH: usize = 64;
 
-/// Checks the schema of a version; `place` is that version, or the definition for a schema that all versions share, or
-/// nothing if it was checked before.
-pub(super) fn check(path: &str, place: Option<&str>, version: &Value, errors: &mut Vec<FieldError>) {
-    let Some(schema) = at(version, &["schema", "openAPIV3Schema"]) else {
-        errors.push(FieldError::required(format!("{path}.schema.openAPIV3Schema"), "schemas are required"));
-        return;
-    };
+/// Checks the schema of a version, if it has one. `place` is that version, or the definition for a schema that all versions
+/// share.
+pub(super) fn check(place: &str, version: &Value, errors: &mut Vec<FieldError>) {
+    let Some(schema) = at(version, &["schema", "openAPIV3Schema"]) else { return };
     let path = match place {
-        Some("spec") => "spec.validation.openAPIV3Schema".to_owned(),
-        Some(path) => format!("{path}.schema.openAPIV3Schema"),
-        None => return,
+        "spec" => "spec.validation.openAPIV3Schema".to_owned(),
+        path => format!("{path}.schema.openAPIV3Schema"),
     };
     if flag(schema, &["nullable"]) {
         errors.push(FieldError::forbidden(format!("{path}.nullable"), "nullable cannot be true at the root"));
     }
+    if is_deeper_than(schema, DEPTH) {
+        let why = format!("schemas may not nest deeper than {DEPTH} levels");
+        errors.push(FieldError::invalid(path, "", why));
+        return;
+    }
     let before = errors.len();
-    supported(&path, schema, DEPTH, errors);
-    structural::check(&path, schema, errors);
-    if errors.len() == before {
-        if let Ok(node) = Node::of_object(schema) {
-            rules::check(&path, schema, &node, errors);
+    let readable = !structural::is_unreadable(schema);
+    if readable {
+        structural::check(&path, schema, errors);
+        if errors.len() == before {
+            defaults(&path, schema, errors);
         }
-        defaults(&path, schema, errors);
+    }
+    let sound = readable && errors.len() == before;
+    supported(&path, schema, errors);
+    if sound && let Ok(node) = Node::of_object(schema) {
+        rules::check(&path, schema, &node, errors);
     }
 }
 
+fn is_deeper_than(schema: &Value, depth: usize) -> bool {
+    depth == 0 || below("", schema).iter().any(|(_, inner)| is_deeper_than(inner, depth - 1))
+}
+
 /// What no schema of a custom resource may say, wherever.
-fn supported(path: &str, schema: &Value, depth: usize, errors: &mut Vec<FieldError>) {
-    if depth == 0 {
-        errors.push(FieldError::invalid(
-            path,
-            "",
-            format!("schemas may not nest deeper than {DEPTH} levels"),
-        ));
-        return;
+fn supported(path: &str, schema: &Value, errors: &mut Vec<FieldError>) {
+    let kind = text(schema, &["type"]);
+    if !kind.is_empty() && !TYPES.contains(&kind) {
+        errors.push(FieldError::not_supported(format!("{path}.type"), kind, &TYPES));
     }
     let mut forbid =
         |member: &str, why: &str| errors.push(FieldError::forbidden(format!("{path}.{member}"), why));
-    for member in ["$ref", "definitions", "dependencies", "id", "additionalItems", "patternProperties"] {
+    for member in ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"] {
         if at(schema, &[member]).is_some() {
             forbid(member, &format!("{member} is not supported"));
         }
+    }
+    if kind == "null" {
+        forbid("type", "type cannot be set to null, use nullable as an alternative");
+    }
+    if schema["items"].is_array() {
+        forbid("items", "items must be a schema object and not an array");
     }
     if flag(schema, &["uniqueItems"]) {
         forbid(
@@ -60,45 +71,39 @@ fn supported(path: &str, schema: &Value, depth: usize, errors: &mut Vec<FieldErr
             "uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
         );
     }
-    if schema["additionalProperties"] == false {
-        forbid("additionalProperties", "additionalProperties cannot be set to false");
-    }
-    let both = at(schema, &["properties"]).is_some() && at(schema, &["additionalProperties"]).is_some();
-    if both && schema["additionalProperties"] != false {
+    let named = members(schema, &["properties"]).next().is_some();
+    if named && at(schema, &["additionalProperties"]).is_some_and(|more| *more != true) {
         forbid("additionalProperties", "additionalProperties and properties are mutual exclusive");
     }
-    if schema["items"].is_array() {
-        forbid("items", "items must be a schema object and not an array");
-    }
-    let kind = text(schema, &["type"]);
-    if !kind.is_empty() && !TYPES.contains(&kind) {
-        errors.push(FieldError::not_supported(format!("{path}.type"), kind, &TYPES));
-    }
-    let pattern = text(schema, &["pattern"]);
-    if let (false, Err(why)) = (pattern.is_empty(), custom::compile_pattern(pattern)) {
-        let why = format!("must be a valid regular expression, but isn't: {why}");
-        errors.push(FieldError::invalid(format!("{path}.pattern"), pattern, why));
-    }
     for (path, inner) in below(path, schema) {
-        supported(&path, inner, depth - 1, errors);
+        supported(&path, inner, errors);
+    }
+    if schema["x-kubernetes-preserve-unknown-fields"] == false {
+        let member = format!("{path}.x-kubernetes-preserve-unknown-fields");
+        errors.push(FieldError::invalid(member, false, "must be true or undefined"));
+    }
+    merging::check(path, schema, errors);
+    for (index, rule) in items(schema, &["x-kubernetes-validations"]).iter().enumerate() {
+        rules::written(&format!("{path}.x-kubernetes-validations[{index}]"), schema, rule, errors);
     }
 }
 
 /// All schemas directly within a schema, with their paths.
 pub(super) fn below<'a>(path: &str, schema: &'a Value) -> Vec<(String, &'a Value)> {
-    let mut all = Vec::new();
+    let one = |member: &str| {
+        let found = at(schema, &[member]).filter(|one| one.is_object());
+        found.map(|one| (format!("{path}.{member}"), one))
+    };
+    let mut all: Vec<_> = one("additionalProperties").into_iter().collect();
     all.extend(
         members(schema, &["properties"]).map(|(name, one)| (format!("{path}.properties[{name}]"), one)),
     );
-    for member in ["items", "additionalProperties", "not"] {
-        all.extend(
-            at(schema, &[member]).filter(|one| one.is_object()).map(|one| (format!("{path}.{member}"), one)),
-        );
-    }
-    for member in ["allOf", "anyOf", "oneOf"] {
+    all.extend(one("not"));
+    for member in ["allOf", "oneOf", "anyOf"] {
         let many = items(schema, &[member]).iter().enumerate();
         all.extend(many.map(|(index, one)| (format!("{path}.{member}[{index}]"), one)));
     }
+    all.extend(one("items"));
     all
 }
 

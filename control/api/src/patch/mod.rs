@@ -71,7 +71,9 @@ pub fn json_patch_explained(document: &Value, patch: &[u8]) -> Result<Value, Fau
     }
     if operations.len() > MAX_OPERATIONS {
         let found = operations.len();
-        let why = format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {found}");
+        let why = format!(
+            "Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {found}"
+        );
         return Err(Fault::Refused(Status::new(413, "RequestEntityTooLarge", why)));
     }
     let mut document = document.clone();

@@ -79,7 +79,7 @@ fn supported(resource: &Resource) -> &'static [Supported] {
         ("", "namespaces") => NAMESPACES,
         ("", "secrets") => SECRET,
         ("", "services") => SERVICE,
-        ("", "replicationcontrollers") | ("apps", "replicasets") => REPLICAS,
+        ("", "replicationcontrollers") => REPLICAS,
         ("batch", "jobs") => JOB,
         ("certificates.k8s.io", "certificatesigningrequests") => SIGNING_REQUEST,
         ("resource.k8s.io", "resourceslices") => RESOURCE_SLICE,
@@ -114,6 +114,8 @@ fn find(resource: &Resource, label: &str) -> Option<(Vec<Vec<String>>, &'static 
     match (label, &resource.custom) {
         ("metadata.name", _) => Some(known(&NAME)),
         ("metadata.namespace", _) if resource.namespaced => Some(known(&NAMESPACE)),
+        // Kinds without fields of their own have both, wherever they are.
+        ("metadata.namespace", None) if supported(resource).is_empty() => Some(known(&NAMESPACE)),
         (_, Some(custom)) => {
             let path = custom.selectable.iter().find(|path| path.join(".") == label);
             path.map(|path| (vec![path.clone()], ""))

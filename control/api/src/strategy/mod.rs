@@ -91,8 +91,10 @@ pub fn prepare_create(resource: &Resource, object: &mut Value) {
         }
         ("", "persistentvolumeclaims") => {
             set(object, "status", json!({ "phase": "Pending" }));
+            volume::known_source(object, None);
             volume::one_source(object);
         }
+        ("", "serviceaccounts") => only_names(object),
         ("apps", "daemonsets") => daemon_set::create(object),
         ("batch", "jobs") => job::create(object),
         ("apiextensions.k8s.io", _) => crate::definition::record_storage_version(object),
@@ -100,6 +102,15 @@ pub fn prepare_create(resource: &Resource, object: &mut Value) {
     }
     decode::fill_zeros(resource, object);
     decode::settle_zeros(resource, object);
+}
+
+/// Of the secrets of a service account the names are kept.
+fn only_names(account: &mut Value) {
+    for secret in account.get_mut("secrets").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(members) = secret.as_object_mut() {
+            members.retain(|member, _| member == "name");
+        }
+    }
 }
 
 /// The new object as it is about to replace the old one through the main resource.
@@ -113,7 +124,11 @@ pub fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) {
         _ if resource.custom.is_some() => {}
         ("apiextensions.k8s.io", _) => crate::definition::record_storage_version(new),
         ("", "services") => service::update(new, old),
-        ("", "persistentvolumeclaims") => volume::one_source(new),
+        ("", "persistentvolumeclaims") => {
+            volume::known_source(new, Some(old));
+            volume::one_source(new);
+        }
+        ("", "serviceaccounts") => only_names(new),
         ("apps", "daemonsets") => daemon_set::update(new, old),
         ("", "namespaces") => {
             let finalizers = at(old, &["spec", "finalizers"]).cloned();

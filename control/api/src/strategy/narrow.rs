@@ -40,13 +40,12 @@ pub fn prepare_narrow(narrow: Narrow, resource: &Resource, new: &mut Value, old:
             }
             carry(&mut object["spec"], &new["spec"], "ephemeralContainers");
         }
-        // What else the client sent is judged by the rules of the subresource.
         Narrow::Resize => {
             for name in ["resourceVersion", "uid", "managedFields", "name", "namespace"] {
                 carry(&mut object["metadata"], &new["metadata"], name);
             }
-            carry(&mut object, new, "spec");
-            carry(&mut object["spec"], &old["spec"], "ephemeralContainers");
+            let spec = resized(&new["spec"], &old["spec"]);
+            set(&mut object, "spec", spec);
         }
         Narrow::Approval => {
             set(&mut object, "metadata", new["metadata"].clone());
@@ -56,6 +55,34 @@ pub fn prepare_narrow(narrow: Narrow, resource: &Resource, new: &mut Value, old:
     *new = object;
     keep_metadata(new, old);
     count_generation(resource, new, old);
+}
+
+/// The old specification with the new resources. With other containers it is the new one, for the rules to refuse.
+fn resized(new: &Value, old: &Value) -> Value {
+    const LISTS: [&str; 2] = ["containers", "initContainers"];
+    if LISTS.iter().any(|list| items(new, &[list]).len() != items(old, &[list]).len()) {
+        let mut spec = new.clone();
+        carry(&mut spec, old, "ephemeralContainers");
+        return spec;
+    }
+    let mut spec = old.clone();
+    carry(&mut spec, new, "resources");
+    for list in LISTS {
+        let (now, mut merged) = (items(new, &[list]), items(old, &[list]).to_vec());
+        if now.is_empty() {
+            continue;
+        }
+        if now.iter().zip(&merged).any(|(now, before)| now["name"] != before["name"]) {
+            merged = now.to_vec();
+        }
+        for (container, now) in merged.iter_mut().zip(now) {
+            for name in ["resources", "resizePolicy"] {
+                carry(container, now, name);
+            }
+        }
+        set(&mut spec, list, merged);
+    }
+    spec
 }
 
 /// Takes over the conditions and fills in their times.

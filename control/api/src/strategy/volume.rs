@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::object::{at, carry, set, text};
+use crate::object::{at, carry, remove, set, text};
 
 /// The older field knows no namespaces; without one, both say the same.
 pub(super) fn one_source(claim: &mut Value) {
@@ -12,6 +12,20 @@ pub(super) fn one_source(claim: &mut Value) {
         (Some(source), None) => set(spec, "dataSourceRef", source),
         (None, Some(source)) if text(&source, &["namespace"]).is_empty() => set(spec, "dataSource", source),
         _ => {}
+    }
+}
+
+/// In the older field there are claims and snapshots; everything else is dropped from a claim that had no source before.
+pub(super) fn known_source(claim: &mut Value, old: Option<&Value>) {
+    let source = |claim: &Value, name: &str| at(claim, &["spec", name]).cloned();
+    if old.is_some_and(|old| source(old, "dataSource").is_some()) || source(claim, "dataSourceRef").is_some()
+    {
+        return;
+    }
+    let Some(found) = source(claim, "dataSource") else { return };
+    let kinds = [("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot")];
+    if !kinds.contains(&(text(&found, &["apiGroup"]), text(&found, &["kind"]))) {
+        remove(&mut claim["spec"], "dataSource");
     }
 }
 
@@ -47,6 +61,23 @@ mod tests {
         assert_eq!(both(json!({ "dataSourceRef": source })), (source.clone(), source.clone()));
         let elsewhere = json!({ "kind": "PersistentVolumeClaim", "name": "a", "namespace": "b" });
         assert_eq!(both(json!({ "dataSourceRef": elsewhere })), (Value::Null, elsewhere));
+    }
+
+    #[test]
+    fn source_that_is_no_claim_and_no_snapshot_is_dropped_from_the_older_field() {
+        let after = |mut claim: Value, old: Option<&Value>| {
+            known_source(&mut claim, old);
+            claim["spec"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+        };
+        let (pod, other) = (json!({ "kind": "Pod", "name": "a" }), json!({ "kind": "Job", "name": "a" }));
+        assert_eq!(after(json!({ "spec": { "dataSource": pod } }), None), [""; 0]);
+        let old = json!({ "spec": { "dataSource": pod } });
+        assert_eq!(after(json!({ "spec": { "dataSource": other } }), Some(&old)), ["dataSource"]);
+        let both = json!({ "spec": { "dataSource": pod, "dataSourceRef": pod } });
+        assert_eq!(after(both, None), ["dataSource", "dataSourceRef"]);
+        let snapshot =
+            json!({ "apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "a" });
+        assert_eq!(after(json!({ "spec": { "dataSource": snapshot } }), None), ["dataSource"]);
     }
 
     #[test]

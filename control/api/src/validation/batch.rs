@@ -242,7 +242,7 @@ fn failure_policy(spec: &Place<'_>, errors: &mut Errors) {
         }
         conditions.at_most(RULES, errors);
         for pattern in conditions.items() {
-            pattern.get("type").judge(names::label_key, errors);
+            pattern.get("type").judge_key(errors);
             let status = pattern.get("status");
             if status.text().is_empty() {
                 status.required("valid values: [\"False\" \"True\" \"Unknown\"]", errors);

@@ -34,17 +34,26 @@ pub(super) fn check(resource: &Resource, object: &Value, creating: bool, errors:
         "resourcequotas" => limits::quota(&spec, errors),
         "namespaces" => {
             for finalizer in spec.each("finalizers") {
-                let place = Place::new("spec.finalizers", finalizer.value);
-                if place.judge(names::label_key, errors)
-                    && !matches!(place.text(), "kubernetes" | "orphan" | "foregroundDeletion")
-                    && !place.text().contains('/')
-                {
-                    let why = "name is neither a standard finalizer name nor is it fully qualified";
-                    place.invalid(why, errors);
-                }
+                finalizer_of_namespace(&Place::new("spec.finalizers", finalizer.value), errors);
             }
         }
         _ => {}
+    }
+}
+
+/// The rules for the finalizers of a namespace when they are what is written.
+pub(super) fn finalize(object: &Value, errors: &mut Errors) {
+    for finalizer in Place::new("spec", &object["spec"]).each("finalizers") {
+        finalizer_of_namespace(&finalizer, errors);
+    }
+}
+
+fn finalizer_of_namespace(place: &Place<'_>, errors: &mut Errors) {
+    if place.judge_key(errors)
+        && !matches!(place.text(), "kubernetes" | "orphan" | "foregroundDeletion")
+        && !place.text().contains('/')
+    {
+        place.invalid("name is neither a standard finalizer name nor is it fully qualified", errors);
     }
 }
 
@@ -138,7 +147,7 @@ fn node(object: &Value, spec: &Place<'_>, creating: bool, errors: &mut Errors) {
         // Upstream has it so.
         let taint = Place::new(format!("metadata.taints[{index}]"), taint.value);
         let (key, effect) = (taint.get("key"), taint.get("effect"));
-        key.judge(names::label_key, errors);
+        key.judge_key(errors);
         taint.get("value").judge(names::label_value, errors);
         if effect.text().is_empty() {
             effect.required("", errors);

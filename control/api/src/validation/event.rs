@@ -3,7 +3,6 @@
 use serde_json::Value;
 
 use super::field::FieldError;
-use super::names;
 use super::place::{Errors, Place};
 use crate::object::{at, namespace, text};
 
@@ -39,7 +38,7 @@ fn common(object: &Value, form: &Form, errors: &mut Errors) {
     if reporter.text().is_empty() {
         reporter.required("", errors);
     }
-    reporter.judge(names::label_key, errors);
+    reporter.judge_key(errors);
     let limit = |path: &str, text: &str, length: usize, errors: &mut Errors| {
         if text.len() > length {
             errors.push(FieldError::invalid(path, "", format!("can have at most {length} characters")));

@@ -80,9 +80,8 @@ pub(super) fn range(spec: &Place<'_>, errors: &mut Errors) {
     let mut seen = BTreeSet::new();
     for limit in spec.each("limits") {
         let kind = limit.get("type");
-        if let Err(why) = names::label_key(kind.text()) {
-            kind.invalid(why, errors);
-        } else if !kind.text().contains('/')
+        if kind.judge_key(errors)
+            && !kind.text().contains('/')
             && !["Pod", "Container", "PersistentVolumeClaim"].contains(&kind.text())
         {
             kind.invalid("must be a standard limit type or fully qualified", errors);

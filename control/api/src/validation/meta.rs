@@ -103,21 +103,15 @@ fn shared(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
     annotations("metadata.annotations", metadata.get("annotations"), errors);
     for (index, finalizer) in items(metadata, &["finalizers"]).iter().enumerate() {
         let finalizer = finalizer.as_str().unwrap_or_default();
-        let path = format!("metadata.finalizers[{index}]");
-        match names::label_key(finalizer) {
-            Err(why) => errors.push(FieldError::invalid(path, finalizer, why)),
-            Ok(())
-                if wants_qualified_finalizers(resource)
-                    && !finalizer.contains('/')
-                    && !matches!(finalizer, "orphan" | "foregroundDeletion" | "kubernetes") =>
-            {
-                errors.push(FieldError::invalid(
-                    path,
-                    finalizer,
-                    "name is neither a standard finalizer name nor is it fully qualified",
-                ));
-            }
-            Ok(()) => {}
+        // Which of them upstream does not say of names that are none.
+        let faults = names::label_key_faults(finalizer).into_iter();
+        errors.extend(faults.map(|why| FieldError::invalid("metadata.finalizers", finalizer, why)));
+        if wants_qualified_finalizers(resource)
+            && !finalizer.contains('/')
+            && !matches!(finalizer, "orphan" | "foregroundDeletion" | "kubernetes")
+        {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(format!("metadata.finalizers[{index}]"), finalizer, why));
         }
     }
     owners(metadata, errors);
@@ -133,8 +127,10 @@ fn owners(metadata: &Value, errors: &mut Vec<FieldError>) {
             ("name", "must not be empty"),
             ("uid", "must not be empty"),
         ] {
-            if text(owner, &[name]).is_empty() {
-                errors.push(FieldError::invalid(format!("metadata.ownerReferences.{name}"), "", why));
+            let said = text(owner, &[name]);
+            // With two slashes it is no group and version.
+            if said.is_empty() || name == "apiVersion" && said.matches('/').count() > 1 {
+                errors.push(FieldError::invalid(format!("metadata.ownerReferences.{name}"), said, why));
             }
         }
         if flag(owner, &["controller"]) {
@@ -154,9 +150,8 @@ fn owners(metadata: &Value, errors: &mut Vec<FieldError>) {
 /// Rules for labels wherever they are.
 pub(super) fn labels(path: &str, labels: Option<&Value>, errors: &mut Vec<FieldError>) {
     for (key, value) in labels.into_iter().flat_map(|labels| members(labels, &[])) {
-        if let Err(why) = names::label_key(key) {
-            errors.push(FieldError::invalid(path, key.as_str(), why));
-        }
+        let faults = names::label_key_faults(key).into_iter();
+        errors.extend(faults.map(|why| FieldError::invalid(path, key.as_str(), why)));
         if let Err(why) = names::label_value(value.as_str().unwrap_or_default()) {
             errors.push(FieldError::invalid(path, value.clone(), why));
         }
@@ -168,9 +163,8 @@ pub(super) fn annotations(path: &str, annotations: Option<&Value>, errors: &mut 
     let mut size = 0;
     for (key, value) in annotations.into_iter().flat_map(|annotations| members(annotations, &[])) {
         // The key is compared in lower case, as upstream does for the sake of old objects.
-        if let Err(why) = names::label_key(&key.to_ascii_lowercase()) {
-            errors.push(FieldError::invalid(path, key.as_str(), why));
-        }
+        let faults = names::label_key_faults(&key.to_ascii_lowercase()).into_iter();
+        errors.extend(faults.map(|why| FieldError::invalid(path, key.as_str(), why)));
         size += key.len() + value.as_str().map_or(0, str::len);
     }
     if size > ANNOTATIONS {

@@ -97,6 +97,13 @@ pub fn status_update(resource: &Resource, new: &Value, old: &Value) -> Vec<Field
     errors
 }
 
+/// The rules that the finalizers of a namespace break, as they are written on their own.
+pub fn finalize_update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = meta::update(resource, new, old);
+    core::finalize(new, &mut errors);
+    errors
+}
+
 fn content(resource: &Resource, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     schema::check(&resource.schema, object, errors);
     let creating = old.is_none();
@@ -132,9 +139,13 @@ fn once(errors: &mut Vec<FieldError>) {
     let all = std::mem::take(errors);
     for (at, error) in all.iter().enumerate() {
         let said = errors.contains(error);
-        let less = error.rule == Rule::Required && error.detail.is_empty();
+        // What the schema has to say of a field that has rules of its own.
+        let less =
+            error.rule == Rule::Required && error.detail.is_empty() || error.rule == Rule::NotSupported;
         let better = |other: &FieldError| {
-            other.rule == Rule::Required && other.field == error.field && !other.detail.is_empty()
+            other.field == error.field
+                && matches!(other.rule, Rule::Required | Rule::Invalid)
+                && !other.detail.is_empty()
         };
         let said_better = less && all[at + 1..].iter().any(better);
         if !(said || said_better) {

@@ -189,32 +189,39 @@ pub fn path_segment(text: &str) -> Verdict {
 /// The key of a label, annotation or taint: `[prefix/]name`.
 ///
 /// # Errors
-/// The sentence that says what is wrong.
+/// The first sentence that says what is wrong.
 pub fn label_key(text: &str) -> Verdict {
+    label_key_faults(text).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// All that is wrong with the key of a label, annotation or taint.
+pub fn label_key_faults(text: &str) -> Vec<String> {
     let (prefix, name) = match text.split_once('/') {
         Some((_, rest)) if rest.contains('/') => {
-            return Err("a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and \
+            let why = "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and \
                 end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
                 validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' \
-                (e.g. 'example.com/MyName')"
-                .into());
+                (e.g. 'example.com/MyName')";
+            return vec![why.into()];
         }
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, text),
     };
-    if let Some(prefix) = prefix {
-        if prefix.is_empty() {
-            return Err("prefix part must be non-empty".into());
-        }
-        dns_subdomain(prefix).map_err(|why| format!("prefix part {why}"))?;
+    let mut faults = Vec::new();
+    match prefix.map(|prefix| (prefix, dns_subdomain(prefix))) {
+        Some(("", _)) => faults.push("prefix part must be non-empty".into()),
+        Some((_, Err(why))) => faults.push(format!("prefix part {why}")),
+        _ => {}
     }
     if name.is_empty() {
-        return Err("name part must be non-empty".into());
+        faults.push("name part must be non-empty".into());
+    } else if name.len() > 63 {
+        faults.push("name part must be no more than 63 bytes".into());
     }
-    if name.len() > 63 {
-        return Err("name part must be no more than 63 bytes".into());
+    if !is_qualified(name) {
+        faults.push(QUALIFIED.into());
     }
-    if is_qualified(name) { Ok(()) } else { Err(QUALIFIED.into()) }
+    faults
 }
 
 /// The value of a label: empty or at most 63 bytes of the allowed characters.

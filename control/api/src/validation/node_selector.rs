@@ -32,7 +32,7 @@ fn expression(expression: &Place<'_>, required: bool, errors: &mut Errors) {
         "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
         _ => operator.invalid("not a valid selector operator", errors),
     }
-    expression.get("key").judge(names::label_key, errors);
+    expression.get("key").judge_key(errors);
     if required {
         for value in values.items() {
             value.judge(names::label_value, errors);

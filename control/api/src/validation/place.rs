@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::field::FieldError;
-use super::names::Verdict;
+use super::names::{self, Verdict};
 use super::path::Path;
 use crate::quantity::Quantity;
 
@@ -168,6 +168,14 @@ impl<'a> Place<'a> {
                 false
             }
         }
+    }
+
+    /// The key of a label or the like.
+    pub(super) fn judge_key(&self, errors: &mut Errors) -> bool {
+        let faults = names::label_key_faults(self.text());
+        let is_one = faults.is_empty();
+        errors.extend(faults.into_iter().map(|why| FieldError::invalid(&self.path, self.text(), why)));
+        is_one
     }
 
     /// Text by a rule, if there is some.

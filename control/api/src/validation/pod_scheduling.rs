@@ -62,7 +62,7 @@ fn pod_term(term: &Place<'_>, errors: &mut Errors) {
     if key.text().is_empty() {
         key.required("can not be empty", errors);
     }
-    key.judge(names::label_key, errors);
+    key.judge_key(errors);
 }
 
 /// Keys whose values are taken from the pod's labels.
@@ -75,7 +75,7 @@ fn label_keys(holder: &Place<'_>, errors: &mut Errors) {
             continue;
         }
         for key in keys.items() {
-            key.judge(names::label_key, errors);
+            key.judge_key(errors);
         }
     }
     let other: BTreeSet<&str> = holder.each("mismatchLabelKeys").map(|key| key.text()).collect();
@@ -86,12 +86,12 @@ fn label_keys(holder: &Place<'_>, errors: &mut Errors) {
 
 fn gates(spec: &Place<'_>, errors: &mut Errors) {
     for gate in spec.each("readinessGates") {
-        gate.get("conditionType").judge(names::label_key, errors);
+        gate.get("conditionType").judge_key(errors);
     }
     let mut seen = BTreeSet::new();
     for gate in spec.each("schedulingGates") {
         let name = Place::new(gate.path.clone(), gate.get("name").value);
-        name.judge(names::label_key, errors);
+        name.judge_key(errors);
         if !seen.insert(name.text()) {
             name.duplicate(errors);
         }

@@ -36,9 +36,8 @@ pub(crate) fn selector(path: &str, selector: &Value, errors: &mut Vec<FieldError
             )),
         }
         let key = text(expression, &["key"]);
-        if let Err(why) = names::label_key(key) {
-            errors.push(FieldError::invalid(format!("{path}.key"), key, why));
-        }
+        let faults = names::label_key_faults(key).into_iter();
+        errors.extend(faults.map(|why| FieldError::invalid(format!("{path}.key"), key, why)));
         for (at, value) in values.iter().enumerate() {
             if let Err(why) = names::label_value(value.as_str().unwrap_or_default()) {
                 errors.push(FieldError::invalid(format!("{path}.values[{at}]"), value.clone(), why));

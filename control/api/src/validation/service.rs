@@ -238,7 +238,7 @@ fn load_balancer(spec: &Place<'_>, kind: &str, errors: &mut Errors) {
     if class.is_set() {
         match is {
             true => {
-                class.judge(names::label_key, errors);
+                class.judge_key(errors);
             }
             false => class.forbidden(only, errors),
         }

@@ -46,7 +46,7 @@ pub(super) fn conditions(conditions: &Place<'_>, errors: &mut Errors) {
         if kind.text().is_empty() {
             kind.required("must be set", errors);
         } else {
-            kind.judge(names::label_key, errors);
+            kind.judge_key(errors);
         }
         if !seen.insert(kind.text()) {
             kind.duplicate(errors);
@@ -83,7 +83,7 @@ pub(super) fn lease(object: &Value, errors: &mut Errors) {
                 place.one_of(&["OldestEmulationVersion"], errors);
             }
             true => {
-                place.judge(names::label_key, errors);
+                place.judge_key(errors);
             }
         }
     }

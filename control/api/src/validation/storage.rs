@@ -107,7 +107,7 @@ fn topology_term<'a>(term: &Place<'a>, errors: &mut Errors) -> BTreeMap<&'a str,
         if found.insert(key.text(), all).is_some() {
             key.duplicate(errors);
         }
-        key.judge(names::label_key, errors);
+        key.judge_key(errors);
     }
     found
 }
@@ -187,7 +187,7 @@ fn node(spec: &Place<'_>, errors: &mut Errors) {
             if !keys.insert(key.text()) {
                 key.duplicate(errors);
             }
-            key.judge(names::label_key, errors);
+            key.judge_key(errors);
         }
     }
 }

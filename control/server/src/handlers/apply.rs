@@ -13,7 +13,7 @@ use crate::body::Body;
 use crate::content;
 use crate::negotiate::{self, Number};
 use crate::options::ApplyOptions;
-use crate::storage::{Ownership, Scope};
+use crate::storage::{Ownership, Scope, metadata};
 
 /// What was applied last by a client that merges itself.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -58,6 +58,7 @@ pub(super) async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Sta
         tries += 1;
         match storage.update_converted(&scope, name, call.part(), &propose, Some(&conversions)).await {
             Err(status) if status.code == 404 && call.info.subresource.is_empty() => {
+                metadata::is_named(&applied, name)?;
                 let _inside = call.enter().await?;
                 let object = fresh(call, &writer, &applied, options.force).await?;
                 match storage.create(&scope, object).await {

@@ -15,6 +15,7 @@ use crate::storage::{Part, Scope, metadata};
 pub(super) async fn bind(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
     let mut binding = call.sub_body(body, options.validation).await?;
+    metadata::is_in_namespace(&binding, &call.info.namespace)?;
     call.admit(options.dry_run, &mut binding).await?;
     if object::name(&binding) != call.info.name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
@@ -41,7 +42,16 @@ pub(super) async fn create(call: &Call, body: Body) -> Result<Response<Body>, St
 async fn assign(call: &Call, scope: &Scope<'_>, binding: &Value) -> Result<Response<Body>, Status> {
     check(binding)?;
     let (name, now) = (object::name(binding), call.server.ids().now_text());
-    let propose = |pod: &Value| bound(name, pod, binding, &now);
+    let propose = |pod: &Value| {
+        for (title, member) in [("UID", "uid"), ("ResourceVersion", "resourceVersion")] {
+            let text = |object: &Value| object::text(object, &["metadata", member]).to_owned();
+            let (wanted, found) = (text(binding), text(pod));
+            if !wanted.is_empty() && wanted != found {
+                return Err(metadata::precondition(scope, name, [title, &wanted, &found]));
+            }
+        }
+        bound(name, pod, binding, &now)
+    };
     call.server.storage().update(scope, name, Part::Own, &propose).await?;
     let done =
         json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 });
@@ -72,13 +82,6 @@ fn bound(name: &str, pod: &Value, binding: &Value, now: &str) -> Result<Value, S
         let message = format!("Operation cannot be fulfilled on pods/binding {name:?}: {why}");
         Err(Status::new(409, "Conflict", message).about("", "pods/binding", name))
     };
-    let uid = binding["metadata"]["uid"].as_str().unwrap_or_default();
-    if !uid.is_empty() && pod["metadata"]["uid"] != uid {
-        return refuse(format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            pod["metadata"]["uid"].as_str().unwrap_or_default()
-        ));
-    }
     if pod["metadata"]["deletionTimestamp"].is_string() {
         return refuse(format!("pod {name} is being deleted, cannot be assigned to a host"));
     }

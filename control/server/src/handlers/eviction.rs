@@ -14,7 +14,7 @@ use crate::cache::Object;
 use crate::gate::ObjectReader;
 use crate::options::WriteOptions;
 use crate::respond::Manner;
-use crate::storage::{DeleteOptions, Part, Scope};
+use crate::storage::{DeleteOptions, Part, Scope, metadata};
 
 /// So often an eviction is judged again because the pod changed meanwhile.
 const ATTEMPTS: usize = 8;
@@ -23,6 +23,7 @@ pub(super) async fn evict(call: &Call, body: Body) -> Result<Response<Body>, Sta
     let manner = Manner::plain(&call.parts, &call.query);
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
     let mut eviction = call.sub_body(body, options.validation).await?;
+    metadata::is_in_namespace(&eviction, &call.info.namespace)?;
     let name = eviction["metadata"]["name"].as_str().unwrap_or_default();
     if name != call.info.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));

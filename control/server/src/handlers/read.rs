@@ -23,6 +23,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) async fn get(call: &Call) -> Result<Response<Body>, Status> {
     let manner = call.manner(Number::One)?;
+    if call.query.optional_flag("export").unwrap_or_default() {
+        let why = "the export parameter, deprecated since v1.14, is no longer supported";
+        return Err(Status::bad_request(why));
+    }
     let scope = call.scope(false);
     let storage = call.server.storage();
     let revision = revision(&call.query)?;

@@ -73,6 +73,7 @@ pub(super) async fn set(call: &Call, body: Body) -> Result<Response<Body>, Statu
         _ => Sent::Whole(call.sub_body(body, options.validation).await?),
     };
     if let Sent::Whole(scale) = &sent {
+        metadata::is_in_namespace(scale, &call.info.namespace)?;
         metadata::is_named(scale, &call.info.name)?;
     }
     let propose = |object: &Value| {

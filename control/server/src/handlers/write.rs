@@ -59,8 +59,9 @@ pub(super) async fn update(call: &Call, body: Body) -> Result<Response<Body>, St
     let manner = call.manner(Number::One)?;
     let options = WriteOptions::parse("UpdateOptions", &call.query)?;
     let object = call.own_body(body, options.validation).await?;
-    metadata::is_named(&object, &call.info.name)?;
     let scope = call.scope(options.dry_run);
+    metadata::is_in_namespace(&object, scope.namespace)?;
+    metadata::is_named(&object, &call.info.name)?;
     let storage = call.server.storage();
     let propose = |_: &Value| Ok(object.clone());
     let (code, object) = match storage.update(&scope, &call.info.name, call.part(), &propose).await {
@@ -111,6 +112,7 @@ pub(super) async fn token(call: &Call, body: Body) -> Result<Response<Body>, Sta
     let manner = call.manner(Number::One)?;
     let options = WriteOptions::parse("CreateOptions", &call.query)?;
     let mut request = call.other_body(body).await?;
+    metadata::is_in_namespace(&request, &call.info.namespace)?;
     call.admit(options.dry_run, &mut request).await?;
     // Whoever just created the account may ask.
     call.server.storage().get(&call.scope(false), &call.info.name).await?;

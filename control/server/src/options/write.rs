@@ -60,7 +60,8 @@ fn manager(query: &Query) -> Vec<FieldError> {
 
 /// Whether a character has a shape; of spaces only the usual one counts as such.
 fn is_printable(char: char) -> bool {
-    char == ' ' || !char.is_whitespace() && !char.escape_debug().to_string().starts_with("\\u{")
+    char == ' '
+        || !char.is_control() && !char.is_whitespace() && !char.escape_debug().to_string().starts_with("\\u{")
 }
 
 /// The options of an apply.

@@ -36,7 +36,7 @@ pub(super) fn find(path: &str) -> Option<(Kind, &str)> {
     [Kind::Healthz, Kind::Livez, Kind::Readyz].into_iter().find_map(|kind| {
         let rest = path.strip_prefix('/')?.strip_prefix(kind.name())?;
         match rest.strip_prefix('/') {
-            Some(check) => Some((kind, check)),
+            Some(check) => (!check.is_empty()).then_some((kind, check)),
             None => rest.is_empty().then_some((kind, "")),
         }
     })

@@ -17,7 +17,7 @@ use crate::line::no_such_method;
 use crate::negotiate;
 use crate::query::Query;
 use crate::request::RequestInfo;
-use crate::respond::Manner;
+use crate::respond::{ForEverybody, Manner};
 use crate::server::Inner;
 
 pub(crate) use documents::Documents;
@@ -36,7 +36,9 @@ pub(crate) async fn handle(
     parts: &Parts,
     query: &Query,
 ) -> Result<Response<Body>, Status> {
-    let path = info.path.trim_end_matches('/');
+    // Only the router of the API takes a slash at the end for nothing.
+    let routed = ["/api", "/apis", "/version"].iter().any(|root| info.path.starts_with(root));
+    let path = if routed || info.path == "/" { info.path.trim_end_matches('/') } else { info.path.as_str() };
     if let Some((kind, check)) = health::find(path) {
         return Ok(health::answer(server, kind, check, query).await);
     }
@@ -75,7 +77,12 @@ pub(crate) async fn handle(
         _ if path.starts_with("/openapi/") && !negotiate::json(&parts.headers) => {
             return Err(Status::not_acceptable(&negotiate::ROUTED));
         }
-        _ => negotiate::discovery(&parts.headers, matches!(path, "/api" | "/apis"))?,
+        _ => {
+            if is_routed(path) {
+                negotiate::routed(&parts.headers, &negotiate::ROUTED)?;
+            }
+            negotiate::discovery(&parts.headers, matches!(path, "/api" | "/apis"))?;
+        }
     }
     Ok(served(&document, parts, &Manner::plain(parts, query)))
 }
@@ -137,6 +144,7 @@ fn served(document: &Document, parts: &Parts, manner: &Manner) -> Response<Body>
     } else {
         manner.json(StatusCode::OK, document.bytes.clone())
     };
+    response.extensions_mut().insert(ForEverybody);
     let headers = response.headers_mut();
     if let Ok(etag) = HeaderValue::from_str(&document.etag) {
         headers.insert(ETAG, etag);

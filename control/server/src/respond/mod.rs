@@ -36,6 +36,11 @@ pub(crate) const JSON: &str = "application/json";
 /// A list is sent in pieces of about this size.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
+/// Marks an answer that this server made in JSON for everybody, and that may be [written otherwise](protobuf). What another
+/// server said goes through as it is. An extension of the response.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ForEverybody;
+
 /// How this client wants its answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manner {
@@ -118,6 +123,7 @@ impl Manner {
     /// An answer that is one value.
     pub(crate) fn value(&self, code: StatusCode, value: &Value) -> Response<Body> {
         let mut response = self.json(code, value.to_string().into());
+        response.extensions_mut().insert(ForEverybody);
         if value["kind"] == "Status" {
             response.extensions_mut().insert(Said(value.clone()));
         }

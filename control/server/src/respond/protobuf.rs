@@ -1,5 +1,5 @@
-//! Answers in protobuf that hold no stored object: failures, what a deletion says, discovery. They are made in JSON for
-//! everybody, and written otherwise as they go out.
+//! Answers in protobuf that hold no stored object: failures, what a deletion says, reviews, scales, discovery. They are made
+//! in JSON for everybody, marked so, and written otherwise as they go out.
 
 use http::Response;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
@@ -7,26 +7,18 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use skep_api::protobuf;
 
+use super::ForEverybody;
 use crate::body::{self, Body};
 use crate::negotiate::PROTOBUF;
 
 /// The form of discovery that tells of all groups at once.
 const AGGREGATED: &str =
     "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-/// The kinds that are written here.
-const KINDS: [&str; 6] =
-    ["Status", "APIVersions", "APIGroupList", "APIGroup", "APIResourceList", "APIGroupDiscoveryList"];
-/// Longer answers (bytes) are none of these.
-const LONGEST: u64 = 8 * 1024 * 1024;
 
-/// The answer in protobuf, if it is one of these in JSON.
-pub(crate) async fn written(response: Response<Body>) -> Response<Body> {
-    let is_json = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    let is_short = http_body::Body::size_hint(response.body()).exact().is_some_and(|size| size <= LONGEST);
-    if !is_json || !is_short || response.headers().contains_key(CONTENT_ENCODING) {
+/// The answer in protobuf, if it is one that was made for everybody and has that form.
+pub(crate) async fn written(mut response: Response<Body>) -> Response<Body> {
+    let is_ours = response.extensions_mut().remove::<ForEverybody>().is_some();
+    if !is_ours || response.headers().contains_key(CONTENT_ENCODING) {
         return response;
     }
     let (mut parts, content) = response.into_parts();
@@ -35,10 +27,10 @@ pub(crate) async fn written(response: Response<Body>) -> Response<Body> {
     };
     let bytes = whole.to_bytes();
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let kind = value["kind"].as_str().unwrap_or_default();
-    let encoded = KINDS.contains(&kind).then(|| protobuf::object(&value).ok()).flatten();
-    let Some(encoded) = encoded else { return Response::from_parts(parts, body::full(bytes)) };
-    let media_type = if kind == "APIGroupDiscoveryList" { AGGREGATED } else { PROTOBUF };
+    let Ok(encoded) = protobuf::object(&value) else {
+        return Response::from_parts(parts, body::full(bytes));
+    };
+    let media_type = if value["kind"] == "APIGroupDiscoveryList" { AGGREGATED } else { PROTOBUF };
     parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     parts.headers.remove(CONTENT_LENGTH);
     Response::from_parts(parts, body::full(encoded))
@@ -51,17 +43,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn failure_is_written_in_protobuf_and_other_answers_stay() {
+    async fn failure_is_written_in_protobuf_and_what_another_server_says_stays() {
         let failed = written(crate::failure::response(&Status::bad_request("why"))).await;
         assert_eq!(failed.headers()[CONTENT_TYPE], PROTOBUF);
         assert_eq!(failed.status(), 400);
         let bytes = failed.into_body().collect().await.unwrap().to_bytes();
         let read = skep_api::decode::parse(&bytes, skep_api::decode::Encoding::Protobuf).unwrap().value;
         assert_eq!((&read["message"], &read["code"]), (&"why".into(), &400.into()));
-        let mut other = Response::new(body::full("{\"kind\":\"Widget\"}"));
+        let said = Status::bad_request("why").to_value().to_string();
+        let mut other = Response::new(body::full(said.clone()));
         other.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let other = written(other).await;
         assert_eq!(other.headers()[CONTENT_TYPE], "application/json");
-        assert_eq!(other.into_body().collect().await.unwrap().to_bytes(), "{\"kind\":\"Widget\"}");
+        assert_eq!(other.into_body().collect().await.unwrap().to_bytes(), said);
     }
 }

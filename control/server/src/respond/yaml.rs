@@ -15,7 +15,10 @@ const YAML: &str = "application/yaml";
 pub(crate) fn take(headers: &mut HeaderMap, is_there: bool) -> bool {
     let wanted = negotiate::prefers(headers, &[YAML]);
     if wanted && is_there {
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        // In the form that was asked for of YAML.
+        let asked = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let instead = HeaderValue::try_from(asked.replace(YAML, "application/json"));
+        headers.insert(ACCEPT, instead.unwrap_or(HeaderValue::from_static("application/json")));
         headers.remove(ACCEPT_ENCODING);
     }
     wanted

@@ -177,5 +177,10 @@ fn of_query(query: &Query) -> Result<Value, Status> {
     if let Some(orphan) = query.optional_flag("orphanDependents") {
         body["orphanDependents"] = orphan.into();
     }
+    for member in ["uid", "resourceVersion"] {
+        if let Some(wanted) = query.get(member).filter(|wanted| !wanted.is_empty()) {
+            body["preconditions"][member] = wanted.into();
+        }
+    }
     Ok(body)
 }

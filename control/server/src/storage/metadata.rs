@@ -66,13 +66,8 @@ pub(crate) fn grace(object: &Value) -> Option<i64> {
 
 /// Checks that the object is where the path says, and says so in it.
 pub(crate) fn place(scope: &Scope<'_>, name: Option<&str>, object: &mut Value) -> Result<(), Status> {
-    let found = text(object, "namespace").to_owned();
     if scope.resource.namespaced {
-        if !found.is_empty() && found != scope.namespace {
-            return Err(Status::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            ));
-        }
+        is_in_namespace(object, scope.namespace)?;
         set(object, "namespace", scope.namespace);
     } else {
         // What is in no namespace does not mind being said to be in one.
@@ -80,6 +75,16 @@ pub(crate) fn place(scope: &Scope<'_>, name: Option<&str>, object: &mut Value) -
     }
     let Some(name) = name else { return Ok(()) };
     is_named(object, name)
+}
+
+/// Checks that the object says no other namespace than the path says, if that says one.
+pub(crate) fn is_in_namespace(object: &Value, namespace: &str) -> Result<(), Status> {
+    match text(object, "namespace") {
+        found if namespace.is_empty() || found.is_empty() || found == namespace => Ok(()),
+        _ => Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        )),
+    }
 }
 
 /// Checks that the object says the name that the path says.
@@ -130,6 +135,18 @@ pub(super) fn stay(scope: &Scope<'_>, name: &str, object: &mut Value, old: &Valu
     Ok(())
 }
 
+/// 409: the object is not the one that was meant. `what`: the member of its metadata, what it was to be, what it is.
+pub(crate) fn precondition(scope: &Scope<'_>, name: &str, what: [&str; 3]) -> Status {
+    let prefix = scope.resource.store_prefix(Some(scope.namespace));
+    let key = prefix.trim_start_matches("/registry");
+    let [member, wanted, found] = what;
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}{name}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
+         failed: {member} in precondition: {wanted}, {member} in object meta: {found}"
+    );
+    Status::conflict(scope.resource, name, &why)
+}
+
 /// What a new version of an object keeps of the old one.
 pub(super) fn keep(scope: &Scope<'_>, name: &str, object: &mut Value, old: &Value) -> Result<(), Status> {
     let resource = scope.resource;
@@ -137,8 +154,7 @@ pub(super) fn keep(scope: &Scope<'_>, name: &str, object: &mut Value, old: &Valu
     // Who sends a whole object means one that it knows; in a patch it is a change like others.
     let is_another = !uid.is_empty() && uid != old_uid;
     if is_another && !scope.is_patch() {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {old_uid}");
-        return Err(Status::conflict(resource, name, &why));
+        return Err(precondition(scope, name, ["UID", uid, old_uid]));
     }
     let (sent, found) = (text(object, "resourceVersion"), text(old, "resourceVersion"));
     if matches!(sent, "" | "0") && !strategy::is_updated_unconditionally(resource) {

@@ -218,7 +218,12 @@ impl Storage {
     ) -> Result<(), Status> {
         metadata::carry(object, old, "managedFields");
         let attributes = Attributes::new(Operation::Update, scope, name, Some(old), update_options(scope));
-        self.admission.pass(&attributes, Some(object)).await
+        self.admit(&attributes, Part::Finalize, object).await?;
+        let errors = validation::finalize_update(scope.resource, object, old);
+        if !errors.is_empty() {
+            return Err(Status::invalid(scope.resource, name, errors));
+        }
+        self.admission.validate(&attributes, Some(object)).await
     }
 
     /// The last change of an object that was only waiting for it: it goes.

@@ -1,9 +1,10 @@
 //! Logs, exec, attach and port-forward: from the API's path and options to the node's (the kubelet's server paths).
 
 use form_urlencoded::Serializer;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 use skep_api::status::Status;
+use skep_api::validation::FieldError;
 
 use super::Streams;
 use super::client::Endpoint;
@@ -24,13 +25,15 @@ impl Streams {
         if request.method() != Method::GET {
             return Err(refusal::method_not_allowed(info));
         }
-        let pod = self.object("pods", &info.namespace, &info.name)?;
         let options = options(&request);
+        let query = log_query(&info.name, &options)?;
+        let pod = self.object("pods", &info.namespace, &info.name)?;
         let container = container(&pod, value(&options, "container"))?;
-        let query = log_query(&options)?;
         let Some(node) = node_name(&pod) else {
             // Nothing has run, so nothing was written.
-            return Ok(Response::new(body::empty()));
+            let mut nothing = Response::new(body::empty());
+            *nothing.status_mut() = StatusCode::NO_CONTENT;
+            return Ok(nothing);
         };
         let endpoint = self.node_endpoint(node)?;
         let path = path(&["containerLogs", &info.namespace, &info.name, &container], &query);
@@ -46,9 +49,6 @@ impl Streams {
             return Err(refusal::method_not_allowed(info));
         }
         let pod = self.object("pods", &info.namespace, &info.name)?;
-        if !wants_upgrade(request.headers()) {
-            return Err(refusal::bad_request("Upgrade request required"));
-        }
         let options = options(&request);
         let (path, node) = if info.subresource == "portforward" {
             let mut query = Serializer::new(String::new());
@@ -67,6 +67,9 @@ impl Streams {
             refusal::bad_request(&format!("pod {} does not have a host assigned", info.name))
         })?;
         let endpoint = self.node_endpoint(node)?;
+        if !wants_upgrade(request.headers()) {
+            return Err(refusal::bad_request("Upgrade request required"));
+        }
         self.forward_to_node(request, &endpoint, &path).await
     }
 
@@ -162,45 +165,53 @@ pub(super) fn terminal_query(options: &Options, with_command: bool) -> String {
 }
 
 /// The options of a log request, checked as upstream's validation of PodLogOptions does.
-pub(super) fn log_query(options: &Options) -> Result<String, Status> {
+pub(super) fn log_query(pod: &str, options: &Options) -> Result<String, Status> {
     let mut query = Serializer::new(String::new());
     for key in ["follow", "previous", "timestamps"] {
         if flag(options, key) {
             query.append_pair(key, "true");
         }
     }
-    let invalid = |field: &str, value: &str, message: &str| {
-        Err(refusal::invalid("", "PodLogOptions", "", field, &Value::from(value), message))
-    };
-    for (key, least) in [("tailLines", 0), ("sinceSeconds", 1), ("limitBytes", 1)] {
+    let mut errors = Vec::new();
+    let both = value(options, "sinceSeconds").and(value(options, "sinceTime")).is_some();
+    for (key, least, why) in [
+        ("tailLines", 0, "must be greater than or equal to 0"),
+        ("limitBytes", 1, "must be greater than 0"),
+        ("sinceSeconds", 1, "must be greater than 0"),
+    ] {
         let Some(text) = value(options, key) else { continue };
-        match text.parse::<i64>() {
-            Err(_) => return Err(refusal::bad_request(&format!("{key}: {text:?} is not a number"))),
-            Ok(number) if number < least && least == 0 => {
-                return invalid(key, text, "must be greater than or equal to 0");
-            }
-            Ok(number) if number < least => return invalid(key, text, "must be greater than 0"),
-            Ok(number) => query.append_pair(key, &number.to_string()),
-        };
+        let number: i64 = text.parse().map_err(|_| {
+            refusal::bad_request(&format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+        })?;
+        if number < least && !(both && key == "sinceSeconds") {
+            errors.push(FieldError::invalid(key, number, why));
+        }
+        query.append_pair(key, &number.to_string());
     }
     if let Some(since) = value(options, "sinceTime") {
-        if value(options, "sinceSeconds").is_some() {
-            return invalid(
-                "sinceSeconds",
-                since,
-                "at most one of `sinceTime` or `sinceSeconds` may be specified",
-            );
-        }
         if since.parse::<jiff::Timestamp>().is_err() {
             return Err(refusal::bad_request(&format!("sinceTime: {since:?} is not an RFC 3339 time")));
         }
         query.append_pair("sinceTime", since);
     }
+    if both {
+        let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        errors.push(FieldError::forbidden("[]", why));
+    }
+    // Upstream has this behind a feature that is off unless asked for.
     if let Some(stream) = value(options, "stream") {
-        if !matches!(stream, "All" | "Stdout" | "Stderr") {
-            return invalid("stream", stream, "supported values: \"All\", \"Stderr\", \"Stdout\"");
+        let streams = ["All", "Stderr", "Stdout"];
+        if !streams.contains(&stream) {
+            errors.push(FieldError::not_supported("stream", stream, &streams));
+        }
+        if stream != "All" && value(options, "tailLines").is_some() {
+            let why = "`tailLines` and specific `stream` are mutually exclusive for now";
+            errors.push(FieldError::forbidden("[]", why));
         }
         query.append_pair("stream", stream);
     }
-    Ok(query.finish())
+    match errors.as_slice() {
+        [] => Ok(query.finish()),
+        errors => Err(refusal::invalid_options("PodLogOptions", pod, errors)),
+    }
 }

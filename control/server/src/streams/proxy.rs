@@ -25,25 +25,26 @@ impl Streams {
     ) -> Result<Response<Body>, Status> {
         let path = request.uri().path();
         let rest = rest(path, info);
-        if rest.is_empty()
-            && matches!(*request.method(), Method::GET | Method::HEAD)
-            && !wants_upgrade(request.headers())
-        {
-            return redirect(&request);
-        }
         let mut onward = if rest.is_empty() { "/".to_owned() } else { rest.to_owned() };
         if let Some(query) = request.uri().query() {
             onward.push('?');
             onward.push_str(query);
         }
         let prefix = path[..path.len() - rest.len()].to_owned();
-        let target = Target::parse(&info.name)?;
+        let is_bare = rest.is_empty() && matches!(*request.method(), Method::GET | Method::HEAD);
+        let target = Target::parse(&info.name).ok_or_else(|| {
+            let what = info.resource.trim_end_matches('s');
+            refusal::bad_request(&format!("invalid {what} request {:?}", info.name))
+        })?;
         let endpoint = match info.resource.as_str() {
             "nodes" => self.node_target(&target).await?,
             "pods" => pod_target(&*self.object("pods", &info.namespace, target.name)?, &target)?,
             _ => self.service_target(&info.namespace, &target)?,
         };
         let upgrade = wants_upgrade(request.headers());
+        if is_bare && !upgrade {
+            return redirect(&request);
+        }
         let origin = Origin { backend: endpoint.authority(), asked: asked_host(&request), prefix };
         let is_head = request.method() == Method::HEAD;
         match self.forward(request, &endpoint, &onward).await {
@@ -110,20 +111,20 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    fn parse(text: &'a str) -> Result<Self, Status> {
+    fn parse(text: &'a str) -> Option<Self> {
         let parts: Vec<&str> = text.split(':').collect();
         let (scheme, name, port) = match parts.as_slice() {
             [name] => ("", *name, ""),
             [name, port] => ("", *name, *port),
             [scheme, name, port] => (*scheme, *name, *port),
-            _ => return Err(refusal::bad_request(&format!("invalid proxy target {text:?}"))),
+            _ => return None,
         };
         let security = match scheme {
             "" | "http" => Security::Plain,
             "https" => Security::Unverified,
-            _ => return Err(refusal::bad_request(&format!("invalid proxy target {text:?}"))),
+            _ => return None,
         };
-        Ok(Self { name, port: (!port.is_empty()).then_some(port), security })
+        Some(Self { name, port: (!port.is_empty()).then_some(port), security })
     }
 }
 

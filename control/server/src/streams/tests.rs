@@ -402,7 +402,13 @@ fn options_become_the_nodes_names() {
     );
     assert_eq!(terminal("stdout=true&stderr=true&tty=true&command=sh"), "output=1&tty=1&command=sh");
     assert_eq!(terminal_query(&options("stdin=true&command=x"), false), "input=1");
-    let logs = |query| log_query(&options(query)).map_err(|status| status.code);
+    let logs = |query| log_query("p", &options(query)).map_err(|status| status.code);
+    let why = log_query("p", &options("tailLines=-1&stream=Stdout")).unwrap_err().message;
+    let (lines, both) = (
+        "tailLines: Invalid value: -1: must be greater than or equal to 0",
+        "[]: Forbidden: `tailLines` and specific `stream` are mutually exclusive for now",
+    );
+    assert_eq!(why, format!("PodLogOptions \"p\" is invalid: [{lines}, {both}]"));
     assert_eq!(
         logs("follow&limitBytes=10&sinceTime=2026-01-01T00:00:00Z").as_deref(),
         Ok("follow=true&limitBytes=10&sinceTime=2026-01-01T00%3A00%3A00Z")

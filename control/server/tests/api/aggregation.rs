@@ -31,6 +31,9 @@ fn answer(seen: &Seen) -> Reply {
         "/openapi/v2" => Reply::Json(json!({
             "paths": { "/apis/wardle.example.com/v1alpha1/flunders": {} }, "definitions": { "Flunder": {} },
         })),
+        target if target.contains("refused") => Reply::Json(json!({
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "why", "code": 200,
+        })),
         target if target.contains("missing") => Reply::Text(404, "nothing here".into()),
         _ => Reply::Json(json!({ "kind": "Seen", "target": seen.target, "body": seen.body })),
     }
@@ -108,6 +111,17 @@ async fn request_reaches_the_server_in_the_name_of_its_user() {
     assert_eq!((all("authorization"), all("x-remote-extra-more")), (vec![], vec![]));
     assert_eq!(all("host"), ["api.default.svc:443"]);
     assert_eq!(cluster.get(&format!("{GROUP}/v1alpha1/missing")).await.code, 404);
+}
+
+#[tokio::test]
+async fn what_the_server_says_stays_as_it_is_for_those_who_want_protobuf() {
+    let (cluster, _hook) = start().await;
+    let wanted = "application/vnd.kubernetes.protobuf,application/json";
+    for (path, kind) in [("v1alpha1/refused", "Status"), ("v1alpha1", "APIResourceList")] {
+        let answer = cluster.accepting(&format!("{GROUP}/{path}"), wanted).await;
+        assert_eq!(answer.headers["content-type"], "application/json", "{path}");
+        assert_eq!(serde_json::from_slice::<Value>(&answer.bytes).unwrap()["kind"], kind);
+    }
 }
 
 #[tokio::test]

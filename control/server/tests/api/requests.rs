@@ -129,7 +129,14 @@ async fn media_types_are_judged_as_upstreams_router_does() {
 async fn failure_and_discovery_are_in_protobuf_for_those_who_want_it() {
     let cluster = cluster().await;
     let wanted = "application/vnd.kubernetes.protobuf";
+    let controllers = "/api/v1/namespaces/default/replicationcontrollers";
+    let spec = json!({ "replicas": 3, "selector": { "a": "b" }, "template": {
+        "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "name": "c", "image": "i" }] },
+    } });
+    let object = json!({ "metadata": { "name": "a" }, "spec": spec });
+    cluster.post(controllers, "ReplicationController", object).await.expect(201);
     for (path, code, kind) in [
+        (format!("{controllers}/a/scale"), 200, "Scale"),
         (format!("{MAPS}/none"), 404, "Status"),
         ("/apis/apps/v1".to_owned(), 200, "APIResourceList"),
         ("/apis/apps".to_owned(), 200, "APIGroup"),

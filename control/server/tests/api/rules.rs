@@ -116,7 +116,15 @@ async fn rule_that_cannot_be_read_refuses_the_definition() {
             "rule: Invalid value: \"self.size\": compilation failed: must evaluate to bool but got int",
         ),
         (json!({ "rule": "self.size > 1", "reason": "Because" }), "reason: Unsupported value: \"Because\""),
-        (json!({ "rule": "" }), "rule: Required value"),
+        (json!({ "rule": "" }), "rule: Required value: rule is not specified"),
+        (
+            json!({ "rule": "self.size > 1", "fieldPath": ".sise" }),
+            "fieldPath: Invalid value: \".sise\": must be a valid path",
+        ),
+        (
+            json!({ "rule": "self.size > 1", "optionalOldSelf": true }),
+            "optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used in rule",
+        ),
     ] {
         let spec = json!({ "type": "object", "properties": properties, "x-kubernetes-validations": [rule] });
         let message = post(&cluster, definition(spec)).await.failure(422, "Invalid");

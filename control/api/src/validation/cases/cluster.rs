@@ -79,7 +79,7 @@ fn nodes_and_namespaces_that_break_rules_are_refused() {
         "nodes",
         node,
         &[(
-            json!({ "spec": { "podCIDRs": ["10.1.0.0/24"] } }),
+            json!({ "spec": { "podCIDR": "10.1.0.0/24", "podCIDRs": ["10.1.0.0/24"] } }),
             &["spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid"],
         )],
     );

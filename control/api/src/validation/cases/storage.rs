@@ -71,7 +71,7 @@ fn claims_that_break_rules_are_refused() {
             ),
             (spec(json!({ "resources": null })), &["spec.resources[storage]: Required value"]),
             (
-                spec(json!({ "dataSource": { "kind": "Pod", "name": "p" } })),
+                spec(json!({ "dataSourceRef": { "kind": "Pod", "name": "p" } })),
                 &[
                     "spec.dataSource: Invalid value: \"Pod\": must be 'PersistentVolumeClaim' when referencing the default apiGroup",
                     "spec.dataSourceRef: Invalid value: \"Pod\": must be 'PersistentVolumeClaim' when referencing the default apiGroup",
