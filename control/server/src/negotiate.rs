@@ -187,7 +187,7 @@ pub fn plain(headers: &HeaderMap) -> Result<(), Status> {
             && matches!(range.parameter("as"), "" | "PartialObjectMetadata")
     };
     match accept(headers) {
-        Some(accept) if !ranges(accept).iter().any(takes) => Err(Status::not_acceptable(&OFFERED_BUILTIN)),
+        Some(accept) if !ranges(accept).iter().any(takes) => Err(Status::not_acceptable(&OFFERED)),
         _ => Ok(()),
     }
 }

@@ -166,7 +166,7 @@ async fn log_table_of_refusals() {
         ("shop", "none", "", 404, "pods \"none\" not found"),
         ("shop", "web", "container=x", 400, "container x is not valid for pod web"),
         ("shop", "web", "tailLines=-1", 422, "must be greater than or equal to 0"),
-        ("shop", "web", "tailLines=x", 400, "not a number"),
+        ("shop", "web", "tailLines=x", 400, "invalid syntax"),
         ("shop", "web", "sinceSeconds=0", 422, "must be greater than 0"),
         ("shop", "lost", "", 500, "error dialing backend: dial tcp 127.0.0.1:1"),
         ("shop", "unknown", "", 404, "nodes \"n9\" not found"),

@@ -145,7 +145,8 @@ async fn apply_merges_lists_by_the_keys_of_the_schema() {
     let path = format!("{WIDGETS}/a");
     let apply = async |manager: &str, ports: Value| {
         let object = json!({
-            "apiVersion": "example.com/v1", "kind": "Widget", "spec": { "size": 1, "ports": ports }
+            "apiVersion": "example.com/v1", "kind": "Widget", "metadata": { "name": "a" },
+            "spec": { "size": 1, "ports": ports }
         });
         let path = format!("{path}?fieldManager={manager}");
         cluster.call(Method::PATCH, &path, "application/apply-patch+yaml", object.to_string()).await

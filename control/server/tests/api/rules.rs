@@ -173,6 +173,6 @@ async fn rule_that_could_never_be_paid_for_refuses_the_definition() {
         json!({ "type": "object", "properties": { "x": list } })
     };
     let message = post(&cluster, definition(spec(None))).await.failure(422, "Invalid");
-    assert!(message.contains("estimated rule cost exceeds budget by more than 100x"), "{message}");
+    assert!(message.contains("estimated rule cost exceeds budget by factor of more than 100x"), "{message}");
     define(&cluster, definition(spec(Some(500)))).await;
 }
