@@ -302,7 +302,7 @@ async fn finalizer_of_a_custom_resource_need_not_say_whose_it_is() {
     object["spec"] = json!({ "size": 1 });
     cluster.post(WIDGETS, "Widget", object).await.expect(201);
     let patch = cluster.patch(&format!("{WIDGETS}/a"), "merge", held("not a name")).await;
-    assert!(patch.failure(422, "Invalid").contains("metadata.finalizers[0]"));
+    assert!(patch.failure(422, "Invalid").contains("metadata.finalizers: Invalid value"));
     let refused = cluster.post("/api/v1/namespaces/default/configmaps", "ConfigMap", held("plain")).await;
     assert!(refused.failure(422, "Invalid").contains("nor is it fully qualified"));
 }
