@@ -35,8 +35,7 @@ const VACUUM_STEP: u32 = 64;
 const CLEAN_UP: Duration = Duration::from_millis(8);
 /// How the scheduler weighs this thread (nice(2)). A commit waits for the disk some times, and after each for a processor:
 /// behind threads that serve clients without pause that takes up to 4 ms each time (a tick of Linux 6.18), and whoever writes
-/// waits for all of it. The price: it begins at the first write that comes, so that commits hold fewer. With -5, a third more
-/// writes a second come from 64 connections, and a write beside lists waits two to three times as long.
+/// waits for all of it.
 const PRIORITY: i32 = -15;
 /// How long the writer leaves expiry and forgetting alone after a failed commit.
 const BACK_OFF: Duration = Duration::from_secs(5);
