@@ -99,8 +99,7 @@ impl Running {
         config.front_proxy = Some(keys.front_proxy.clone());
         let audit = Audit::open(arguments.audit.options()?, config.ids.clock.clone(), &metrics)?;
         config.audit = audit.clone();
-        (config.seats, config.lasting) = (arguments.serving.seats(), arguments.serving.lasting());
-        config.shutdown_sends_away = arguments.serving.shutdown_send_retry_after;
+        arguments.serving.apply(&mut config)?;
         if let Some(options) = arguments.encryption.options()? {
             config.encryption = Some(Encryption::open(options, &metrics).await?);
         }
@@ -153,6 +152,7 @@ impl Running {
         self.server.shut_down();
         // Who uses the cluster's own address goes elsewhere before the door closes.
         let announced = self.announced.await.context("the announcement panicked");
+        self.server.drained().await;
         self.close.cancel();
         let listened = self.listener.await.context("the listener panicked");
         let renewed = self.keys.await.context("the renewal of keys panicked").and_then(|result| result);

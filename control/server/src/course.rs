@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use skep_api::decode::{self, Encoding};
 use skep_api::status::Status;
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::admission::{AuditDetail, Notes};
 use crate::audit::{ID_HEADER, Level, Record, Returned, Said};
@@ -39,6 +40,10 @@ pub(crate) struct Course {
     pub(crate) began: Instant,
     /// When it has to be over, if it is not meant to last.
     pub(crate) deadline: Option<Instant>,
+    /// The end of the server waits for it, if it is not meant to last.
+    pub(crate) under_way: Option<TaskTrackerToken>,
+    /// Whether a browser only asks whether it may ask.
+    pub(crate) preflight: bool,
     /// Whether it was ended, or not begun, to protect the server.
     pub(crate) cut_off: bool,
     panicked: bool,
@@ -55,6 +60,8 @@ impl Course {
             lane,
             began,
             deadline: None,
+            under_way: None,
+            preflight: false,
             cut_off: false,
             panicked: false,
         }
@@ -76,7 +83,8 @@ impl Course {
 
     /// The answer as it goes out, written down as far as it has to be. Its reader has to read steadily, or not.
     pub(crate) async fn end(self, outcome: Result<Response<Body>, Status>, steady: bool) -> Response<Body> {
-        let Self { id, record, notes, permit, classified, deadline, panicked, .. } = self;
+        let Self { id, record, notes, permit, classified, deadline, panicked, under_way: _under_way, .. } =
+            self;
         let mut response = match outcome {
             Ok(response) => response,
             Err(status) => {

@@ -12,6 +12,7 @@ pub mod authn;
 pub mod authz;
 pub mod body;
 mod bootstrap;
+pub mod browsers;
 pub mod cache;
 mod callout;
 mod content;
@@ -59,6 +60,7 @@ pub mod user;
 mod websocket;
 
 pub use admission::{AdmissionConfig, AuditDetail, ConfigError, Notes};
+pub use fairness::Concurrency;
 pub use metrics::Reloads;
 pub use server::{ApiServer, Check, Lasting, ServerConfig, StartError};
 pub use turns::Turns;

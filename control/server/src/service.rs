@@ -12,7 +12,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::{Method, Request, Response};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
 use tokio::time::Instant;
@@ -22,6 +23,7 @@ use crate::audit;
 use crate::body::{self, Body, BoxError};
 use crate::course::Course;
 use crate::entrance::{connect, let_in};
+use crate::failure;
 use crate::handlers::{self, Call};
 use crate::line::{check_media, check_path, has_yaml, is_looked_at, no_such_method, patience};
 use crate::metrics::{Answered, Counted};
@@ -31,7 +33,7 @@ use crate::query::Query;
 use crate::request::RequestInfo;
 use crate::respond;
 use crate::server::Inner;
-use crate::tls::MayPause;
+use crate::tls::{Leaves, MayPause};
 use crate::turns::{InTurn, Lane};
 use crate::websocket::WebSocket;
 
@@ -87,6 +89,8 @@ async fn answer(inner: Arc<Inner>, mut request: Request<Body>) -> Response<Body>
     let counted = Counted::new(inner.metrics().inflight(writes));
     let lane = request.extensions().get().cloned().unwrap_or_else(|| Lane::exempt(inner.turns()));
     let mut course = Course::new(audit::id(request.headers(), inner.ids()), lane, started);
+    let allowed = inner.browsers().allowed(request.headers());
+    course.preflight = allowed.is_some() && request.method() == Method::OPTIONS;
     let dry_run = query.get("dryRun") == Some("All");
     let as_yaml = !info.is_long_running() && respond::yaml::take(request.headers_mut(), has_yaml(&info));
     let is_discovery = !info.is_resource && has_yaml(&info);
@@ -107,6 +111,7 @@ async fn answer(inner: Arc<Inner>, mut request: Request<Body>) -> Response<Body>
     if as_protobuf && (!info.is_long_running() || response.status().as_u16() >= 400) {
         response = respond::protobuf::written(response).await;
     }
+    inner.browsers().tell(allowed, response.headers_mut());
     let answered = Answered {
         code: response.status().as_u16(),
         size: http_body::Body::size_hint(response.body()).exact(),
@@ -139,8 +144,18 @@ async fn dispatch(
     if target > LONGEST_TARGET {
         return Err(Status::new(414, "RequestURITooLong", "the request's path and query are too long"));
     }
-    if inner.sends_away() && !is_looked_at(&info.path) {
-        return Err(Status::too_many_requests("The apiserver is shutting down, please try again later.", 5));
+    if !is_looked_at(&info.path) {
+        course.under_way = inner.ending().begin();
+        if course.under_way.is_none() {
+            return Ok(sent_away(request.version()));
+        }
+        if info.is_long_running() {
+            course.under_way = None;
+        }
+        if info.verb == "watch" && inner.ending().farewell().is_over() {
+            let late = Status::service_unavailable("apiserver is shutting down");
+            return Err(Status { retry_after: Some(1), ..late });
+        }
     }
     let (mut parts, body) = request.into_parts();
     let is_head = parts.method == Method::HEAD;
@@ -154,6 +169,11 @@ async fn dispatch(
     }
     if course.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
         return Err(course.too_long());
+    }
+    if course.preflight {
+        let mut response = Response::new(body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(response);
     }
     let user = let_in(inner, info, resource, &query, &mut parts, course).await?;
     if let Some(known) = inner.aggregation().route(kinds, &info.path) {
@@ -233,6 +253,17 @@ async fn dispatch(
         Ok(Err(_)) => Err(course.panicked(info)),
         Err(_) => Err(course.too_long()),
     }
+}
+
+/// What who comes too late is told: to try again, on another connection, which leads to another server if there is one.
+fn sent_away(version: Version) -> Response<Body> {
+    let why = "The apiserver is shutting down, please try again later.";
+    let mut response = failure::response(&Status::too_many_requests(why, 5));
+    response.extensions_mut().insert(Leaves);
+    if version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// The answer, over the WebSocket if it was asked for over one.

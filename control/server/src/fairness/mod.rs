@@ -4,6 +4,8 @@
 //! its level ([`queues`]) give it a [`Permit`] at once, or later, or not at all. The permit is held until the answer is
 //! out; of a watch, until what was there at its beginning is. Levels lend seats to each other as demand goes ([`levels`]).
 //!
+//! Where it is turned off, [`in_flight`] takes its place.
+//!
 //! Everything that decides is pure and knows time as seconds passed in; this file does the waiting.
 
 mod allocate;
@@ -11,9 +13,11 @@ mod classify;
 mod config;
 mod demand;
 mod dropped;
+mod in_flight;
 mod keep;
 mod levels;
 mod metrics;
+mod permit;
 mod queue;
 mod queues;
 mod shuffle;
@@ -34,11 +38,14 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub(crate) use keep::keep;
+pub(crate) use permit::Permit;
 pub(crate) use work::Facts;
 
 use self::config::{Response, Schema};
+use self::in_flight::InFlight;
 use self::levels::{Active, Caller, Calls, Levels};
 use self::metrics::FairnessMetrics;
+use self::permit::Seats;
 use self::queues::{Arrived, Called, Place, Refused, Running, Seconds};
 use crate::query::Query;
 use crate::request::RequestInfo;
@@ -60,15 +67,22 @@ struct Inner {
     began: Instant,
     levels: RwLock<Arc<Levels>>,
     metrics: FairnessMetrics,
+    /// What counts instead, where fairness is off.
+    in_flight: Option<InFlight>,
 }
 
-/// A seat, or several. They are free again when this is dropped.
-pub(crate) struct Permit {
-    inner: Arc<Inner>,
-    active: Arc<Active>,
-    running: Option<Running>,
-    started: Instant,
-    watch: bool,
+/// How many requests are handled at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// So many seats, shared out by priority and fairness.
+    Fair(u32),
+    /// So many that read, and so many that write; 0 means any number.
+    Limited {
+        /// Those that read.
+        reading: u32,
+        /// Those that write.
+        writing: u32,
+    },
 }
 
 /// By what a request was judged: goes into the headers of its answer, whatever becomes of it.
@@ -92,12 +106,17 @@ impl Classified {
 }
 
 impl Fairness {
-    /// Fairness among requests that share `seats`. Until objects are read, all share one level.
-    pub(crate) fn new(seats: u32, registry: &Registry) -> Self {
+    /// Fairness among requests that share seats. Until objects are read, all share one level.
+    pub(crate) fn new(concurrency: Concurrency, registry: &Registry) -> Self {
         let began = Instant::now();
+        let (seats, in_flight) = match concurrency {
+            Concurrency::Fair(seats) => (seats, None),
+            // Nobody sits there, but its objects are looked after all the same.
+            Concurrency::Limited { reading, writing } => (1, Some(InFlight::new(reading, writing))),
+        };
         let levels = Levels::new(&[], &[], None, seats, 0.0);
         let metrics = FairnessMetrics::new(registry);
-        let inner = Inner { seats, began, levels: RwLock::new(Arc::new(levels)), metrics };
+        let inner = Inner { seats, began, levels: RwLock::new(Arc::new(levels)), metrics, in_flight };
         let this = Self { inner: Arc::new(inner) };
         this.adjust();
         this
@@ -134,6 +153,10 @@ impl Fairness {
         patience: Duration,
         lane: &Lane,
     ) -> (Classified, Result<Permit, Status>) {
+        if let Some(in_flight) = &self.inner.in_flight {
+            let place = in_flight.enter(user, info);
+            return (Classified::default(), place.map(|place| place.map_or(Permit::Free, Permit::Place)));
+        }
         let levels = self.inner.levels.read().clone();
         let schema = classify::find(&levels.schemas, user, info);
         let active = levels.levels[schema.level.as_str()].clone();
@@ -196,8 +219,7 @@ impl Inner {
 
     fn permit(self: &Arc<Self>, active: &Arc<Active>, running: Running, watch: bool) -> Permit {
         self.metrics.started(&active.level.name, &running);
-        let (inner, active) = (self.clone(), active.clone());
-        Permit { inner, active, running: Some(running), started: Instant::now(), watch }
+        Seats::new(self.clone(), active.clone(), running, watch).into()
     }
 
     fn call_all(&self, calls: Calls) {
@@ -251,13 +273,7 @@ impl Wait {
         match tokio::time::timeout(patience, called).await {
             Ok(Ok(running)) => {
                 self.called = None;
-                Ok(Permit {
-                    inner: self.inner.clone(),
-                    active: self.active.clone(),
-                    running: Some(running),
-                    started: Instant::now(),
-                    watch,
-                })
+                Ok(Seats::new(self.inner.clone(), self.active.clone(), running, watch).into())
             }
             _ => Err(self.inner.too_many(&self.active)),
         }
@@ -276,32 +292,6 @@ impl Drop for Wait {
             // It was called in the very moment in which it left.
             let calls = self.inner.finish(&self.active, &running, 0.0, false);
             self.inner.call(&self.active, calls);
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let Some(running) = self.running.take() else { return };
-        let (inner, active) = (self.inner.clone(), self.active.clone());
-        let after = self.started.elapsed().as_secs_f64();
-        let calls = inner.finish(&active, &running, after, self.watch);
-        inner.call(&active, calls);
-        if running.work.lingering.is_zero() {
-            return;
-        }
-        let lingering = running.work.lingering;
-        let release = move || {
-            let calls = active.state.queues.lock().release(inner.now(), &running);
-            inner.metrics.released(&active.level.name, &running);
-            inner.call(&active, calls);
-        };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(async move {
-                tokio::time::sleep(lingering).await;
-                release();
-            })),
-            Err(_) => release(),
         }
     }
 }

@@ -10,7 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 fn fairness(seats: u32) -> (Fairness, Registry) {
     let registry = Registry::new();
-    let fairness = Fairness::new(seats, &registry);
+    let fairness = Fairness::new(Concurrency::Fair(seats), &registry);
     let of = |plural: &str| -> Vec<Arc<Value>> {
         let all = bootstrap_objects().into_iter().filter(|one| one.resource == plural);
         all.map(|one| Arc::new(one.object)).collect()

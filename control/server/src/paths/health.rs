@@ -65,14 +65,16 @@ async fn checks(server: &Inner, kind: Kind) -> Vec<(Cow<'static, str>, bool)> {
     if kind == Kind::Readyz {
         checks.push(("informer-sync", cached));
     }
-    checks.extend(INFORMERS.map(|name| (name, cached)));
-    checks.extend(server.hooks().all());
+    // What belongs to the start, `/livez` waits for.
+    let waits = kind == Kind::Livez && server.is_young();
+    checks.extend(INFORMERS.map(|name| (name, cached || waits)));
+    checks.extend(server.hooks().all().into_iter().map(|(name, good)| (name, good || waits)));
     let kms = server.encryption().map(|encryption| encryption.checks()).unwrap_or_default();
     let mut checks: Vec<(Cow<'static, str>, bool)> =
         checks.into_iter().map(|(name, fine)| (name.into(), fine)).collect();
     checks.extend(kms.into_iter().map(|(name, fine)| (name.into(), fine)));
     if kind == Kind::Readyz {
-        checks.push(("shutdown".into(), !server.is_leaving()));
+        checks.push(("shutdown".into(), !server.ending().is_leaving()));
     }
     checks
 }

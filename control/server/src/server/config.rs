@@ -10,7 +10,9 @@ use crate::admission::{AdmissionConfig, ConfigError};
 use crate::aggregation::FrontProxy;
 use crate::allocation::Cidr;
 use crate::audit::Audit;
+use crate::browsers::Browsers;
 use crate::encryption::Encryption;
+use crate::fairness::Concurrency;
 use crate::gate::GateConfig;
 use crate::ids::Ids;
 
@@ -50,12 +52,18 @@ pub struct ServerConfig {
     pub audit: Audit,
     /// What is stored encrypted.
     pub encryption: Option<Arc<Encryption>>,
-    /// Seats that all requests share, but for those that are exempt.
-    pub seats: u32,
+    /// How many requests are handled at the same time, but for those that are exempt.
+    pub concurrency: Concurrency,
     /// How long requests may last.
     pub lasting: Lasting,
     /// Whether requests that come after [`ApiServer::shut_down`] are sent away (429).
     pub shutdown_sends_away: bool,
+    /// Over how long a time watches end when the server does, one after another; all at once if it is zero.
+    pub watch_grace: Duration,
+    /// So long after its start `/livez` takes it that what has not begun yet will.
+    pub livez_grace: Duration,
+    /// What answers say to browsers.
+    pub browsers: Browsers,
     /// Who this server is before aggregated API servers; without it, none of them can be asked.
     pub front_proxy: Option<FrontProxy>,
     /// Which admission plug-ins run.
@@ -94,9 +102,12 @@ impl ServerConfig {
             ids: Ids::default(),
             audit: Audit::default(),
             encryption: None,
-            seats: 600,
+            concurrency: Concurrency::Fair(600),
             lasting: Lasting::default(),
             shutdown_sends_away: false,
+            watch_grace: Duration::ZERO,
+            livez_grace: Duration::ZERO,
+            browsers: Browsers::default(),
             front_proxy: None,
             admission: AdmissionConfig::default(),
             log: None,

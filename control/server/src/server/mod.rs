@@ -1,12 +1,14 @@
 //! The API server as a whole: its parts, how they are put together, and its end.
 
 mod config;
+mod ending;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use skep_api::registry::registry;
 use skep_store::Store;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{AdmissionMetrics, Chain, Ingredients, TypeChecks};
@@ -14,13 +16,14 @@ use crate::aggregation::{Aggregation, FrontProxy};
 use crate::allocation::{Cidr, Ranges, Services};
 use crate::audit::Audit;
 use crate::bootstrap::{self, Own};
+use crate::browsers::Browsers;
 use crate::cache::Cache;
 use crate::callout::Caller;
 use crate::conversion::Converter;
 use crate::definitions::{Definitions, Kinds};
 use crate::encryption::{EncryptedStore, Encryption};
 use crate::endpoint;
-use crate::fairness::{self, Fairness};
+use crate::fairness::{self, Concurrency, Fairness};
 use crate::gate::Gate;
 use crate::hooks::{Hooks, Names};
 use crate::ids::Ids;
@@ -32,6 +35,8 @@ use crate::storage::Storage;
 use crate::turns::Turns;
 
 pub use config::{Check, Lasting, ServerConfig, StartError};
+use ending::Ending;
+pub(crate) use ending::Farewell;
 
 /// Where in the first service network the cluster DNS service is.
 const DNS_OFFSET: u64 = 10;
@@ -48,7 +53,11 @@ const AUTHENTICATION_INFO: Names = &["poststarthook/start-cluster-authentication
 const FAIRNESS: Names = &[
     "poststarthook/priority-and-fairness-config-consumer",
     "poststarthook/priority-and-fairness-config-producer",
+    "poststarthook/priority-and-fairness-filter",
 ];
+/// The same where requests are only counted: the objects are looked after, and nobody goes by them.
+const IN_FLIGHT: Names =
+    &["poststarthook/max-in-flight-filter", "poststarthook/priority-and-fairness-config-producer"];
 
 /// The parts of a server, shared by all of its requests.
 pub(crate) struct Inner {
@@ -66,14 +75,10 @@ pub(crate) struct Inner {
     aggregation: Arc<Aggregation>,
     hooks: Hooks,
     log: Option<Check>,
-    /// The end is near: `/readyz` says no.
-    leaving: CancellationToken,
-    /// No new work is taken on, watches end.
-    stopping: CancellationToken,
-    /// Whether new requests are sent away from then on.
-    sends_away: bool,
-    /// The cache stands still.
-    stopped: CancellationToken,
+    ending: Ending,
+    browsers: Browsers,
+    /// Until then `/livez` takes it that what has not begun yet will; for ever, if it never comes.
+    lives_until: Option<Instant>,
 }
 
 impl Inner {
@@ -130,29 +135,21 @@ impl Inner {
         self.log.as_ref().map(|check| (check.0)())
     }
 
-    /// Whether the end is near.
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.leaving.is_cancelled()
+    pub(crate) fn ending(&self) -> &Ending {
+        &self.ending
     }
 
-    /// Whether new requests have to go elsewhere.
-    pub(crate) fn sends_away(&self) -> bool {
-        self.sends_away && self.stopping.is_cancelled()
+    pub(crate) fn browsers(&self) -> &Browsers {
+        &self.browsers
+    }
+
+    /// Whether it began so recently that `/livez` does not ask what has begun.
+    pub(crate) fn is_young(&self) -> bool {
+        self.lives_until.is_none_or(|until| Instant::now() < until)
     }
 
     pub(crate) fn aggregation(&self) -> &Aggregation {
         &self.aggregation
-    }
-
-    pub(crate) fn stopping(&self) -> CancellationToken {
-        self.stopping.clone()
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.stopping.cancel();
-        self.stopped.cancel();
     }
 }
 
@@ -187,16 +184,19 @@ impl ApiServer {
             ids,
             audit,
             encryption,
-            seats,
+            concurrency,
             lasting,
             shutdown_sends_away,
+            watch_grace,
+            livez_grace,
+            browsers,
             front_proxy,
             admission,
             log,
         } = config;
-        let hooks = Hooks::default();
+        let (hooks, lives_until) = (Hooks::default(), Instant::now().checked_add(livez_grace));
         let ranges = ranges(&service_networks, node_ports)?;
-        let (stopping, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let stopped = CancellationToken::new();
         let (store, encrypted) = encrypted(store, encryption.as_ref(), &stopped);
         let cache = Cache::start(store.clone(), registry(), stopped.clone()).await?;
         let services = Services::new(store.clone(), cache.clone(), ranges, ids.clone());
@@ -249,7 +249,7 @@ impl ApiServer {
             gate,
             audit,
             encryption,
-            fairness: Fairness::new(seats, &metrics),
+            fairness: Fairness::new(concurrency, &metrics),
             turns: Turns::default(),
             lasting,
             metrics: Metrics::new(metrics),
@@ -257,10 +257,9 @@ impl ApiServer {
             own,
             hooks,
             log,
-            leaving: stopping.child_token(),
-            stopping,
-            sends_away: shutdown_sends_away,
-            stopped,
+            ending: Ending::new(stopped, shutdown_sends_away, watch_grace),
+            browsers,
+            lives_until,
         };
         let server = Self { inner: Arc::new(inner) };
         let storage = &server.inner.storage;
@@ -274,13 +273,14 @@ impl ApiServer {
         if front_proxy.is_some() {
             hooks.done(AUTHENTICATION_INFO);
         }
-        storage.follow_allocation(hooks, server.inner.stopped.clone());
+        let stopped = server.inner.ending.stopped();
+        storage.follow_allocation(hooks, stopped.clone());
         if let Some(uses) = server.inner.gate.tokens.uses() {
-            long_lived::track(storage.clone(), uses, server.inner.stopped.clone()).await;
+            long_lived::track(storage.clone(), uses, stopped.clone()).await;
         }
         let keep = fairness::keep(server.inner.fairness.clone(), server.inner.storage.clone());
-        let stopped = server.inner.stopped.clone();
-        hooks.spawn(FAIRNESS, async move {
+        let names = if matches!(concurrency, Concurrency::Fair(_)) { FAIRNESS } else { IN_FLIGHT };
+        hooks.spawn(names, async move {
             stopped.run_until_cancelled(keep).await;
         });
         Ok(server)
@@ -303,13 +303,19 @@ impl ApiServer {
 
     /// Says that it will stop: `/readyz` says no, everything else goes on.
     pub fn announce_shutdown(&self) {
-        self.inner.leaving.cancel();
+        self.inner.ending.leave();
     }
 
-    /// Begins to stop: `/readyz` says no, watches end. Requests that are being handled go on, as do new ones, until the
-    /// listener closes.
+    /// Begins to stop: `/readyz` says no, watches end. Requests that are being handled go on, as do new ones, unless they
+    /// are sent away, until the listener closes.
     pub fn shut_down(&self) {
-        self.inner.stopping.cancel();
+        self.inner.ending.stop();
+    }
+
+    /// Returns when the listener may close, after [`ApiServer::shut_down`]: at once, unless new requests are sent away until
+    /// the last ones from before are over.
+    pub async fn drained(&self) {
+        self.inner.ending.drained(self.inner.lasting.request).await;
     }
 
     /// Keeps this server among the endpoints of the API, beside others on the same store, until `stop`; then takes it
@@ -332,7 +338,7 @@ impl ApiServer {
 
     /// Whether [`ApiServer::shut_down`] was called.
     pub fn is_stopping(&self) -> bool {
-        self.inner.stopping.is_cancelled()
+        self.inner.ending.is_stopping()
     }
 }
 

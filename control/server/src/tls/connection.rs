@@ -37,6 +37,10 @@ use crate::turns::{self, Lane, Spawner};
 /// So long a connection may take to end, once nothing is under way on it.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// Marks an answer after which its client is to connect anew, elsewhere if there is an elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leaves;
+
 /// A connection that was accepted.
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
@@ -93,7 +97,7 @@ impl Connection {
             request.extensions_mut().insert(credentials.clone());
             request.extensions_mut().insert(peer);
             request.extensions_mut().insert(lane.clone());
-            let may_pause = Arc::clone(&may_pause);
+            let (may_pause, counting) = (Arc::clone(&may_pause), Arc::clone(&counting));
             // Boxed, because the compiler cannot name this type's lifetimes.
             let answering: BoxFuture<'static, Result<Response<Body>, Infallible>> =
                 Box::pin(service.oneshot(request));
@@ -101,6 +105,9 @@ impl Connection {
                 let response = answering.await?;
                 if response.extensions().get::<MayPause>().is_some() {
                     may_pause.store(true, Ordering::Relaxed);
+                }
+                if response.extensions().get::<Leaves>().is_some() {
+                    counting.leave.cancel();
                 }
                 Ok(response.map(|body| body::boxed(Counted { body, begun: false, _under_way: under_way })))
             });

@@ -126,6 +126,20 @@ async fn client_is_asked_to_connect_again_by_chance() {
 }
 
 #[tokio::test]
+async fn client_that_is_sent_elsewhere_has_its_answer_and_then_the_end_of_the_connection() {
+    let server = server(Limits::default()).await;
+    let connector = client(&server.pki.ca_pem().unwrap(), None, "h2");
+    let stream = connect(&server, &connector, "localhost").await.unwrap();
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::builder().uri("https://kubernetes/leave").body(body::empty()).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "elsewhere");
+    connection.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn client_that_reads_nothing_is_cut_off() {
     let limits = Limits { write_stall: Duration::from_millis(50), connections: 1, ..Limits::default() };
     let server = server(limits).await;

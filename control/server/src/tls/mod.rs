@@ -18,6 +18,7 @@ mod paced;
 mod tests;
 
 pub(crate) use any_certificate::AnyCertificate;
+pub(crate) use connection::Leaves;
 pub use keys::{TlsKeys, certificates, private_key, roots};
 pub use listener::{Limits, Listener};
 pub use named::{Named, NamedFiles};

@@ -16,7 +16,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::service_fn;
 
-use super::{Limits, Listener, Named, TlsKeys, certificates, private_key, roots};
+use super::{Leaves, Limits, Listener, Named, TlsKeys, certificates, private_key, roots};
 use crate::body::{self, Body};
 use crate::gate::Credentials;
 use crate::pki::{Authority, Leaf, Pki, Role, ServingNames};
@@ -31,11 +31,16 @@ struct Server {
 }
 
 /// Answers with the number of client certificates and the protocol version, and whether a certificate was refused; on wish with the path or the body instead, or
-/// with an answer that never ends.
+/// with an answer that never ends, or one after which the client is to leave.
 async fn answer(request: Request<Body>) -> Result<Response<Body>, Infallible> {
     if request.uri().path() == "/hold" {
         let endless = futures::stream::pending::<Result<http_body::Frame<bytes::Bytes>, body::BoxError>>();
         return Ok(Response::new(body::boxed(http_body_util::StreamBody::new(endless))));
+    }
+    if request.uri().path() == "/leave" {
+        let mut response = Response::new(body::full("elsewhere"));
+        response.extensions_mut().insert(Leaves);
+        return Ok(response);
     }
     if request.uri().path() == "/body" {
         let bytes = request.into_body().collect().await.unwrap().to_bytes();

@@ -34,6 +34,7 @@ mod reads;
 mod requests;
 mod rules;
 mod servers;
+mod serving;
 mod trouble;
 mod turns;
 mod watches;

@@ -168,6 +168,9 @@ async fn server_that_stops_says_so_first_and_sends_away_last() {
     assert_eq!(watch.name().await, "end");
     let answer = cluster.get("/api/v1/nodes").await;
     answer.failure(429, "TooManyRequests");
-    assert_eq!(answer.headers["retry-after"], "5");
+    assert_eq!(
+        (&answer.headers["retry-after"], &answer.headers["connection"]),
+        (&"5".parse().unwrap(), &"close".parse().unwrap())
+    );
     assert_eq!(cluster.get("/livez").await.code, 200);
 }

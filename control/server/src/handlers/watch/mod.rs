@@ -17,6 +17,7 @@ use http::Response;
 use serde_json::json;
 use skep_api::status::Status;
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::pieces::Pieces;
 use self::waits::{BOOKMARKS, Waits, Woken, until, waits};
@@ -78,13 +79,14 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         selection: options.selection,
         bookmarks: options.bookmarks,
         waits: waits(
-            call.server.stopping(),
+            call.server.ending().farewell(),
             ending,
             now + Duration::from_secs(seconds.min(u64::from(u32::MAX))),
             options.bookmarks.then_some(now + BOOKMARKS),
         ),
         closing: false,
         ended: stale,
+        stays: call.server.ending().farewell().join(),
         gauge: Counted::new(call.server.metrics().watchers(&call.resource)),
         events: call.server.metrics().watch_events(&call.resource),
         terminated: call.server.metrics().terminated_watchers(&call.resource),
@@ -120,6 +122,8 @@ struct Session {
     /// The collection goes, or changes its looks: what happened until then is told, and no more.
     closing: bool,
     ended: bool,
+    #[expect(dead_code, reason = "counts by living")]
+    stays: TaskTrackerToken,
     #[expect(dead_code, reason = "counts by living")]
     gauge: Counted,
     events: prometheus::IntCounter,

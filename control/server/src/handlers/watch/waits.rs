@@ -1,11 +1,14 @@
 //! What a session of a watch waits for beside changes: the clock, and ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::server::Farewell;
 
 /// A bookmark is sent about so often.
 pub(super) const BOOKMARKS: Duration = Duration::from_secs(60);
@@ -23,14 +26,14 @@ pub(super) enum Woken {
 pub(super) type Waits = FuturesUnordered<BoxFuture<'static, Woken>>;
 
 pub(super) fn waits(
-    stop: CancellationToken,
+    farewell: Arc<Farewell>,
     ending: CancellationToken,
     deadline: Instant,
     bookmark: Option<Instant>,
 ) -> Waits {
     let mut waits = Waits::new();
     waits.push(Box::pin(async move {
-        stop.cancelled_owned().await;
+        farewell.moment().await;
         Woken::Stopped
     }));
     waits.push(Box::pin(async move {
