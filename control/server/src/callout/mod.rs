@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -193,22 +193,40 @@ pub(crate) async fn fetch(
     patience: Duration,
     limit: usize,
 ) -> Result<Value, CallError> {
+    let bytes = fetch_bytes(url, trust, None, patience, limit).await?;
+    let fail = |why| CallError { method: Method::GET, url: url.to_string(), why };
+    serde_json::from_slice(&bytes).map_err(|_| fail(Why::Send("the answer is not JSON".into())))
+}
+
+/// The same for what need not be JSON, with a token that is shown there, if any.
+///
+/// # Errors
+///
+/// When there is nothing within these bounds.
+pub(crate) async fn fetch_bytes(
+    url: &Uri,
+    trust: Trust,
+    bearer: Option<&str>,
+    patience: Duration,
+    limit: usize,
+) -> Result<Bytes, CallError> {
     let fail = |why| CallError { method: Method::GET, url: url.to_string(), why };
     if url.scheme_str() != Some("https") {
         return Err(fail(Why::Send("'https' is the only allowed URL scheme".into())));
     }
     let target = Target::of_url(url, trust).map_err(|why| fail(Why::Send(why)))?;
     let client = connect::client(&target, None, None).map_err(|why| fail(Why::Send(why)))?;
-    let request = Request::builder()
+    let mut request = Request::builder()
         .uri(url)
         .header(ACCEPT, "application/json, */*")
         .header(USER_AGENT, "kube-apiserver")
-        .header(HOST, target.authority())
-        .body(body::empty())
-        .map_err(|error| fail(Why::Send(error.to_string())))?;
+        .header(HOST, target.authority());
+    if let Some(bearer) = bearer {
+        request = request.header(AUTHORIZATION, format!("Bearer {bearer}"));
+    }
+    let request = request.body(body::empty()).map_err(|error| fail(Why::Send(error.to_string())))?;
     let whole = tokio::time::timeout(patience, exchange(&client, request, limit)).await;
-    let bytes = whole.unwrap_or(Err(Failed::of(Why::Timeout))).map_err(|failed| fail(failed.why))?;
-    serde_json::from_slice(&bytes).map_err(|_| fail(Why::Send("the answer is not JSON".into())))
+    whole.unwrap_or(Err(Failed::of(Why::Timeout))).map_err(|failed| fail(failed.why))
 }
 
 /// A call that came to nothing.

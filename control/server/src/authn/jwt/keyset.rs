@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
 
+use super::signing::{PublicKey, Signing};
 use crate::tokens::der;
 
 /// The keys that verify an issuer's tokens.
@@ -15,10 +16,10 @@ pub(super) struct KeySet {
 
 struct Key {
     id: String,
-    key: DecodingKey,
+    key: PublicKey,
     kind: Kind,
     /// The only algorithm that it is for, if it says so.
-    algorithm: Option<Algorithm>,
+    algorithm: Option<Signing>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +27,16 @@ enum Kind {
     Rsa,
     P256,
     P384,
+    P521,
 }
 
 impl Kind {
-    fn takes(self, algorithm: Algorithm) -> bool {
-        match algorithm {
-            Algorithm::ES256 => self == Self::P256,
-            Algorithm::ES384 => self == Self::P384,
-            Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 | Algorithm::EdDSA => false,
-            _ => self == Self::Rsa,
+    fn takes(self, signing: Signing) -> bool {
+        match signing {
+            Signing::Known(Algorithm::ES256) => self == Self::P256,
+            Signing::Known(Algorithm::ES384) => self == Self::P384,
+            Signing::Es512 => self == Self::P521,
+            Signing::Known(_) => self == Self::Rsa,
         }
     }
 }
@@ -55,12 +57,12 @@ impl KeySet {
     pub(super) fn candidates<'a>(
         &'a self,
         id: Option<&'a str>,
-        algorithm: Algorithm,
-    ) -> impl Iterator<Item = &'a DecodingKey> {
+        signing: Signing,
+    ) -> impl Iterator<Item = &'a PublicKey> {
         let fits = move |key: &&Key| {
             id.is_none_or(|id| key.id == id)
-                && key.kind.takes(algorithm)
-                && key.algorithm.is_none_or(|only| only == algorithm)
+                && key.kind.takes(signing)
+                && key.algorithm.is_none_or(|only| only == signing)
         };
         self.keys.iter().filter(fits).map(|key| &key.key)
     }
@@ -72,18 +74,27 @@ fn key(jwk: &Value) -> Option<Key> {
     }
     let bytes = |field: &str| URL_SAFE_NO_PAD.decode(jwk[field].as_str()?.trim_end_matches('=')).ok();
     let (kind, key) = match (jwk["kty"].as_str()?, jwk["crv"].as_str()) {
-        ("RSA", _) => (Kind::Rsa, DecodingKey::from_rsa_der(&rsa(&bytes("n")?, &bytes("e")?))),
-        ("EC", Some(curve @ ("P-256" | "P-384"))) => {
-            let (kind, size) = if curve == "P-256" { (Kind::P256, 32) } else { (Kind::P384, 48) };
+        ("RSA", _) => {
+            let der = rsa(&bytes("n")?, &bytes("e")?);
+            (Kind::Rsa, PublicKey::Known(DecodingKey::from_rsa_der(&der)))
+        }
+        ("EC", Some(curve)) => {
+            let (kind, size) = match curve {
+                "P-256" => (Kind::P256, 32),
+                "P-384" => (Kind::P384, 48),
+                "P-521" => (Kind::P521, 66),
+                _ => return None,
+            };
             let (x, y) = (bytes("x")?, bytes("y")?);
             if x.len() != size || y.len() != size {
                 return None;
             }
-            (kind, DecodingKey::from_ec_der(&[&[4][..], &x, &y].concat()))
+            let known = || PublicKey::Known(DecodingKey::from_ec_der(&[&[4][..], &x, &y].concat()));
+            (kind, if kind == Kind::P521 { PublicKey::p521(&x, &y)? } else { known() })
         }
         _ => return None,
     };
-    let algorithm = jwk["alg"].as_str().map(super::algorithm);
+    let algorithm = jwk["alg"].as_str().map(Signing::named);
     if algorithm == Some(None) {
         return None;
     }

@@ -1,12 +1,17 @@
 //! Tokens of other issuers (OpenID Connect): whose signature their keys verify, and whose claims are mapped to a user.
 //!
 //! Owns the set of issuers that is in force, which can be replaced while requests run. [`configuration`] reads it,
-//! [`provider`] follows an issuer's keys, [`mapping`] makes a user of claims.
+//! [`provider`] follows an issuer's keys, [`signing`] judges signatures, [`distributed`] finds groups that are elsewhere,
+//! [`mapping`] makes a user of claims.
 
 pub(super) mod configuration;
+mod distributed;
+#[cfg(test)]
+mod distributed_tests;
 mod keyset;
 mod mapping;
 mod provider;
+mod signing;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +19,6 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use parking_lot::RwLock;
 use serde_json::{Map, Value};
 
@@ -24,7 +28,9 @@ use crate::gate::Clock;
 
 pub use configuration::{AuthenticationConfiguration, Issuer, OidcFlags};
 
+use distributed::Distributed;
 use provider::Provider;
+use signing::{Head, Signing};
 
 /// `nbf` may be so far in the future (seconds): clocks differ.
 const LEEWAY: f64 = 300.0;
@@ -44,6 +50,7 @@ pub struct JwtTokens {
 struct Followed {
     issuer: Issuer,
     provider: Provider,
+    distributed: Option<Distributed>,
 }
 
 impl std::fmt::Debug for JwtTokens {
@@ -95,27 +102,72 @@ impl JwtTokens {
         Ok(())
     }
 
-    async fn verified(&self, followed: &Followed, token: &str) -> Result<Claims, String> {
-        let header = decode_header(token).map_err(|error| format!("oidc: malformed jwt: {error}"))?;
-        let algorithm = header.alg;
-        if !followed.issuer.algorithms.contains(&algorithm) {
+    /// The claims of a token of the issuer at `url`, whose keys `provider` has, by the rules that `issuer` has.
+    async fn verified(
+        &self,
+        (url, provider): (&str, &Provider),
+        issuer: &Issuer,
+        token: &str,
+    ) -> Result<Claims, String> {
+        let Head { algorithm, key } = Head::of(token)?;
+        let signing = Signing::named(&algorithm).filter(|signing| issuer.algorithms.contains(signing));
+        let Some(signing) = signing else {
             return Err(format!("oidc: id token signed with unsupported algorithm {algorithm:?}"));
-        }
-        let keys = followed.provider.keys(header.kid.as_deref()).await?;
-        let mut validation = Validation::new(algorithm);
-        validation.required_spec_claims.clear();
-        // Times and audiences are checked below, by the clock that this server goes by.
-        (validation.validate_exp, validation.validate_nbf, validation.validate_aud) = (false, false, false);
-        let found = keys
-            .candidates(header.kid.as_deref(), algorithm)
-            .find_map(|key| decode::<Claims>(token, key, &validation).ok());
-        let claims = found.ok_or("oidc: failed to verify id token signature")?.claims;
-        self.check(&followed.issuer, &claims)?;
+        };
+        let keys = provider.keys(key.as_deref()).await?;
+        let found =
+            keys.candidates(key.as_deref(), signing).find_map(|candidate| candidate.claims(token, signing));
+        let claims = found.ok_or("oidc: failed to verify id token signature")?;
+        self.check(url, issuer, &claims)?;
         Ok(claims)
     }
 
-    fn check(&self, issuer: &Issuer, claims: &Claims) -> Result<(), String> {
-        if claims.get("iss").and_then(Value::as_str) != Some(issuer.url.as_str()) {
+    /// Puts the groups into the claims that these only refer to.
+    async fn expand(
+        &self,
+        followed: &Followed,
+        distributed: &Distributed,
+        token: &str,
+        claims: &mut Claims,
+    ) -> Result<(), String> {
+        let (claim, issuer) = (&distributed.claim, &followed.issuer);
+        let source = distributed::sources(claims)?.remove(claim);
+        // What the token has itself counts; and a claim that came along as a token of its own, upstream leaves alone.
+        let Some(source) = source.filter(|one| !claims.contains_key(claim) && !one.endpoint.is_empty())
+        else {
+            return Ok(());
+        };
+        if let Some(value) = distributed.remembered(token) {
+            claims.insert(claim.clone(), value);
+            return Ok(());
+        }
+        let other = distributed.fetch(&source).await?;
+        let named = claimed_issuer(&other).ok_or_else(|| {
+            let place = &source.endpoint;
+            format!(
+                "getting untrusted issuer from endpoint {place} failed for claim {claim:?}: malformed token"
+            )
+        })?;
+        let verified = if named == issuer.url {
+            self.verified((named.as_str(), &followed.provider), issuer, &other).await
+        } else {
+            let provider = distributed.provider(&named).await;
+            let provider =
+                provider.map_err(|why| format!("verifying untrusted issuer {named} failed: {why}"))?;
+            self.verified((named.as_str(), &*provider), issuer, &other).await
+        };
+        let mut found = verified.map_err(|why| format!("verify distributed claim token: {why}"))?;
+        let value = found.remove(claim).ok_or_else(|| {
+            let place = &source.endpoint;
+            format!("jwt returned by distributed claim endpoint {place:?} did not contain claim: {claim}")
+        })?;
+        distributed.remember(token, value.clone());
+        claims.insert(claim.clone(), value);
+        Ok(())
+    }
+
+    fn check(&self, url: &str, issuer: &Issuer, claims: &Claims) -> Result<(), String> {
+        if claims.get("iss").and_then(Value::as_str) != Some(url) {
             return Err("oidc: id token issued by a different provider".into());
         }
         let audiences = match claims.get("aud") {
@@ -134,7 +186,7 @@ impl JwtTokens {
         if time("nbf").is_some_and(|begins| now + LEEWAY < begins) {
             return Err("oidc: current time is before the nbf (not before) time".into());
         }
-        Ok(())
+        distributed::sources(claims).map(drop)
     }
 }
 
@@ -142,7 +194,8 @@ impl JwtTokens {
 fn follow(issuers: Vec<Issuer>) -> Result<Arc<[Followed]>, Error> {
     let followed = issuers.into_iter().map(|issuer| {
         let provider = Provider::follow(&issuer)?;
-        Ok(Followed { issuer, provider })
+        let distributed = Distributed::of(&issuer);
+        Ok(Followed { issuer, provider, distributed })
     });
     Ok(followed.collect::<Result<Vec<_>, Error>>()?.into())
 }
@@ -162,23 +215,13 @@ impl TokenAuthenticator for JwtTokens {
         }
         let Some(claimed) = claimed_issuer(token) else { return Ok(None) };
         let Some(followed) = issuers.iter().find(|one| one.issuer.url == claimed) else { return Ok(None) };
-        let claims = self.verified(followed, token).await?;
+        let issuer = (followed.issuer.url.as_str(), &followed.provider);
+        let mut claims = self.verified(issuer, &followed.issuer, token).await?;
+        if let Some(distributed) = &followed.distributed {
+            let expanded = self.expand(followed, distributed, token, &mut claims).await;
+            expanded.map_err(|why| format!("oidc: could not expand distributed claims: {why}"))?;
+        }
         let user = mapping::user(&followed.issuer, claims)?;
         Ok(Some(Known { user, audiences: Vec::new() }))
-    }
-}
-
-/// Algorithms that a token may be signed with, by name.
-pub(super) fn algorithm(name: &str) -> Option<Algorithm> {
-    match name {
-        "RS256" => Some(Algorithm::RS256),
-        "RS384" => Some(Algorithm::RS384),
-        "RS512" => Some(Algorithm::RS512),
-        "ES256" => Some(Algorithm::ES256),
-        "ES384" => Some(Algorithm::ES384),
-        "PS256" => Some(Algorithm::PS256),
-        "PS384" => Some(Algorithm::PS384),
-        "PS512" => Some(Algorithm::PS512),
-        _ => None,
     }
 }

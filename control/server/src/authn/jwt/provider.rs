@@ -21,11 +21,11 @@ use crate::error::Error;
 /// So long between two attempts to fetch.
 const REST: Duration = Duration::from_secs(10);
 /// So long one answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// The largest document (bytes).
 const LARGEST: usize = 1 << 20;
 /// So long a token waits for keys that are being fetched.
-const WAIT: Duration = Duration::from_secs(5);
+pub(super) const WAIT: Duration = Duration::from_secs(5);
 
 /// What is known of an issuer's keys.
 #[derive(Clone, Default)]
@@ -51,11 +51,15 @@ impl Drop for Provider {
 impl Provider {
     /// Begins to follow an issuer.
     pub(super) fn follow(issuer: &Issuer) -> Result<Self, Error> {
-        if let Some(pem) = &issuer.authority {
+        Self::of(&issuer.url, issuer.discovery.clone(), issuer.authority.clone())
+    }
+
+    /// Begins to follow the issuer at `url`, whose discovery document is there, with a certificate of this authority (PEM).
+    pub(super) fn of(url: &str, discovery: Uri, authority: Option<String>) -> Result<Self, Error> {
+        if let Some(pem) = &authority {
             crate::tls::roots(pem)?;
         }
-        let trust = issuer.authority.clone().map_or(Trust::System, Trust::Authority);
-        let source = Source { trust, issuer: issuer.url.clone(), discovery: issuer.discovery.clone() };
+        let source = Source { trust: trust(authority), issuer: url.to_owned(), discovery };
         let (sender, state) = watch::channel(State::default());
         let (asked, requests) = mpsc::channel(1);
         let task = tokio::spawn(source.keep(sender, requests)).abort_handle();
@@ -89,6 +93,16 @@ impl Provider {
             _ => Ok(keys),
         }
     }
+}
+
+/// Where the discovery document of an issuer is that does not say otherwise (OpenID Connect Discovery 1.0, section 4).
+pub(super) fn discovery(issuer: &str) -> Option<Uri> {
+    format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')).parse().ok()
+}
+
+/// Whose certificates count: those of an authority, or of whatever the machine trusts.
+pub(super) fn trust(authority: Option<String>) -> Trust {
+    authority.map_or(Trust::System, Trust::Authority)
 }
 
 struct Source {

@@ -18,10 +18,12 @@ use crate::testing::TestClock;
 use crate::user::UserInfo;
 
 /// An issuer whose keys can be changed.
-struct Issuer {
-    server: Server,
-    keys: Arc<Mutex<Vec<Value>>>,
-    key: KeyPair,
+pub(super) struct Issuer {
+    pub(super) server: Server,
+    pub(super) keys: Arc<Mutex<Vec<Value>>>,
+    /// What is at `/groups`, for who shows the right token.
+    pub(super) groups: Arc<Mutex<String>>,
+    pub(super) key: KeyPair,
     clock: TestClock,
 }
 
@@ -31,13 +33,24 @@ fn jwk(key: &KeyPair, id: &str) -> Value {
     json!({"kty": "EC", "crv": "P-256", "use": "sig", "kid": id, "x": encode(&point[1..33]), "y": encode(&point[33..65])})
 }
 
-async fn issuer() -> Issuer {
+pub(super) async fn issuer() -> Issuer {
     let keys = Arc::new(Mutex::new(Vec::new()));
     let address = Arc::new(Mutex::new(String::new()));
     let (known, own) = (Arc::clone(&keys), Arc::clone(&address));
-    let server = Server::start(move |path, _| {
+    let groups = Arc::new(Mutex::new(String::new()));
+    let shown = Arc::clone(&groups);
+    let server = Server::seeing(move |parts, _| {
         let url = own.lock().clone();
-        let document = match path {
+        let document = match parts.uri.path() {
+            "/groups" => {
+                let token = parts.headers.get("authorization");
+                let may = token.is_some_and(|token| token == "Bearer f005ba11");
+                return Some(if may {
+                    (200, shown.lock().clone())
+                } else {
+                    (401, "who are you?".to_owned())
+                });
+            }
             "/.well-known/openid-configuration" => json!({"issuer": url, "jwks_uri": format!("{url}/keys")}),
             "/elsewhere" => json!({"issuer": "https://issuer.example", "jwks_uri": format!("{url}/keys")}),
             _ => json!({"keys": *known.lock()}),
@@ -48,11 +61,11 @@ async fn issuer() -> Issuer {
     *address.lock() = server.url("");
     let key = KeyPair::generate().unwrap();
     keys.lock().push(jwk(&key, "k1"));
-    Issuer { server, keys, key, clock: TestClock::new() }
+    Issuer { server, keys, groups, key, clock: TestClock::new() }
 }
 
 impl Issuer {
-    fn file(&self, more: &str) -> String {
+    pub(super) fn file(&self, more: &str) -> String {
         let ca = self.server.ca.replace('\n', "\n      ");
         format!(
             "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\njwt:\n- issuer:\n    url: {}\n    \
@@ -61,12 +74,16 @@ impl Issuer {
         )
     }
 
-    fn tokens(&self, more: &str) -> JwtTokens {
-        let file = AuthenticationConfiguration::of_file(&self.file(more), Path::new("f"), &[]).unwrap();
+    pub(super) fn tokens(&self, more: &str) -> JwtTokens {
+        self.tokens_of(&self.file(more))
+    }
+
+    pub(super) fn tokens_of(&self, file: &str) -> JwtTokens {
+        let file = AuthenticationConfiguration::of_file(file, Path::new("f"), &[]).unwrap();
         JwtTokens::new(file.issuers, self.clock.clock()).unwrap()
     }
 
-    fn claims(&self, more: Value) -> Value {
+    pub(super) fn claims(&self, more: Value) -> Value {
         let now = self.clock.now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let mut claims =
             json!({"iss": self.server.url(""), "aud": "kube", "sub": "jane", "exp": now + 3600, "jti": "j1"});
@@ -76,12 +93,12 @@ impl Issuer {
         claims
     }
 
-    fn token(&self, more: Value) -> String {
+    pub(super) fn token(&self, more: Value) -> String {
         sign(&self.key, "k1", &self.claims(more))
     }
 }
 
-fn sign(key: &KeyPair, id: &str, claims: &Value) -> String {
+pub(super) fn sign(key: &KeyPair, id: &str, claims: &Value) -> String {
     crate::tokens::use_ring();
     let mut header = Header::new(Algorithm::ES256);
     header.kid = Some(id.to_owned());
@@ -89,7 +106,7 @@ fn sign(key: &KeyPair, id: &str, claims: &Value) -> String {
 }
 
 /// Asks until the issuer's keys are there.
-async fn ask(tokens: &JwtTokens, token: &str) -> Result<Option<UserInfo>, String> {
+pub(super) async fn ask(tokens: &JwtTokens, token: &str) -> Result<Option<UserInfo>, String> {
     loop {
         match tokens.authenticate(token, &[]).await {
             Err(error) if error.contains("not initialized") => tokio::task::yield_now().await,
@@ -98,7 +115,7 @@ async fn ask(tokens: &JwtTokens, token: &str) -> Result<Option<UserInfo>, String
     }
 }
 
-const PLAIN: &str = "  claimMappings:\n    username: {claim: sub, prefix: 'oidc:'}\n    groups: {claim: groups, prefix: 'g:'}";
+pub(super) const PLAIN: &str = "  claimMappings:\n    username: {claim: sub, prefix: 'oidc:'}\n    groups: {claim: groups, prefix: 'g:'}";
 
 #[tokio::test]
 async fn token_of_the_issuer_is_mapped_by_claims() {

@@ -1,7 +1,6 @@
 //! Checking what a file says of its issuers, field by field.
 
 use http::Uri;
-use jsonwebtoken::Algorithm;
 use skep_api::expression::{Expression, Wanted};
 use skep_api::validation::{FieldError, names};
 
@@ -9,13 +8,15 @@ use super::{
     ClaimRuleFile, Issuer, IssuerFile, JwtFile, MOST_ISSUERS, Mapping, MappingFile, Rule, UserRuleFile,
     compile,
 };
+use crate::authn::jwt::provider;
+use crate::authn::jwt::signing::Signing;
 
 type Errors = Vec<FieldError>;
 
 pub(super) fn issuers(
     files: &[JwtFile],
     own: &[String],
-    algorithms: &[Algorithm],
+    algorithms: &[Signing],
     errors: &mut Errors,
 ) -> Vec<Issuer> {
     if files.len() > MOST_ISSUERS {
@@ -42,7 +43,7 @@ fn issuer(
     path: &str,
     file: &JwtFile,
     own: &[String],
-    algorithms: &[Algorithm],
+    algorithms: &[Signing],
     errors: &mut Errors,
 ) -> Option<Issuer> {
     let discovery = place(&format!("{path}.issuer"), &file.issuer, own, errors);
@@ -94,7 +95,7 @@ fn place(path: &str, file: &IssuerFile, own: &[String], errors: &mut Errors) -> 
     let given = file.discovery_url.as_str();
     if given.is_empty() {
         issuer?;
-        return format!("{}/.well-known/openid-configuration", file.url.trim_end_matches('/')).parse().ok();
+        return provider::discovery(&file.url);
     }
     let path = format!("{path}.discoveryURL");
     if !file.url.is_empty() && file.url.trim_end_matches('/') == given.trim_end_matches('/') {

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use jsonwebtoken::Algorithm;
 use skep_api::validation::FieldError;
 
 use super::{ClaimRuleFile, Issuer, IssuerFile, JwtFile, MappingFile, MappingsFile, check};
+use crate::authn::jwt::signing::Signing;
 use crate::error::Error;
 
 /// What the flags say.
@@ -43,8 +43,8 @@ impl OidcFlags {
             path: Path::new("--oidc-*").into(),
             reason,
         };
-        let algorithms: Option<Vec<Algorithm>> =
-            self.algorithms.iter().map(|name| super::super::algorithm(name)).collect();
+        let algorithms: Option<Vec<Signing>> =
+            self.algorithms.iter().map(|name| Signing::named(name)).collect();
         let algorithms = algorithms
             .ok_or_else(|| wrong(format!("oidc: unsupported signing alg among {:?}", self.algorithms)))?;
         let mut errors = Vec::new();

@@ -6,13 +6,13 @@
 use std::path::Path;
 
 use http::Uri;
-use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 use skep_api::decode::{self, Encoding};
 use skep_api::expression::{Expression, Wanted};
 use skep_api::validation::FieldError;
 
 use super::super::Anonymous;
+use super::signing::Signing;
 use crate::authz::configuration::check_kind;
 use crate::error::Error;
 
@@ -23,7 +23,6 @@ pub use flags::OidcFlags;
 
 /// So many issuers are possible.
 const MOST_ISSUERS: usize = 64;
-const ALGORITHMS: [&str; 8] = ["RS256", "RS384", "RS512", "ES256", "ES384", "PS256", "PS384", "PS512"];
 
 /// What a configuration says.
 #[derive(Debug)]
@@ -43,7 +42,7 @@ pub struct Issuer {
     /// PEM; what the machine trusts where there is none.
     pub(super) authority: Option<String>,
     pub(super) audiences: Vec<String>,
-    pub(super) algorithms: Vec<Algorithm>,
+    pub(super) algorithms: Vec<Signing>,
     pub(super) username: Mapping,
     pub(super) groups: Option<Mapping>,
     pub(super) uid: Option<Mapping>,
@@ -171,10 +170,8 @@ impl AuthenticationConfiguration {
             decode::parse(text.as_bytes(), Encoding::Yaml).map_err(|status| wrong(status.message))?.value;
         check_kind(&value, "AuthenticationConfiguration").map_err(wrong)?;
         let file: File = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
-        let algorithms: Vec<Algorithm> =
-            ALGORITHMS.iter().filter_map(|name| super::algorithm(name)).collect();
         let mut errors = Vec::new();
-        let issuers = check::issuers(&file.jwt, own_issuers, &algorithms, &mut errors);
+        let issuers = check::issuers(&file.jwt, own_issuers, &Signing::all(), &mut errors);
         let anonymous = file.anonymous.map(|anonymous| check_anonymous(anonymous, &mut errors));
         if !errors.is_empty() {
             let texts: Vec<String> = errors.iter().map(FieldError::to_string).collect();
