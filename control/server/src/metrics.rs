@@ -22,6 +22,7 @@ use crate::request::RequestInfo;
 pub(crate) use access::{AccessMetrics, Known};
 pub(crate) use cel::CelMetrics;
 pub(crate) use health::HealthMetrics;
+pub(crate) use reloads::PluginReloads;
 pub use reloads::Reloads;
 
 /// Upstream's buckets of request durations, in seconds.

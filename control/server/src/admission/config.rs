@@ -61,6 +61,10 @@ pub struct AdmissionConfig {
     pub enable: Vec<String>,
     /// Plug-ins that do not run.
     pub disable: Vec<String>,
+    /// Whether webhooks and policies may come out of files (feature gate `ManifestBasedAdmissionControlConfig`).
+    pub manifests: bool,
+    /// What this server is called, where counters tell servers apart.
+    pub server: String,
     /// Seconds for which pods stay on nodes that are not ready, and on those that do not answer.
     pub toleration_seconds: [i64; 2],
     configurations: BTreeMap<String, Value>,
@@ -71,6 +75,8 @@ impl Default for AdmissionConfig {
         Self {
             enable: Vec::new(),
             disable: Vec::new(),
+            manifests: false,
+            server: String::new(),
             toleration_seconds: [300; 2],
             configurations: BTreeMap::new(),
         }

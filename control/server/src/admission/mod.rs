@@ -20,6 +20,7 @@ mod event_rate_limit;
 mod gate;
 mod image_policy;
 mod limit_ranger;
+mod manifests;
 mod metrics;
 mod namespace_lifecycle;
 mod namespace_presence;
@@ -58,6 +59,7 @@ use crate::storage::Storage;
 pub(crate) use attributes::{Asked, Attributes, Held, Hold, Operation};
 pub use attributes::{AuditDetail, Notes};
 pub use config::{AdmissionConfig, ConfigError};
+pub(crate) use manifests::ManifestSettings;
 pub(crate) use metrics::AdmissionMetrics;
 pub(crate) use policy::TypeChecks;
 
@@ -91,6 +93,8 @@ pub(crate) struct Ingredients {
     pub(crate) storage: Storage,
     /// How long pods stay on nodes that are not ready, and on those that do not answer.
     pub(crate) toleration_seconds: [i64; 2],
+    /// Of webhooks and policies in files.
+    pub(crate) manifests: ManifestSettings,
     pub(crate) metrics: Arc<AdmissionMetrics>,
 }
 

@@ -1,8 +1,11 @@
 //! How often a configuration file that changed came into force, or did not, and which one is in force: under upstream's
 //! names, for any of the files that are followed.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use prometheus::{IntCounterVec, IntGaugeVec, Registry};
 use sha2::{Digest, Sha256};
 
@@ -61,6 +64,60 @@ impl Reloads {
         if good {
             self.in_force(text);
         }
+    }
+}
+
+/// The same of the files out of which admission plug-ins take webhooks and policies.
+#[derive(Clone, Debug)]
+pub(crate) struct PluginReloads {
+    server: String,
+    total: IntCounterVec,
+    last: IntGaugeVec,
+    info: IntGaugeVec,
+    /// The hash of what is in force, by plug-in.
+    known: Arc<Mutex<BTreeMap<&'static str, String>>>,
+}
+
+impl PluginReloads {
+    /// Of the server of this name.
+    pub(crate) fn new(registry: &Registry, server: &str) -> Self {
+        let name = |end: &str| format!("apiserver_manifest_admission_config_controller_{end}");
+        Self {
+            server: hash(server),
+            total: counter(
+                registry,
+                &name("automatic_reloads_total"),
+                "Changes of the manifests of admission, by outcome and plug-in.",
+                &["status", "plugin", "apiserver_id_hash"],
+            ),
+            last: gauge(
+                registry,
+                &name("automatic_reload_last_timestamp_seconds"),
+                "When the last change of the manifests of admission was, by outcome and plug-in.",
+                &["status", "plugin", "apiserver_id_hash"],
+            ),
+            info: gauge(
+                registry,
+                &name("last_config_info"),
+                "The hash of the manifests of admission that are in force, by plug-in.",
+                &["plugin", "apiserver_id_hash", "hash"],
+            ),
+            known: Arc::default(),
+        }
+    }
+
+    /// The files of a plug-in changed, at `now`, and are in force as what has this hash, or were refused.
+    pub(crate) fn changed(&self, plugin: &'static str, hash: Option<&str>, now: SystemTime) {
+        let labels = [if hash.is_some() { "success" } else { "failure" }, plugin, self.server.as_str()];
+        let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.total.with_label_values(&labels).inc();
+        self.last.with_label_values(&labels).set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        let Some(hash) = hash else { return };
+        if let Some(before) = self.known.lock().insert(plugin, hash.to_owned()) {
+            // It may have been none.
+            let _ = self.info.remove_label_values(&[plugin, self.server.as_str(), before.as_str()]);
+        }
+        self.info.with_label_values(&[plugin, self.server.as_str(), hash]).set(1);
     }
 }
 

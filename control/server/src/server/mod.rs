@@ -11,7 +11,7 @@ use skep_store::Store;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{AdmissionMetrics, Chain, Ingredients, TypeChecks};
+use crate::admission::{AdmissionMetrics, Chain, Ingredients, ManifestSettings, TypeChecks};
 use crate::aggregation::{Aggregation, FrontProxy};
 use crate::allocation::{Cidr, Ranges, Services};
 use crate::audit::Audit;
@@ -28,7 +28,7 @@ use crate::gate::Gate;
 use crate::hooks::{Hooks, Names};
 use crate::ids::Ids;
 use crate::long_lived;
-use crate::metrics::{AccessMetrics, CelMetrics, Metrics};
+use crate::metrics::{AccessMetrics, CelMetrics, Metrics, PluginReloads};
 use crate::paths::Documents;
 use crate::service::ApiService;
 use crate::storage::Storage;
@@ -224,6 +224,10 @@ impl ApiServer {
             toleration_seconds: admission.toleration_seconds,
             caller: caller.clone(),
             storage: bare.clone(),
+            manifests: ManifestSettings {
+                enabled: admission.manifests,
+                reloads: Arc::new(PluginReloads::new(&metrics, &admission.server)),
+            },
             metrics: AdmissionMetrics::new(&metrics),
         };
         let storage = Storage { admission: Chain::new(&admission, &ingredients)?, ..bare };

@@ -23,6 +23,7 @@ mod harness;
 #[path = "../hooks/mod.rs"]
 mod hooks;
 mod machinery;
+mod manifests;
 mod model;
 mod paths;
 mod pod_operations;

@@ -4,6 +4,7 @@
 //! - Nobody hands out rights that they do not hold (the escalation and bind checks of RBAC).
 //! - Nobody reads by a policy what they could not read themselves ([`parameters`]).
 //! - Nobody takes devices from others, or speaks for another's driver ([`claims`]).
+//! - Names of webhooks and policies in files are not for objects of the API.
 
 mod claims;
 mod parameters;
@@ -12,8 +13,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde_json::Value;
+use skep_api::admissionregistration::is_exempt;
 use skep_api::status::Status;
+use skep_api::validation::FieldError;
 
+use super::manifests::SUFFIX;
 use super::{Attributes, Ingredients, Operation, Plugin};
 use crate::authz::Authz;
 use crate::cache::Cache;
@@ -22,11 +26,32 @@ use crate::request::RequestInfo;
 pub(super) struct Gate {
     authorizer: Arc<Authz>,
     cache: Arc<Cache>,
+    /// Whether there may be webhooks and policies in files.
+    manifests: bool,
 }
 
 impl Gate {
     pub(super) fn new(from: &Ingredients) -> Self {
-        Self { authorizer: from.authorizer.clone(), cache: from.cache.clone() }
+        let manifests = from.manifests.enabled;
+        Self { authorizer: from.authorizer.clone(), cache: from.cache.clone(), manifests }
+    }
+
+    /// Whether an object has a name that is kept for those in files. It had it before, or the feature is off: that is told
+    /// its author, and no more.
+    fn reserved(&self, attributes: &Attributes<'_>, object: &Value) -> Option<FieldError> {
+        let named = skep_api::object::name(object);
+        if !is_exempt(attributes.scope.resource) || !named.ends_with(SUFFIX) {
+            return None;
+        }
+        let why = format!(
+            "names ending with {SUFFIX:?} are reserved for static manifest-based configurations and cannot be managed via \
+             the API"
+        );
+        if self.manifests && attributes.creates() {
+            return Some(FieldError::invalid("metadata.name", named, why));
+        }
+        attributes.notes.warn(format!("metadata.name: {why}"));
+        None
     }
 }
 
@@ -41,6 +66,7 @@ impl Plugin for Gate {
         let (user, request) = (attributes.user(), request(attributes));
         self.authorizer.check_escalation(user, &request, object, attributes.old).await?;
         let mut errors = claims::check(&*self.authorizer, &self.cache, attributes, object).await?;
+        errors.extend(self.reserved(attributes, object));
         errors.extend(parameters::check(&*self.authorizer, &self.cache, attributes, object).await?);
         match errors.is_empty() {
             true => Ok(()),

@@ -9,8 +9,9 @@ use skep_api::policy::Inputs;
 use skep_api::registry::Resource;
 use skep_api::status::Status;
 
-use super::{Attributes, Ingredients, params, shown};
+use super::{Attributes, Ingredients, is_exempt, params, shown};
 use crate::admission::compiled::Compiled;
+use crate::admission::manifests::Manifests;
 use crate::authz::Authz;
 use crate::storage::Storage;
 
@@ -64,19 +65,21 @@ impl<P: Send + Sync> Policies<P> {
         from: &Ingredients,
         policies: &'static str,
         bindings: &'static str,
+        manifests: Option<Arc<Manifests>>,
         compile: fn(&Value) -> Policy<P>,
     ) -> Self {
         Self {
-            policies: Compiled::new(from.cache.clone(), policies, compile),
-            bindings: Compiled::new(from.cache.clone(), bindings, compile_binding),
+            policies: Compiled::new(from.cache.clone(), policies, manifests.clone(), compile),
+            bindings: Compiled::new(from.cache.clone(), bindings, manifests, compile_binding),
             storage: from.storage.clone(),
             authorizer: from.authorizer.clone(),
         }
     }
 
-    /// Whether no policy applies anywhere.
-    pub(super) fn are_idle(&self) -> bool {
-        self.bindings.is_empty() || self.policies.is_empty()
+    /// Whether no policy applies anywhere, or none that has a say in a write.
+    pub(super) fn are_idle(&self, attributes: &Attributes<'_>) -> bool {
+        let only_files = is_exempt(attributes);
+        self.bindings.is_empty(only_files) || self.policies.is_empty(only_files)
     }
 
     /// The policies that a write is for, in order of their names and then those of their bindings.
@@ -86,10 +89,14 @@ impl<P: Send + Sync> Policies<P> {
         object: Option<&Value>,
     ) -> Vec<Invocation<'a, P>> {
         let mut found = Vec::new();
-        let bindings = self.bindings.current();
-        for (policy_object, policy) in self.policies.current().iter() {
+        let (policies, bindings, only_files) =
+            (self.policies.current(), self.bindings.current(), is_exempt(attributes));
+        for ((policy_object, policy), is_file) in policies.reaching(only_files) {
             let name = skep_api::object::name(policy_object);
-            let mut own = bindings.iter().filter(|(one, _)| text(one, &["spec", "policyName"]) == name);
+            // What is in files is bound in files only, and what is not is not.
+            let alike = bindings.reaching(only_files).filter(|(_, binds_file)| *binds_file == is_file);
+            let mut own =
+                alike.map(|(pair, _)| pair).filter(|(one, _)| text(one, &["spec", "policyName"]) == name);
             // A policy without bindings does nothing, whatever is wrong with it.
             let Some(first) = own.next() else { continue };
             let invocation = |form, binding: Option<&Arc<Value>>, param: Arc<Value>, trouble| Invocation {

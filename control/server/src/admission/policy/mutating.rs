@@ -14,6 +14,7 @@ use skep_api::{defaults, patch};
 
 use super::bound::{Invocation, Policies, Policy, with_inputs};
 use super::{Attributes, Ingredients, Plugin, is_out_of_reach, shown};
+use crate::admission::manifests::Manifests;
 use crate::admission::{AdmissionMetrics, Operation};
 
 const NAME: &str = "MutatingAdmissionPolicy";
@@ -31,10 +32,10 @@ fn compile(policy: &Value) -> Policy<MutatingPolicy> {
 }
 
 impl Mutating {
-    pub(super) fn new(from: &Ingredients) -> Self {
+    pub(super) fn new(from: &Ingredients, manifests: Option<Arc<Manifests>>) -> Self {
         let (policies, bindings) = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings");
         let metrics = from.metrics.clone();
-        Self { policies: Policies::new(from, policies, bindings, compile), metrics }
+        Self { policies: Policies::new(from, policies, bindings, manifests, compile), metrics }
     }
 
     /// The object as a policy changes it, in its own form; nothing if the policy has nothing to say.
@@ -116,7 +117,9 @@ fn id(one: &Invocation<'_, MutatingPolicy>) -> String {
 #[async_trait]
 impl Plugin for Mutating {
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
-        attributes.operation != Operation::Delete && !is_out_of_reach(attributes) && !self.policies.are_idle()
+        attributes.operation != Operation::Delete
+            && !is_out_of_reach(attributes)
+            && !self.policies.are_idle(attributes)
     }
 
     async fn admit(&self, attributes: &Attributes<'_>, object: Option<&mut Value>) -> Result<(), Status> {

@@ -15,6 +15,7 @@ use skep_api::status::Status;
 use super::bound::{Invocation, Policies, Policy, with_inputs};
 use super::{Attributes, Ingredients, Plugin, is_out_of_reach};
 use crate::admission::AdmissionMetrics;
+use crate::admission::manifests::Manifests;
 
 /// The longest value of an audit annotation (bytes).
 const LONGEST: usize = 10 << 10;
@@ -45,10 +46,10 @@ struct Said {
 }
 
 impl Validating {
-    pub(super) fn new(from: &Ingredients) -> Self {
+    pub(super) fn new(from: &Ingredients, manifests: Option<Arc<Manifests>>) -> Self {
         let (policies, bindings) = ("validatingadmissionpolicies", "validatingadmissionpolicybindings");
         let metrics = from.metrics.clone();
-        Self { policies: Policies::new(from, policies, bindings, compile), metrics }
+        Self { policies: Policies::new(from, policies, bindings, manifests, compile), metrics }
     }
 }
 
@@ -126,7 +127,7 @@ impl Said {
 #[async_trait]
 impl Plugin for Validating {
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
-        !is_out_of_reach(attributes) && !self.policies.are_idle()
+        !is_out_of_reach(attributes) && !self.policies.are_idle(attributes)
     }
 
     async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {

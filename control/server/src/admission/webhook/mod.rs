@@ -6,7 +6,8 @@
 //! - [`mutating`] asks one after the other, each seeing what those before it made of the object; [`validating`] asks all
 //!   at once.
 //!
-//! Configurations of webhooks and policies are never shown to them: one that refuses everything could not be removed.
+//! Configurations of webhooks and policies are shown only to those that are out of files: one of the API that refuses
+//! everything could not be removed.
 
 mod config;
 mod hook;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use skep_api::status::Status;
 use tokio::time::Instant;
 
+use super::manifests::{Family, MUTATING_WEBHOOKS, Manifests, VALIDATING_WEBHOOKS};
 use super::metrics::Called;
 use super::{AdmissionMetrics, Attributes, ConfigError, Ingredients, Plugin, shown};
 use crate::authz::Authz;
@@ -134,8 +136,8 @@ pub(super) fn make_mutating(
     from: &Ingredients,
     configuration: Option<&Value>,
 ) -> Result<Box<dyn Plugin>, ConfigError> {
-    let webhooks = configured(from, "MutatingAdmissionWebhook", configuration)?;
-    Ok(Box::new(mutating::Mutating::new(from, webhooks)))
+    let (webhooks, manifests) = configured(from, &MUTATING_WEBHOOKS, configuration)?;
+    Ok(Box::new(mutating::Mutating::new(from, webhooks, manifests)))
 }
 
 /// Makes the second.
@@ -143,16 +145,18 @@ pub(super) fn make_validating(
     from: &Ingredients,
     configuration: Option<&Value>,
 ) -> Result<Box<dyn Plugin>, ConfigError> {
-    let webhooks = configured(from, "ValidatingAdmissionWebhook", configuration)?;
-    Ok(Box::new(validating::Validating::new(from, webhooks)))
+    let (webhooks, manifests) = configured(from, &VALIDATING_WEBHOOKS, configuration)?;
+    Ok(Box::new(validating::Validating::new(from, webhooks, manifests)))
 }
 
 fn configured(
     from: &Ingredients,
-    name: &'static str,
+    family: &'static Family,
     configuration: Option<&Value>,
-) -> Result<Webhooks, ConfigError> {
-    let credentials =
-        config::credentials(configuration).map_err(|reason| ConfigError::Plugin { name, reason })?;
-    Ok(Webhooks::new(from, credentials))
+) -> Result<(Webhooks, Option<Arc<Manifests>>), ConfigError> {
+    let read = config::read(configuration, from.manifests.enabled);
+    let (credentials, directory) =
+        read.map_err(|reason| ConfigError::Plugin { name: family.plugin, reason })?;
+    let manifests = directory.map(|directory| Manifests::follow(from, family, directory)).transpose()?;
+    Ok((Webhooks::new(from, credentials), manifests))
 }

@@ -3,6 +3,8 @@
 //! In a second round, which is made when somebody late changed the object, only those are asked that were asked in the
 //! first one and want to see later changes, and only if there were any (KEP "Mutating webhook reinvocation").
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use skep_api::decode::{self, FieldValidation};
@@ -14,6 +16,7 @@ use super::hook::{self, Form, Hook};
 use super::{Asked, Attributes, Ingredients, Plugin, Trouble, Webhooks, shown};
 use crate::admission::attributes::AuditDetail;
 use crate::admission::compiled::Compiled;
+use crate::admission::manifests::Manifests;
 
 const NAME: &str = "MutatingAdmissionWebhook";
 
@@ -23,9 +26,9 @@ pub(super) struct Mutating {
 }
 
 impl Mutating {
-    pub(super) fn new(from: &Ingredients, webhooks: Webhooks) -> Self {
+    pub(super) fn new(from: &Ingredients, webhooks: Webhooks, manifests: Option<Arc<Manifests>>) -> Self {
         let plural = "mutatingwebhookconfigurations";
-        let configurations = Compiled::new(from.cache.clone(), plural, hook::compile);
+        let configurations = Compiled::new(from.cache.clone(), plural, manifests, hook::compile);
         Self { webhooks, configurations }
     }
 }
@@ -33,16 +36,21 @@ impl Mutating {
 #[async_trait]
 impl Plugin for Mutating {
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
-        !admissionregistration::is_exempt(attributes.scope.resource) && !self.configurations.is_empty()
+        !self.configurations.is_empty(admissionregistration::is_exempt(attributes.scope.resource))
     }
 
     async fn admit(&self, attributes: &Attributes<'_>, mut object: Option<&mut Value>) -> Result<(), Status> {
         let configurations = self.configurations.current();
-        let hooks = configurations.iter().flat_map(|(_, hooks)| hooks.iter());
+        let exempt = admissionregistration::is_exempt(attributes.scope.resource);
+        let mut hooks: Vec<(&Hook, bool)> = Vec::new();
+        for ((_, all), is_file) in configurations.reaching(exempt) {
+            hooks.extend(all.iter().map(|hook| (hook, is_file)));
+        }
         attributes.again.begin(NAME, object.as_deref());
-        for (index, hook) in hooks.enumerate() {
+        for (index, (hook, is_file)) in hooks.into_iter().enumerate() {
             let Some(form) = self.webhooks.form(hook, attributes, object.as_deref()).await? else { continue };
-            if attributes.again.is_second() && !attributes.again.is_wanted(NAME, &hook.id()) {
+            let id = if is_file { format!("manifest/{}", hook.id()) } else { hook.id() };
+            if attributes.again.is_second() && !attributes.again.is_wanted(NAME, &id) {
                 continue;
             }
             let started = Instant::now();
@@ -70,7 +78,7 @@ impl Plugin for Mutating {
                 attributes.again.require(NAME);
             }
             if hook.again {
-                attributes.again.invoked(NAME, hook.id());
+                attributes.again.invoked(NAME, id);
             }
         }
         attributes.again.end(NAME, object.as_deref());

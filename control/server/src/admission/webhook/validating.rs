@@ -1,5 +1,7 @@
 //! Webhooks that only judge, asked all at once.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures::future::join_all;
 use serde_json::Value;
@@ -10,6 +12,7 @@ use tokio::time::Instant;
 use super::hook::{self, Form, Hook};
 use super::{Asked, Attributes, Ingredients, Plugin, Trouble, Webhooks};
 use crate::admission::compiled::Compiled;
+use crate::admission::manifests::Manifests;
 
 pub(super) struct Validating {
     webhooks: Webhooks,
@@ -17,9 +20,9 @@ pub(super) struct Validating {
 }
 
 impl Validating {
-    pub(super) fn new(from: &Ingredients, webhooks: Webhooks) -> Self {
+    pub(super) fn new(from: &Ingredients, webhooks: Webhooks, manifests: Option<Arc<Manifests>>) -> Self {
         let plural = "validatingwebhookconfigurations";
-        let configurations = Compiled::new(from.cache.clone(), plural, hook::compile);
+        let configurations = Compiled::new(from.cache.clone(), plural, manifests, hook::compile);
         Self { webhooks, configurations }
     }
 
@@ -51,13 +54,14 @@ impl Validating {
 #[async_trait]
 impl Plugin for Validating {
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
-        !admissionregistration::is_exempt(attributes.scope.resource) && !self.configurations.is_empty()
+        !self.configurations.is_empty(admissionregistration::is_exempt(attributes.scope.resource))
     }
 
     async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
         let configurations = self.configurations.current();
         let mut asked = Vec::new();
-        for hook in configurations.iter().flat_map(|(_, hooks)| hooks.iter()) {
+        let exempt = admissionregistration::is_exempt(attributes.scope.resource);
+        for hook in configurations.reaching(exempt).flat_map(|((_, hooks), _)| hooks.iter()) {
             if let Some(form) = self.webhooks.form(hook, attributes, object).await? {
                 asked.push((hook, form));
             }
