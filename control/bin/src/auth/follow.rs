@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::bail;
 use prometheus::Registry;
 use skep_server::Reloads;
-use skep_server::authz::{AuthorizerChain, Authz};
+use skep_server::authz::Authz;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +36,7 @@ impl Setup {
         );
         let authorization = follow(
             || self.read_authorization(),
-            |found| std::future::ready(replace(&authorizer, &found)),
+            |found| std::future::ready(self.replace_authorization(&authorizer, &found)),
             || reloads("authorization"),
         );
         let both = async { tokio::join!(authentication, authorization) };
@@ -49,6 +49,11 @@ impl Setup {
             bail!("{}: anonymous: Forbidden: changed from initial configuration file", read.0.display());
         }
         Ok(self.tokens.replace_when_ready(configuration.issuers).await?)
+    }
+
+    fn replace_authorization(&self, authorizer: &Authz, (path, text): &Read) -> anyhow::Result<()> {
+        authorizer.set_chain(self.authorizers.changed(text, path)?);
+        Ok(())
     }
 }
 
@@ -83,9 +88,4 @@ async fn follow<F: Future<Output = anyhow::Result<()>>>(
             }
         }
     }
-}
-
-fn replace(authorizer: &Authz, (path, text): &Read) -> anyhow::Result<()> {
-    authorizer.set_chain(AuthorizerChain::of_file(text, path)?);
-    Ok(())
 }

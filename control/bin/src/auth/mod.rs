@@ -146,10 +146,9 @@ pub(crate) struct AuthorizationArguments {
     #[arg(long, value_name = "MODE", value_delimiter = ',')]
     pub(crate) authorization_mode: Vec<String>,
     /// A file with an AuthorizationConfiguration (apiserver.config.k8s.io) in its place.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["authorization_mode", "authorization_webhook_config_file",
-        "authorization_policy_file"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["authorization_mode", "authorization_webhook_config_file"])]
     pub(crate) authorization_config: Option<PathBuf>,
-    /// The policies of the mode ABAC, one JSON object a line.
+    /// The policies of ABAC, one JSON object a line.
     #[arg(long, value_name = "FILE")]
     pub(crate) authorization_policy_file: Option<PathBuf>,
     /// A kubeconfig file that names the webhook of the mode Webhook.

@@ -22,6 +22,8 @@ pub(crate) struct Setup {
     /// Issuers of this server's own tokens.
     pub(super) issuers: Vec<String>,
     pub(super) anonymous_of_file: Option<Anonymous>,
+    /// Those at start, of which some stay whatever the file says later.
+    pub(super) authorizers: AuthorizerChain,
 }
 
 /// Whose certificates clients show.
@@ -68,6 +70,7 @@ impl Setup {
             tokens: Arc::new(JwtTokens::new(Vec::new(), Arc::clone(&gate.clock))?),
             issuers,
             anonymous_of_file: None,
+            authorizers: AuthorizerChain::default(),
         };
         let configuration =
             setup.read_authentication()?.map(|read| setup.authentication(&read)).transpose()?;
@@ -90,9 +93,13 @@ impl Setup {
             (None, None) => Anonymous::default(),
         };
         gate.authorizers = match setup.read_authorization()? {
-            Some((path, text)) => AuthorizerChain::of_file(&text, &path)?,
+            Some((path, text)) => {
+                let policies = setup.authorization.authorization_policy_file.as_deref();
+                AuthorizerChain::of_file(&text, &path, policies)?
+            }
             None => setup.modes()?,
         };
+        setup.authorizers = gate.authorizers.clone();
         Ok(setup)
     }
 

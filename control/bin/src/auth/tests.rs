@@ -155,12 +155,14 @@ async fn modes_and_files_make_the_chain_or_are_refused() {
     let mut fixture = fixture();
     let file = fixture.write("may", &format!("{MAY}- {{type: RBAC, name: rbac}}\n"));
     let bad = fixture.write("bad", MAY);
+    let abac = fixture.write("abac.yaml", &format!("{MAY}- {{type: ABAC, name: abac}}\n"));
     let policies = fixture.write("abac", "{\"user\":\"alice\"}\n");
     for line in [
         "",
         "--authorization-mode Node,RBAC",
         &format!("--authorization-config {file}"),
         &format!("--authorization-mode ABAC --authorization-policy-file {policies}"),
+        &format!("--authorization-config {abac} --authorization-policy-file {policies}"),
     ] {
         fixture.apply(line).unwrap();
     }
@@ -173,6 +175,7 @@ async fn modes_and_files_make_the_chain_or_are_refused() {
         "--authorization-webhook-config-file f",
         "--authorization-config /nowhere",
         &format!("--authorization-config {bad}"),
+        &format!("--authorization-config {abac}"),
     ] {
         assert!(fixture.apply(line).is_err(), "{line}");
     }

@@ -293,7 +293,7 @@ mod tests {
             server.kubeconfig().display()
         );
         let authorizer = Authz::new(Arc::new(Objects::default()));
-        authorizer.set_chain(AuthorizerChain::of_file(&file, Path::new("f")).unwrap());
+        authorizer.set_chain(AuthorizerChain::of_file(&file, Path::new("f"), None).unwrap());
         let evaluations = AtomicU32::new(0);
         let allowed = |rights: &Rights<'_>, resource: &str| {
             let (verb, resource) = ("get".to_owned(), resource.to_owned());

@@ -3,6 +3,7 @@
 //!
 //! Owns reading and checking, with upstream's words for what is wrong; [`super::Authz`] owns the asking.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::abac::Policies;
 use super::webhook::{Settings, Webhook};
 use crate::authn::ReviewVersion;
 use crate::error::Error;
+use crate::failure::with_causes;
 use crate::gate::Verdict;
 
 const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha1"];
@@ -142,17 +144,57 @@ impl AuthorizerChain {
         Ok(Self { layers: layers.into() })
     }
 
-    /// The chain that the text of a file describes; `path` is for messages.
+    /// The chain that the text of a file describes, with these policies if it names ABAC; `path` is for messages.
     ///
     /// # Errors
     ///
     /// With everything that is wrong with it.
-    pub fn of_file(text: &str, path: &Path) -> Result<Self, Error> {
-        let wrong = |reason: String| Error::Configuration {
-            what: "authorization configuration",
-            path: path.to_owned(),
-            reason,
+    pub fn of_file(text: &str, path: &Path, policies: Option<&Path>) -> Result<Self, Error> {
+        Self::built(text, path, || {
+            let missing = || "ABAC needs --authorization-policy-file".to_owned();
+            Ok(Arc::new(Policies::read(policies.ok_or_else(missing)?).map_err(|error| with_causes(&error))?))
+        })
+    }
+
+    /// The chain that takes the place of this one when its file has changed to `text`. Webhooks may come and go; of the rest
+    /// all stay, and ABAC does not come.
+    ///
+    /// # Errors
+    ///
+    /// With everything that is wrong with it.
+    pub fn changed(&self, text: &str, path: &Path) -> Result<Self, Error> {
+        let abac = self.layers.iter().find_map(|layer| match layer {
+            Layer::Abac(policies) => Some(Arc::clone(policies)),
+            _ => None,
+        });
+        let late = "authorizer type ABAC is not allowed if it was not enabled at initial server startup";
+        let new = Self::built(text, path, || abac.clone().ok_or_else(|| late.to_owned()))?;
+        let missing = self.types().difference(&new.types()).copied().collect::<Vec<_>>().join(" ");
+        match missing.as_str() {
+            "" => Ok(new),
+            missing => Err(wrong(path, format!("missing required types: [{missing}]"))),
+        }
+    }
+
+    /// Those that are no webhooks.
+    fn types(&self) -> BTreeSet<&'static str> {
+        let name = |layer: &Layer| match layer {
+            Layer::Node => Some("Node"),
+            Layer::Rbac => Some("RBAC"),
+            Layer::Abac(_) => Some("ABAC"),
+            Layer::AlwaysAllow => Some("AlwaysAllow"),
+            Layer::AlwaysDeny => Some("AlwaysDeny"),
+            Layer::Webhook(_) => None,
         };
+        self.layers.iter().filter_map(name).collect()
+    }
+
+    fn built(
+        text: &str,
+        path: &Path,
+        abac: impl Fn() -> Result<Arc<Policies>, String>,
+    ) -> Result<Self, Error> {
+        let wrong = |reason: String| wrong(path, reason);
         let value =
             decode::parse(text.as_bytes(), Encoding::Yaml).map_err(|status| wrong(status.message))?.value;
         check_kind(&value, "AuthorizationConfiguration").map_err(wrong)?;
@@ -163,10 +205,20 @@ impl AuthorizerChain {
             let texts: Vec<String> = errors.iter().map(FieldError::to_string).collect();
             return Err(wrong(texts.join(", ")));
         }
+        let misnamed = file.authorizers.iter().filter(|one| one.r#type != "Webhook");
+        let misnamed = misnamed.filter(|one| one.name != one.r#type.to_lowercase()).map(|one| {
+            let (kind, name) = (&one.r#type, &one.name);
+            format!("expected name {} for authorizer {kind} instead of {name}", kind.to_lowercase())
+        });
+        let misnamed: Vec<String> = misnamed.collect();
+        if !misnamed.is_empty() {
+            return Err(wrong(misnamed.join(", ")));
+        }
         let built: Result<Vec<Layer>, Error> = layers
             .into_iter()
             .map(|layer| match layer {
                 Checked::Plain(layer) => Ok(layer),
+                Checked::Abac => abac().map(Layer::Abac).map_err(wrong),
                 Checked::Webhook(file, settings) => {
                     Ok(Layer::Webhook(Arc::new(Webhook::new(&file, settings)?)))
                 }
@@ -187,6 +239,10 @@ pub(crate) fn check_kind(value: &Value, kind: &str) -> Result<(), String> {
         "no kind {} is registered for version {version:?}: expected {kind} of apiserver.config.k8s.io/v1",
         value["kind"]
     ))
+}
+
+fn wrong(path: &Path, reason: String) -> Error {
+    Error::Configuration { what: "authorization configuration", path: path.to_owned(), reason }
 }
 
 fn plain(mode: &str) -> Option<Layer> {
@@ -214,6 +270,7 @@ fn of_mode(webhook: &ModeWebhook) -> Result<Webhook, Error> {
 
 enum Checked {
     Plain(Layer),
+    Abac,
     Webhook(PathBuf, Settings),
 }
 
@@ -235,14 +292,6 @@ fn check(file: &File, errors: &mut Vec<FieldError>) -> Vec<Checked> {
                 errors.push(FieldError::not_supported(format!("{path}.type"), other, &TYPES));
                 continue;
             }
-            "ABAC" => {
-                errors.push(FieldError::invalid(
-                    format!("{path}.type"),
-                    "ABAC",
-                    "is not supported by this server",
-                ));
-                continue;
-            }
             other if other != "Webhook" && before.iter().any(|known| known.r#type == other) => {
                 errors.push(FieldError::duplicate(format!("{path}.type"), other));
                 continue;
@@ -252,7 +301,8 @@ fn check(file: &File, errors: &mut Vec<FieldError>) -> Vec<Checked> {
         check_name(&path, &one.name, before, errors);
         match (plain(&one.r#type), &one.webhook) {
             (Some(layer), None) => checked.push(Checked::Plain(layer)),
-            (Some(_), Some(_)) => errors.push(FieldError::invalid(
+            (None, None) if one.r#type == "ABAC" => checked.push(Checked::Abac),
+            (_, Some(_)) if one.r#type != "Webhook" => errors.push(FieldError::invalid(
                 format!("{path}.webhook"),
                 "non-null",
                 "may only be specified when type=Webhook",
@@ -260,7 +310,7 @@ fn check(file: &File, errors: &mut Vec<FieldError>) -> Vec<Checked> {
             (None, None) => {
                 errors.push(FieldError::required(format!("{path}.webhook"), "required when type=Webhook"));
             }
-            (None, Some(webhook)) => checked.extend(check_webhook(&path, &one.name, webhook, errors)),
+            (_, Some(webhook)) => checked.extend(check_webhook(&path, &one.name, webhook, errors)),
         }
     }
     checked

@@ -31,7 +31,7 @@ fn authz(server: &Server, more: &str) -> Authz {
                          "subjects": [{"kind": "User", "name": "jane"}]});
     objects.put("rbac.authorization.k8s.io", "clusterrolebindings", binding);
     let authz = Authz::new(objects);
-    authz.set_chain(AuthorizerChain::of_file(&file(server, more), Path::new("f")).unwrap());
+    authz.set_chain(AuthorizerChain::of_file(&file(server, more), Path::new("f"), None).unwrap());
     authz
 }
 
@@ -152,7 +152,14 @@ async fn file_that_is_wrong_is_refused_in_upstreams_words() {
     for (from, to, expected) in [
         ("v1\nkind", "v9\nkind", "no kind \"AuthorizationConfiguration\" is registered for version"),
         ("type: RBAC", "type: Magic", "authorizers[1].type: Unsupported value: \"Magic\""),
-        ("type: RBAC", "type: ABAC", "authorizers[1].type: Invalid value: \"ABAC\""),
+        ("type: RBAC", "type: ABAC", "expected name abac for authorizer ABAC instead of rbac"),
+        ("type: RBAC\n  name: rbac", "type: ABAC\n  name: abac", "ABAC needs --authorization-policy-file"),
+        ("name: rbac", "name: roles", "expected name rbac for authorizer RBAC instead of roles"),
+        (
+            "type: RBAC\n  name: rbac",
+            "type: ABAC\n  name: abac\n  webhook: {}",
+            "authorizers[1].webhook: Invalid value: \"non-null\": may only be specified when type=Webhook",
+        ),
         ("type: RBAC\n  name: rbac", "type: RBAC", "authorizers[1].name: Required value"),
         ("name: rbac", "name: hook", "authorizers[1].name: Duplicate value: \"hook\""),
         ("name: rbac", "name: R_", "authorizers[1].name: Invalid value: \"R_\": authorizer name is invalid"),
@@ -179,18 +186,46 @@ async fn file_that_is_wrong_is_refused_in_upstreams_words() {
     ] {
         assert!(good.contains(from), "{from}");
         let text = good.replacen(from, to, 1);
-        let error = AuthorizerChain::of_file(&text, Path::new("f")).unwrap_err().to_string();
+        let error = AuthorizerChain::of_file(&text, Path::new("f"), None).unwrap_err().to_string();
         assert!(
             error.starts_with("authorization configuration f: ") && error.contains(expected),
             "{to}: {error}"
         );
     }
     let none = "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\n";
-    let error = AuthorizerChain::of_file(none, Path::new("f")).unwrap_err().to_string();
+    let error = AuthorizerChain::of_file(none, Path::new("f"), None).unwrap_err().to_string();
     assert!(
         error.contains("authorizers: Required value: at least one authorization mode must be defined"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn policies_of_a_file_are_one_authorizer_among_others_and_stay_when_the_others_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let (policies, path) = (directory.path().join("abac"), Path::new("f"));
+    let line = r#"{"apiVersion":"abac.authorization.kubernetes.io/v1beta1","kind":"Policy","spec":{"user":"jane","resource":"pods","apiGroup":"*","namespace":"*","readonly":true}}"#;
+    std::fs::write(&policies, line).unwrap();
+    let of = |names: &[&str]| {
+        let each = names.iter().map(|one| format!("- {{type: {one}, name: {}}}\n", one.to_lowercase()));
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthorizationConfiguration\nauthorizers:\n".to_owned()
+            + &each.collect::<String>()
+    };
+    let first = AuthorizerChain::of_file(&of(&["ABAC", "RBAC"]), path, Some(&policies)).unwrap();
+    let authz = Authz::new(Arc::new(Objects::default()));
+    authz.set_chain(first.clone());
+    assert!(ask(&authz, "get", "pods").await.is_allowed());
+    assert!(!ask(&authz, "delete", "pods").await.is_allowed());
+    // Its file is read at start only.
+    std::fs::remove_file(&policies).unwrap();
+    authz.set_chain(first.changed(&of(&["RBAC", "ABAC", "AlwaysDeny"]), path).unwrap());
+    assert!(ask(&authz, "get", "pods").await.is_allowed());
+    let refused =
+        |chain: &AuthorizerChain, names: &[&str]| chain.changed(&of(names), path).unwrap_err().to_string();
+    assert!(refused(&first, &["AlwaysAllow"]).ends_with("missing required types: [ABAC RBAC]"));
+    let without = AuthorizerChain::of_file(&of(&["RBAC"]), path, None).unwrap();
+    let late = "authorizer type ABAC is not allowed if it was not enabled at initial server startup";
+    assert!(refused(&without, &["RBAC", "ABAC"]).ends_with(late));
 }
 
 #[test]
