@@ -4,6 +4,7 @@
 //! the constrained ones (KEP-5284), which allow a certain request as a node, a service account or somebody else, and the
 //! old one, verb `impersonate`, which allows every request. What fits no mode is refused with the first mode's reason.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use http::HeaderMap;
@@ -22,6 +23,8 @@ const AUTHENTICATED: &str = "system:authenticated";
 const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// The key of a service account's token that names the node of its pod.
 const NODE_OF_TOKEN: &str = "authentication.kubernetes.io/node-name";
+/// The key of which attributes an account had that asks to be the node of its pod.
+const KEYS_OF_ACCOUNT: &str = "authentication.kubernetes.io/associated-node-keys";
 /// From so many groups or extras on, constrained modes first ask for all of them at once.
 const MANY: usize = 4;
 
@@ -144,13 +147,24 @@ pub async fn impersonated(
     let Some(wanted) = Wanted::read(headers)? else { return Ok(None) };
     let mut first = None;
     for mode in Mode::ALL.into_iter().filter(|mode| mode.suits(&wanted, user)) {
-        let attempt = Attempt { mode, user, wanted: &wanted, authorizer };
+        let asker = asker(mode, user);
+        let attempt = Attempt { mode, user: &asker, wanted: &wanted, authorizer };
         match attempt.run(request).await {
             Ok(user) => return Ok(Some(Assumed { user, constraint: mode.constraint() })),
             Err(refusal) => first = first.or(Some(refusal)),
         }
     }
     Err(first.unwrap_or_else(|| refusal::bad_request("no way of impersonation is open to this identity")))
+}
+
+/// Whom authorizers are shown. Who may act as the node of its pod may do so on every node: of its further attributes they see
+/// the keys only, so that they cannot tell one node from another.
+fn asker(mode: Mode, user: &UserInfo) -> Cow<'_, UserInfo> {
+    if mode != Mode::AssociatedNode {
+        return Cow::Borrowed(user);
+    }
+    let keys = user.extra.keys().cloned().collect();
+    Cow::Owned(UserInfo { extra: BTreeMap::from([(KEYS_OF_ACCOUNT.to_owned(), keys)]), ..user.clone() })
 }
 
 struct Attempt<'a> {

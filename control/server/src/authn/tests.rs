@@ -15,7 +15,7 @@ use super::{
 };
 use crate::authz::Authz;
 use crate::authz::bootstrap::bootstrap_objects;
-use crate::gate::{Assumed, Authenticator, Credentials};
+use crate::gate::{Assumed, Authenticator, Authorizer, Credentials, Decision};
 use crate::pki::{Authority, Leaf, Role, Subject};
 use crate::request::RequestInfo;
 use crate::testing::{Objects, TestClock};
@@ -297,6 +297,45 @@ async fn constrained_impersonation_allows_a_request_and_no_other() {
     );
     assert_eq!(ask(&agent, "get", &[("impersonate-user", "system:node:n2")]).unwrap_err().0, 403);
     assert_eq!(ask(&agent, "delete", &[("impersonate-user", "system:node:n1")]).unwrap_err().0, 403);
+}
+
+/// Allows what constrained modes ask, and writes down what it was shown of who asks.
+#[derive(Default)]
+struct Writes(parking_lot::Mutex<Vec<(String, UserInfo)>>);
+
+#[async_trait::async_trait]
+impl Authorizer for Writes {
+    async fn authorize(&self, user: &UserInfo, request: &RequestInfo) -> Decision {
+        self.0.lock().push((request.verb.clone(), user.clone()));
+        Decision::allow("")
+    }
+}
+
+#[tokio::test]
+async fn account_that_acts_as_the_node_of_its_pod_shows_the_keys_of_its_attributes_only() {
+    let mut agent = UserInfo::service_account("shop", "agent");
+    for (key, value) in [("node-name", "n1"), ("node-uid", "u1"), ("pod-name", "p1")] {
+        agent.extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value.into()]);
+    }
+    let shown = |node: &str| {
+        let writes = Writes::default();
+        let headers = header_map(&[("impersonate-user", node)]);
+        let request = RequestInfo { verb: "get".into(), ..RequestInfo::default() };
+        block_on(impersonated(&agent, &headers, &request, &writes)).unwrap().unwrap();
+        writes.0.into_inner()
+    };
+    let asked = shown("system:node:n1");
+    assert_eq!(
+        asked.iter().map(|(verb, _)| verb.as_str()).collect::<Vec<_>>(),
+        ["impersonate-on:associated-node:get", "impersonate:associated-node"]
+    );
+    let keys = ["node-name", "node-uid", "pod-name"].map(|key| format!("authentication.kubernetes.io/{key}"));
+    for (_, user) in &asked {
+        let known = ("authentication.kubernetes.io/associated-node-keys".to_owned(), keys.to_vec());
+        assert_eq!(user.extra, std::collections::BTreeMap::from([known]));
+        assert_eq!((&user.name, &user.groups), (&agent.name, &agent.groups));
+    }
+    assert_eq!(shown("system:node:n2")[0].1, agent, "as another node it is shown as it is");
 }
 
 #[tokio::test]
