@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use skep_api::admissionregistration::{Interest, Rules};
 use skep_api::convert;
 use skep_api::policy::{Asker, Authority, Question, Ruling};
-use skep_api::registry::{Resource, registry};
+use skep_api::registry::{Resource, registry, schema_name};
+use skep_api::schema::{Schema, Types};
 use skep_api::status::Status;
 
 use super::{Attributes, Operation};
@@ -126,6 +127,17 @@ pub(super) fn is_own_kind(attributes: &Attributes<'_>) -> bool {
     let resource = attributes.scope.resource;
     attributes.operation != Operation::Connect
         && attributes.kind() == (&resource.group, &resource.version, &resource.kind)
+}
+
+/// The kind that a write is of where only a subresource has it (`Scale`, `Binding`, `Eviction`), as if it were one of the
+/// resource; nothing where objects of it have no schema, as the options of connections.
+pub(super) fn part(attributes: &Attributes<'_>) -> Option<Resource> {
+    let (group, version, kind) = attributes.kind();
+    let types = Types::builtin();
+    let root = types.find(&schema_name(group, version, kind))?;
+    let [group, version, kind] = [group, version, kind].map(str::to_owned);
+    let own = attributes.scope.resource.clone();
+    Some(Resource { group, version, kind, schema: Schema { types, root }, custom: None, ..own })
 }
 
 /// The `request` of an admission review, without its objects and id. `form` is the resource that was asked for.

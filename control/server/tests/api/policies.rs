@@ -285,3 +285,60 @@ async fn decisions_of_policies_are_counted_and_timed() {
         }
     }
 }
+
+async fn mutate_part(cluster: &Cluster, name: &str, resource: (&str, &str), expression: &str) {
+    let spec = json!({
+        "matchConstraints": { "resourceRules": [{
+            "operations": ["*"], "apiGroups": [resource.0], "apiVersions": ["*"], "resources": [resource.1],
+        }] },
+        "failurePolicy": "Fail",
+        "reinvocationPolicy": "Never",
+        "mutations": [{ "patchType": "ApplyConfiguration", "applyConfiguration": { "expression": expression } }],
+    });
+    object(cluster, "MutatingAdmissionPolicy", name, spec).await;
+    object(cluster, "MutatingAdmissionPolicyBinding", name, json!({ "policyName": name })).await;
+}
+
+#[tokio::test]
+async fn configuration_is_laid_over_what_only_a_subresource_has() {
+    let cluster = cluster().await;
+    let scale = "Object{spec: Object.spec{replicas: object.spec.replicas > 3 ? 3 : object.spec.replicas}}";
+    mutate_part(&cluster, "few", ("apps", "deployments/scale"), scale).await;
+    let mark = "Object{metadata: Object.metadata{annotations: Object.metadata.annotations{by: 'policy'}}}";
+    mutate_part(&cluster, "mark", ("", "pods/binding"), mark).await;
+    let wrong = "Object{spec: Object.spec{nothing: 1}}";
+    mutate_part(&cluster, "wrong", ("", "pods/eviction"), wrong).await;
+    let template = json!({
+        "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "name": "c", "image": "echo" }] },
+    });
+    let deployment = json!({
+        "metadata": { "name": "d" },
+        "spec": { "replicas": 1, "selector": { "matchLabels": { "a": "b" } }, "template": template },
+    });
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    cluster.post(path, "Deployment", deployment).await.expect(201);
+    let patch = json!({ "spec": { "replicas": 9 } });
+    let scaled = cluster.patch(&format!("{path}/d/scale"), "merge", patch).await.expect(200);
+    assert_eq!((&scaled["kind"], &scaled["spec"]["replicas"]), (&json!("Scale"), &json!(3)));
+    assert_eq!(cluster.get(&format!("{path}/d")).await.json()["spec"]["replicas"], 3);
+    cluster.pod("p").await;
+    cluster.bind("p", "n1").await.expect(201);
+    let bound = cluster.get("/api/v1/namespaces/default/pods/p").await.json();
+    assert_eq!(
+        (&bound["spec"]["nodeName"], &bound["metadata"]["annotations"]["by"]),
+        (&json!("n1"), &json!("policy"))
+    );
+    let eviction = json!({ "apiVersion": "policy/v1", "kind": "Eviction", "metadata": { "name": "p", "namespace": "default" } });
+    let eviction = cluster.call(
+        http::Method::POST,
+        "/api/v1/namespaces/default/pods/p/eviction",
+        "application/json",
+        eviction.to_string(),
+    );
+    let refused = eviction.await;
+    assert_eq!(refused.code, 403, "{}", String::from_utf8_lossy(&refused.bytes));
+    assert!(
+        String::from_utf8_lossy(&refused.bytes)
+            .contains("policy 'wrong' with binding 'wrong' denied request: ")
+    );
+}

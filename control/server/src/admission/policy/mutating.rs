@@ -89,19 +89,26 @@ fn patched(
     object: &Value,
     patch: &Patch,
 ) -> Result<Value, String> {
-    let mut new = match patch {
-        Patch::Json(operations) => {
+    let is_own = shown::is_own_kind(attributes);
+    let part = if is_own { None } else { shown::part(attributes) };
+    let form = if is_own { Some(one.form) } else { part.as_ref() };
+    let mut new = match (patch, form) {
+        (Patch::Json(operations), _) => {
             let patched = patch::json_patch_explained(object, operations.to_string().as_bytes());
             patched.map_err(|fault| format!("JSON Patch: {fault}"))?
         }
-        Patch::Apply(configuration) if shown::is_own_kind(attributes) => {
-            lay(one.form, attributes.scope.kinds, object, configuration)?
+        (Patch::Apply(configuration), Some(form)) => {
+            lay(form, attributes.scope.kinds, object, configuration)?
         }
-        Patch::Apply(_) => return Err("an ApplyConfiguration of this kind is not supported".to_owned()),
+        (Patch::Apply(_), None) => {
+            return Err("an ApplyConfiguration of this kind is not supported".to_owned());
+        }
     };
-    if shown::is_own_kind(attributes) {
-        let checked = decode::check(one.form, &mut new, FieldValidation::Strict);
+    if let Some(form) = form {
+        let checked = decode::check(form, &mut new, FieldValidation::Strict);
         checked.map_err(|status| format!("invalid ApplyConfiguration or JSONPatch: {}", status.message))?;
+    }
+    if is_own {
         defaults::apply(one.form, &mut new);
     }
     Ok(new)
