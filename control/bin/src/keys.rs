@@ -1,5 +1,8 @@
 //! Keys and certificates of this control plane: opened at start, renewed while it runs.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
