@@ -11,6 +11,7 @@ pub mod expression;
 mod objects;
 pub mod packet;
 pub mod patch;
+pub mod policy;
 #[cfg(feature = "server")]
 pub mod request;
 pub mod select;
@@ -26,6 +27,7 @@ pub const TARGETS: &[Target] = &[
     ("expression", expression::run),
     ("packet", packet::run),
     ("patch", patch::run),
+    ("policy", policy::run),
     #[cfg(feature = "server")]
     ("request", request::run),
     ("select", select::run),
