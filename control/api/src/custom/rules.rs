@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::Node;
 use super::prune::is_of_object;
 use super::sets::Former;
+use crate::cel::estimate::Declared;
 use crate::cel::{Budget, EXPRESSION, Fault, OBJECT, Program, Type, Value as Cel};
 use crate::object::{flag, items, text};
 use crate::validation::FieldError;
@@ -30,9 +31,15 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    /// What the rule may cost for one value of the schema beside which it stands.
-    pub(crate) fn estimate(&self, node: &Node) -> u64 {
-        self.program.as_ref().map_or(0, |program| program.estimate(node))
+    /// What the rule may cost for one value that is declared so.
+    pub(crate) fn estimate(&self, declared: &Rc<Declared>) -> u64 {
+        self.program.as_ref().map_or(0, |program| program.estimate(declared, self.optional_old))
+    }
+
+    /// The same of the expression that makes its message, if both are good.
+    pub(crate) fn message_estimate(&self, declared: &Rc<Declared>) -> Option<u64> {
+        let message = self.message_expression.as_ref()?.as_ref().ok().filter(|_| self.program.is_ok())?;
+        Some(message.estimate(declared, self.optional_old))
     }
 
     /// What is wrong with the expressions of the rule: the member, and why.

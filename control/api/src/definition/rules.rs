@@ -1,11 +1,13 @@
 //! Rules for rules: what is written of them is complete, their expressions can be read and paid for, and those about changes
 //! stand where it can be told what changed.
 
+use std::rc::Rc;
+
 use serde_json::Value;
 
 use super::field_path;
-use crate::cel::estimate;
-use crate::custom::{Node, Rule};
+use crate::cel::estimate::{self, Declared};
+use crate::custom::{More, Node, Rule};
 use crate::object::{at, items, text};
 use crate::schema::ListType;
 use crate::validation::FieldError;
@@ -24,14 +26,10 @@ pub(super) fn check(path: &str, schema: &Value, root: &Node, errors: &mut Vec<Fi
     }
     check.costs.sort_by_key(|(_, cost)| std::cmp::Reverse(*cost));
     let why = "contributed to estimated rule cost total exceeding cost limit for entire OpenAPIv3 schema";
-    errors_of(&check.costs, why).into_iter().for_each(|error| check.errors.push(error));
+    let worth_naming = check.costs.iter().take_while(|(_, cost)| *cost >= LIMIT_OF_ALL / 100).take(4);
+    check.errors.extend(worth_naming.map(|(path, _)| FieldError::forbidden(path, why)));
     let what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
     check.errors.push(FieldError::forbidden(path, exceeds(what, total, LIMIT_OF_ALL)));
-}
-
-/// The most expensive ones, by name.
-fn errors_of(costs: &[(String, u64)], why: &str) -> Vec<FieldError> {
-    costs.iter().take(4).map(|(path, _)| FieldError::forbidden(path, why)).collect()
 }
 
 /// Checks what is written of a rule beside its expressions. `schema` is the one that it stands beside.
@@ -101,9 +99,10 @@ impl Place {
 fn exceeds(what: &str, cost: u64, limit: u64) -> String {
     let factor = cost as f64 / limit as f64;
     let factor = match factor {
-        100.0.. => "more than 100x".to_owned(),
-        1.5.. => format!("{factor:.1}x"),
-        _ => format!("{factor:.6}x"),
+        _ if factor > 100.0 => "more than 100x".to_owned(),
+        // Else the shorter form would say 1.0.
+        ..1.5 => format!("{factor:.6}x"),
+        _ => format!("{factor:.1}x"),
     };
     format!(
         "{what} exceeds budget by factor of {factor} (try simplifying the rule, or adding maxItems, maxProperties, and \
@@ -125,7 +124,7 @@ impl Check<'_> {
             let at = format!("{path}.properties[{name}]");
             self.walk(&at, &schema["properties"][name.as_str()], inner, place);
         }
-        if let crate::custom::More::Like(inner) = &node.more {
+        if let More::Like(inner) = &node.more {
             let at = format!("{path}.additionalProperties");
             self.walk(&at, &schema["additionalProperties"], inner, &place.within(node.limits.max_properties));
         }
@@ -138,25 +137,43 @@ impl Check<'_> {
             return;
         }
         let written = items(schema, &["x-kubernetes-validations"]);
+        let declared = if written.is_empty() { None } else { Declared::of(node) };
         for (index, (written, rule)) in written.iter().zip(&node.rules).enumerate() {
-            self.rule(&format!("{path}.x-kubernetes-validations[{index}]"), written, rule, node, place);
+            let path = format!("{path}.x-kubernetes-validations[{index}]");
+            self.rule(&path, written, rule, declared.as_ref(), place);
         }
     }
 
-    fn rule(&mut self, path: &str, written: &Value, rule: &Rule, node: &Node, place: &Place) {
-        let values = place.values.unwrap_or_else(|| estimate::most_values(node));
-        let cost = rule.estimate(node).saturating_mul(values);
+    /// Notes what an expression costs, and refuses it where it costs too much alone.
+    fn cost(&mut self, path: String, what: &str, cost: u64) {
         if cost > estimate::LIMIT {
-            let why = exceeds("estimated rule cost", cost, estimate::LIMIT);
-            self.errors.push(FieldError::forbidden(format!("{path}.rule"), why));
+            self.errors.push(FieldError::forbidden(&path, exceeds(what, cost, estimate::LIMIT)));
         }
-        self.costs.push((format!("{path}.rule"), cost));
+        self.costs.push((path, cost));
+    }
+
+    fn rule(
+        &mut self,
+        path: &str,
+        written: &Value,
+        rule: &Rule,
+        declared: Option<&Rc<Declared>>,
+        place: &Place,
+    ) {
+        let (own, message) = declared.map_or((0, None), |declared| {
+            let values = place.values.unwrap_or_else(|| declared.most_values());
+            (rule.estimate(declared).saturating_mul(values), rule.message_estimate(declared))
+        });
+        self.cost(format!("{path}.rule"), "estimated rule cost", own);
         for (member, why) in rule.faults() {
             let why = match member {
                 "rule" => format!("compilation failed: {why}"),
                 _ => format!("{member} compilation failed: {why}"),
             };
             self.errors.push(FieldError::invalid(format!("{path}.{member}"), text(written, &[member]), why));
+        }
+        if let Some(cost) = message {
+            self.cost(format!("{path}.messageExpression"), "estimated messageExpression cost", cost);
         }
         match &place.uncorrelated {
             Some(place) if rule.about_changes => {
