@@ -3,9 +3,41 @@
 //! The same language, functions and bounds as rules of custom resources have (`cel`), without a schema: names of variables
 //! and functions are checked when an expression is read, fields when it is evaluated.
 
-use serde_json::Value as Json;
+use std::sync::LazyLock;
 
+use serde_json::{Value as Json, json};
+
+use crate::cel::estimate::Declared;
 use crate::cel::{Budget, EXPRESSION, Fault, Program, Type, Value};
+use crate::custom::Node;
+
+/// What a selector of devices may cost at most (`CELSelectorExpressionMaxCost` of upstream).
+const DEVICE_SELECTOR: u64 = 1_000_000;
+
+/// Whether an expression that selects devices costs no more than it may.
+///
+/// # Errors
+/// Why it is none.
+pub(crate) fn device_selector(source: &str) -> Result<bool, String> {
+    static DEVICE: LazyLock<Node> = LazyLock::new(|| {
+        let by_domain = json!({ "type": "object", "additionalProperties": {
+            "type": "object", "additionalProperties": { "x-kubernetes-int-or-string": true } } });
+        let device = json!({ "type": "object", "properties": {
+            "driver": { "type": "string" }, "allowMultipleAllocations": { "type": "boolean" },
+            "attributes": by_domain, "capacity": by_domain } });
+        Node::read(&device).unwrap_or_default()
+    });
+    // A macro that the parser does not know: who evaluates the selector finds out what it says.
+    if source.contains("cel.bind") {
+        return Ok(true);
+    }
+    let program = Program::compile(source, &[("device", Type::of(&DEVICE))], &Type::Bool);
+    let program = program.map_err(|why| match why.strip_prefix("must evaluate to bool but got ") {
+        Some(found) => format!("must evaluate to bool or the unknown type, not {found}"),
+        None => format!("compilation failed: {why}"),
+    })?;
+    Ok(program.estimate_of("device", &Declared::device()) <= DEVICE_SELECTOR)
+}
 
 /// What an expression must evaluate to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +103,6 @@ impl Expression {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -24,8 +24,14 @@ pub struct Quantity {
 
 /// Text that is no amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
-pub struct QuantityError;
+pub enum QuantityError {
+    /// It does not look like one.
+    #[error("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")]
+    Form,
+    /// It has a unit that there is not.
+    #[error("unable to parse quantity's suffix")]
+    Suffix,
+}
 
 const DECIMAL: [(&str, i32); 10] =
     [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
@@ -47,8 +53,9 @@ impl Quantity {
             None => (false, number.strip_prefix('+').unwrap_or(number)),
         };
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        if whole.is_empty() && fraction.is_empty() || fraction.contains('.') || digits.len() > 60 {
-            return Err(QuantityError);
+        // No digits at all are a zero, for upstream: a sign or a unit is enough.
+        if text.is_empty() || fraction.contains('.') || digits.len() > 60 {
+            return Err(QuantityError::Form);
         }
         let (format, binary_shift, exponent) = Self::suffix(suffix)?;
         let mut mantissa: i128 = 0;
@@ -56,7 +63,7 @@ impl Quantity {
             mantissa = mantissa.saturating_mul(10).saturating_add(i128::from(digit - b'0'));
         }
         mantissa = mantissa.saturating_mul(1i128 << binary_shift);
-        let scale = exponent + 9 - i32::try_from(fraction.len()).map_err(|_| QuantityError)?;
+        let scale = exponent + 9 - i32::try_from(fraction.len()).map_err(|_| QuantityError::Form)?;
         let mut nano = scale_up(mantissa, scale);
         // Upstream keeps whole units within 63 bits.
         let limit = i128::from(i64::MAX).saturating_mul(NANO);
@@ -71,8 +78,16 @@ impl Quantity {
         if let Some((_, shift)) = BINARY.iter().find(|(name, _)| *name == suffix) {
             return Ok((Format::Binary, *shift, 0));
         }
-        let exponent = suffix.strip_prefix(['e', 'E']).ok_or(QuantityError)?;
-        let exponent: i32 = exponent.parse().map_err(|_| QuantityError)?;
+        let wrong = || {
+            let rest = suffix.trim_start_matches(|c| "eEinumkKMGTP".contains(c));
+            let digits = rest.strip_prefix(['-', '+']).unwrap_or(rest);
+            match digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                true => QuantityError::Suffix,
+                false => QuantityError::Form,
+            }
+        };
+        let exponent = suffix.strip_prefix(['e', 'E']).ok_or_else(wrong)?;
+        let exponent: i32 = exponent.parse().map_err(|_| wrong())?;
         Ok((Format::Exponent, 0, exponent.clamp(-100, 100)))
     }
 
@@ -275,8 +290,18 @@ mod tests {
 
     #[test]
     fn quantity_with_bad_text_is_refused() {
-        for text in ["", "m", "1x", "1.2.3", "--1", "1 Gi", "1Kib", "e3", "1e", "ä"] {
-            assert_eq!(Quantity::parse(text), Err(QuantityError), "{text}");
+        for text in ["", "1x", "1.2.3", "1 Gi", "1Kib", "ä", "0x", "="] {
+            assert_eq!(Quantity::parse(text), Err(QuantityError::Form), "{text}");
+        }
+        for text in ["--1", "1e", "e", "1e+"] {
+            assert_eq!(Quantity::parse(text), Err(QuantityError::Suffix), "{text}");
+        }
+    }
+
+    #[test]
+    fn quantity_without_digits_is_nothing() {
+        for text in ["-", "+", ".", "-.", "m", "-m", "Ki", "-Ki", "E", "e3", "-e3"] {
+            assert_eq!(Quantity::parse(text).map(|found| found.to_string()), Ok("0".to_owned()), "{text}");
         }
     }
 

@@ -38,8 +38,7 @@ fn hook(path: &str, mutating: bool, hook: &Value, before: Option<&Value>, errors
     if mutating {
         choice(path, hook, "reinvocationPolicy", &REINVOCATIONS, errors);
     }
-    let effects = text(hook, &["sideEffects"]);
-    if effects.is_empty() {
+    if at(hook, &["sideEffects"]).is_none() {
         let why = "must specify one of None, NoneOnDryRun";
         errors.push(FieldError::required(format!("{path}.sideEffects"), why));
     } else {
@@ -76,8 +75,9 @@ fn full_name(path: &str, name: &str, errors: &mut Vec<FieldError>) {
 }
 
 pub(super) fn choice(path: &str, one: &Value, member: &str, choices: &[&str], errors: &mut Vec<FieldError>) {
-    let given = text(one, &[member]);
-    if !given.is_empty() && !choices.contains(&given) {
+    if let Some(given) = at(one, &[member]).and_then(Value::as_str)
+        && !choices.contains(&given)
+    {
         errors.push(FieldError::not_supported(format!("{path}.{member}"), given, choices));
     }
 }

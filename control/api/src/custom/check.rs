@@ -123,6 +123,7 @@ fn kind(node: &Node, path: &str, value: &Value, errors: &mut Vec<FieldError>) ->
         field: path.to_owned(),
         rule: Rule::TypeInvalid,
         value: Some(found.into()),
+        shown: None,
         detail,
     });
     false

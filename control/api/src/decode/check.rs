@@ -219,5 +219,10 @@ fn base64(text: &str) -> Result<(), String> {
             _ => return illegal(at),
         }
     }
-    if (count + padding) % 4 == 0 { Ok(()) } else { illegal(text.len()) }
+    match (count + padding) % 4 {
+        0 => Ok(()),
+        // Go says where the group of four begins that is not whole.
+        rest if padding == 0 => illegal(text.len() - rest),
+        _ => illegal(text.len()),
+    }
 }

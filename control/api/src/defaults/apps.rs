@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::core::template;
-use super::{child, default, each};
+use super::{child, default, default_unset, each};
 use crate::object::text;
 use crate::registry::Resource;
 use crate::strategy::TEMPLATE_GENERATION;
@@ -30,8 +30,8 @@ fn deployment(spec: &mut Value) {
     default(strategy, "type", "RollingUpdate");
     if text(strategy, &["type"]) == "RollingUpdate" {
         let rolling = child(strategy, "rollingUpdate");
-        default(rolling, "maxUnavailable", "25%");
-        default(rolling, "maxSurge", "25%");
+        default_unset(rolling, "maxUnavailable", "25%");
+        default_unset(rolling, "maxSurge", "25%");
     }
     template(spec);
 }
@@ -48,8 +48,8 @@ fn daemon_set(spec: &mut Value) {
     default(strategy, "type", "RollingUpdate");
     if text(strategy, &["type"]) == "RollingUpdate" {
         let rolling = child(strategy, "rollingUpdate");
-        default(rolling, "maxUnavailable", 1);
-        default(rolling, "maxSurge", 0);
+        default_unset(rolling, "maxUnavailable", 1);
+        default_unset(rolling, "maxSurge", 0);
     }
     template(spec);
 }
@@ -70,7 +70,7 @@ fn stateful_set(spec: &mut Value) {
         default(claim, "apiVersion", "v1");
         default(claim, "kind", "PersistentVolumeClaim");
         default(claim, "status", json!({ "phase": "Pending" }));
-        default(child(claim, "spec"), "volumeMode", "Filesystem");
+        default_unset(child(claim, "spec"), "volumeMode", "Filesystem");
     }
     template(spec);
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::core::template;
-use super::{child, default, each};
+use super::{child, default, default_unset, each};
 use crate::object::{at, set};
 use crate::registry::Resource;
 
@@ -31,12 +31,12 @@ fn job(spec: &mut Value) {
     default(spec, "parallelism", 1);
     let indexed = at(spec, &["backoffLimitPerIndex"]).is_some();
     default(spec, "backoffLimit", if indexed { i64::from(i32::MAX) } else { 6 });
-    default(spec, "completionMode", "NonIndexed");
+    default_unset(spec, "completionMode", "NonIndexed");
     default(spec, "suspend", false);
     default(spec, "manualSelector", false);
     let replacement =
         if at(spec, &["podFailurePolicy"]).is_some() { "Failed" } else { "TerminatingOrFailed" };
-    default(spec, "podReplacementPolicy", replacement);
+    default_unset(spec, "podReplacementPolicy", replacement);
     if let Some(policy) = spec.get_mut("podFailurePolicy") {
         for rule in each(policy, "rules") {
             for pattern in each(rule, "onPodConditions") {

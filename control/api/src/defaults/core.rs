@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use super::{child, default, each, pod, service};
+use super::{child, default, default_unset, each, pod, service};
 use crate::object::{at, flag, members, name, remove, set, text};
 use crate::registry::Resource;
 
@@ -21,7 +21,7 @@ pub(super) fn apply(resource: &Resource, object: &mut Value) {
         "namespaces" => namespace(object),
         "nodes" => node(object),
         "persistentvolumes" => volume(object),
-        "persistentvolumeclaims" => default(child(object, "spec"), "volumeMode", "Filesystem"),
+        "persistentvolumeclaims" => default_unset(child(object, "spec"), "volumeMode", "Filesystem"),
         "replicationcontrollers" => replication_controller(object),
         "limitranges" => limit_range(object),
         _ => {}
@@ -83,7 +83,7 @@ fn node(object: &mut Value) {
 fn volume(object: &mut Value) {
     let spec = child(object, "spec");
     default(spec, "persistentVolumeReclaimPolicy", "Retain");
-    default(spec, "volumeMode", "Filesystem");
+    default_unset(spec, "volumeMode", "Filesystem");
     if let Some(disk) = spec.get_mut("azureDisk").filter(|one| one.is_object()) {
         default(disk, "readOnly", false);
     }

@@ -53,7 +53,12 @@ fn from_schema(types: &Types, shape: &Shape, value: &mut Value) {
             }
             for (field, default) in of.defaulted() {
                 match members.get_mut(&field.name) {
-                    Some(value) if value.as_str() == Some("") => *value = default.clone(),
+                    // What Go writes in any case is empty when nobody said anything; a pointer to nothing was meant.
+                    Some(value)
+                        if (field.written.is_some() || field.omits_zero) && value.as_str() == Some("") =>
+                    {
+                        *value = default.clone();
+                    }
                     Some(_) => {}
                     None => drop(members.insert(field.name.clone(), default.clone())),
                 }
@@ -73,6 +78,14 @@ fn from_schema(types: &Types, shape: &Shape, value: &mut Value) {
 fn default(object: &mut Value, name: &str, value: impl Into<Value>) {
     let Some(members) = object.as_object_mut() else { return };
     if members.get(name).is_none_or(|old| old.is_null() || old.as_str() == Some("")) {
+        members.insert(name.to_owned(), value.into());
+    }
+}
+
+/// Sets a member when it is missing or null: of Go's pointers an empty text is something that was said.
+fn default_unset(object: &mut Value, name: &str, value: impl Into<Value>) {
+    let Some(members) = object.as_object_mut() else { return };
+    if members.get(name).is_none_or(Value::is_null) {
         members.insert(name.to_owned(), value.into());
     }
 }

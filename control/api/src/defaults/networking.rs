@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{child, default, default_number, each, service};
+use super::{child, default, default_number, default_unset, each, service};
 use crate::object::{at, items, set, text};
 use crate::registry::Resource;
 
@@ -12,13 +12,13 @@ pub(super) fn apply(resource: &Resource, object: &mut Value) {
         ("networking.k8s.io", "networkpolicies") => network_policy(child(object, "spec")),
         ("networking.k8s.io", "ingressclasses") => {
             if let Some(parameters) = object.get_mut("spec").and_then(|spec| spec.get_mut("parameters")) {
-                default(parameters, "scope", "Cluster");
+                default_unset(parameters, "scope", "Cluster");
             }
         }
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => binding(object),
         ("autoscaling", _) => autoscaler(&resource.version, child(object, "spec")),
         ("scheduling.k8s.io", "priorityclasses") => {
-            default(object, "preemptionPolicy", "PreemptLowerPriority")
+            default_unset(object, "preemptionPolicy", "PreemptLowerPriority")
         }
         ("resource.k8s.io", "resourceclaims") => devices(child(object, "spec")),
         ("resource.k8s.io", "resourceclaimtemplates") => devices(child(child(object, "spec"), "spec")),
@@ -36,7 +36,7 @@ fn network_policy(spec: &mut Value) {
     for list in ["ingress", "egress"] {
         for rule in each(spec, list) {
             for port in each(rule, "ports") {
-                default(port, "protocol", "TCP");
+                default_unset(port, "protocol", "TCP");
             }
         }
     }
@@ -79,8 +79,8 @@ fn autoscaler(version: &str, spec: &mut Value) {
     let down = json!([{ "type": "Percent", "value": 100, "periodSeconds": 15 }]);
     for (name, policies, window) in [("scaleUp", up, Some(0)), ("scaleDown", down, None)] {
         let rules = child(behavior, name);
-        default(rules, "selectPolicy", "Max");
-        default(rules, "policies", policies);
+        default_unset(rules, "selectPolicy", "Max");
+        default_unset(rules, "policies", policies);
         if let Some(window) = window {
             default(rules, "stabilizationWindowSeconds", window);
         }
@@ -113,7 +113,7 @@ fn priority_level(spec: &mut Value) {
     if text(spec, &["type"]) != "Limited" {
         return;
     }
-    let limited = child(spec, "limited");
+    let Some(limited) = spec.get_mut("limited").filter(|limited| limited.is_object()) else { return };
     default(limited, "nominalConcurrencyShares", 30);
     default(limited, "lendablePercent", 0);
     let response = child(limited, "limitResponse");

@@ -56,6 +56,10 @@ pub(super) fn spec(spec: &mut Value) {
     default(spec, "restartPolicy", "Always");
     default(spec, "schedulerName", "default-scheduler");
     default(spec, "terminationGracePeriodSeconds", 30);
+    // Upstream reads less than nothing as the shortest.
+    if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
+        set(spec, "terminationGracePeriodSeconds", 1);
+    }
     default(spec, "securityContext", json!({}));
     accounts(spec);
     for list in ["containers", "initContainers", "ephemeralContainers"] {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{child, default, each};
+use super::{child, default, default_unset, each};
 use crate::object::{at, items, set, text};
 
 /// A Service. Addresses and node ports come from the server's allocator.
@@ -33,7 +33,7 @@ pub(super) fn service(object: &mut Value) {
         default(spec, "externalTrafficPolicy", "Cluster");
     }
     if kind != "ExternalName" {
-        default(spec, "internalTrafficPolicy", "Cluster");
+        default_unset(spec, "internalTrafficPolicy", "Cluster");
     }
     if kind == "LoadBalancer" {
         default(spec, "allocateLoadBalancerNodePorts", true);
@@ -70,7 +70,7 @@ pub(super) fn slice(object: &mut Value) {
         if port.get("name").is_none_or(Value::is_null) {
             set(port, "name", "");
         }
-        default(port, "protocol", "TCP");
+        default_unset(port, "protocol", "TCP");
     }
     for endpoint in each(object, "endpoints") {
         if !endpoint.get("conditions").is_some_and(Value::is_object) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{default, each};
+use super::{default, default_unset, each};
 use crate::object::text;
 
 /// File modes of volumes made from objects: 0644.
@@ -45,7 +45,7 @@ pub(super) fn apply(volume: &mut Value) {
     if let Some(template) =
         volume.get_mut("ephemeral").and_then(|one| one.get_mut("volumeClaimTemplate")?.get_mut("spec"))
     {
-        default(template, "volumeMode", "Filesystem");
+        default_unset(template, "volumeMode", "Filesystem");
     }
     if let Some(source) = volume.get_mut("azureDisk").filter(|source| source.is_object()) {
         default(source, "readOnly", false);

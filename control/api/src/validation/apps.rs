@@ -1,10 +1,13 @@
 //! Rules of the apps group, and of the controllers before it.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::field::FieldError;
 use super::place::{Errors, Place, at_most_all, number_or_percent, share};
-use super::{claim, meta, names, pod, selector};
+use super::selector::{self, Workload};
+use super::{claim, meta, names, pod};
 use crate::object::{at, text};
 use crate::registry::Resource;
 
@@ -13,13 +16,13 @@ pub(super) fn check(resource: &Resource, object: &Value, creating: bool, errors:
     match resource.plural.as_str() {
         "controllerrevisions" => revision(object, errors),
         "deployments" => {
-            workload("deployment", "ReplicaSet", &spec, errors);
+            workload(Workload::Deployment, "ReplicaSet", &spec, errors);
             deployment(&spec, errors);
         }
         // Upstream has the one sentence for both.
-        "replicasets" => workload("deployment", "ReplicaSet", &spec, errors),
+        "replicasets" => workload(Workload::Deployment, "ReplicaSet", &spec, errors),
         "daemonsets" => {
-            workload("daemonset", "DaemonSet", &spec, errors);
+            workload(Workload::DaemonSet, "DaemonSet", &spec, errors);
             spec.not_negative_at(&["templateGeneration"], errors);
             daemon_strategy(&spec.get("updateStrategy"), errors);
         }
@@ -39,7 +42,7 @@ fn revision(object: &Value, errors: &mut Errors) {
 }
 
 /// What deployments, replica sets and daemon sets share.
-fn workload(kind: &str, owner: &str, spec: &Place<'_>, errors: &mut Errors) {
+fn workload(kind: Workload, owner: &str, spec: &Place<'_>, errors: &mut Errors) {
     spec.not_negative_at(&["replicas", "minReadySeconds", "revisionHistoryLimit"], errors);
     selector::of_workload(kind, spec.value, errors);
     template(spec.value, &["Always"], errors);
@@ -86,6 +89,7 @@ fn deployment(spec: &Place<'_>, errors: &mut Errors) {
         "Recreate" if rolling.is_set() => {
             rolling.forbidden("may not be specified when strategy `type` is 'Recreate'", errors);
         }
+        "Recreate" => {}
         "RollingUpdate" if rolling.is_set() => {
             let (unavailable, surge) = (rolling.get("maxUnavailable"), rolling.get("maxSurge"));
             number_or_percent(&unavailable, errors);
@@ -95,7 +99,10 @@ fn deployment(spec: &Place<'_>, errors: &mut Errors) {
             }
             at_most_all(&unavailable, errors);
         }
-        _ => {}
+        "RollingUpdate" => {}
+        _ => {
+            strategy_type(&strategy, &["maxUnavailable", "maxSurge"], &["Recreate", "RollingUpdate"], errors)
+        }
     }
     let deadline = spec.get("progressDeadlineSeconds");
     deadline.not_negative(errors);
@@ -106,8 +113,13 @@ fn deployment(spec: &Place<'_>, errors: &mut Errors) {
 }
 
 fn daemon_strategy(strategy: &Place<'_>, errors: &mut Errors) {
-    if strategy.get("type").text() != "RollingUpdate" {
-        return;
+    match strategy.get("type").text() {
+        "RollingUpdate" => {}
+        "OnDelete" => return,
+        _ => {
+            let known = ["RollingUpdate", "OnDelete"];
+            return strategy_type(strategy, &["maxUnavailable", "maxSurge"], &known, errors);
+        }
     }
     let rolling = strategy.get("rollingUpdate");
     if !rolling.is_set() {
@@ -124,6 +136,33 @@ fn daemon_strategy(strategy: &Place<'_>, errors: &mut Errors) {
         _ => {}
     }
 }
+
+/// A strategy of a type that is not known: upstream shows the whole of it.
+fn strategy_type(strategy: &Place<'_>, members: &[&str], known: &[&str], errors: &mut Errors) {
+    let error = FieldError::not_supported(&strategy.path, strategy.value.clone(), known);
+    errors.push(error.shown_as(written_strategy(strategy, members)));
+}
+
+/// A strategy as upstream's own type has it.
+fn written_strategy(strategy: &Place<'_>, members: &[&str]) -> String {
+    let rolling = written_rolling(&strategy.get("rollingUpdate"), members);
+    format!("{{\"Type\":{},\"RollingUpdate\":{rolling}}}", Value::from(strategy.get("type").text()))
+}
+
+fn written_rolling(rolling: &Place<'_>, members: &[&str]) -> String {
+    let one = |name: &&str| {
+        let (first, rest) = name.split_at(1);
+        let value = rolling.value.get(*name).cloned().unwrap_or_default();
+        // The one that is no pointer.
+        let value = if *name == "partition" && value.is_null() { json!(0) } else { value };
+        format!("\"{}{rest}\":{value}", first.to_uppercase())
+    };
+    let parts: Vec<String> = members.iter().map(one).collect();
+    if rolling.is_set() { format!("{{{}}}", parts.join(",")) } else { "null".to_owned() }
+}
+
+/// The members of a stateful set's rolling update.
+const STATEFUL: [&str; 2] = ["partition", "maxUnavailable"];
 
 fn stateful_set(spec: &Place<'_>, creating: bool, errors: &mut Errors) {
     let management = spec.get("podManagementPolicy");
@@ -144,16 +183,19 @@ fn stateful_set(spec: &Place<'_>, creating: bool, errors: &mut Errors) {
             claim::spec(&one.get("spec"), errors);
         }
     }
-    spec.not_negative_at(&["replicas", "minReadySeconds", "revisionHistoryLimit"], errors);
+    spec.not_negative_at(&["replicas", "minReadySeconds"], errors);
     spec.get("ordinals").not_negative_at(&["start"], errors);
     if creating {
         spec.get("serviceName").judge_full(names::dns_label, errors);
     }
-    selector::of_workload("statefulset", spec.value, errors);
+    selector::of_workload(Workload::StatefulSet, spec.value, errors);
     // Pods get their host names from the set, and a volume for each claim, which may stand in for one of the template.
     let mut template = spec.value["template"].clone();
-    let claims: Vec<&str> =
+    let claims: BTreeSet<&str> =
         spec.each("volumeClaimTemplates").map(|one| text(one.value, &["metadata", "name"])).collect();
+    if claims.contains("") {
+        errors.push(FieldError::required("spec.template.spec.volumes[0].name", ""));
+    }
     if let Some(pod) = template["spec"].as_object_mut() {
         pod.remove("hostname");
         pod.remove("subdomain");
@@ -175,7 +217,9 @@ fn stateful_strategy(strategy: &Place<'_>, errors: &mut Errors) {
     let rolling = strategy.get("rollingUpdate");
     match strategy.get("type").text() {
         "OnDelete" if rolling.is_set() => {
-            rolling.invalid("only allowed for updateStrategy 'RollingUpdate'", errors);
+            let why = "only allowed for updateStrategy 'RollingUpdate'";
+            let error = FieldError::invalid(&rolling.path, rolling.value.clone(), why);
+            errors.push(error.shown_as(written_rolling(&rolling, &STATEFUL)));
         }
         "OnDelete" => {}
         "RollingUpdate" => {
@@ -190,7 +234,11 @@ fn stateful_strategy(strategy: &Place<'_>, errors: &mut Errors) {
             }
         }
         "" => strategy.required("", errors),
-        _ => strategy.invalid("must be 'RollingUpdate' or 'OnDelete'", errors),
+        _ => {
+            let why = "must be 'RollingUpdate' or 'OnDelete'";
+            let shown = written_strategy(strategy, &STATEFUL);
+            errors.push(FieldError::invalid(&strategy.path, strategy.value.clone(), why).shown_as(shown));
+        }
     }
 }
 
@@ -201,7 +249,12 @@ pub(super) fn replication_controller(object: &Value, errors: &mut Errors) {
     let chosen = spec.get("selector");
     let template = spec.get("template");
     match crate::select::LabelSelector::from_map(chosen.value) {
-        None => chosen.required("", errors),
+        None => {
+            chosen.required("", errors);
+            if !template.is_set() {
+                return template.required("", errors);
+            }
+        }
         Some(_) if !template.is_set() => return template.required("", errors),
         Some(selector) => {
             let labels = at(template.value, &["metadata", "labels"]);

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::field::FieldError;
 use super::place::{Errors, Place};
 use super::{names, resources};
 use crate::object::text;
@@ -20,8 +21,10 @@ const SOURCES: [(&str, &str); 5] = [
 pub(super) fn check(object: &Value, old: Option<&Value>, errors: &mut Errors) {
     let spec = Place::of(object, "spec");
     let (least, most) = (spec.get("minReplicas"), spec.get("maxReplicas"));
-    if least.number().is_some_and(|least| least < 1) {
-        least.invalid("must be greater than or equal to 1", errors);
+    // Who scales to nothing already may go on to.
+    let floor = i64::from(old.is_none_or(|old| old["spec"]["minReplicas"] != 0));
+    if least.number().is_some_and(|least| least < floor) {
+        least.invalid(format!("must be greater than or equal to {floor}"), errors);
     }
     match most.number().unwrap_or(0) {
         0 => most.required("must be set and greater than 0", errors),
@@ -39,7 +42,19 @@ pub(super) fn check(object: &Value, old: Option<&Value>, errors: &mut Errors) {
         // The one kind of the core group that can be scaled needs no group.
         version(&target, target.get("kind").text() == "ReplicationController", errors);
     }
-    spec.each("metrics").for_each(|one| metric(&one, errors));
+    // The older version has one metric, which upstream judges as it is stored.
+    let percent = spec.get("targetCPUUtilizationPercentage");
+    if let Some(number) = percent.number().filter(|number| *number < 1) {
+        let path = "spec.metrics[0].resource.target.averageUtilization";
+        errors.push(FieldError::invalid(path, number, "must be greater than 0"));
+    }
+    let metrics = spec.get("metrics");
+    metrics.items().for_each(|one| metric(&one, errors));
+    let outside = metrics.items().any(|one| matches!(one.get("type").text(), "Object" | "External"));
+    if least.number() == Some(0) && !outside {
+        let why = "must specify at least one Object or External metric to support scaling to zero replicas";
+        metrics.forbidden(why, errors);
+    }
     for name in ["scaleUp", "scaleDown"] {
         let rules = spec.get("behavior").get(name);
         if rules.is_set() {
@@ -55,10 +70,11 @@ fn reference(reference: &Place<'_>, errors: &mut Errors) {
 
 fn version(reference: &Place<'_>, may_be_core: bool, errors: &mut Errors) {
     let version = reference.get("apiVersion");
-    if version.text().matches('/').count() > 1 {
-        version.invalid(format!("unexpected GroupVersion string: {}", version.text()), errors);
-    } else if !may_be_core && version.text().split_once('/').is_none_or(|(group, _)| group.is_empty()) {
-        version.invalid("apiVersion must specify API group", errors);
+    let text = version.text();
+    if text.matches('/').count() > 1 {
+        version.invalid(format!("unexpected GroupVersion string: {text}"), errors);
+    } else if !may_be_core && text.split_once('/').is_none_or(|(group, _)| group.is_empty()) {
+        errors.push(FieldError::invalid(&version.path, text, "apiVersion must specify API group"));
     }
 }
 
@@ -92,28 +108,28 @@ fn scaling_rules(rules: &Place<'_>, errors: &mut Errors) {
     rules.get("tolerance").amount_not_negative(errors);
 }
 
+/// Of several sources the first is judged, in this order.
+const JUDGED: [&str; 5] = ["object", "external", "pods", "resource", "containerResource"];
+
 fn metric(metric: &Place<'_>, errors: &mut Errors) {
     let kind = metric.get("type");
-    let kinds = SOURCES.map(|(kind, _)| kind);
     if kind.text().is_empty() {
-        return kind.required("must specify a metric source type", errors);
+        kind.required("must specify a metric source type", errors);
+    }
+    kind.one_of(&SOURCES.map(|(kind, _)| kind), errors);
+    let given: Vec<&str> = JUDGED.into_iter().filter(|name| metric.get(name).is_set()).collect();
+    if let Some(first) = given.first() {
+        source_of(first, &metric.get(first), errors);
     }
     let expected = SOURCES.iter().find(|(name, _)| *name == kind.text()).map(|(_, member)| *member);
-    let Some(expected) = expected else {
-        kind.one_of(&kinds, errors);
-        return;
-    };
-    let source = metric.get(expected);
-    if source.is_set() {
-        source_of(expected, &source, errors);
-    } else {
-        source.required("must populate information for the given metric source", errors);
+    if let Some(expected) = expected.filter(|expected| !given.contains(expected)) {
+        metric.get(expected).required("must populate information for the given metric source", errors);
     }
-    for (_, member) in SOURCES.iter().filter(|(_, member)| *member != expected) {
-        let other = metric.get(member);
-        if other.is_set() {
-            other.forbidden("must populate the given metric source only", errors);
-        }
+    if given.len() == 1 {
+        return;
+    }
+    for other in given.into_iter().filter(|name| Some(*name) != expected) {
+        metric.get(other).forbidden("must populate the given metric source only", errors);
     }
 }
 
@@ -185,10 +201,12 @@ fn identifier(metric: &Place<'_>, errors: &mut Errors) {
 
 fn metric_target(target: &Place<'_>, errors: &mut Errors) {
     let kind = target.get("type");
-    match kind.text() {
-        "" => kind.required("must specify a metric target type", errors),
-        "Utilization" | "Value" | "AverageValue" => {}
-        _ => kind.invalid("must be either Utilization, Value, or AverageValue", errors),
+    if kind.text().is_empty() {
+        kind.required("must specify a metric target type", errors);
+    }
+    if !matches!(kind.text(), "Utilization" | "Value" | "AverageValue") {
+        let why = "must be either Utilization, Value, or AverageValue";
+        errors.push(FieldError::invalid(&kind.path, kind.text(), why));
     }
     for name in ["value", "averageValue"] {
         let amount = target.get(name);

@@ -148,7 +148,10 @@ fn job(spec: &Place<'_>, errors: &mut Errors) {
             manager.too_long(MANAGED_BY, errors);
         }
     }
-    if spec.get("completionMode").text() == "Indexed" {
+    let mode = spec.get("completionMode");
+    if mode.is_set() && !matches!(mode.text(), "NonIndexed" | "Indexed") {
+        mode.one_of(&["NonIndexed", "Indexed"], errors);
+    } else if mode.text() == "Indexed" {
         indexed(spec, errors);
     } else {
         for place in [&per_index, &failed].into_iter().filter(|place| place.is_set()) {

@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::field::FieldError;
 use super::names;
 use super::place::{Errors, Place};
 
@@ -117,15 +118,27 @@ pub(super) fn signer_name(signer: &Place<'_>, errors: &mut Errors) {
             errors,
         );
     };
-    if names::dns_subdomain(domain).is_err() || domain.split('.').count() < 2 {
-        let why = "should be a domain with at least two segments separated by dots";
-        signer.invalid(format!("validating label {domain:?}: {why}"), errors);
+    let invalid = |part: &str, why: String, errors: &mut Errors| {
+        errors.push(FieldError::invalid(&signer.path, part, why));
+    };
+    if domain.len() > 253 {
+        signer.too_long(253, errors);
     }
-    if let Err(why) = names::dns_subdomain(path) {
-        signer.invalid(format!("validating label {path:?}: {why}"), errors);
+    let wrong = |label: &str, why: String| format!("validating label {label:?}: {why}");
+    let first_wrong = |rule: fn(&str) -> names::Verdict, part: &str| {
+        part.split('.').find_map(|label| rule(label).err().map(|why| wrong(label, why)))
+    };
+    if let Some(why) = first_wrong(names::dns_label, domain) {
+        invalid(domain, why, errors);
     }
-    if text.len() > 571 {
-        signer.too_long(571, errors);
+    if domain.split('.').count() < 2 {
+        invalid(domain, "should be a domain with at least two segments separated by dots".into(), errors);
+    }
+    if let Some(why) = first_wrong(names::dns_subdomain, path) {
+        invalid(path, why, errors);
+    }
+    if path.len() > 317 {
+        signer.too_long(317, errors);
     }
 }
 

@@ -82,6 +82,10 @@ fn common(one: &Place<'_>, around: &Around<'_>, errors: &mut Errors) {
         one.get("image").required("", errors);
     }
     container_ports(one, errors);
+    let policy = one.get("terminationMessagePolicy");
+    if policy.is_full() {
+        policy.one_of(&["File", "FallbackToLogsOnError"], errors);
+    }
     environment::check(one, errors);
     volume::mounts(one, &around.volumes, errors);
     resources::requirements(&one.get("resources"), resources::Of::Container, &around.claims, errors);
@@ -93,7 +97,7 @@ fn container_ports(one: &Place<'_>, errors: &mut Errors) {
     let mut seen = BTreeSet::new();
     for port in one.each("ports") {
         let name = port.get("name");
-        if name.is_full() && name.judge(names::port_name, errors) && !seen.insert(name.text()) {
+        if name.is_full() && name.judge_port_name(errors) && !seen.insert(name.text()) {
             name.duplicate(errors);
         }
         let inside = port.get("containerPort");

@@ -49,9 +49,8 @@ pub(super) fn finalize(object: &Value, errors: &mut Errors) {
 }
 
 fn finalizer_of_namespace(place: &Place<'_>, errors: &mut Errors) {
-    if place.judge_key(errors)
-        && !matches!(place.text(), "kubernetes" | "orphan" | "foregroundDeletion")
-        && !place.text().contains('/')
+    place.judge_key(errors);
+    if !matches!(place.text(), "kubernetes" | "orphan" | "foregroundDeletion") && !place.text().contains('/')
     {
         place.invalid("name is neither a standard finalizer name nor is it fully qualified", errors);
     }

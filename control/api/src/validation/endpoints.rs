@@ -44,10 +44,13 @@ fn is_link_local_multicast(address: IpAddr) -> bool {
 
 fn port(port: &Place<'_>, errors: &mut Errors) {
     let protocol = port.get("protocol");
-    if protocol.is_full() {
+    if protocol.is_set() {
         protocol.one_of(&PROTOCOLS, errors);
     }
-    port.get("appProtocol").judge_full(names::label_key, errors);
+    let application = port.get("appProtocol");
+    if application.is_set() {
+        application.judge_key(errors);
+    }
 }
 
 /// An Endpoints object.
@@ -59,11 +62,17 @@ pub(super) fn endpoints(object: &Value, errors: &mut Errors) {
         }
         for one in lists.iter().flat_map(Place::items) {
             let ip = one.get("ip");
+            let before = errors.len();
             if address::ip(&ip, errors).is_some() {
                 outside(&ip, errors);
             }
+            for error in errors[before..].iter_mut().filter(|one| one.detail == address::NOT_AN_ADDRESS) {
+                // In objects of this kind upstream gives no example.
+                error.detail = "must be a valid IP address".to_owned();
+                error.value = Some(ip.text().into());
+            }
             one.get("hostname").judge_full(names::dns_label, errors);
-            one.get("nodeName").judge_full(names::dns_subdomain, errors);
+            one.get("nodeName").judge_set(names::dns_subdomain, errors);
         }
         let ports = subset.get("ports");
         for one in ports.items() {
@@ -104,17 +113,17 @@ fn endpoint(endpoint: &Place<'_>, family: &str, errors: &mut Errors) {
     for one in addresses.items() {
         slice_address(&addresses, &one, family, errors);
     }
-    endpoint.get("nodeName").judge_full(names::dns_subdomain, errors);
+    endpoint.get("nodeName").judge_set(names::dns_subdomain, errors);
     let topology = endpoint.get("deprecatedTopology");
     topology.at_most(TOPOLOGY, errors);
     meta::labels(&topology.path, Some(topology.value), errors);
-    endpoint.get("hostname").judge_full(names::dns_label, errors);
+    endpoint.get("hostname").judge_set(names::dns_label, errors);
     for (list, rule) in
         [("forZones", names::label_value as fn(&str) -> names::Verdict), ("forNodes", names::dns_subdomain)]
     {
         let hints = endpoint.get("hints").get(list);
         if !hints.at_most(HINTS, errors) {
-            continue;
+            break;
         }
         let mut seen = BTreeSet::new();
         for name in hints.items().map(|one| one.get("name")) {

@@ -52,13 +52,21 @@ pub struct FieldError {
     pub rule: Rule,
     /// What stood there, where that helps.
     pub value: Option<Value>,
+    /// The same as upstream writes it, where that is not the JSON of the API.
+    pub shown: Option<String>,
     /// What is expected.
     pub detail: String,
 }
 
 impl FieldError {
     fn new(field: impl Into<String>, rule: Rule, value: Option<Value>, detail: impl Into<String>) -> Self {
-        Self { field: field.into(), rule, value, detail: detail.into() }
+        Self { field: field.into(), rule, value, shown: None, detail: detail.into() }
+    }
+
+    /// The error with its value as upstream writes it: some are Go's structs, whose members have other names and order.
+    #[must_use]
+    pub fn shown_as(self, shown: impl Into<String>) -> Self {
+        Self { shown: Some(shown.into()), ..self }
     }
 
     /// A value is missing.
@@ -117,7 +125,7 @@ impl FieldError {
                 Rule::Invalid | Rule::NotSupported | Rule::Duplicate | Rule::TypeInvalid | Rule::NotFound,
             ) => {
                 text.push_str(": ");
-                text.push_str(&value.to_string());
+                text.push_str(&self.shown.clone().unwrap_or_else(|| value.to_string()));
             }
             (Some(value), Rule::TooMany) => text.push_str(&format!(": {value}")),
             _ => {}

@@ -56,7 +56,7 @@ const SCOPES: [&str; 7] = [
     "VolumeAttributesClass",
 ];
 
-fn is_standard(name: &str) -> bool {
+pub(super) fn is_standard(name: &str) -> bool {
     STANDARD.contains(&name) || QUOTA.contains(&name) || is_huge(name)
 }
 

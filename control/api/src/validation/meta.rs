@@ -17,7 +17,7 @@ fn name_rule(resource: &Resource) -> fn(&str) -> names::Verdict {
         ("", "services") => names::dns_label,
         ("rbac.authorization.k8s.io" | "apiregistration.k8s.io", _) => names::path_segment,
         ("networking.k8s.io", "ipaddresses") => address::canonical,
-        ("certificates.k8s.io", "certificatesigningrequests") => |_| Ok(()),
+        ("certificates.k8s.io", "certificatesigningrequests") | ("policy", _) => names::path_segment,
         // The older group takes what components have always sent.
         ("", "events") => names::path_segment,
         _ => names::dns_subdomain,

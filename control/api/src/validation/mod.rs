@@ -13,6 +13,8 @@ mod claim;
 mod container;
 mod core;
 mod cron;
+mod device_capacity;
+mod device_slice;
 mod device_status;
 mod devices;
 mod endpoints;
@@ -105,7 +107,20 @@ pub fn finalize_update(resource: &Resource, new: &Value, old: &Value) -> Vec<Fie
 }
 
 fn content(resource: &Resource, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    schema::check(&resource.schema, object, errors);
+    let (mut of_schema, mut own) = (Vec::new(), Vec::new());
+    schema::check(&resource.schema, object, &mut of_schema);
+    of_kind(resource, object, old, &mut own);
+    // Layers may agree on what is wrong: each thing is said once, and the schema has nothing to say of a field of which the
+    // rules of its kind speak.
+    of_schema.retain(|error| !own.iter().any(|other| other.field == error.field));
+    for error in of_schema.into_iter().chain(own) {
+        if !errors.contains(&error) {
+            errors.push(error);
+        }
+    }
+}
+
+fn of_kind(resource: &Resource, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
     let creating = old.is_none();
     match (resource.group.as_str(), resource.plural.as_str()) {
         ("", _) => core::check(resource, object, creating, errors),
@@ -130,27 +145,6 @@ fn content(resource: &Resource, object: &Value, old: Option<&Value>, errors: &mu
         ("scheduling.k8s.io", "priorityclasses") => small::priority_class(object, errors),
         ("storage.k8s.io", _) => storage::check(resource, object, errors),
         _ => {}
-    }
-    once(errors);
-}
-
-/// Layers may agree on what is wrong: each thing is said once, by the one that says more of it.
-fn once(errors: &mut Vec<FieldError>) {
-    let all = std::mem::take(errors);
-    for (at, error) in all.iter().enumerate() {
-        let said = errors.contains(error);
-        // What the schema has to say of a field that has rules of its own.
-        let less =
-            error.rule == Rule::Required && error.detail.is_empty() || error.rule == Rule::NotSupported;
-        let better = |other: &FieldError| {
-            other.field == error.field
-                && matches!(other.rule, Rule::Required | Rule::Invalid)
-                && !other.detail.is_empty()
-        };
-        let said_better = less && all[at + 1..].iter().any(better);
-        if !(said || said_better) {
-            errors.push(error.clone());
-        }
     }
 }
 

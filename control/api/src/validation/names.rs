@@ -24,8 +24,9 @@ const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric charac
 /// The verdict on a name: the sentence is upstream's.
 pub type Verdict = Result<(), String>;
 
+/// Upstream counts bytes and says characters, of all but label values.
 fn too_long(limit: usize) -> Verdict {
-    Err(format!("must be no more than {limit} bytes"))
+    Err(format!("must be no more than {limit} characters"))
 }
 
 fn lower_alphanumeric(byte: u8) -> bool {
@@ -210,6 +211,9 @@ pub fn label_key_faults(text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     match prefix.map(|prefix| (prefix, dns_subdomain(prefix))) {
         Some(("", _)) => faults.push("prefix part must be non-empty".into()),
+        Some((long, _)) if long.len() > 253 => {
+            faults.push("prefix part must be no more than 253 bytes".into())
+        }
         Some((_, Err(why))) => faults.push(format!("prefix part {why}")),
         _ => {}
     }
@@ -230,7 +234,7 @@ pub fn label_key_faults(text: &str) -> Vec<String> {
 /// The sentence that says what is wrong.
 pub fn label_value(text: &str) -> Verdict {
     if text.len() > 63 {
-        return too_long(63);
+        return Err("must be no more than 63 bytes".into());
     }
     if text.is_empty() || is_qualified(text) { Ok(()) } else { Err(VALUE.into()) }
 }
@@ -252,27 +256,20 @@ pub fn config_key(text: &str) -> Verdict {
     if !text.is_empty() && text.bytes().all(allowed) { Ok(()) } else { Err(CONFIG_KEY.into()) }
 }
 
-/// The name of a port: at most 15 of `a-z0-9-`, at least one letter, no dash at an end and no two together (RFC 6335).
-///
-/// # Errors
-/// The sentence that says what is wrong.
-pub fn port_name(text: &str) -> Verdict {
-    if text.len() > 15 {
-        return Err("must be no more than 15 characters".into());
-    }
-    if text.is_empty() || !text.bytes().all(|b| lower_alphanumeric(b) || b == b'-') {
-        return Err("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".into());
-    }
-    if !text.bytes().any(|b| b.is_ascii_lowercase()) {
-        return Err("must contain at least one letter (a-z)".into());
-    }
-    if text.contains("--") {
-        return Err("must not contain consecutive hyphens".into());
-    }
-    if text.starts_with('-') || text.ends_with('-') {
-        return Err("must not begin or end with a hyphen".into());
-    }
-    Ok(())
+/// All that is wrong with the name of a port: at most 15 of `a-z0-9-`, at least one letter, no dash at an end and no two
+/// together (RFC 6335).
+pub fn port_name_faults(text: &str) -> Vec<String> {
+    let rules = [
+        (text.len() > 15, "must be no more than 15 characters"),
+        (
+            text.is_empty() || !text.bytes().all(|b| lower_alphanumeric(b) || b == b'-'),
+            "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
+        ),
+        (!text.bytes().any(|b| b.is_ascii_lowercase()), "must contain at least one letter (a-z)"),
+        (text.contains("--"), "must not contain consecutive hyphens"),
+        (text.starts_with('-') || text.ends_with('-'), "must not begin or end with a hyphen"),
+    ];
+    rules.into_iter().filter(|(is_so, _)| *is_so).map(|(_, why)| why.to_owned()).collect()
 }
 
 /// The name of an environment variable: printable ASCII without `=`.
@@ -302,7 +299,11 @@ mod tests {
     #[test]
     fn names_at_their_limits_are_judged_as_upstream_does() {
         assert!(dns_label(&"a".repeat(63)).is_ok());
-        assert_eq!(dns_label(&"a".repeat(64)), Err("must be no more than 63 bytes".into()));
+        assert_eq!(dns_label(&"a".repeat(64)), Err("must be no more than 63 characters".into()));
+        assert_eq!(label_value(&"a".repeat(64)), Err("must be no more than 63 bytes".into()));
+        assert_eq!(label_key(&"a".repeat(64)), Err("name part must be no more than 63 bytes".into()));
+        let prefixed = format!("{}/a", "a".repeat(254));
+        assert_eq!(label_key(&prefixed), Err("prefix part must be no more than 253 bytes".into()));
         for bad in ["", "A", "-a", "a-", "a.b", "a_b", "ä"] {
             assert!(dns_label(bad).is_err(), "{bad}");
         }
@@ -316,9 +317,11 @@ mod tests {
             assert!(label_key(bad).is_err(), "{bad}");
         }
         assert!(label_value("").is_ok());
-        assert!(port_name("http-1").is_ok());
-        for bad in ["1", "a--b", "-a", "toolongportname-", "A"] {
-            assert!(port_name(bad).is_err(), "{bad}");
+        assert!(port_name_faults("http-1").is_empty());
+        for (bad, faults) in
+            [("1", 1), ("a--b", 1), ("-a", 1), ("toolongportname-", 2), ("A", 2), ("", 2), ("-", 2)]
+        {
+            assert_eq!(port_name_faults(bad).len(), faults, "{bad}");
         }
         assert!(config_key("..x").is_err());
         assert!(path_segment("system:node").is_ok());

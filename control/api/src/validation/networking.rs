@@ -54,13 +54,11 @@ fn policy_port(port: &Place<'_>, errors: &mut Errors) {
             end.invalid("may not be specified when `port` is not specified", errors);
         }
         Value::Null => {}
-        Value::String(name) => {
+        Value::String(_) => {
             if end.is_set() {
                 end.invalid("may not be specified when `port` is non-numeric", errors);
             }
-            if let Err(why) = names::port_name(name) {
-                number.invalid(why, errors);
-            }
+            number.judge_port_name(errors);
         }
         _ => {
             let first = number.number().unwrap_or(0);
@@ -174,10 +172,10 @@ fn ingress_path(path: &Place<'_>, errors: &mut Errors) {
     let (kind, place) = (path.get("pathType"), path.get("path"));
     let text = place.text();
     match kind.text() {
-        "" => return kind.required("pathType must be specified", errors),
+        "" if !kind.is_set() => return kind.required("pathType must be specified", errors),
         "Exact" | "Prefix" => {
             if !text.starts_with('/') {
-                place.invalid("must be an absolute path", errors);
+                errors.push(FieldError::invalid(&place.path, text, "must be an absolute path"));
             }
             for bad in ["//", "/./", "/../", "%2f", "%2F"] {
                 if text.contains(bad) {
@@ -215,7 +213,7 @@ fn backend(backend: &Place<'_>, errors: &mut Errors) {
             match (name.is_full(), number.number().unwrap_or(0) != 0) {
                 (true, true) => refuse("cannot set both port name & port number", errors),
                 (true, false) => {
-                    name.judge(names::port_name, errors);
+                    name.judge_port_name(errors);
                 }
                 (false, true) => {
                     if let Err(why) = names::port_number(number.number().unwrap_or(0)) {
@@ -251,7 +249,7 @@ fn class(spec: &Place<'_>, errors: &mut Errors) {
     typed_reference(&parameters, errors);
     let (scope, namespace) = (parameters.get("scope"), parameters.get("namespace"));
     match scope.text() {
-        "" => scope.required("", errors),
+        "" if !scope.is_set() => scope.required("", errors),
         "Namespace" if !namespace.is_set() => {
             namespace.required("`parameters.scope` is set to 'Namespace'", errors);
         }

@@ -189,12 +189,7 @@ pub(super) fn csi(source: &Place<'_>, errors: &mut Errors) {
         if !secret.is_set() {
             continue;
         }
-        for member in ["name", "namespace"] {
-            if secret.get(member).text().is_empty() {
-                secret.get(member).required("", errors);
-            } else {
-                secret.get(member).judge(names::dns_label, errors);
-            }
-        }
+        secret.get("name").must(names::dns_subdomain, errors);
+        secret.get("namespace").must(names::dns_label, errors);
     }
 }

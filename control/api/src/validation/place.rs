@@ -178,6 +178,34 @@ impl<'a> Place<'a> {
         is_one
     }
 
+    /// The name of a port.
+    pub(super) fn judge_port_name(&self, errors: &mut Errors) -> bool {
+        let faults = names::port_name_faults(self.text());
+        let is_one = faults.is_empty();
+        errors.extend(faults.into_iter().map(|why| FieldError::invalid(&self.path, self.text(), why)));
+        is_one
+    }
+
+    /// A port by number or name.
+    pub(super) fn judge_port(&self, errors: &mut Errors) {
+        match self.value {
+            Value::String(_) => drop(self.judge_port_name(errors)),
+            value => {
+                let number = value.as_i64().unwrap_or(0);
+                if let Err(why) = names::port_number(number) {
+                    errors.push(FieldError::invalid(&self.path, number, why));
+                }
+            }
+        }
+    }
+
+    /// Text by a rule, if the member is there, be it empty.
+    pub(super) fn judge_set(&self, rule: impl Fn(&str) -> Verdict, errors: &mut Errors) {
+        if self.is_set() {
+            self.judge(rule, errors);
+        }
+    }
+
     /// Text by a rule, if there is some.
     pub(super) fn judge_full(&self, rule: impl Fn(&str) -> Verdict, errors: &mut Errors) {
         if self.is_full() {
@@ -223,7 +251,8 @@ impl<'a> Place<'a> {
 /// What a number or a percentage says, rounded to nothing in particular: only whether it is zero matters.
 pub(super) fn share(place: &Place<'_>) -> i64 {
     match place.value {
-        Value::String(text) => text.strip_suffix('%').and_then(|digits| digits.parse().ok()).unwrap_or(0),
+        // Text that is no percentage upstream reads as a number, if it is one.
+        Value::String(text) => text.strip_suffix('%').unwrap_or(text).parse().unwrap_or(0),
         value => value.as_i64().unwrap_or(0),
     }
 }

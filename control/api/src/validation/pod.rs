@@ -34,6 +34,7 @@ pub(super) fn spec(path: &str, spec: &Value, errors: &mut Errors) {
         system: spec.get("os").get("name").text(),
         host_users: spec.get("hostUsers").value != false,
     };
+    restart_policy(&spec.get("restartPolicy"), errors);
     resource_claims(&spec, errors);
     container::all(&spec, &around, errors);
     resources::of_pod(&spec, &around.claims, errors);
@@ -41,6 +42,13 @@ pub(super) fn spec(path: &str, spec: &Value, errors: &mut Errors) {
     pod_scheduling::check(&spec, errors);
     dns(&spec, errors);
     identity(&spec, errors);
+}
+
+/// The policy of any pod, in upstream's order. What workloads may have of it is said beside it.
+fn restart_policy(policy: &Place<'_>, errors: &mut Errors) {
+    if policy.is_full() {
+        policy.one_of(&["Always", "OnFailure", "Never"], errors);
+    }
 }
 
 fn resource_claims(spec: &Place<'_>, errors: &mut Errors) {
@@ -114,6 +122,10 @@ fn identity(spec: &Place<'_>, errors: &mut Errors) {
 }
 
 fn dns(spec: &Place<'_>, errors: &mut Errors) {
+    let policy = spec.get("dnsPolicy");
+    if policy.is_full() {
+        policy.one_of(&["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"], errors);
+    }
     let config = spec.get("dnsConfig");
     let (servers, searches) = (config.get("nameservers"), config.get("searches"));
     if spec.get("dnsPolicy").text() == "None" {
@@ -155,6 +167,10 @@ fn dns(spec: &Place<'_>, errors: &mut Errors) {
 pub(super) fn pod(object: &Value, errors: &mut Errors) {
     spec("spec", &object["spec"], errors);
     let spec = Place::of(object, "spec");
+    if spec.get("nodeName").is_full() && spec.get("schedulingGates").count() > 0 {
+        let why = "cannot be set until all schedulingGates have been cleared";
+        spec.get("nodeName").forbidden(why, errors);
+    }
     if !spec.get("serviceAccountName").is_full() {
         for volume in spec.each("volumes") {
             for source in volume.get("projected").each("sources") {

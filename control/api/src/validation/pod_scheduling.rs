@@ -145,7 +145,9 @@ pub(super) fn tolerations(list: &Place<'_>, errors: &mut Errors) {
     for toleration in list.items() {
         let (key, operator) = (toleration.get("key"), toleration.get("operator"));
         let (value, effect) = (toleration.get("value"), toleration.get("effect"));
-        key.judge_full(names::label_key, errors);
+        if key.is_full() {
+            key.judge_key(errors);
+        }
         let refuse = |value: &str, why: &str, errors: &mut Errors| {
             errors.push(FieldError::invalid(&operator.path, json!(value), why));
         };

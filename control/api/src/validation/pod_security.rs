@@ -186,7 +186,7 @@ fn operating_system(spec: &Place<'_>, context: &Place<'_>, errors: &mut Errors) 
     }
     let name = system.get("name");
     match name.text() {
-        "" => name.required("cannot be empty", errors),
+        "" => name.required("", errors),
         "linux" => {
             let containers = all_containers(spec).map(|one| one.get("securityContext"));
             for options in containers.chain([context.clone()]).map(|one| one.get("windowsOptions")) {
@@ -208,9 +208,8 @@ fn operating_system(spec: &Place<'_>, context: &Place<'_>, errors: &mut Errors) 
                 place.forbidden("cannot be set for a windows pod", errors);
             }
         }
-        _ => {
-            name.one_of(&["linux", "windows"], errors);
-        }
+        // Upstream names the whole.
+        other => errors.push(FieldError::not_supported(&system.path, other, &["linux", "windows"])),
     }
 }
 

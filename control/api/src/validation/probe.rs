@@ -1,7 +1,5 @@
 //! Rules of probes and of the handlers that they share with lifecycle hooks.
 
-use serde_json::Value;
-
 use super::names;
 use super::place::{Errors, Place};
 
@@ -72,13 +70,13 @@ fn handler(holder: &Place<'_>, ways: &[&str], grace: Option<i64>, errors: &mut E
             if first.get("path").text().is_empty() {
                 first.get("path").required("", errors);
             }
-            port(&first.get("port"), errors);
+            first.get("port").judge_port(errors);
             for header in first.each("httpHeaders") {
                 let name = Place::new(first.child("httpHeaders"), header.get("name").value);
                 name.judge(names::http_header, errors);
             }
         }
-        "tcpSocket" | "grpc" => port(&first.get("port"), errors),
+        "tcpSocket" | "grpc" => first.get("port").judge_port(errors),
         "sleep" => {
             let seconds = first.get("seconds").number().unwrap_or(0);
             if let Some(grace) = grace.filter(|grace| seconds < 0 || seconds > *grace) {
@@ -88,18 +86,5 @@ fn handler(holder: &Place<'_>, ways: &[&str], grace: Option<i64>, errors: &mut E
             }
         }
         _ => {}
-    }
-}
-
-/// A port by number or name.
-fn port(port: &Place<'_>, errors: &mut Errors) {
-    let verdict = match port.value {
-        Value::String(name) => names::port_name(name),
-        Value::Number(number) => names::port_number(number.as_i64().unwrap_or(0)),
-        _ => names::port_number(0),
-    };
-    if let Err(why) = verdict {
-        let value = if port.is_set() { port.value.clone() } else { 0.into() };
-        errors.push(super::FieldError::invalid(&port.path, value, why));
     }
 }

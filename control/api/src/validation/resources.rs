@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::field::FieldError;
-use super::names;
 use super::place::{Errors, NOT_NEGATIVE, Place};
+use super::{limits, names};
 use crate::quantity::Quantity;
 use crate::resources::is_native;
 
@@ -25,10 +25,15 @@ pub(super) fn container_name(path: &str, name: &str, errors: &mut Errors) {
 }
 
 fn resource_name(path: &str, name: &str, of: Of, errors: &mut Errors) {
-    if let Err(why) = names::label_key(name) {
-        return errors.push(FieldError::invalid(path, name, why));
+    let before = errors.len();
+    let faults = names::label_key_faults(name).into_iter();
+    errors.extend(faults.map(|why| FieldError::invalid(path, name, why)));
+    if errors.len() == before && !name.contains('/') && !limits::is_standard(name) {
+        let why = "must be a standard resource type or fully qualified";
+        errors.push(FieldError::invalid(path, name, why));
     }
     match of {
+        Of::Pod if errors.len() > before => {}
         Of::Pod => {
             let known = matches!(name, "cpu" | "memory") || name.starts_with(HUGE);
             if !known {
@@ -36,8 +41,7 @@ fn resource_name(path: &str, name: &str, of: Of, errors: &mut Errors) {
             }
         }
         Of::Container if !name.contains('/') => {
-            let standard =
-                matches!(name, "cpu" | "memory" | "ephemeral-storage" | "storage") || name.starts_with(HUGE);
+            let standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with(HUGE);
             if !standard {
                 let why = "must be a standard resource for containers";
                 errors.push(FieldError::invalid(path, name, why));

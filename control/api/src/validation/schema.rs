@@ -51,7 +51,9 @@ impl Walk<'_> {
         match found {
             Some(Value::String(text)) if text.is_empty() => self.missing(field),
             Some(Value::String(text)) if !field.choices.is_empty() && !field.choices.contains(text) => {
-                self.errors.push(FieldError::not_supported(&self.path, text.as_str(), &field.choices));
+                if !is_judged_elsewhere(&self.path) {
+                    self.errors.push(FieldError::not_supported(&self.path, text.as_str(), &field.choices));
+                }
             }
             Some(value) => self.value(&field.shape, value),
             None => self.missing(field),
@@ -85,7 +87,7 @@ impl Walk<'_> {
     }
 
     fn missing(&mut self, field: &Field) {
-        if is_required(field) && !may_be_empty(&self.path) {
+        if is_required(field) && !may_be_empty(&self.path) && !is_judged_elsewhere(&self.path) {
             self.errors.push(FieldError::required(&self.path, ""));
         }
     }
@@ -99,6 +101,55 @@ fn is_required(field: &Field) -> bool {
 
 fn holds_objects(shape: &Shape) -> bool {
     matches!(shape, Shape::Object(_) | Shape::List(_) | Shape::Map(_))
+}
+
+/// What upstream judges as a part of something else and names by another path, or takes as it is. Indices left out.
+const ELSEWHERE: [&str; 27] = [
+    "spec.strategy.type",
+    "spec.updateStrategy.type",
+    ".metric.selector.matchExpressions.key",
+    ".metric.selector.matchExpressions.operator",
+    "spec.taints.key",
+    "spec.taints.effect",
+    "scopeSelector.matchExpressions.operator",
+    "scopeSelector.matchExpressions.scopeName",
+    ".httpHeaders.name",
+    ".resizePolicy.resourceName",
+    ".resizePolicy.restartPolicy",
+    ".volumeMounts.mountPropagation",
+    ".os.name",
+    ".schedulingGates.name",
+    "downwardAPI.items.fieldRef.fieldPath",
+    "downwardAPI.items.resourceFieldRef.resource",
+    "downwardAPI.items.path",
+    ".clusterTrustBundle.path",
+    ".serviceAccountToken.path",
+    ".hints.forZones.name",
+    ".hints.forNodes.name",
+    ".limitResponse.type",
+    "clientConfig.service.name",
+    "clientConfig.service.namespace",
+    ".devices.requests.name",
+    ".firstAvailable.name",
+    ".cel.expression",
+];
+
+fn is_judged_elsewhere(path: &str) -> bool {
+    // What definitions say of their versions.
+    if path.starts_with("spec.versions[") {
+        return true;
+    }
+    let mut plain = String::with_capacity(path.len());
+    let mut inside = false;
+    for char in path.chars() {
+        match char {
+            '[' => inside = true,
+            ']' => inside = false,
+            _ if !inside => plain.push(char),
+            _ => {}
+        }
+    }
+    ELSEWHERE.iter().any(|known| plain.ends_with(known))
 }
 
 /// Text that the schema calls required only because upstream always writes it, or that may be meant to be empty.

@@ -118,10 +118,12 @@ fn service_ports(ports: &Place<'_>, kind: &str, errors: &mut Errors) {
             protocol.one_of(&PROTOCOLS, errors);
         }
         target(&port.get("targetPort"), errors);
-        port.get("appProtocol").judge_full(names::label_key, errors);
+        let application = port.get("appProtocol");
+        if application.is_set() {
+            application.judge_key(errors);
+        }
         if !pairs.insert((front, protocol.text())) {
-            let value = json!({ "port": front, "protocol": protocol.text() });
-            errors.push(FieldError::duplicate(&port.path, value));
+            errors.push(duplicate_port(&port, protocol.text(), front));
         }
         let node_port = port.get("nodePort");
         let Some(number) = node_port.number().filter(|number| *number != 0) else { continue };
@@ -136,14 +138,18 @@ fn service_ports(ports: &Place<'_>, kind: &str, errors: &mut Errors) {
     }
 }
 
+/// Upstream shows the whole type, of which only what makes it the same is filled in.
+fn duplicate_port(port: &Place<'_>, protocol: &str, front: i64) -> FieldError {
+    let shown = format!(
+        "{{\"Name\":\"\",\"Protocol\":{},\"AppProtocol\":null,\"Port\":{front},\"TargetPort\":0,\"NodePort\":0}}",
+        serde_json::Value::from(protocol)
+    );
+    FieldError::duplicate(&port.path, port.value.clone()).shown_as(shown)
+}
+
 fn target(target: &Place<'_>, errors: &mut Errors) {
-    let verdict = match target.value {
-        Value::String(name) => names::port_name(name),
-        Value::Number(number) => names::port_number(number.as_i64().unwrap_or(0)),
-        _ => Ok(()),
-    };
-    if let Err(why) = verdict {
-        target.invalid(why, errors);
+    if target.is_set() {
+        target.judge_port(errors);
     }
 }
 

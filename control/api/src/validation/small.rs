@@ -117,8 +117,10 @@ pub(super) fn priority_class(object: &Value, errors: &mut Errors) {
         errors.push(FieldError::forbidden("value", why));
     }
     let preemption = Place::of(object, "preemptionPolicy");
-    if preemption.is_full() {
-        preemption.one_of(&["Never", "PreemptLowerPriority"], errors);
+    if preemption.is_set() && preemption.text().is_empty() {
+        preemption.required("", errors);
+    } else if preemption.is_set() {
+        preemption.one_of(&["PreemptLowerPriority", "Never"], errors);
     }
 }
 

@@ -42,9 +42,9 @@ fn provisioner(name: &Place<'_>, errors: &mut Errors) {
     if name.text().is_empty() {
         return name.required("", errors);
     }
-    if let Err(why) = names::label_key(&name.text().to_lowercase()) {
-        errors.push(FieldError::invalid(&name.path, name.text().to_lowercase(), why));
-    }
+    let lower = name.text().to_lowercase();
+    let faults = names::label_key_faults(&lower).into_iter();
+    errors.extend(faults.map(|why| FieldError::invalid(&name.path, lower.as_str(), why)));
 }
 
 fn parameters(parameters: &Place<'_>, may_be_empty: bool, errors: &mut Errors) {

@@ -53,7 +53,10 @@ pub(super) fn mounts(container: &Place<'_>, volumes: &Volumes<'_>, errors: &mut 
     let mut seen = BTreeSet::new();
     for mount in list.items() {
         let (name, place) = (mount.get("name"), mount.get("mountPath"));
-        if name.is_full() && !volumes.contains_key(name.text()) {
+        if name.text().is_empty() {
+            name.required("", errors);
+        }
+        if !volumes.contains_key(name.text()) {
             not_found(&name, errors);
         }
         if place.is_full() && !seen.insert(place.text()) {
@@ -96,7 +99,8 @@ fn propagation(container: &Place<'_>, list: &Place<'_>, mount: &Place<'_>, error
     }
     let recursive = Place::new(list.child("recursiveReadOnly"), mount.get("recursiveReadOnly").value);
     match recursive.text() {
-        "" | "Disabled" => {}
+        "" if !recursive.is_set() => {}
+        "Disabled" => {}
         "Enabled" | "IfPossible" => {
             if !mount.get("readOnly").flag() {
                 recursive.forbidden("may only be specified when readOnly is true", errors);

@@ -108,7 +108,7 @@ fn shared(kind: &str, source: &Place<'_>, errors: &mut Errors) {
         "rbd" => needed(source, &["monitors", "image"], errors),
         "cephfs" => needed(source, &["monitors"], errors),
         "cinder" | "portworxVolume" => needed(source, &["volumeID"], errors),
-        "iscsi" => needed(source, &["targetPortal", "iqn"], errors),
+        "iscsi" => iscsi(source, errors),
         "flexVolume" => needed(source, &["driver"], errors),
         "azureFile" => needed(source, &["secretName", "shareName"], errors),
         "azureDisk" => azure_disk(source, errors),
@@ -181,8 +181,12 @@ pub(super) fn in_pod(kind: &str, source: &Place<'_>, errors: &mut Errors) {
         "csi" => {
             storage::driver_name(&source.get("driver"), errors);
             let secret = source.get("nodePublishSecretRef");
-            if secret.is_set() {
-                secret.get("name").must(names::dns_subdomain, errors);
+            if secret.is_set() && secret.get("name").text().is_empty() {
+                secret.get("name").required("", errors);
+            } else if secret.is_set() {
+                // Upstream leaves the reference out of the path.
+                Place::new(source.child("name"), secret.get("name").value)
+                    .judge(names::dns_subdomain, errors);
             }
         }
         "ephemeral" => {
@@ -196,8 +200,28 @@ pub(super) fn in_pod(kind: &str, source: &Place<'_>, errors: &mut Errors) {
                 template.required("", errors);
             }
         }
-        "image" => source.get("pullPolicy").maybe_one_of(&["Always", "IfNotPresent", "Never"], errors),
+        "image" => {
+            needed(source, &["reference"], errors);
+            source.get("pullPolicy").maybe_one_of(&["Always", "IfNotPresent", "Never"], errors);
+        }
         _ => shared(kind, source, errors),
+    }
+}
+
+fn iscsi(source: &Place<'_>, errors: &mut Errors) {
+    needed(source, &["targetPortal", "iqn"], errors);
+    let name = source.get("iqn");
+    let kinds = ["iqn", "eui", "naa"];
+    if name.is_full() && !kinds.iter().any(|kind| name.text().starts_with(kind)) {
+        name.invalid("must be valid format starting with iqn, eui, or naa", errors);
+    }
+    let unit = source.get("lun");
+    if unit.number().is_some_and(|unit| !(0..=255).contains(&unit)) {
+        unit.invalid("must be between 0 and 255, inclusive", errors);
+    }
+    let asks = ["chapAuthDiscovery", "chapAuthSession"].iter().any(|name| source.value[*name] == true);
+    if asks && !source.get("secretRef").is_set() {
+        source.get("secretRef").required("", errors);
     }
 }
 

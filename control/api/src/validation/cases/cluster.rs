@@ -59,12 +59,8 @@ fn nodes_and_namespaces_that_break_rules_are_refused() {
         &[
             (
                 taints(json!([{ "key": "k", "effect": "X" }])),
-                &[
-                    "spec.taints[0].effect: Unsupported value: \"X\": supported values: \"NoExecute\", \"NoSchedule\", \
-                     \"PreferNoSchedule\"",
-                    "metadata.taints[0].effect: Unsupported value: \"X\": supported values: \"NoSchedule\", \
-                     \"PreferNoSchedule\", \"NoExecute\"",
-                ],
+                &["metadata.taints[0].effect: Unsupported value: \"X\": supported values: \"NoSchedule\", \
+                     \"PreferNoSchedule\", \"NoExecute\""],
             ),
             (
                 taints(json!([{ "key": "k", "effect": "NoExecute" }, { "key": "k", "effect": "NoExecute" }])),
@@ -109,7 +105,10 @@ fn limits_and_quotas_that_break_rules_are_refused() {
             (
                 limit(json!({ "type": "Container", "min": { "disk": "1" } })),
                 &[
+                    "spec.limits[0].min[disk]: Invalid value: \"disk\": must be a standard resource type or fully qualified",
                     "spec.limits[0].min[disk]: Invalid value: \"disk\": must be a standard resource for containers",
+                    "spec.limits[0].defaultRequest[disk]: Invalid value: \"disk\": must be a standard resource type or \
+                     fully qualified",
                     "spec.limits[0].defaultRequest[disk]: Invalid value: \"disk\": must be a standard resource for \
                      containers",
                 ],
@@ -267,7 +266,10 @@ fn small_kinds_that_break_rules_are_refused() {
         runtime.clone(),
         &[(
             json!({ "overhead": { "podFixed": { "disk": "1" } } }),
-            &["overhead.limits[disk]: Invalid value: \"disk\": must be a standard resource for containers"],
+            &[
+                "overhead.limits[disk]: Invalid value: \"disk\": must be a standard resource type or fully qualified",
+                "overhead.limits[disk]: Invalid value: \"disk\": must be a standard resource for containers",
+            ],
         )],
     );
     check_update(

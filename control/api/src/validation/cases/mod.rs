@@ -1,6 +1,7 @@
 //! Tables of objects and the rules that they break: a sound object of each kind, what is changed in it, what is said.
 
 mod cluster;
+mod compared;
 mod network;
 mod pods;
 mod storage;

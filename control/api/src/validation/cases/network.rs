@@ -66,7 +66,10 @@ fn services_that_break_rules_are_refused() {
             (spec(json!({ "sessionAffinityConfig": { "clientIP": { "timeoutSeconds": 5 } } })), &[]),
             (
                 spec(json!({ "ports": [{ "port": 80, "name": "a" }, { "port": 80, "name": "b" }] })),
-                &["spec.ports[1]: Duplicate value: {\"port\":80,\"protocol\":\"TCP\"}"],
+                &[
+                    "spec.ports[1]: Duplicate value: {\"Name\":\"\",\"Protocol\":\"TCP\",\"AppProtocol\":null,\"Port\":80,\
+                     \"TargetPort\":0,\"NodePort\":0}",
+                ],
             ),
         ],
     );

@@ -268,7 +268,7 @@ fn device_kinds_that_break_rules_are_refused() {
             ),
             (
                 json!({ "spec": { "devices": [{ "name": "x" }, { "name": "x" }] } }),
-                &["spec.devices[1].name: Duplicate value: \"x\""],
+                &["spec.devices[1]: Duplicate value: \"x\""],
             ),
         ],
     );

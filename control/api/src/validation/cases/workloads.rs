@@ -125,7 +125,7 @@ fn sets_that_break_rules_are_refused() {
             (
                 json!({ "spec": { "updateStrategy": { "type": "OnDelete", "rollingUpdate": { "partition": 1 } } } }),
                 &[
-                    "spec.updateStrategy.rollingUpdate: Invalid value: {\"partition\":1}: only allowed for updateStrategy \
+                    "spec.updateStrategy.rollingUpdate: Invalid value: {\"Partition\":1,\"MaxUnavailable\":null}: only allowed for updateStrategy \
                    'RollingUpdate'",
                 ],
             ),
@@ -331,7 +331,11 @@ fn autoscalers_that_break_rules_are_refused() {
             ),
             (
                 json!({ "spec": { "minReplicas": 0 } }),
-                &["spec.minReplicas: Invalid value: 0: must be greater than or equal to 1"],
+                &[
+                    "spec.minReplicas: Invalid value: 0: must be greater than or equal to 1",
+                    "spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero \
+                     replicas",
+                ],
             ),
             (
                 metric(
@@ -348,7 +352,6 @@ fn autoscalers_that_break_rules_are_refused() {
                 ),
                 &[
                     "spec.metrics[0].pods: Required value: must populate information for the given metric source",
-                    "spec.metrics[0].external: Forbidden: must populate the given metric source only",
                 ],
             ),
             (
