@@ -228,7 +228,7 @@ impl<'e> Kinds<'e> {
                 };
                 if matches!(field, Kind::Optional(_)) { field } else { Kind::optional(field) }
             }
-            (None, name, [inner, ..]) if matches!(name, "optional.of" | "optional.ofNonZeroValue") => {
+            (None, "optional.of" | "optional.ofNonZeroValue", [inner, ..]) => {
                 Kind::optional(inner.clone())
             }
             (Some(Kind::Optional(inner)), "value", []) => Kind::clone(&inner),

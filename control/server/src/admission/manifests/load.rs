@@ -169,11 +169,11 @@ impl Loading<'_> {
         let resource = registry().find(GROUP, "v1", plural);
         let resource = resource.expect("the kinds of admission are built in");
         if kind == *one {
-            return self.object(path, resource, *plural, value);
+            return self.object(path, resource, plural, value);
         }
         items(&value, &["items"])
             .iter()
-            .try_for_each(|item| self.object(path, resource, *plural, item.clone()))
+            .try_for_each(|item| self.object(path, resource, plural, item.clone()))
     }
 
     fn object(
