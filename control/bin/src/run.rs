@@ -20,7 +20,7 @@ use skep_store::Store;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::Setup;
+use crate::auth::{self, Setup};
 use crate::flags::{RunArguments, ServerArguments};
 use crate::keys::OpenKeys;
 use crate::{components, logging, metrics, shutdown, store};
@@ -90,6 +90,7 @@ impl Running {
             arguments.token_auth_file.as_deref(),
             &keys.client_authority()?,
             &mut gate,
+            &metrics,
         )?;
         let token_keys = Arc::clone(&gate.token_keys);
         let mut config = ServerConfig::new(gate, arguments.advertised()?, arguments.service_cidr.clone());
@@ -101,7 +102,7 @@ impl Running {
         config.audit = audit.clone();
         arguments.serving.apply(&mut config)?;
         if let Some(options) = arguments.encryption.options()? {
-            config.encryption = Some(Encryption::open(options, &metrics).await?);
+            config.encryption = Some(Encryption::open(options, &metrics, &auth::server_name()).await?);
         }
         config.admission = arguments.admission.config()?;
         config.log = Some(Check(Arc::new(logging::works)));
@@ -111,7 +112,7 @@ impl Running {
         let (authorizer, registry, until) = (server.gate().authorizer(), metrics.clone(), stop.clone());
         tokio::spawn(async move { setup.follow(authorizer, &registry, until).await });
         let close = CancellationToken::new();
-        let listener = listener.sharing(server.turns());
+        let listener = listener.sharing(server.turns()).counting(&metrics);
         let listener = tokio::spawn(listener.serve(server.service(), close.clone()));
         let kubeconfig = keys.write_kubeconfig()?;
         tracing::info!(listen = %arguments.listen, kubeconfig = %kubeconfig.display(), "serving the API");

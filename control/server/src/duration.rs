@@ -28,9 +28,54 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(bad()) } else { Ok(total) }
 }
 
+/// Writes a time as Go does: `1.5ms`, `2s`, `1h0m5s`.
+pub(crate) fn text(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    let (unit, digits) = match nanos {
+        0 => return "0s".to_owned(),
+        1..1_000 => return format!("{nanos}ns"),
+        1_000..1_000_000 => ("µs", 3),
+        1_000_000..1_000_000_000 => ("ms", 6),
+        _ => ("s", 9),
+    };
+    let one = 10_u128.pow(digits);
+    let (mut whole, part) = (nanos / one, nanos % one);
+    let mut before = String::new();
+    if unit == "s" && whole >= 60 {
+        let minutes = whole / 60;
+        before =
+            if minutes >= 60 { format!("{}h{}m", minutes / 60, minutes % 60) } else { format!("{minutes}m") };
+        whole %= 60;
+    }
+    let part = format!("{part:0width$}", width = digits as usize);
+    match part.trim_end_matches('0') {
+        "" => format!("{before}{whole}{unit}"),
+        part => format!("{before}{whole}.{part}{unit}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_written_as_upstream_writes_them() {
+        for (nanos, expected) in [
+            (0, "0s"),
+            (7, "7ns"),
+            (1_100, "1.1µs"),
+            (2_200_000, "2.2ms"),
+            (5_000_000, "5ms"),
+            (3_300_000_000, "3.3s"),
+            (245_000_000_000, "4m5s"),
+            (245_001_000_000, "4m5.001s"),
+            (18_367_001_000_000, "5h6m7.001s"),
+            (3_600_000_000_000, "1h0m0s"),
+            (480_000_000_001, "8m0.000000001s"),
+        ] {
+            assert_eq!(text(Duration::from_nanos(nanos)), expected);
+        }
+    }
 
     #[test]
     fn times_are_read_as_upstream_reads_them() {

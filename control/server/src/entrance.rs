@@ -12,9 +12,11 @@ use skep_api::status::Status;
 use tokio::time::Instant;
 
 use crate::admission::{Asked, Attributes, Notes, Operation};
-use crate::audit::Audited;
+use crate::audit::{Audited, Times};
 use crate::course::Course;
 use crate::fairness::Facts;
+use crate::latencies::Layer;
+use crate::metrics::Filter;
 use crate::query::Query;
 use crate::remarks::noting;
 use crate::request::RequestInfo;
@@ -29,12 +31,15 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Who makes a request, if they may: authenticate, write down, impersonate, authorize, in upstream's order.
 pub(crate) async fn let_in(
     inner: &Inner,
-    info: &RequestInfo,
+    info: &Arc<RequestInfo>,
     resource: Option<&Arc<Resource>>,
     query: &Query,
     parts: &mut Parts,
     course: &mut Course,
 ) -> Result<UserInfo, Status> {
+    let (notes, passed) =
+        (course.notes.clone(), |filter, took| inner.metrics().requests().passed(filter, took));
+    let (latencies, mut lap) = (&notes.latencies, Instant::now());
     let user = match noting(&course.notes, inner.gate().authenticate(parts, info)).await {
         Ok(user) => user,
         Err(status) => {
@@ -42,21 +47,35 @@ pub(crate) async fn let_in(
             return Err(status);
         }
     };
-    course.record = inner.audit().receive(&course.id, &user, info, parts).await?;
+    passed(Filter::Authentication, latencies.lap(Layer::Authentication, &mut lap));
+    // What watches is told what happens, however long that takes.
+    let times = (info.verb != "watch").then(|| Times { notes: course.notes.clone(), began: course.began });
+    course.record = inner.audit().receive(&course.id, &user, info, parts, times).await?;
     if course.record.wants_response() {
         // The answer is to be read on its way out.
         parts.headers.remove(ACCEPT_ENCODING);
         parts.extensions.insert(Audited);
     }
-    let user = match inner.gate().impersonate(&user, parts, info).await? {
+    passed(Filter::Audit, lap.elapsed());
+    lap = Instant::now();
+    let assumed = inner.gate().impersonate(&user, parts, info).await;
+    if !matches!(assumed, Ok(None)) {
+        passed(Filter::Impersonation, latencies.lap(Layer::Impersonation, &mut lap));
+    }
+    let user = match assumed? {
         Some(assumed) => {
             course.record.impersonated(&assumed);
             assumed.user
         }
         None => user,
     };
-    seat(inner, info, resource, query, &user, course).await?;
+    lap = Instant::now();
+    let seated = seat(inner, info, resource, query, &user, course).await;
+    passed(Filter::Fairness, lap.elapsed());
+    seated?;
+    lap = Instant::now();
     let decision = inner.gate().decide(&user, info).await;
+    passed(Filter::Authorization, latencies.lap(Layer::Authorization, &mut lap));
     let allowed = decision.is_allowed();
     course.record.annotate("authorization.k8s.io/decision", if allowed { "allow" } else { "forbid" });
     course.record.annotate("authorization.k8s.io/reason", &decision.reason);
@@ -66,7 +85,7 @@ pub(crate) async fn let_in(
 /// Waits for a seat. What lasts needs none, but for watches while they begin.
 async fn seat(
     inner: &Inner,
-    info: &RequestInfo,
+    info: &Arc<RequestInfo>,
     resource: Option<&Arc<Resource>>,
     query: &Query,
     user: &UserInfo,
@@ -79,9 +98,10 @@ async fn seat(
     let limit = inner.lasting().request;
     let left = course.deadline.map_or(limit, |deadline| deadline.saturating_duration_since(Instant::now()));
     let patience = (left / 4).min(LONGEST_WAIT);
-    let started = Instant::now();
-    let (classified, permit) = inner.fairness().enter(user, info, query, facts, patience, &course.lane).await;
-    course.notes.waited(started.elapsed());
+    let (classified, permit) = {
+        let _waiting = course.notes.latencies.enter(Layer::QueueWait);
+        inner.fairness().enter(user, info, query, facts, patience, &course.lane).await
+    };
     course.classified = classified;
     course.cut_off = permit.is_err();
     course.permit = Some(permit?);

@@ -13,7 +13,7 @@ use crate::authn::{
     self, Anonymous, BootstrapTokens, Chain, FrontProxy, JwtTokens, StaticTokens, Verifier, WebhookTokens,
 };
 use crate::authz::{AuthorizerChain, Authz};
-use crate::metrics::{AccessMetrics, Known};
+use crate::metrics::{AccessMetrics, GateMetrics, ImpersonationMetrics, Known, TokenCacheMetrics};
 use crate::refusal;
 use crate::request::RequestInfo;
 use crate::reviews::Reviews;
@@ -182,6 +182,8 @@ pub struct GateConfig {
     pub jwt_tokens: Option<Arc<JwtTokens>>,
     /// Tokens that a webhook knows.
     pub webhook_tokens: Option<Arc<WebhookTokens>>,
+    /// Counts what is remembered of tokens; for who made `webhook_tokens` with the same.
+    pub token_cache: Option<TokenCacheMetrics>,
     /// A proxy that says for whom it asks.
     pub front_proxy: Option<Arc<FrontProxy>>,
     /// The client CA, where the TLS layer accepts the certificates of others, too.
@@ -209,6 +211,7 @@ impl GateConfig {
             bootstrap_tokens: true,
             jwt_tokens: None,
             webhook_tokens: None,
+            token_cache: None,
             front_proxy: None,
             client_authority: None,
             authorizers: AuthorizerChain::default(),
@@ -241,6 +244,7 @@ pub struct Gate {
     front_proxy: Option<Arc<FrontProxy>>,
     clock: Clock,
     metrics: AccessMetrics,
+    impersonation: ImpersonationMetrics,
     /// Issues and verifies service-account tokens.
     pub tokens: Arc<Tokens>,
     /// Answers the review APIs.
@@ -257,7 +261,7 @@ impl std::fmt::Debug for Gate {
 
 impl Gate {
     /// A gate that decides by the objects that `reader` shows.
-    pub(crate) fn new(config: GateConfig, reader: Arc<dyn ObjectReader>, metrics: AccessMetrics) -> Self {
+    pub(crate) fn new(config: GateConfig, reader: Arc<dyn ObjectReader>, metrics: GateMetrics) -> Self {
         let tokens = Tokens::new(
             config.token_keys,
             config.issuer,
@@ -269,9 +273,10 @@ impl Gate {
         let tokens = tokens
             .with_further_issuers(config.further_issuers)
             .with_jwks_uri(config.jwks_uri)
-            .with_lifetimes(config.longest_token_life, config.extend_token_life);
+            .with_lifetimes(config.longest_token_life, config.extend_token_life)
+            .counting(metrics.tokens);
         let tokens = Arc::new(tokens);
-        let authorizer = Authz::new(Arc::clone(&reader));
+        let authorizer = Authz::counting(Arc::clone(&reader), metrics.authorization);
         authorizer.set_chain(config.authorizers);
         let authorizer = Arc::new(authorizer);
         let mut chain = Chain::new(Arc::clone(&tokens), config.static_tokens, Arc::clone(&config.clock));
@@ -288,7 +293,19 @@ impl Gate {
         let reviews = Arc::new(Reviews::new(Arc::clone(&authorizer), Arc::clone(&authenticator)));
         let streams = Arc::new(Streams::new(config.nodes, reader, Arc::clone(&authorizer) as _));
         let (anonymous, front_proxy, clock) = (config.anonymous, config.front_proxy, config.clock);
-        Self { authenticator, authorizer, anonymous, front_proxy, clock, metrics, tokens, reviews, streams }
+        let (metrics, impersonation) = (metrics.access, metrics.impersonation);
+        Self {
+            authenticator,
+            authorizer,
+            anonymous,
+            front_proxy,
+            clock,
+            metrics,
+            impersonation,
+            tokens,
+            reviews,
+            streams,
+        }
     }
 
     /// Who makes a request. A `UserInfo` among the request's extensions is taken as it is: only this process can put it
@@ -362,7 +379,7 @@ impl Gate {
         parts: &Parts,
         info: &RequestInfo,
     ) -> Result<Option<Assumed>, Status> {
-        authn::impersonated(user, &parts.headers, info, self.authorizer.as_ref()).await
+        authn::impersonated(user, &parts.headers, info, self.authorizer.as_ref(), &self.impersonation).await
     }
 
     /// What the authorizers say of a request of `user`.

@@ -16,9 +16,11 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::admission::Notes;
 use crate::audit::Record;
 use crate::body::{self, Body, BoxError};
 use crate::fairness::Permit;
+use crate::latencies::Layer;
 
 /// So long a client may take to ask for the next piece of an answer that it has to read steadily.
 pub(crate) const STALL: Duration = Duration::from_secs(60);
@@ -37,20 +39,22 @@ impl Held {
     /// The body, which holds this until its end.
     pub(crate) fn with(self, body: Body) -> Body {
         let Self { record, permit, deadline, steady } = self;
-        hold(body, Some(Box::new((record, permit))), deadline, steady)
+        let timed = record.timed();
+        hold(body, Some(Box::new((record, permit))), deadline, steady, timed)
     }
 }
 
 /// Whatever is let go of by being dropped.
 type Kept = Option<Box<dyn Send>>;
 
-fn hold(body: Body, kept: Kept, deadline: Option<Instant>, steady: bool) -> Body {
+fn hold(body: Body, kept: Kept, deadline: Option<Instant>, steady: bool, timed: Option<Arc<Notes>>) -> Body {
     let state = State {
         body: Some(body),
         kept,
         deadline,
         steady,
         handed: None,
+        timed,
         guard: None,
         cut: false,
         waker: None,
@@ -70,6 +74,8 @@ struct State {
     steady: bool,
     /// When a piece was given after which none has been asked for.
     handed: Option<Instant>,
+    /// Where it is taken down how long it takes to make pieces, and to send them.
+    timed: Option<Arc<Notes>>,
     guard: Option<AbortHandle>,
     /// Whether the answer broke off, and nobody was told yet.
     cut: bool,
@@ -81,6 +87,13 @@ impl State {
     fn due(&self) -> Option<Instant> {
         let stalled = self.handed.filter(|_| self.steady).map(|handed| handed + STALL);
         [self.deadline, stalled].into_iter().flatten().min()
+    }
+
+    /// The piece that was given is sent, or never will be.
+    fn sent(&mut self) {
+        if let (Some(handed), Some(timed)) = (self.handed.take(), &self.timed) {
+            timed.latencies.took(Layer::ResponseWrite, handed.elapsed());
+        }
     }
 }
 
@@ -113,6 +126,7 @@ impl Guard {
             return Some(until);
         }
         state.cut = true;
+        state.sent();
         let (gone, waker) = ((state.body.take(), state.kept.take()), state.waker.take());
         drop(state);
         // What is let go of may take its time, or look at this body again.
@@ -138,9 +152,13 @@ impl http_body::Body for Holding {
         if std::mem::take(&mut state.cut) {
             return Poll::Ready(Some(Err("the request took longer than it may".into())));
         }
-        state.handed = None;
+        state.sent();
+        let timed = state.timed.clone().filter(|_| state.steady);
         let Some(body) = &mut state.body else { return Poll::Ready(None) };
-        let polled = Pin::new(body).poll_frame(context);
+        let polled = {
+            let _making = timed.as_ref().map(|notes| notes.latencies.enter(Layer::Serialize));
+            Pin::new(body).poll_frame(context)
+        };
         match &polled {
             Poll::Ready(Some(Ok(_))) => {
                 state.handed = Some(Instant::now());
@@ -168,7 +186,9 @@ impl http_body::Body for Holding {
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        if let Some(guard) = self.0.lock().guard.take() {
+        let mut state = self.0.lock();
+        state.sent();
+        if let Some(guard) = state.guard.take() {
             guard.abort();
         }
     }
@@ -189,7 +209,7 @@ mod tests {
         let pieces = futures::stream::iter(0..if endless { u64::MAX } else { 1 });
         let pieces = pieces.map(|_| Ok::<_, BoxError>(Frame::data(Bytes::from_static(b"x"))));
         let body = body::boxed(StreamBody::new(pieces.chain(futures::stream::pending())));
-        (hold(body, Some(Box::new(kept)), deadline, steady), gone)
+        (hold(body, Some(Box::new(kept)), deadline, steady, None), gone)
     }
 
     async fn pass(seconds: u64) {

@@ -33,6 +33,7 @@ mod held;
 mod hooks;
 pub mod ids;
 pub mod in_process;
+mod latencies;
 mod line;
 mod long_lived;
 mod metrics;
@@ -61,6 +62,6 @@ mod websocket;
 
 pub use admission::{AdmissionConfig, AuditDetail, ConfigError, Notes};
 pub use fairness::Concurrency;
-pub use metrics::Reloads;
+pub use metrics::{IssuerMetrics, Reloads, TokenCacheMetrics};
 pub use server::{ApiServer, Check, Lasting, ServerConfig, StartError};
 pub use turns::Turns;

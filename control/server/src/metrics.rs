@@ -1,11 +1,15 @@
 //! What the server counts about itself, under upstream's names, so that existing dashboards and alerts work.
 
 mod access;
+mod authorization;
 mod cel;
+mod gate;
 mod health;
+mod impersonation;
+mod issuers;
 mod reloads;
-
-use std::time::Duration;
+mod requests;
+mod token_cache;
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -20,16 +24,21 @@ use crate::paths;
 use crate::request::RequestInfo;
 
 pub(crate) use access::{AccessMetrics, Known};
+pub(crate) use authorization::{Asked, AuthorizationMetrics, CONDITIONS};
 pub(crate) use cel::CelMetrics;
+pub(crate) use gate::GateMetrics;
 pub(crate) use health::HealthMetrics;
+pub(crate) use impersonation::ImpersonationMetrics;
+pub use issuers::IssuerMetrics;
 pub(crate) use reloads::PluginReloads;
 pub use reloads::Reloads;
+pub(crate) use reloads::hash;
+pub(crate) use requests::{Afterwards, Answered, Filter, RequestMetrics};
+pub use token_cache::TokenCacheMetrics;
 
-/// Upstream's buckets of request durations, in seconds.
-const DURATIONS: [f64; 20] = [
-    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 20.0,
-    30.0,
-];
+/// Upstream's buckets of the size of events, in bytes: from 1 KiB, each twice as large.
+const SMALLEST_EVENT: f64 = 1024.0;
+const EVENT_SIZES: usize = 8;
 
 /// Upstream's buckets of how long the beginning of a watch takes, in seconds.
 const BEGINNINGS: [f64; 17] =
@@ -51,32 +60,17 @@ impl Drop for Counted {
     }
 }
 
-/// What is counted about an answer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Answered {
-    pub(crate) code: u16,
-    /// Bytes, where that is known.
-    pub(crate) size: Option<u64>,
-    pub(crate) dry_run: bool,
-    /// Whether it took too long, or there was no seat.
-    pub(crate) cut_off: bool,
-    pub(crate) after: Duration,
-    /// So much of that was waiting for others.
-    pub(crate) waited: Duration,
-}
-
 /// The counters of one server.
 pub(crate) struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
-    durations: HistogramVec,
-    own_durations: HistogramVec,
-    sizes: HistogramVec,
+    requests: RequestMetrics,
     deprecated: IntGaugeVec,
-    terminations: IntCounterVec,
     inflight: IntGaugeVec,
     long_running: IntGaugeVec,
+    /// The same by kind alone, for who asks how many there are.
+    watchers: IntGaugeVec,
     watch_events: IntCounterVec,
+    watch_event_sizes: HistogramVec,
     watch_beginnings: HistogramVec,
     objects: IntGaugeVec,
     store_size: IntGaugeVec,
@@ -122,48 +116,13 @@ pub(crate) fn doubling(start: f64, count: usize) -> Vec<f64> {
 impl Metrics {
     pub(crate) fn new(registry: Registry) -> Self {
         build_info(&registry);
-        let labels = ["verb", "group", "version", "resource", "subresource", "scope"];
-        let and = |more: &[&'static str]| [&labels[..], more].concat();
         Self {
-            requests: counter(
-                &registry,
-                "apiserver_request_total",
-                "Requests that were answered.",
-                &and(&["code", "dry_run"]),
-            ),
-            durations: histogram(
-                &registry,
-                "apiserver_request_duration_seconds",
-                "Duration of requests, long-running ones left out.",
-                &and(&["dry_run"]),
-                DURATIONS.to_vec(),
-            ),
-            own_durations: histogram(
-                &registry,
-                "apiserver_request_sli_duration_seconds",
-                "The same without what webhooks of users took, and waiting for a seat.",
-                &labels,
-                DURATIONS.to_vec(),
-            ),
-            sizes: histogram(
-                &registry,
-                "apiserver_response_sizes",
-                "Bytes of answers to requests that read, where they are known at the beginning.",
-                &labels,
-                // From 1000 bytes, each ten times as many.
-                (3..10).map(|exponent| 10_f64.powi(exponent)).collect(),
-            ),
+            requests: RequestMetrics::new(&registry),
             deprecated: gauge(
                 &registry,
                 "apiserver_requested_deprecated_apis",
                 "Deprecated kinds that somebody asked for.",
                 &["group", "version", "resource", "subresource", "removed_release"],
-            ),
-            terminations: counter(
-                &registry,
-                "apiserver_request_terminations_total",
-                "Requests that were ended to protect the server.",
-                &and(&["code", "component"]),
             ),
             inflight: gauge(
                 &registry,
@@ -175,13 +134,22 @@ impl Metrics {
                 &registry,
                 "apiserver_longrunning_requests",
                 "Watches that are open.",
-                &["verb", "group", "version", "resource"],
+                &["verb", "group", "version", "resource", "subresource", "scope", "component"],
             ),
+            watchers: IntGaugeVec::new(Opts::new("watchers", "not shown"), &["group", "version", "resource"])
+                .expect("names of metrics are valid"),
             watch_events: counter(
                 &registry,
                 "apiserver_watch_events_total",
                 "Events sent to watchers.",
                 &["group", "version", "resource"],
+            ),
+            watch_event_sizes: histogram(
+                &registry,
+                "apiserver_watch_events_sizes",
+                "Bytes of the events sent to watchers.",
+                &["group", "version", "resource"],
+                doubling(SMALLEST_EVENT, EVENT_SIZES),
             ),
             watch_beginnings: histogram(
                 &registry,
@@ -214,21 +182,24 @@ impl Metrics {
         self.inflight.with_label_values(&[if writes { "mutating" } else { "readOnly" }])
     }
 
+    /// How many watch objects of this kind.
     pub(crate) fn watchers(&self, resource: &Resource) -> IntGauge {
-        self.long_running.with_label_values(&[
-            "WATCH",
-            resource.group.as_str(),
-            resource.version.as_str(),
-            resource.plural.as_str(),
-        ])
+        self.watchers.with_label_values(&names(resource))
+    }
+
+    /// Counts a watch as long as what comes out lives.
+    pub(crate) fn watches(&self, resource: &Resource, info: &RequestInfo) -> [Counted; 2] {
+        let [group, version, plural] = names(resource);
+        let labels = ["WATCH", group, version, plural, &info.subresource, scope(info), requests::COMPONENT];
+        [self.watchers(resource), self.long_running.with_label_values(&labels)].map(Counted::new)
     }
 
     pub(crate) fn watch_events(&self, resource: &Resource) -> IntCounter {
-        self.watch_events.with_label_values(&[
-            resource.group.as_str(),
-            resource.version.as_str(),
-            resource.plural.as_str(),
-        ])
+        self.watch_events.with_label_values(&names(resource))
+    }
+
+    pub(crate) fn watch_event_sizes(&self, resource: &Resource) -> Histogram {
+        self.watch_event_sizes.with_label_values(&names(resource))
     }
 
     pub(crate) fn terminated_watchers(&self, resource: &Resource) -> IntCounter {
@@ -237,46 +208,16 @@ impl Metrics {
 
     /// How long the beginnings of watches of this kind take.
     pub(crate) fn watch_beginnings(&self, resource: &Resource, info: &RequestInfo) -> Histogram {
-        self.watch_beginnings.with_label_values(&[
-            resource.group.as_str(),
-            resource.version.as_str(),
-            resource.plural.as_str(),
-            scope(info),
-        ])
+        let [group, version, plural] = names(resource);
+        self.watch_beginnings.with_label_values(&[group, version, plural, scope(info)])
+    }
+
+    pub(crate) fn requests(&self) -> &RequestMetrics {
+        &self.requests
     }
 
     pub(crate) fn health(&self) -> &HealthMetrics {
         &self.health
-    }
-
-    /// Counts an answer. Names that are no kinds of ours are not taken into labels.
-    pub(crate) fn answered(&self, info: &RequestInfo, known: bool, answer: &Answered) {
-        let verb = info.verb.to_ascii_uppercase();
-        let scope = if known { scope(info) } else { "" };
-        let of = |text: &str| if known { text.to_owned() } else { String::new() };
-        let verb = match verb.as_str() {
-            known @ ("GET" | "LIST" | "WATCH" | "CREATE" | "UPDATE" | "PATCH" | "DELETE"
-            | "DELETECOLLECTION" | "POST" | "PUT" | "HEAD") => known,
-            _ => "other",
-        };
-        let (group, version) = (of(&info.group), of(&info.version));
-        let (resource, subresource) = (of(&info.resource), of(&info.subresource));
-        let labels = [verb, &group, &version, &resource, &subresource, scope];
-        let code = answer.code.to_string();
-        let dry_run = if answer.dry_run { "All" } else { "" };
-        self.requests.with_label_values(&[&labels[..], &[&code, dry_run]].concat()).inc();
-        if let (Some(size), "GET" | "LIST") = (answer.size, verb) {
-            self.sizes.with_label_values(&labels).observe(size as f64);
-        }
-        if answer.cut_off {
-            self.terminations.with_label_values(&[&labels[..], &[&code, "apiserver"]].concat()).inc();
-        }
-        if !info.is_long_running() {
-            let durations = self.durations.with_label_values(&[&labels[..], &[dry_run]].concat());
-            durations.observe(answer.after.as_secs_f64());
-            let own = answer.after.saturating_sub(answer.waited);
-            self.own_durations.with_label_values(&labels).observe(own.as_secs_f64());
-        }
     }
 
     /// Somebody asked for a kind on its way out. With which release it goes is not known of any.
@@ -307,6 +248,11 @@ fn encoded(registry: &Registry) -> String {
         tracing::error!(%error, "cannot write metrics");
     }
     String::from_utf8_lossy(&text).into_owned()
+}
+
+/// How a kind is called in labels: group, version, plural.
+fn names(resource: &Resource) -> [&str; 3] {
+    [&resource.group, &resource.version, &resource.plural]
 }
 
 /// What a request is about: an object, those of a namespace, or all.

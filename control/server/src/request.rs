@@ -92,6 +92,11 @@ impl RequestInfo {
         Some(info)
     }
 
+    /// Whether the request is meant to change something.
+    pub(crate) fn writes(&self) -> bool {
+        matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+    }
+
     /// Whether the request may last: watches, streams, proxied requests.
     pub fn is_long_running(&self) -> bool {
         self.verb == "watch"

@@ -16,6 +16,7 @@ use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use skep_api::registry::{Registry, Resource};
 use skep_api::status::Status;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tower::Service;
 
@@ -26,7 +27,7 @@ use crate::entrance::{connect, let_in};
 use crate::failure;
 use crate::handlers::{self, Call};
 use crate::line::{check_media, check_path, has_yaml, is_looked_at, no_such_method, patience};
-use crate::metrics::{Answered, Counted};
+use crate::metrics::{Afterwards, Answered, Counted};
 use crate::negotiate;
 use crate::paths;
 use crate::query::Query;
@@ -81,12 +82,11 @@ where
 async fn answer(inner: Arc<Inner>, mut request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
     let query = Query::parse(request.uri().query().unwrap_or_default());
-    let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
+    let info = Arc::new(RequestInfo::parse(request.method(), request.uri().path(), &query));
     let kinds = inner.kinds().current();
     let resource = info.is_resource.then(|| kinds.find(&info.group, &info.version, &info.resource)).flatten();
-    let writes = matches!(info.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection");
     // A client that goes away drops this future: what counts it must go with it.
-    let counted = Counted::new(inner.metrics().inflight(writes));
+    let counted = Counted::new(inner.metrics().inflight(info.writes()));
     let lane = request.extensions().get().cloned().unwrap_or_else(|| Lane::exempt(inner.turns()));
     let mut course = Course::new(audit::id(request.headers(), inner.ids()), lane, started);
     let allowed = inner.browsers().allowed(request.headers());
@@ -118,9 +118,9 @@ async fn answer(inner: Arc<Inner>, mut request: Request<Body>) -> Response<Body>
         dry_run,
         cut_off,
         after: started.elapsed(),
-        waited: notes.waiting(),
+        waited: notes.latencies.waiting(),
     };
-    inner.metrics().answered(&info, resource.is_some(), &answered);
+    inner.metrics().requests().answered(&info, resource.is_some(), &answered);
     tracing::debug!(
         verb = info.verb,
         path = info.path,
@@ -133,7 +133,7 @@ async fn answer(inner: Arc<Inner>, mut request: Request<Body>) -> Response<Body>
 
 async fn dispatch(
     inner: &Arc<Inner>,
-    info: &RequestInfo,
+    info: &Arc<RequestInfo>,
     kinds: &Arc<Registry>,
     resource: Option<&Arc<Resource>>,
     query: Query,
@@ -247,11 +247,14 @@ async fn dispatch(
         let handling = Box::pin(handlers::handle(call, body));
         return tokio::time::timeout_at(deadline, handling).await.unwrap_or_else(|_| Err(course.too_long()));
     }
-    let handling = tokio::spawn(InTurn::new(handlers::handle(call, body), course.lane.clone()));
-    match tokio::time::timeout_at(deadline, handling).await {
+    let mut handling = tokio::spawn(InTurn::new(handlers::handle(call, body), course.lane.clone()));
+    match tokio::time::timeout_at(deadline, &mut handling).await {
         Ok(Ok(outcome)) => outcome,
         Ok(Err(_)) => Err(course.panicked(info)),
-        Err(_) => Err(course.too_long()),
+        Err(_) => {
+            tokio::spawn(see_to_its_end(inner.clone(), handling));
+            Err(course.too_long())
+        }
     }
 }
 
@@ -264,6 +267,16 @@ fn sent_away(version: Version) -> Response<Body> {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// Counts what becomes of a handler that nobody waits for any more.
+async fn see_to_its_end(inner: Arc<Inner>, handling: JoinHandle<Result<Response<Body>, Status>>) {
+    let how = match handling.await {
+        Ok(Ok(_)) => Afterwards::Answered,
+        Ok(Err(_)) => Afterwards::Failed,
+        Err(_) => Afterwards::Panicked,
+    };
+    inner.metrics().requests().ended_afterwards(how);
 }
 
 /// The answer, over the WebSocket if it was asked for over one.

@@ -1,4 +1,4 @@
-//! What several test modules of the gate need: objects in memory and a clock that stands still.
+//! What several test modules of the gate need: objects in memory, a clock that stands still, and what was counted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use prometheus::Registry;
 use serde_json::Value;
 
 use crate::gate::{Clock, ObjectReader};
@@ -74,4 +75,24 @@ impl TestClock {
         let this = self.clone();
         Arc::new(move || this.now())
     }
+}
+
+/// What is counted under a name, of series whose labels have all of these values: counters and gauges by value,
+/// histograms by how much they have seen. Nothing where there is no such series.
+pub(crate) fn counted(registry: &Registry, name: &str, values: &[&str]) -> Option<f64> {
+    let families = registry.gather();
+    let family = families.iter().find(|family| family.name() == name)?;
+    let fits = |metric: &&prometheus::proto::Metric| {
+        values.iter().all(|value| metric.get_label().iter().any(|label| label.value() == *value))
+    };
+    let found: Vec<f64> = family
+        .get_metric()
+        .iter()
+        .filter(fits)
+        .map(|metric| {
+            let seen = metric.get_histogram().get_sample_count() as f64;
+            metric.get_counter().get_value() + metric.get_gauge().get_value() + seen
+        })
+        .collect();
+    (!found.is_empty()).then(|| found.iter().sum())
 }

@@ -76,6 +76,11 @@ impl MutatingPolicy {
         }
     }
 
+    /// Whether it has match conditions, and can be evaluated.
+    pub fn has_conditions(&self) -> bool {
+        self.programs.is_ok() && !self.conditions.are_empty()
+    }
+
     /// How many mutations there are.
     pub fn mutations(&self) -> usize {
         self.programs.as_ref().map_or(0, |programs| programs.mutations.len())

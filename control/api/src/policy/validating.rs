@@ -71,6 +71,8 @@ pub struct Verdict {
     pub broken: Vec<(String, Duration)>,
     /// What could not be evaluated, where that means nothing.
     pub ignored: Vec<(String, Duration)>,
+    /// What came of match conditions, if there are any, and how long that took.
+    pub conditions: Option<(Match, Duration)>,
 }
 
 impl Verdict {
@@ -110,13 +112,17 @@ impl ValidatingPolicy {
                 return verdict;
             }
         };
-        match self.conditions.hold(inputs) {
-            Match::Yes => {}
-            Match::No => return verdict,
-            Match::Unknown(_) if !self.fails => return verdict,
-            Match::Unknown(why) => {
-                verdict.push(Err(why), self.fails, began.elapsed());
-                return verdict;
+        if !self.conditions.are_empty() {
+            let found = self.conditions.hold(inputs);
+            verdict.conditions = Some((found.clone(), began.elapsed()));
+            match found {
+                Match::Yes => {}
+                Match::No => return verdict,
+                Match::Unknown(_) if !self.fails => return verdict,
+                Match::Unknown(why) => {
+                    verdict.push(Err(why), self.fails, began.elapsed());
+                    return verdict;
+                }
             }
         }
         let mut session = Session::new(inputs, &programs.variables, POLICY);

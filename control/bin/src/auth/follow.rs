@@ -26,9 +26,8 @@ impl Setup {
         registry: &Registry,
         shutdown: CancellationToken,
     ) {
-        // It is only for telling servers apart.
-        let server = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let reloads = |which| Reloads::new(registry, which, server.trim());
+        let server = super::server_name();
+        let reloads = |which| Reloads::new(registry, which, &server);
         let authentication = follow(
             || self.read_authentication(),
             |found| self.replace_authentication(found),

@@ -13,6 +13,12 @@ use clap::{ArgAction, Args};
 
 pub(crate) use setup::{ClientAuthority, Setup};
 
+/// The name of this server, by which what it counts is told from what others count.
+pub(crate) fn server_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     skep_server::authz::parse_duration(text).ok_or_else(|| "expected a duration such as 5m0s".to_owned())
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::bail;
+use prometheus::Registry;
 use skep_server::authn::{
     Anonymous, AuthenticationConfiguration, FrontProxy, Issuer, JwtTokens, OidcFlags, ProxyHeaders,
     ReviewVersion, StaticTokens, Verifier, WebhookTokens,
@@ -11,6 +12,7 @@ use skep_server::authn::{
 use skep_server::authz::{AuthorizerChain, ModeWebhook};
 use skep_server::gate::GateConfig;
 use skep_server::pki::read_text;
+use skep_server::{IssuerMetrics, TokenCacheMetrics};
 
 use super::{AuthenticationArguments, AuthorizationArguments, ProxyArguments};
 
@@ -39,13 +41,14 @@ pub(crate) struct ClientAuthority {
 pub(super) type Read = (PathBuf, String);
 
 impl Setup {
-    /// Puts into `gate` what the flags say. Needs a runtime.
+    /// Puts into `gate` what the flags say, and counts in `metrics`. Needs a runtime.
     pub(crate) fn apply(
         authentication: &AuthenticationArguments,
         authorization: &AuthorizationArguments,
         token_file: Option<&Path>,
         clients: &ClientAuthority,
         gate: &mut GateConfig,
+        metrics: &Registry,
     ) -> anyhow::Result<Self> {
         if let Some(path) = token_file {
             gate.static_tokens = StaticTokens::parse(&read_text(path)?, path)?;
@@ -63,11 +66,14 @@ impl Setup {
         gate.extend_token_life = accounts.service_account_extend_token_expiration;
         gate.bootstrap_tokens = authentication.enable_bootstrap_token_auth;
         proxy(&authentication.proxy, clients, gate)?;
-        webhook(authentication, &issuers, gate)?;
+        let cache = TokenCacheMetrics::new(metrics);
+        webhook(authentication, &issuers, &cache, gate)?;
+        gate.token_cache = Some(cache);
+        let counted = IssuerMetrics::new(metrics, &super::server_name());
         let mut setup = Self {
             authentication: authentication.clone(),
             authorization: authorization.clone(),
-            tokens: Arc::new(JwtTokens::new(Vec::new(), Arc::clone(&gate.clock))?),
+            tokens: Arc::new(JwtTokens::new(Vec::new(), Arc::clone(&gate.clock), counted)?),
             issuers,
             anonymous_of_file: None,
             authorizers: AuthorizerChain::default(),
@@ -187,11 +193,17 @@ fn proxy(flags: &ProxyArguments, clients: &ClientAuthority, gate: &mut GateConfi
     Ok(())
 }
 
-fn webhook(flags: &AuthenticationArguments, issuers: &[String], gate: &mut GateConfig) -> anyhow::Result<()> {
+fn webhook(
+    flags: &AuthenticationArguments,
+    issuers: &[String],
+    cache: &TokenCacheMetrics,
+    gate: &mut GateConfig,
+) -> anyhow::Result<()> {
     let Some(path) = &flags.authentication_token_webhook_config_file else { return Ok(()) };
     let version = ReviewVersion::parse(&flags.authentication_token_webhook_version).unwrap_or_default();
     let audiences = if flags.api_audiences.is_empty() { issuers } else { &flags.api_audiences };
     let life = flags.authentication_token_webhook_cache_ttl;
-    gate.webhook_tokens = Some(Arc::new(WebhookTokens::new(path, version, life, audiences.to_vec())?));
+    let tokens = WebhookTokens::new(path, version, life, audiences.to_vec(), cache.clone())?;
+    gate.webhook_tokens = Some(Arc::new(tokens));
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use clap::{Args, Parser};
+use prometheus::Registry;
 use skep_server::authn::{Anonymous, Verifier};
 use skep_server::gate::GateConfig;
 use skep_server::pki::{Pki, ServingNames};
@@ -94,8 +95,15 @@ impl Fixture {
         let proxies = proxies.map(|path| std::fs::read_to_string(path).unwrap());
         let proxies = proxies.map(|pem| Arc::new(Verifier::new(&pem).unwrap()));
         let clients = ClientAuthority { pem: self.authority.clone(), verifier, proxies };
-        Setup::apply(&line.authentication, &line.authorization, None, &clients, &mut self.gate)
-            .map_err(|error| format!("{error:#}"))
+        Setup::apply(
+            &line.authentication,
+            &line.authorization,
+            None,
+            &clients,
+            &mut self.gate,
+            &Registry::new(),
+        )
+        .map_err(|error| format!("{error:#}"))
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use skep_api::status::Status;
 use tokio::time::Instant;
 
+use crate::latencies::Latencies;
 use crate::query::Query;
 use crate::storage::Scope;
 use crate::user::UserInfo;
@@ -50,7 +50,8 @@ pub enum AuditDetail {
 pub struct Notes {
     warnings: Mutex<Vec<String>>,
     annotations: Mutex<BTreeMap<String, (AuditDetail, String)>>,
-    waited: Mutex<Duration>,
+    /// How long it was where.
+    pub(crate) latencies: Latencies,
 }
 
 impl Notes {
@@ -70,16 +71,6 @@ impl Notes {
     /// Annotates the audit event. What an annotation says first stays.
     pub fn annotate_at(&self, detail: AuditDetail, key: &str, value: impl Into<String>) {
         self.annotations.lock().entry(key.to_owned()).or_insert_with(|| (detail, value.into()));
-    }
-
-    /// The request waited so long for others: webhooks of users, a seat.
-    pub(crate) fn waited(&self, time: Duration) {
-        *self.waited.lock() += time;
-    }
-
-    /// How long it waited for others so far.
-    pub(crate) fn waiting(&self) -> Duration {
-        *self.waited.lock()
     }
 
     /// The warnings so far.
@@ -244,7 +235,7 @@ impl<'a> Attributes<'a> {
         static NOBODY: Notes = Notes {
             warnings: Mutex::new(Vec::new()),
             annotations: Mutex::new(BTreeMap::new()),
-            waited: Mutex::new(Duration::ZERO),
+            latencies: Latencies::new(),
         };
         let notes = scope.asked.map_or(&NOBODY, |asked| asked.notes);
         Self { operation, scope, name, old, options, notes, again: Again::default(), held: Mutex::default() }

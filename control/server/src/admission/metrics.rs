@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use prometheus::{Histogram, HistogramVec, IntCounterVec, Registry};
 
+use skep_api::policy::Match;
+
 use super::Operation;
-use crate::metrics::{counter, histogram};
+use super::pod_security::PodSecurityMetrics;
+use crate::metrics::{CONDITIONS, counter, histogram};
 
 /// Upstream's buckets, in seconds.
 const DURATIONS: [f64; 6] = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
@@ -32,6 +35,28 @@ impl Phase {
         }
     }
 }
+
+/// What has match conditions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Matcher<'a> {
+    name: &'a str,
+    kind: &'static str,
+    /// What upstream calls what it does.
+    phase: &'static str,
+}
+
+impl<'a> Matcher<'a> {
+    pub(super) fn webhook(name: &'a str, mutating: bool) -> Self {
+        Self { name, kind: "webhook", phase: if mutating { "admit" } else { "validating" } }
+    }
+
+    /// A policy, of either kind.
+    pub(super) fn policy(name: &'a str) -> Self {
+        Self { name, kind: "policy", phase: "validate" }
+    }
+}
+
+const MATCHERS: [&str; 4] = ["name", "kind", "type", "operation"];
 
 fn truth(value: bool) -> &'static str {
     if value { "true" } else { "false" }
@@ -79,6 +104,10 @@ pub(crate) struct AdmissionMetrics {
     webhook_requests: IntCounterVec,
     webhook_rejections: IntCounterVec,
     webhooks_failed_open: IntCounterVec,
+    condition_errors: IntCounterVec,
+    condition_exclusions: IntCounterVec,
+    conditions: HistogramVec,
+    pod_security: PodSecurityMetrics,
     validating_policies: Policies,
     mutating_policies: Policies,
 }
@@ -112,6 +141,24 @@ impl Policies {
 }
 
 impl AdmissionMetrics {
+    /// What Pod Security counts.
+    pub(super) fn pod_security(&self) -> &PodSecurityMetrics {
+        &self.pod_security
+    }
+
+    /// The match conditions of a webhook or policy were evaluated, which took so long.
+    pub(super) fn matched(&self, of: Matcher<'_>, operation: Operation, found: &Match, after: Duration) {
+        let labels = [of.name, of.kind, of.phase, operation.word()];
+        match found {
+            Match::Yes => {}
+            // Upstream counts only webhooks that are passed by, not policies.
+            Match::No if of.kind == "webhook" => self.condition_exclusions.with_label_values(&labels).inc(),
+            Match::No => {}
+            Match::Unknown(_) => self.condition_errors.with_label_values(&labels).inc(),
+        }
+        self.conditions.with_label_values(&labels).observe(after.as_secs_f64());
+    }
+
     pub(crate) fn new(registry: &Registry) -> Arc<Self> {
         let name = |end: &str| format!("apiserver_admission_{end}");
         let labels = ["name", "type", "operation", "rejected"];
@@ -153,6 +200,23 @@ impl AdmissionMetrics {
                 "Calls of webhooks that failed and were ignored.",
                 &["name", "type"],
             ),
+            condition_errors: counter(
+                "match_condition_evaluation_errors_total",
+                "Writes of which match conditions could not tell whether they are looked at.",
+                &MATCHERS,
+            ),
+            condition_exclusions: counter(
+                "match_condition_exclusions_total",
+                "Writes that are not looked at because of match conditions.",
+                &MATCHERS,
+            ),
+            conditions: seconds(
+                "match_condition_evaluation_seconds",
+                "How long it took to evaluate match conditions.",
+                &MATCHERS,
+                &CONDITIONS,
+            ),
+            pod_security: PodSecurityMetrics::new(registry),
             validating_policies: Policies::new(
                 registry,
                 "validating",

@@ -32,7 +32,7 @@ pub use self::metrics::AuditMetrics;
 pub use self::output::{BatchOptions, Mode, OutputOptions, TruncateOptions};
 pub use self::policy::{Level, Policy, Stage};
 pub use self::record::Record;
-pub(crate) use self::record::{Audited, Returned, Said};
+pub(crate) use self::record::{Audited, Returned, Said, Times};
 pub use self::rotate::Rotation;
 
 use self::event::{ObjectReference, User};
@@ -150,8 +150,10 @@ impl Audit {
         user: &UserInfo,
         info: &RequestInfo,
         parts: &Parts,
+        times: Option<Times>,
     ) -> Result<Record, Status> {
-        let Some(record) = self.record(id, Some(user), info, parts, info.is_long_running()) else {
+        let lasts = info.is_long_running();
+        let Some(record) = self.record(id, Some(user), info, parts, lasts, times) else {
             return Ok(Record::default());
         };
         if record.receive().await {
@@ -173,7 +175,7 @@ impl Audit {
         status: &Status,
         notes: &Notes,
     ) {
-        if let Some(record) = self.record(id, None, info, parts, true) {
+        if let Some(record) = self.record(id, None, info, parts, true, None) {
             record.failed(status);
             for (key, value) in notes.annotations(AuditDetail::Metadata) {
                 record.annotate(&key, value);
@@ -190,6 +192,7 @@ impl Audit {
         info: &RequestInfo,
         parts: &Parts,
         lasts: bool,
+        times: Option<Times>,
     ) -> Option<Record> {
         let inner = self.0.as_ref()?;
         let verdict = inner.policy.judge(user, info);
@@ -213,7 +216,7 @@ impl Audit {
             subresource: info.subresource.clone(),
             ..ObjectReference::default()
         });
-        Some(Record::new(inner.clone(), verdict, event, lasts))
+        Some(Record::new(inner.clone(), verdict, event, lasts, times))
     }
 }
 

@@ -11,10 +11,12 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 use skep_api::registry::Resource;
 use skep_api::status::Status;
+use tokio::time::Instant;
 
 use super::Inner;
 use super::event::{AuthenticationMetadata, Event, User};
 use super::policy::{Level, Stage, Verdict};
+use crate::admission::Notes;
 use crate::gate::Assumed;
 
 /// The record of a request; the default one writes nothing.
@@ -33,11 +35,18 @@ pub(crate) struct Returned(pub(crate) Value);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Audited;
 
+/// What a slow request is explained by.
+pub(crate) struct Times {
+    pub(crate) notes: Arc<Notes>,
+    pub(crate) began: Instant,
+}
+
 struct Writing {
     audit: Arc<Inner>,
     verdict: Verdict,
     event: Mutex<Event>,
     lasts: bool,
+    times: Option<Times>,
     begun: AtomicBool,
     complete: AtomicBool,
 }
@@ -49,15 +58,28 @@ impl std::fmt::Debug for Record {
 }
 
 impl Record {
-    pub(super) fn new(audit: Arc<Inner>, verdict: Verdict, event: Event, lasts: bool) -> Self {
+    pub(super) fn new(
+        audit: Arc<Inner>,
+        verdict: Verdict,
+        event: Event,
+        lasts: bool,
+        times: Option<Times>,
+    ) -> Self {
         Self(Some(Arc::new(Writing {
             audit,
             verdict,
             event: Mutex::new(event),
             lasts,
+            times,
             begun: AtomicBool::new(false),
             complete: AtomicBool::new(false),
         })))
+    }
+
+    /// The notes of the request, if what is still said of its times will be written.
+    pub(crate) fn timed(&self) -> Option<Arc<Notes>> {
+        let times = self.0.as_ref()?.times.as_ref()?;
+        Some(times.notes.clone())
     }
 
     /// How much is written.
@@ -240,6 +262,11 @@ impl Writing {
         event.stage = stage;
         if stage != Stage::RequestReceived {
             event.stage_timestamp = self.audit.now();
+        }
+        if let (Stage::ResponseComplete, Some(times)) = (stage, &self.times) {
+            for (key, value) in times.notes.latencies.annotations(times.began.elapsed()) {
+                event.annotations.entry(key).or_insert(value);
+            }
         }
         Some(event)
     }

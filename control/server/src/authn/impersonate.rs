@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 use http::HeaderMap;
 use skep_api::status::Status;
 use skep_api::validation::names;
+use tokio::time::Instant;
 
 use crate::gate::{Assumed, Authorizer};
+use crate::metrics::ImpersonationMetrics;
 use crate::pki::{MASTERS, NODES};
 use crate::refusal;
 use crate::request::RequestInfo;
@@ -57,6 +59,17 @@ impl Mode {
             Self::ServiceAccount => "impersonate:serviceaccount",
             Self::UserInfo => "impersonate:user-info",
             Self::Legacy => "impersonate",
+        }
+    }
+
+    /// The name of the mode.
+    fn name(self) -> &'static str {
+        match self {
+            Self::AssociatedNode => "associated-node",
+            Self::ArbitraryNode => "arbitrary-node",
+            Self::ServiceAccount => "serviceaccount",
+            Self::UserInfo => "user-info",
+            Self::Legacy => "legacy",
         }
     }
 
@@ -138,22 +151,27 @@ impl Wanted {
 /// # Errors
 ///
 /// 400 for groups, uid or extras without a user; 403 where `user` may not assume a part of the identity.
-pub async fn impersonated(
+pub(crate) async fn impersonated(
     user: &UserInfo,
     headers: &HeaderMap,
     request: &RequestInfo,
     authorizer: &dyn Authorizer,
+    metrics: &ImpersonationMetrics,
 ) -> Result<Option<Assumed>, Status> {
     let Some(wanted) = Wanted::read(headers)? else { return Ok(None) };
-    let mut first = None;
+    let (mut first, started) = (None, Instant::now());
     for mode in Mode::ALL.into_iter().filter(|mode| mode.suits(&wanted, user)) {
         let asker = asker(mode, user);
-        let attempt = Attempt { mode, user: &asker, wanted: &wanted, authorizer };
+        let attempt = Attempt { mode, user: &asker, wanted: &wanted, authorizer, metrics };
         match attempt.run(request).await {
-            Ok(user) => return Ok(Some(Assumed { user, constraint: mode.constraint() })),
+            Ok(user) => {
+                metrics.attempted(Some(mode.name()), started.elapsed());
+                return Ok(Some(Assumed { user, constraint: mode.constraint() }));
+            }
             Err(refusal) => first = first.or(Some(refusal)),
         }
     }
+    metrics.attempted(None, started.elapsed());
     Err(first.unwrap_or_else(|| refusal::bad_request("no way of impersonation is open to this identity")))
 }
 
@@ -172,13 +190,13 @@ struct Attempt<'a> {
     user: &'a UserInfo,
     wanted: &'a Wanted,
     authorizer: &'a dyn Authorizer,
+    metrics: &'a ImpersonationMetrics,
 }
 
 impl Attempt<'_> {
     async fn run(&self, request: &RequestInfo) -> Result<UserInfo, Status> {
         if self.is_constrained() {
-            let mode = self.mode.verb().trim_start_matches("impersonate:");
-            let verb = format!("impersonate-on:{mode}:{}", request.verb);
+            let verb = format!("impersonate-on:{}:{}", self.mode.name(), request.verb);
             self.ask(&RequestInfo { verb, ..request.clone() }).await?;
         }
         let mut groups = self.wanted.groups.clone();
@@ -289,7 +307,9 @@ impl Attempt<'_> {
     }
 
     async fn ask(&self, request: &RequestInfo) -> Result<(), Status> {
+        let started = Instant::now();
         let decision = self.authorizer.authorize(self.user, request).await;
+        self.metrics.asked(self.mode.name(), decision.is_allowed(), started.elapsed());
         if decision.is_allowed() { Ok(()) } else { Err(decision.refusal(self.user, request)) }
     }
 }

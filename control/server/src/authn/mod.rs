@@ -26,7 +26,7 @@ use http::request::Parts;
 pub use anonymous::Anonymous;
 pub use bootstrap_token::BootstrapTokens;
 pub use front_proxy::{FrontProxy, ProxyHeaders};
-pub use impersonate::impersonated;
+pub(crate) use impersonate::impersonated;
 pub use jwt::{AuthenticationConfiguration, Issuer, JwtTokens, OidcFlags};
 pub use skep_api::review::ReviewVersion;
 pub use static_tokens::StaticTokens;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use http::Request;
+use prometheus::Registry;
 use serde_json::json;
 
 use super::x509::Verifier;
@@ -16,9 +17,10 @@ use super::{
 use crate::authz::Authz;
 use crate::authz::bootstrap::bootstrap_objects;
 use crate::gate::{Assumed, Authenticator, Authorizer, Credentials, Decision};
+use crate::metrics::ImpersonationMetrics;
 use crate::pki::{Authority, Leaf, Role, Subject};
 use crate::request::RequestInfo;
-use crate::testing::{Objects, TestClock};
+use crate::testing::{Objects, TestClock, counted};
 use crate::tokens::{DEFAULT_ISSUER, Keys, Tokens};
 use crate::user::UserInfo;
 
@@ -47,6 +49,11 @@ fn fixture() -> Fixture {
     let file = "secret-1,jane,u1,\"team,other\"\n\n# a comment\nsecret-2,\"joe \"\"x\"\"\",u2\n";
     let fixed = StaticTokens::parse(file, Path::new("tokens.csv")).unwrap();
     Fixture { chain: Chain::new(Arc::clone(&tokens), fixed, clock.clock()), tokens, clock }
+}
+
+/// Counts that nobody reads.
+fn counts() -> ImpersonationMetrics {
+    ImpersonationMetrics::new(&Registry::new())
 }
 
 fn certificate(subject: &Subject, clock: &TestClock) -> Vec<u8> {
@@ -212,7 +219,7 @@ async fn impersonation_needs_the_right_to_each_part() {
             resource: "pods".into(),
             ..RequestInfo::default()
         };
-        let answer = block_on(impersonated(user, &header_map(headers), &list, &authz));
+        let answer = block_on(impersonated(user, &header_map(headers), &list, &authz, &counts()));
         answer.map(|assumed| assumed.map(|assumed| assumed.user)).map_err(|status| status.code)
     };
     let helper = UserInfo::new("helper", &[]);
@@ -267,7 +274,7 @@ async fn constrained_impersonation_allows_a_request_and_no_other() {
             resource: "pods".into(),
             ..RequestInfo::default()
         };
-        let answer = block_on(impersonated(user, &header_map(headers), &request, &authz));
+        let answer = block_on(impersonated(user, &header_map(headers), &request, &authz, &counts()));
         let answer =
             answer.map(|assumed| assumed.map(|Assumed { user, constraint }| (user, constraint)).unwrap());
         answer.map_err(|status| (status.code, status.message))
@@ -321,7 +328,7 @@ async fn account_that_acts_as_the_node_of_its_pod_shows_the_keys_of_its_attribut
         let writes = Writes::default();
         let headers = header_map(&[("impersonate-user", node)]);
         let request = RequestInfo { verb: "get".into(), ..RequestInfo::default() };
-        block_on(impersonated(&agent, &headers, &request, &writes)).unwrap().unwrap();
+        block_on(impersonated(&agent, &headers, &request, &writes, &counts())).unwrap().unwrap();
         writes.0.into_inner()
     };
     let asked = shown("system:node:n1");
@@ -449,4 +456,37 @@ fn front_proxy_is_believed_by_its_certificate_alone() {
     let mut seen = headers;
     proxy.strip(&mut seen);
     assert_eq!(seen.keys().map(|key| key.as_str()).collect::<Vec<_>>(), ["accept"]);
+}
+
+#[tokio::test]
+async fn impersonation_is_counted_by_mode_and_outcome() {
+    let objects = Arc::new(Objects::default());
+    let group = "rbac.authorization.k8s.io";
+    let rules = json!([{"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"]}]);
+    objects.put(group, "clusterroles", json!({"metadata": {"name": "i"}, "rules": rules}));
+    let subjects = json!([{"kind": "User", "name": "helper"}]);
+    let binding = json!({"metadata": {"name": "i"}, "roleRef": {"kind": "ClusterRole", "name": "i"}, "subjects": subjects});
+    objects.put(group, "clusterrolebindings", binding);
+    let (authz, registry) = (Authz::new(objects), Registry::new());
+    let metrics = ImpersonationMetrics::new(&registry);
+    let request = RequestInfo {
+        is_resource: true,
+        verb: "list".into(),
+        resource: "pods".into(),
+        ..RequestInfo::default()
+    };
+    let headers = header_map(&[("impersonate-user", "jane")]);
+    for user in ["helper", "helper", "nobody"] {
+        let _ = impersonated(&UserInfo::new(user, &[]), &headers, &request, &authz, &metrics).await;
+    }
+    impersonated(&UserInfo::new("helper", &[]), &header_map(&[]), &request, &authz, &metrics).await.unwrap();
+    let count =
+        |end: &str, labels: &[&str]| counted(&registry, &format!("apiserver_impersonation_{end}"), labels);
+    assert_eq!(count("attempts_total", &["legacy", "allowed"]), Some(2.0));
+    assert_eq!(count("attempts_total", &["", "denied"]), Some(1.0));
+    assert_eq!(count("attempts_duration_seconds", &[]), Some(3.0), "who asks for nothing is not counted");
+    // The constrained mode is tried first, and its first question is answered with no.
+    assert_eq!(count("authorization_attempts_total", &["user-info", "denied"]), Some(3.0));
+    assert_eq!(count("authorization_attempts_total", &["legacy", "allowed"]), Some(2.0));
+    assert_eq!(count("authorization_attempts_duration_seconds", &["legacy", "denied"]), Some(1.0));
 }

@@ -9,11 +9,13 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use skep_api::review::ReviewVersion;
+use tokio::time::Instant;
 
 use super::{Known, TokenAuthenticator};
 use crate::callout::Fixed;
 use crate::error::Error;
 use crate::expiring::Expiring;
+use crate::metrics::TokenCacheMetrics;
 use crate::reviews::{strings, user_of};
 
 /// So long one answer may take.
@@ -30,6 +32,7 @@ pub struct WebhookTokens {
     audiences: Vec<String>,
     /// By digest of token and audiences: who it is, or nobody.
     known: Expiring<[u8; 32], Result<Option<Known>, String>>,
+    metrics: TokenCacheMetrics,
 }
 
 impl std::fmt::Debug for WebhookTokens {
@@ -50,9 +53,10 @@ impl WebhookTokens {
         version: ReviewVersion,
         life: Duration,
         audiences: Vec<String>,
+        metrics: TokenCacheMetrics,
     ) -> Result<Self, Error> {
         let webhook = Fixed::from_kubeconfig(kubeconfig)?;
-        Ok(Self { webhook, version, life, audiences, known: Expiring::new(REMEMBERED) })
+        Ok(Self { webhook, version, life, audiences, known: Expiring::new(REMEMBERED), metrics })
     }
 
     async fn ask(&self, token: &str, audiences: &[String]) -> Result<Result<Option<Known>, String>, String> {
@@ -106,11 +110,19 @@ fn judge(status: &Value, wanted: &[String], own: &[String]) -> Result<Option<Kno
 impl TokenAuthenticator for WebhookTokens {
     async fn authenticate(&self, token: &str, audiences: &[String]) -> Result<Option<Known>, String> {
         let key: [u8; 32] = Sha256::digest(json!([token, audiences]).to_string()).into();
+        let started = Instant::now();
         if let Some(known) = self.known.get(&key) {
+            self.metrics.looked(true, started.elapsed());
             return known;
         }
+        let found = {
+            let _fetching = self.metrics.fetching();
+            self.ask(token, audiences).await
+        };
+        self.metrics.looked(false, started.elapsed());
+        self.metrics.fetched(matches!(found, Ok(Ok(_))));
         // That there was no answer is not remembered.
-        let found = self.ask(token, audiences).await?;
+        let found = found?;
         self.known.put(key, found.clone(), self.life);
         found
     }

@@ -2,15 +2,23 @@
 
 use std::time::Duration;
 
+use prometheus::Registry;
 use serde_json::{Value, json};
 
 use super::{ReviewVersion, TokenAuthenticator, WebhookTokens};
 use crate::callout::testing::Server;
+use crate::metrics::TokenCacheMetrics;
+use crate::testing::counted;
 
 const LIFE: Duration = Duration::from_secs(120);
 
 fn tokens(server: &Server, version: ReviewVersion) -> WebhookTokens {
-    WebhookTokens::new(&server.kubeconfig(), version, LIFE, vec!["api".into()]).unwrap()
+    counting(server, version, &Registry::new())
+}
+
+fn counting(server: &Server, version: ReviewVersion, registry: &Registry) -> WebhookTokens {
+    let cache = TokenCacheMetrics::new(registry);
+    WebhookTokens::new(&server.kubeconfig(), version, LIFE, vec!["api".into()], cache).unwrap()
 }
 
 /// A server that knows the token `good` and answers others with what the test says.
@@ -93,4 +101,20 @@ async fn webhook_that_fails_knows_nobody_and_is_asked_again() {
         assert!(tokens.authenticate("good", &[]).await.is_err());
         assert_eq!(server.calls(), calls);
     }
+}
+
+#[tokio::test]
+async fn tokens_are_counted_by_whether_they_were_remembered() {
+    let server = server(json!({"authenticated": false, "error": "no"})).await;
+    let registry = Registry::new();
+    let tokens = counting(&server, ReviewVersion::V1, &registry);
+    for token in ["good", "good", "good", "bad"] {
+        let _ = tokens.authenticate(token, &[]).await;
+    }
+    let count =
+        |end: &str, label: &str| counted(&registry, &format!("authentication_token_cache_{end}"), &[label]);
+    assert_eq!((count("request_total", "hit"), count("request_total", "miss")), (Some(2.0), Some(2.0)));
+    assert_eq!((count("fetch_total", "ok"), count("fetch_total", "error")), (Some(1.0), Some(1.0)));
+    assert_eq!(count("request_duration_seconds", "hit"), Some(2.0));
+    assert_eq!(count("active_fetch_count", "in_flight"), Some(0.0), "all are over");
 }

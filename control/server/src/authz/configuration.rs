@@ -14,8 +14,8 @@ use skep_api::decode::{self, Encoding};
 use skep_api::expression::{Expression, Wanted};
 use skep_api::validation::{FieldError, names};
 
-use super::Layer;
 use super::abac::Policies;
+use super::chain::{Kind, Layer};
 use super::webhook::{Settings, Webhook};
 use crate::authn::ReviewVersion;
 use crate::error::Error;
@@ -51,7 +51,7 @@ pub struct AuthorizerChain {
 impl Default for AuthorizerChain {
     /// Nodes, then roles.
     fn default() -> Self {
-        Self { layers: [Layer::Node, Layer::Rbac].into() }
+        Self { layers: [Kind::Node, Kind::Rbac].map(Layer::of_type).into() }
     }
 }
 
@@ -126,14 +126,16 @@ impl AuthorizerChain {
                 return Err(wrong(format!("{mode:?} is specified more than once")));
             }
             layers.push(match (plain(mode), mode.as_str(), webhook) {
-                (Some(layer), ..) => layer,
-                (None, "Webhook", Some(webhook)) => Layer::Webhook(Arc::new(of_mode(webhook)?)),
+                (Some(kind), ..) => Layer::of_type(kind),
+                (None, "Webhook", Some(webhook)) => {
+                    Layer::new(Kind::Webhook(Arc::new(of_mode(webhook)?)), DEFAULT_NAME)
+                }
                 (None, "Webhook", None) => {
                     return Err(wrong("Webhook needs --authorization-webhook-config-file".into()));
                 }
                 (None, "ABAC", _) => {
                     let missing = || wrong("ABAC needs --authorization-policy-file".into());
-                    Layer::Abac(Arc::new(Policies::read(policies.ok_or_else(missing)?)?))
+                    Layer::of_type(Kind::Abac(Arc::new(Policies::read(policies.ok_or_else(missing)?)?)))
                 }
                 _ => return Err(wrong(format!("{mode:?} is not a valid mode"))),
             });
@@ -163,8 +165,8 @@ impl AuthorizerChain {
     ///
     /// With everything that is wrong with it.
     pub fn changed(&self, text: &str, path: &Path) -> Result<Self, Error> {
-        let abac = self.layers.iter().find_map(|layer| match layer {
-            Layer::Abac(policies) => Some(Arc::clone(policies)),
+        let abac = self.layers.iter().find_map(|layer| match &layer.kind {
+            Kind::Abac(policies) => Some(Arc::clone(policies)),
             _ => None,
         });
         let late = "authorizer type ABAC is not allowed if it was not enabled at initial server startup";
@@ -178,15 +180,8 @@ impl AuthorizerChain {
 
     /// Those that are no webhooks.
     fn types(&self) -> BTreeSet<&'static str> {
-        let name = |layer: &Layer| match layer {
-            Layer::Node => Some("Node"),
-            Layer::Rbac => Some("RBAC"),
-            Layer::Abac(_) => Some("ABAC"),
-            Layer::AlwaysAllow => Some("AlwaysAllow"),
-            Layer::AlwaysDeny => Some("AlwaysDeny"),
-            Layer::Webhook(_) => None,
-        };
-        self.layers.iter().filter_map(name).collect()
+        let plain = self.layers.iter().filter(|layer| !matches!(layer.kind, Kind::Webhook(_)));
+        plain.map(|layer| layer.kind.name()).collect()
     }
 
     fn built(
@@ -218,9 +213,13 @@ impl AuthorizerChain {
             .into_iter()
             .map(|layer| match layer {
                 Checked::Plain(layer) => Ok(layer),
-                Checked::Abac => abac().map(Layer::Abac).map_err(wrong),
+                Checked::Abac => {
+                    let found = abac().map_err(wrong)?;
+                    Ok(Layer::of_type(Kind::Abac(found)))
+                }
                 Checked::Webhook(file, settings) => {
-                    Ok(Layer::Webhook(Arc::new(Webhook::new(&file, settings)?)))
+                    let name = settings.name.clone();
+                    Ok(Layer::new(Kind::Webhook(Arc::new(Webhook::new(&file, settings)?)), &name))
                 }
             })
             .collect();
@@ -245,12 +244,12 @@ fn wrong(path: &Path, reason: String) -> Error {
     Error::Configuration { what: "authorization configuration", path: path.to_owned(), reason }
 }
 
-fn plain(mode: &str) -> Option<Layer> {
+fn plain(mode: &str) -> Option<Kind> {
     match mode {
-        "Node" => Some(Layer::Node),
-        "RBAC" => Some(Layer::Rbac),
-        "AlwaysAllow" => Some(Layer::AlwaysAllow),
-        "AlwaysDeny" => Some(Layer::AlwaysDeny),
+        "Node" => Some(Kind::Node),
+        "RBAC" => Some(Kind::Rbac),
+        "AlwaysAllow" => Some(Kind::AlwaysAllow),
+        "AlwaysDeny" => Some(Kind::AlwaysDeny),
         _ => None,
     }
 }
@@ -300,7 +299,7 @@ fn check(file: &File, errors: &mut Vec<FieldError>) -> Vec<Checked> {
         }
         check_name(&path, &one.name, before, errors);
         match (plain(&one.r#type), &one.webhook) {
-            (Some(layer), None) => checked.push(Checked::Plain(layer)),
+            (Some(kind), None) => checked.push(Checked::Plain(Layer::new(kind, &one.name))),
             (None, None) if one.r#type == "ABAC" => checked.push(Checked::Abac),
             (_, Some(_)) if one.r#type != "Webhook" => errors.push(FieldError::invalid(
                 format!("{path}.webhook"),

@@ -6,6 +6,7 @@
 
 mod abac;
 pub mod bootstrap;
+mod chain;
 pub(crate) mod configuration;
 mod cover;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::RwLock;
+use prometheus::Registry;
 use serde_json::Value;
 use skep_api::status::Status;
 
@@ -37,7 +39,9 @@ pub use rbac::Held;
 pub use rules::Rule;
 pub use selectors::{Operator, Requirement};
 
+use self::chain::Kind;
 use crate::gate::{Authorizer, Decision, ObjectReader, Verdict};
+use crate::metrics::AuthorizationMetrics;
 use crate::pki::MASTERS;
 use crate::refusal;
 use crate::request::RequestInfo;
@@ -49,17 +53,7 @@ pub struct Authz {
     graph: graph::Graph,
     rbac: rbac::Rbac,
     chain: RwLock<AuthorizerChain>,
-}
-
-/// One authorizer of the chain.
-#[derive(Clone, Debug)]
-enum Layer {
-    Node,
-    Rbac,
-    Webhook(Arc<webhook::Webhook>),
-    Abac(Arc<abac::Policies>),
-    AlwaysAllow,
-    AlwaysDeny,
+    metrics: AuthorizationMetrics,
 }
 
 impl std::fmt::Debug for Authz {
@@ -77,10 +71,11 @@ impl Authorizer for Authz {
         let layers = Arc::clone(&self.chain.read().layers);
         let (mut reasons, mut errors) = (Vec::new(), Vec::new());
         for layer in layers.iter() {
-            let decision = match (layer, self.local(layer, user, request)) {
-                (Layer::Webhook(webhook), _) => webhook.judge(user, request).await,
+            let decision = match (&layer.kind, self.local(&layer.kind, user, request)) {
+                (Kind::Webhook(webhook), _) => webhook.judge(user, request, &self.metrics).await,
                 (_, local) => local.unwrap_or_else(|| Decision::none("")),
             };
+            layer.decided(&decision, &self.metrics);
             if decision.verdict != Verdict::NoOpinion {
                 return decision;
             }
@@ -94,8 +89,13 @@ impl Authorizer for Authz {
 impl Authz {
     /// An authorizer over the objects that `reader` shows: nodes, then roles.
     pub fn new(reader: Arc<dyn ObjectReader>) -> Self {
+        Self::counting(reader, AuthorizationMetrics::new(&Registry::new()))
+    }
+
+    /// The same, whose decisions are counted.
+    pub(crate) fn counting(reader: Arc<dyn ObjectReader>, metrics: AuthorizationMetrics) -> Self {
         let chain = RwLock::new(AuthorizerChain::default());
-        Self { reader, graph: graph::Graph::default(), rbac: rbac::Rbac::default(), chain }
+        Self { reader, graph: graph::Graph::default(), rbac: rbac::Rbac::default(), chain, metrics }
     }
 
     /// Puts another chain of authorizers in place; requests that are being decided go by the one before.
@@ -103,8 +103,8 @@ impl Authz {
         *self.chain.write() = chain;
     }
 
-    fn has(&self, wanted: fn(&Layer) -> bool) -> bool {
-        self.chain.read().layers.iter().any(wanted)
+    fn has(&self, wanted: fn(&Kind) -> bool) -> bool {
+        self.chain.read().layers.iter().any(|layer| wanted(&layer.kind))
     }
 
     /// The decision without asking anybody else, for those who cannot wait; none where a webhook would have to be asked.
@@ -114,7 +114,8 @@ impl Authz {
         }
         let layers = Arc::clone(&self.chain.read().layers);
         for layer in layers.iter() {
-            let decision = self.local(layer, user, request)?;
+            let decision = self.local(&layer.kind, user, request)?;
+            layer.decided(&decision, &self.metrics);
             if decision.verdict != Verdict::NoOpinion {
                 return Some(decision);
             }
@@ -123,14 +124,14 @@ impl Authz {
     }
 
     /// What an authorizer says that needs nobody else.
-    fn local(&self, layer: &Layer, user: &UserInfo, request: &RequestInfo) -> Option<Decision> {
-        match layer {
-            Layer::Node => Some(self.by_node(user, request)),
-            Layer::Rbac => Some(self.rbac.judge(self.reader.as_ref(), user, request)),
-            Layer::Abac(policies) => Some(policies.judge(user, request)),
-            Layer::AlwaysAllow => Some(Decision::allow("")),
-            Layer::AlwaysDeny => Some(Decision::none("Everything is forbidden.")),
-            Layer::Webhook(_) => None,
+    fn local(&self, kind: &Kind, user: &UserInfo, request: &RequestInfo) -> Option<Decision> {
+        match kind {
+            Kind::Node => Some(self.by_node(user, request)),
+            Kind::Rbac => Some(self.rbac.judge(self.reader.as_ref(), user, request)),
+            Kind::Abac(policies) => Some(policies.judge(user, request)),
+            Kind::AlwaysAllow => Some(Decision::allow("")),
+            Kind::AlwaysDeny => Some(Decision::none("Everything is forbidden.")),
+            Kind::Webhook(_) => None,
         }
     }
 
@@ -144,11 +145,11 @@ impl Authz {
 
     /// All rules that apply to `user` in `namespace`, cluster-wide ones among them.
     pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> Held {
-        let mut held = match self.has(|layer| matches!(layer, Layer::Rbac)) {
+        let mut held = match self.has(|layer| matches!(layer, Kind::Rbac)) {
             true => self.rbac.rules_for(self.reader.as_ref(), user, namespace),
             false => Held::default(),
         };
-        if is_master(user) || self.has(|layer| matches!(layer, Layer::AlwaysAllow)) {
+        if is_master(user) || self.has(|layer| matches!(layer, Kind::AlwaysAllow)) {
             for rule in [Rule::everything(), Rule::every_path()] {
                 // The role of administrators says so as well.
                 if !held.rules.iter().any(|known| **known == rule) {
@@ -157,15 +158,15 @@ impl Authz {
             }
         }
         for layer in self.chain.read().layers.iter() {
-            if let Layer::Abac(policies) = layer {
+            if let Kind::Abac(policies) = &layer.kind {
                 held.rules.extend(policies.rules_for(user, namespace).into_iter().map(Arc::new));
             }
         }
-        if self.has(|layer| matches!(layer, Layer::Webhook(_))) {
+        if self.has(|layer| matches!(layer, Kind::Webhook(_))) {
             held.errors.push("webhook authorizer does not support user rule resolution".into());
             held.incomplete = true;
         }
-        if node_of(user).is_some() && self.has(|layer| matches!(layer, Layer::Node)) {
+        if node_of(user).is_some() && self.has(|layer| matches!(layer, Kind::Node)) {
             held.errors.push("node authorizer does not support user rule resolution".into());
             held.incomplete = true;
         }

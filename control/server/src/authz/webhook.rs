@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use skep_api::expression::Expression;
+use tokio::time::Instant;
 
 use super::selectors;
 use crate::authn::ReviewVersion;
@@ -15,6 +16,7 @@ use crate::callout::Fixed;
 use crate::error::Error;
 use crate::expiring::Expiring;
 use crate::gate::{Decision, Verdict};
+use crate::metrics::{Asked, AuthorizationMetrics};
 use crate::request::RequestInfo;
 use crate::user::UserInfo;
 
@@ -83,8 +85,13 @@ impl Webhook {
     }
 
     /// What the webhook says of a request.
-    pub(super) async fn judge(&self, user: &UserInfo, request: &RequestInfo) -> Decision {
-        match self.concerns(user, request) {
+    pub(super) async fn judge(
+        &self,
+        user: &UserInfo,
+        request: &RequestInfo,
+        metrics: &AuthorizationMetrics,
+    ) -> Decision {
+        match self.matches(user, request, metrics) {
             Ok(true) => {}
             Ok(false) => return Decision::none(""),
             Err(error) => return self.failed(&error),
@@ -94,7 +101,7 @@ impl Webhook {
         if let Some(answer) = self.answers.get(&key) {
             return answer.decision();
         }
-        match self.ask(spec).await {
+        match self.counted(spec, metrics).await {
             Ok(answer) => {
                 let Settings { authorized, unauthorized, .. } = self.settings;
                 if length(request) < LONGEST {
@@ -123,11 +130,24 @@ impl Webhook {
         decided.after(error)
     }
 
-    /// Whether all conditions hold. One that does not is worth more than one that cannot be told.
-    fn concerns(&self, user: &UserInfo, request: &RequestInfo) -> Result<bool, String> {
+    /// Whether the webhook is asked about a request.
+    fn matches(
+        &self,
+        user: &UserInfo,
+        request: &RequestInfo,
+        metrics: &AuthorizationMetrics,
+    ) -> Result<bool, String> {
         if self.settings.conditions.is_empty() {
             return Ok(true);
         }
+        let started = Instant::now();
+        let outcome = self.concerns(user, request);
+        metrics.matched(&self.settings.name, &outcome, started.elapsed());
+        outcome
+    }
+
+    /// Whether all conditions hold. One that does not is worth more than one that cannot be told.
+    fn concerns(&self, user: &UserInfo, request: &RequestInfo) -> Result<bool, String> {
         let value = whole(user, request);
         let mut errors = Vec::new();
         for condition in &self.settings.conditions {
@@ -146,6 +166,21 @@ impl Webhook {
             }
         }
         if errors.is_empty() { Ok(true) } else { Err(errors.join(", ")) }
+    }
+
+    /// Asks, and counts how that ended.
+    async fn counted(&self, spec: Value, metrics: &AuthorizationMetrics) -> Result<Answer, String> {
+        let started = Instant::now();
+        let answer = self.ask(spec).await;
+        let took = started.elapsed();
+        let how = match &answer {
+            Ok(_) => Asked::Answered,
+            Err(_) if took >= self.settings.timeout => Asked::TooLate,
+            Err(_) => Asked::Failed,
+        };
+        let open = self.settings.on_failure == Verdict::NoOpinion;
+        metrics.asked(&self.settings.name, how, took, open);
+        answer
     }
 
     async fn ask(&self, spec: Value) -> Result<Answer, String> {

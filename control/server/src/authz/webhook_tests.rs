@@ -4,13 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::Registry;
 use serde_json::{Value, json};
 
 use super::{AuthorizerChain, Authz};
 use crate::callout::testing::Server;
 use crate::gate::{Authorizer, Decision, Verdict};
+use crate::metrics::AuthorizationMetrics;
 use crate::request::RequestInfo;
-use crate::testing::Objects;
+use crate::testing::{Objects, counted};
 use crate::user::UserInfo;
 
 fn file(server: &Server, more: &str) -> String {
@@ -24,15 +26,21 @@ fn file(server: &Server, more: &str) -> String {
 }
 
 fn authz(server: &Server, more: &str) -> Authz {
+    counting(server, more).0
+}
+
+/// The same, with what it counts.
+fn counting(server: &Server, more: &str) -> (Authz, Registry) {
     let objects = Arc::new(Objects::default());
     let role = json!({"metadata": {"name": "r"}, "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]});
     objects.put("rbac.authorization.k8s.io", "clusterroles", role);
     let binding = json!({"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "r"},
                          "subjects": [{"kind": "User", "name": "jane"}]});
     objects.put("rbac.authorization.k8s.io", "clusterrolebindings", binding);
-    let authz = Authz::new(objects);
+    let registry = Registry::new();
+    let authz = Authz::counting(objects, AuthorizationMetrics::new(&registry));
     authz.set_chain(AuthorizerChain::of_file(&file(server, more), Path::new("f"), None).unwrap());
-    authz
+    (authz, registry)
 }
 
 async fn ask(authz: &Authz, verb: &str, resource: &str) -> Decision {
@@ -245,4 +253,58 @@ fn modes_make_a_chain_or_are_refused() {
     assert_eq!(super::configuration::duration("1h2m3s"), Some(Duration::from_secs(3723)));
     assert_eq!(super::configuration::duration("500ms"), Some(Duration::from_millis(500)));
     assert_eq!(super::configuration::duration("-1s"), None);
+}
+
+#[tokio::test]
+async fn decisions_are_counted_by_who_made_them() {
+    let server = Server::start(opinions).await;
+    let (authz, registry) = counting(&server, "    failurePolicy: Deny");
+    let decided = |kind: &str, name: &str, decision: &str| {
+        counted(&registry, "apiserver_authorization_decisions_total", &[kind, name, decision])
+            .unwrap_or_default()
+    };
+    for (verb, resource) in
+        [("get", "secrets"), ("get", "secrets"), ("get", "nodes"), ("get", "pods"), ("delete", "pods")]
+    {
+        ask(&authz, verb, resource).await;
+    }
+    let webhook = |decision| decided("Webhook", "hook", decision);
+    assert_eq!((webhook("allowed"), webhook("denied"), decided("RBAC", "rbac", "allowed")), (2.0, 1.0, 1.0));
+    let name = |end: &str| format!("apiserver_authorization_webhook_{end}");
+    // What is remembered is no question.
+    assert_eq!(counted(&registry, &name("evaluations_total"), &["hook", "success"]), Some(4.0));
+    assert_eq!(counted(&registry, &name("duration_seconds"), &["hook", "success"]), Some(4.0));
+    assert_eq!(counted(&registry, &name("evaluations_fail_open_total"), &[]), None);
+}
+
+#[tokio::test]
+async fn webhook_that_does_not_answer_is_counted_by_why_and_what_came_of_it() {
+    for (policy, open) in [("Deny", None), ("NoOpinion", Some(1.0))] {
+        let late = Server::start(|_, _| None).await;
+        let wrong = Server::start(|_, _| Some((403, "{}".into()))).await;
+        for (server, result) in [(&late, "timeout"), (&wrong, "error")] {
+            let (authz, registry) = counting(server, &format!("    failurePolicy: {policy}"));
+            ask(&authz, "get", "pods").await;
+            let count = |end: &str| {
+                counted(&registry, &format!("apiserver_authorization_webhook_{end}"), &["hook", result])
+            };
+            assert_eq!((count("evaluations_total"), count("evaluations_fail_open_total")), (Some(1.0), open));
+        }
+    }
+}
+
+#[tokio::test]
+async fn conditions_of_a_webhook_are_counted_by_what_came_of_them() {
+    let server = Server::start(opinions).await;
+    let more = "    failurePolicy: Deny\n    matchConditions:\n    - expression: request.resourceAttributes.resource != 'pods'\n    \
+                - expression: request.extra['missing'][0] == 'x' || request.resourceAttributes.resource == 'nodes'";
+    let (authz, registry) = counting(&server, more);
+    for resource in ["nodes", "pods", "pods", "secrets"] {
+        ask(&authz, "get", resource).await;
+    }
+    let count = |end: &str| {
+        counted(&registry, &format!("apiserver_authorization_match_condition_{end}"), &["Webhook", "hook"])
+    };
+    assert_eq!((count("exclusions_total"), count("evaluation_errors_total")), (Some(2.0), Some(1.0)));
+    assert_eq!(count("evaluation_seconds"), Some(4.0));
 }

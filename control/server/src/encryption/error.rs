@@ -24,6 +24,14 @@ pub(crate) enum TransformError {
     /// The system gives no random bytes.
     #[error("unable to read sufficient random bytes")]
     NoRandomness,
+    /// A call of the key management service failed.
+    #[error("{why}")]
+    Service {
+        /// As the call ended.
+        code: tonic::Code,
+        /// What was to be done, and the service's words.
+        why: String,
+    },
     /// The key management service is not available or refuses.
     #[error("{0}")]
     Kms(String),

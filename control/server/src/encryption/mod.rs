@@ -21,7 +21,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -33,6 +33,7 @@ use self::metrics::EncryptionMetrics;
 use self::places::resource_of;
 use self::providers::Providers;
 use crate::error::Error;
+use crate::metrics::Reloads;
 
 pub(crate) use marker::reason_of;
 pub(crate) use store::EncryptedStore;
@@ -58,6 +59,7 @@ pub struct Encryption {
     /// Of the file that is in use.
     digest: RwLock<Vec<u8>>,
     metrics: EncryptionMetrics,
+    reloads: Reloads,
 }
 
 impl std::fmt::Debug for Encryption {
@@ -67,17 +69,23 @@ impl std::fmt::Debug for Encryption {
 }
 
 impl Encryption {
-    /// Encryption by a file. Must be called in a runtime.
+    /// Encryption by a file, in the server of this name. Must be called in a runtime.
     ///
     /// # Errors
     ///
     /// When the file cannot be read or is not valid.
-    pub async fn open(options: EncryptionOptions, registry: &Registry) -> Result<Arc<Self>, Error> {
-        let metrics = EncryptionMetrics::new(registry);
+    pub async fn open(
+        options: EncryptionOptions,
+        registry: &Registry,
+        server: &str,
+    ) -> Result<Arc<Self>, Error> {
+        let metrics = EncryptionMetrics::new(registry, server);
+        let reloads = Reloads::new(registry, "encryption", server);
         let (rules, digest) = read(&options)?;
         let providers = Providers::new(rules, metrics.clone()).await;
+        reloads.in_force_hashed(&shown(&digest));
         let (current, digest) = (RwLock::new(Arc::new(providers)), RwLock::new(digest));
-        Ok(Arc::new(Self { options, current, digest, metrics }))
+        Ok(Arc::new(Self { options, current, digest, metrics, reloads }))
     }
 
     /// The health checks of the key management services in use, and whether each holds: one for all where the file is
@@ -100,11 +108,11 @@ impl Encryption {
             match self.reload().await {
                 Ok(false) => {}
                 Ok(true) => {
-                    self.metrics.reloaded(true, seconds());
+                    self.reloads.looked(true, SystemTime::now());
                     tracing::info!(path = %self.options.path.display(), "using the changed encryption configuration");
                 }
                 Err(error) => {
-                    self.metrics.reloaded(false, seconds());
+                    self.reloads.looked(false, SystemTime::now());
                     tracing::error!(%error, "the changed encryption configuration is not used");
                 }
             }
@@ -133,6 +141,7 @@ impl Encryption {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         *self.current.write() = Arc::new(providers);
+        self.reloads.in_force_hashed(&shown(&digest));
         *self.digest.write() = digest;
         Ok(true)
     }
@@ -148,8 +157,9 @@ impl Encryption {
     }
 }
 
-fn seconds() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+/// As upstream writes the hash of such a file.
+fn shown(digest: &[u8]) -> String {
+    digest.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn invalid(options: &EncryptionOptions, reason: String) -> Error {

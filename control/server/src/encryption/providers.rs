@@ -166,7 +166,13 @@ impl Providers {
         let started = Instant::now();
         let sealed = first.seal(plain, place);
         let name = qualified(group, resource);
-        self.metrics.transformed(&name, "to_storage", first.label(), sealed.is_ok(), started.elapsed());
+        self.metrics.transformed(
+            &name,
+            "to_storage",
+            first.label(),
+            sealed.as_ref().err(),
+            started.elapsed(),
+        );
         sealed
     }
 
@@ -200,7 +206,7 @@ impl Providers {
                 &name,
                 "from_storage",
                 provider.label(),
-                opened.is_ok(),
+                opened.as_ref().err(),
                 started.elapsed(),
             );
             match opened {
@@ -212,8 +218,10 @@ impl Providers {
             Some(error) => Err(error),
             None => {
                 let name = qualified(group, resource);
-                self.metrics.transformed(&name, "from_storage", "unknown", false, started.elapsed());
-                Err(TransformError::NoPrefix)
+                let failure = TransformError::NoPrefix;
+                let took = started.elapsed();
+                self.metrics.transformed(&name, "from_storage", "unknown", Some(&failure), took);
+                Err(failure)
             }
         }
     }

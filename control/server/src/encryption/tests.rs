@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::kms::testing::Fake;
 use super::*;
+use crate::metrics::hash;
+use crate::testing::counted;
 
 const PLACE: &str = "/registry/secrets/default/one";
 /// 32 bytes each.
@@ -21,6 +23,7 @@ struct Test {
     store: Arc<MemoryStore>,
     encryption: Arc<Encryption>,
     encrypted: EncryptedStore,
+    registry: Registry,
 }
 
 fn write(directory: &Path, providers: &str) {
@@ -34,10 +37,11 @@ fn write(directory: &Path, providers: &str) {
 async fn open(directory: tempfile::TempDir, providers: &str) -> Test {
     write(directory.path(), providers);
     let options = EncryptionOptions { path: directory.path().join("config.yaml"), reload: true };
-    let encryption = Encryption::open(options, &Registry::new()).await.unwrap();
+    let registry = Registry::new();
+    let encryption = Encryption::open(options, &registry, "here").await.unwrap();
     let store = Arc::new(MemoryStore::new());
     let encrypted = EncryptedStore::new(store.clone(), encryption.clone());
-    Test { directory, store, encryption, encrypted }
+    Test { directory, store, encryption, encrypted, registry }
 }
 
 async fn test(providers: &str) -> Test {
@@ -218,7 +222,7 @@ async fn kms_seals_seeds_and_never_sees_values() {
     );
     // Another server, or this one after a restart, asks once.
     let options = EncryptionOptions { path: test.directory.path().join("config.yaml"), reload: false };
-    let other = Encryption::open(options, &Registry::new()).await.unwrap();
+    let other = Encryption::open(options, &Registry::new(), "here").await.unwrap();
     for _ in 0..3 {
         let opened = other.open_value(PLACE, &test.stored().await.into()).await.unwrap();
         // The other's seed is another, under the same key: that is not stale.
@@ -261,7 +265,7 @@ async fn kms_that_names_another_key_makes_values_stale() {
     fake.0.lock().key_id = "key-2".into();
     // Asked anew by whoever starts now; the running one asks every 20 seconds.
     let options = EncryptionOptions { path: test.directory.path().join("config.yaml"), reload: false };
-    let other = Encryption::open(options, &Registry::new()).await.unwrap();
+    let other = Encryption::open(options, &Registry::new(), "here").await.unwrap();
     assert!(other.open_value(PLACE, &test.stored().await.into()).await.unwrap().1);
 }
 
@@ -281,7 +285,7 @@ async fn kms_that_is_not_there_is_told_by_health_and_refuses_writes() {
     // One check for each service; one for all where the file is followed, whose services come and go.
     for (reload, name) in [(false, "kms-provider-0"), (true, "kms-providers")] {
         let options = EncryptionOptions { path: test.directory.path().join("config.yaml"), reload };
-        let other = Encryption::open(options, &Registry::new()).await.unwrap();
+        let other = Encryption::open(options, &Registry::new(), "here").await.unwrap();
         assert_eq!(other.checks(), [(name.to_owned(), false)]);
     }
     let error = test.put(PLACE, "value", Expected::Absent).await.unwrap_err();
@@ -294,6 +298,88 @@ async fn kms_that_is_not_well_says_so() {
     let (test, fake, _stop) = with_kms().await;
     fake.0.lock().healthz = "no quorum".into();
     let options = EncryptionOptions { path: test.directory.path().join("config.yaml"), reload: false };
-    let other = Encryption::open(options, &Registry::new()).await.unwrap();
+    let other = Encryption::open(options, &Registry::new(), "here").await.unwrap();
     assert!(other.current.read().health().unwrap_err().contains("got unexpected healthz status: no quorum"));
+}
+
+#[tokio::test]
+async fn keys_of_a_service_are_counted_by_the_hash_of_their_names() {
+    let (test, fake, _stop) = with_kms().await;
+    test.put(PLACE, "value", Expected::Absent).await.unwrap();
+    test.plain().await;
+    let (key, here) = (hash("key-1"), hash("here"));
+    let count = |end: &str, labels: &[&str]| {
+        counted(
+            &test.registry,
+            &format!("apiserver_envelope_encryption_{end}"),
+            &[&[&*key, &*here, "k"], labels].concat(),
+        )
+    };
+    let used = "key_id_hash_total";
+    assert_eq!((count(used, &["to_storage"]), count(used, &["from_storage"])), (Some(1.0), Some(1.0)));
+    assert!(count("key_id_hash_last_timestamp_seconds", &["to_storage"]) > Some(1_700_000_000.0));
+    assert!(count("key_id_hash_status_last_timestamp_seconds", &[]) > Some(1_700_000_000.0));
+    assert_eq!(
+        counted(&test.registry, "apiserver_storage_data_key_generation_duration_seconds", &[]),
+        Some(1.0)
+    );
+    // One that starts now has to have the seed opened, once.
+    let registry = Registry::new();
+    let options = EncryptionOptions { path: test.directory.path().join("config.yaml"), reload: false };
+    fake.0.lock().key_id = String::new();
+    let other = Encryption::open(options, &registry, "there").await.unwrap();
+    for _ in 0..2 {
+        other.open_value(PLACE, &test.stored().await.into()).await.unwrap();
+    }
+    assert_eq!(
+        counted(&registry, "apiserver_storage_envelope_transformation_cache_misses_total", &[]),
+        Some(1.0)
+    );
+    let invalid = "apiserver_envelope_encryption_invalid_key_id_from_status_total";
+    assert_eq!(counted(&registry, invalid, &["k", "empty"]), Some(1.0));
+}
+
+#[tokio::test]
+async fn failure_of_a_service_is_counted_by_its_code_and_any_other_as_such() {
+    let (test, _fake, stop) = with_kms().await;
+    test.put(PLACE, "value", Expected::Absent).await.unwrap();
+    stop.cancel();
+    std::fs::remove_file(test.directory.path().join("kms.sock")).unwrap();
+    let registry = Registry::new();
+    let options = EncryptionOptions { path: test.directory.path().join("config.yaml"), reload: false };
+    let other = Encryption::open(options, &registry, "there").await.unwrap();
+    let stored = test.stored().await;
+    assert!(other.open_value(PLACE, &stored.clone().into()).await.is_err());
+    assert!(other.open_value(PLACE, &stored[..stored.len() - 9].to_vec().into()).await.is_err());
+    assert!(other.open_value(PLACE, &"k8s:enc:kms:v2:k:".into()).await.is_err());
+    let count = |status: &str| {
+        counted(&registry, "apiserver_storage_transformation_operations_total", &["from_storage", status])
+    };
+    assert_eq!(count("OK"), None);
+    assert!(count("Unavailable") >= Some(1.0), "nobody listens");
+    assert!(count("unknown-non-grpc") >= Some(1.0), "there is nothing to open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn file_in_force_is_told_by_its_hash() {
+    let test = test(&keys("aesgcm", &[("key1", ONE)])).await;
+    let here = hash("here");
+    let file = || hash(&std::fs::read_to_string(test.directory.path().join("config.yaml")).unwrap());
+    let count = |end: &str, label: &str| {
+        counted(&test.registry, &format!("apiserver_encryption_config_controller_{end}"), &[&here, label])
+    };
+    let first = file();
+    assert_eq!(count("last_config_info", &first), Some(1.0));
+    let followed = test.encryption.clone();
+    let following = tokio::spawn(async move { followed.follow().await });
+    tokio::task::yield_now().await;
+    write(test.directory.path(), &keys("aesgcm", &[("key2", TWO), ("key1", ONE)]));
+    tokio::time::sleep(LOOK + Duration::from_secs(1)).await;
+    assert_eq!((count("last_config_info", &first), count("last_config_info", &file())), (None, Some(1.0)));
+    assert_eq!(count("automatic_reloads_total", "success"), Some(1.0));
+    write(test.directory.path(), "{rot13: {}}");
+    tokio::time::sleep(LOOK + Duration::from_secs(1)).await;
+    assert_eq!(count("automatic_reloads_total", "failure"), Some(1.0));
+    assert!(count("automatic_reload_last_timestamp_seconds", "failure") > Some(1_700_000_000.0));
+    following.abort();
 }

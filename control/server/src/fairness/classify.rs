@@ -23,15 +23,20 @@ pub(super) fn sort(schemas: &mut [Arc<Schema>]) {
 
 /// A number that all requests of a flow have in common.
 pub(super) fn flow(schema: &Schema, user: &UserInfo, info: &RequestInfo) -> u64 {
-    let distinguisher = match schema.distinguisher {
-        Distinguisher::One => "",
-        Distinguisher::ByUser => &user.name,
-        Distinguisher::ByNamespace => &info.namespace,
-    };
+    let distinguisher = distinguisher(schema, &user.name, info);
     // Keys that are the same in every process: where a flow waits is no secret, and tests can say it.
     let mut hasher = ahash::AHasher::default();
     (&*schema.name, distinguisher).hash(&mut hasher);
     hasher.finish()
+}
+
+/// What tells the flows of a schema apart.
+pub(super) fn distinguisher<'a>(schema: &Schema, user: &'a str, info: &'a RequestInfo) -> &'a str {
+    match schema.distinguisher {
+        Distinguisher::One => "",
+        Distinguisher::ByUser => user,
+        Distinguisher::ByNamespace => &info.namespace,
+    }
 }
 
 fn holds(list: &[String], word: &str) -> bool {

@@ -19,7 +19,7 @@ use super::queues::{Called, Queues, Running, Seconds};
 const ONE_REQUEST: f64 = 0.15;
 
 /// How a request that waits is called.
-pub(super) type Caller = oneshot::Sender<Running>;
+pub(super) type Caller = oneshot::Sender<Arc<Running>>;
 
 /// The seats of a level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub(super) struct Active {
 pub(super) struct Levels {
     pub(super) schemas: Vec<Arc<Schema>>,
     pub(super) levels: BTreeMap<Arc<str>, Arc<Active>>,
+    /// Levels whose objects are gone, but not their requests.
+    pub(super) leaving: Vec<Arc<Active>>,
     nominal_sum: u32,
 }
 
@@ -98,7 +100,15 @@ impl Levels {
         };
         let levels: BTreeMap<_, _> = read.into_iter().map(active).collect();
         let nominal_sum = levels.values().map(|one| one.limits.nominal).sum();
-        Self { schemas: found, levels, nominal_sum }
+        let leaving = former.map(|former| former.left_by(&levels)).unwrap_or_default();
+        Self { schemas: found, levels, leaving, nominal_sum }
+    }
+
+    /// The levels that are not among these, and have requests.
+    fn left_by(&self, levels: &BTreeMap<Arc<str>, Arc<Active>>) -> Vec<Arc<Active>> {
+        let gone = self.levels.values().filter(|one| !levels.contains_key(&one.level.name));
+        let all = gone.chain(&self.leaving);
+        all.filter(|one| !one.state.queues.lock().is_idle()).cloned().collect()
     }
 
     /// Gives seats anew by what was wanted since the last time.
@@ -136,12 +146,21 @@ impl Levels {
             };
             names.iter().zip(&claims).map(one).collect()
         } else {
-            allocate(f64::from(self.nominal_sum), &claims).0
+            let (shares, fair) = allocate(f64::from(self.nominal_sum), &claims);
+            metrics.fair_fraction(fair);
+            shares
         };
         for ((name, claim), share) in names.iter().zip(&claims).zip(shares) {
             given.insert(name, (share, claim.target));
         }
         self.apply(now, &given, metrics)
+    }
+
+    /// Shows how far every level is.
+    pub(super) fn show(&self, metrics: &FairnessMetrics) {
+        for (name, active) in &self.levels {
+            metrics.meters(name, &active.state.queues.lock().meters());
+        }
     }
 
     fn apply(
@@ -157,8 +176,9 @@ impl Levels {
             let current = seats.round().max(1.0) as u32;
             let called = {
                 let mut queues = active.state.queues.lock();
+                queues.own(now, active.limits.nominal);
                 let called = queues.configure(now, active.level.response, current);
-                metrics.progress(name, queues.progress());
+                metrics.meters(name, &queues.meters());
                 called
             };
             let Limits { nominal, least, most } = active.limits;

@@ -1,16 +1,19 @@
 //! What fairness counts about itself, under upstream's names.
 
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 use super::demand::Smoothed;
-use super::queues::Running;
-use crate::metrics::{counter, gauge, register};
+use super::queues::{Meters, Running};
+use crate::metrics::{counter, gauge, gauge as all_gauges, register};
 
 const LEVEL: &str = "priority_level";
 const BOTH: [&str; 2] = [LEVEL, "flow_schema"];
 /// Upstream's buckets of waiting and execution, in seconds.
-const DURATIONS: [f64; 12] = [0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0];
-const LENGTHS: [f64; 10] = [0.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0];
+const DURATIONS: [f64; 13] = [0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0];
+const LENGTHS: [f64; 8] = [0.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
+const WATCHERS: [f64; 6] = [0.0, 1.0, 10.0, 100.0, 1000.0, 10_000.0];
 const SEATS: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0];
 
 /// The counters.
@@ -25,7 +28,13 @@ pub(super) struct FairnessMetrics {
     waits: HistogramVec,
     executions: HistogramVec,
     estimated: HistogramVec,
+    watchers: HistogramVec,
+    unseated: IntCounterVec,
+    in_queue: IntGaugeVec,
     progress: GaugeVec,
+    dispatch: [GaugeVec; 2],
+    next: [GaugeVec; 2],
+    fair_fraction: Gauge,
     nominal: IntGaugeVec,
     lower: IntGaugeVec,
     upper: IntGaugeVec,
@@ -41,6 +50,16 @@ fn name(end: &str) -> String {
 fn floats(registry: &Registry, end: &str, help: &str) -> GaugeVec {
     let vec = GaugeVec::new(Opts::new(name(end), help), &[LEVEL]).expect("names of metrics are valid");
     register(registry, vec)
+}
+
+fn bounds(registry: &Registry, end: &str, help: &str) -> GaugeVec {
+    let vec = GaugeVec::new(Opts::new(name(end), help), &[LEVEL, "bound"]);
+    register(registry, vec.expect("names of metrics are valid"))
+}
+
+fn fair_fraction(registry: &Registry) -> Gauge {
+    let help = "The part of what they want that the levels got when seats were given last.";
+    register(registry, Gauge::new(name("seat_fair_frac"), help).expect("names of metrics are valid"))
 }
 
 fn histogram(registry: &Registry, end: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
@@ -82,7 +101,42 @@ impl FairnessMetrics {
                 &DURATIONS,
             ),
             estimated: histogram(registry, "work_estimated_seats", "Seats of a request.", &BOTH, &SEATS),
+            watchers: histogram(
+                registry,
+                "watch_count_samples",
+                "How many watch what is written, at each write.",
+                &BOTH,
+                &WATCHERS,
+            ),
+            unseated: counter(
+                "request_dispatch_no_accommodation_total",
+                "How often there were seats, but not enough for the request that was next.",
+                &BOTH,
+            ),
+            in_queue: all_gauges(
+                registry,
+                "apiserver_current_inqueue_requests",
+                "Requests that wait, by whether they write.",
+                &["request_kind"],
+            ),
             progress: floats(registry, "current_r", "R(time of last change)."),
+            dispatch: [
+                floats(registry, "dispatch_r", "R(time of last dispatch)."),
+                floats(registry, "latest_s", "S(most recently dispatched request)."),
+            ],
+            next: [
+                bounds(
+                    registry,
+                    "next_s_bounds",
+                    "Least and most, over queues, of S(oldest waiting request).",
+                ),
+                bounds(
+                    registry,
+                    "next_discounted_s_bounds",
+                    "The same without what is taken to be under way in the queue.",
+                ),
+            ],
+            fair_fraction: fair_fraction(registry),
             nominal: gauge("nominal_limit_seats", "Seats of the level's own.", &[LEVEL]),
             lower: gauge("lower_limit_seats", "Seats that the level never lends.", &[LEVEL]),
             upper: gauge("upper_limit_seats", "The most seats that the level may have.", &[LEVEL]),
@@ -143,8 +197,35 @@ impl FairnessMetrics {
         self.executing_seats.with_label_values(&labels).sub(i64::from(running.work.width()));
     }
 
-    pub(super) fn progress(&self, level: &str, progress: f64) {
-        self.progress.with_label_values(&[level]).set(progress);
+    /// So many watch what is written.
+    pub(super) fn written(&self, level: &str, schema: &str, watchers: usize) {
+        self.watchers.with_label_values(&[level, schema]).observe(watchers as f64);
+    }
+
+    /// Requests that wait and that write, or do not.
+    pub(super) fn in_queue(&self, writes: bool) -> IntGauge {
+        self.in_queue.with_label_values(&[if writes { "mutating" } else { "readOnly" }])
+    }
+
+    /// How far a level is.
+    pub(super) fn meters(&self, level: &str, meters: &Meters) {
+        self.progress.with_label_values(&[level]).set(meters.progress);
+        let (at, begins) = meters.dispatched;
+        for (gauge, value) in self.dispatch.iter().zip([at, begins]) {
+            gauge.with_label_values(&[level]).set(value);
+        }
+        for (gauge, (least, most)) in self.next.iter().zip(meters.next.into_iter().flatten()) {
+            gauge.with_label_values(&[level, "min"]).set(least);
+            gauge.with_label_values(&[level, "max"]).set(most);
+        }
+        for (schema, count) in &meters.unseated {
+            self.unseated.with_label_values(&[level, schema]).inc_by(*count);
+        }
+    }
+
+    /// All levels together got this part of what they want.
+    pub(super) fn fair_fraction(&self, fraction: f64) {
+        self.fair_fraction.set(fraction);
     }
 
     pub(super) fn limits(&self, level: &str, nominal: u32, lower: u32, upper: u32) {

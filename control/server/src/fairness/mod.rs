@@ -20,9 +20,13 @@ mod metrics;
 mod permit;
 mod queue;
 mod queues;
+mod shown;
 mod shuffle;
+mod tables;
 #[cfg(test)]
 mod tests;
+mod uses;
+mod wait;
 mod work;
 
 use std::sync::Arc;
@@ -39,14 +43,17 @@ use tokio::time::Instant;
 
 pub(crate) use keep::keep;
 pub(crate) use permit::Permit;
+pub(crate) use tables::Table;
 pub(crate) use work::Facts;
 
-use self::config::{Response, Schema};
+use self::config::Response;
 use self::in_flight::InFlight;
 use self::levels::{Active, Caller, Calls, Levels};
 use self::metrics::FairnessMetrics;
 use self::permit::Seats;
-use self::queues::{Arrived, Called, Place, Refused, Running, Seconds};
+use self::queues::{Arrived, Arriving, Asking, Called, Refused, Running, Seconds};
+use self::wait::Wait;
+use crate::metrics::Counted;
 use crate::query::Query;
 use crate::request::RequestInfo;
 use crate::turns::Lane;
@@ -118,6 +125,7 @@ impl Fairness {
         let metrics = FairnessMetrics::new(registry);
         let inner = Inner { seats, began, levels: RwLock::new(Arc::new(levels)), metrics, in_flight };
         let this = Self { inner: Arc::new(inner) };
+        shown::register(registry, &this.inner);
         this.adjust();
         this
     }
@@ -130,6 +138,17 @@ impl Fairness {
             *current = Arc::new(Levels::new(schemas, levels, Some(&current), self.inner.seats, now));
         }
         self.adjust();
+    }
+
+    /// Whether requests share seats by it.
+    pub(crate) fn is_on(&self) -> bool {
+        self.inner.in_flight.is_none()
+    }
+
+    /// Shows how far every level is, where that is shown.
+    pub(crate) fn show(&self) {
+        let levels = self.inner.levels.read().clone();
+        levels.show(&self.inner.metrics);
     }
 
     /// Gives seats anew.
@@ -147,7 +166,7 @@ impl Fairness {
     pub(crate) async fn enter(
         &self,
         user: &UserInfo,
-        info: &RequestInfo,
+        info: &Arc<RequestInfo>,
         query: &Query,
         facts: impl FnOnce() -> Facts,
         patience: Duration,
@@ -164,6 +183,9 @@ impl Fairness {
         let facts = if active.level.response == Response::Exempt { Facts::default() } else { facts() };
         let work = work::estimate(info, query, facts, active.most_for_one);
         let (level, name) = (&*active.level.name, &*schema.name);
+        if work::is_told(info) && active.level.response != Response::Exempt {
+            self.inner.metrics.written(level, name, facts.watchers);
+        }
         self.inner.metrics.estimated(level, name, work.width());
         let flow = classify::flow(schema, user, info);
         let exempt = active.level.response == Response::Exempt;
@@ -172,8 +194,9 @@ impl Fairness {
             false => lane.follow(flow),
         }
         let (caller, called) = oneshot::channel();
-        let (arrived, calls) =
-            active.state.queues.lock().arrive(self.inner.now(), work, flow, schema, caller);
+        let asking = Asking { user: user.name.as_str().into(), info: info.clone() };
+        let one = Arriving { work, flow, schema: schema.clone(), asking };
+        let (arrived, calls) = active.state.queues.lock().arrive(self.inner.now(), one, caller);
         let watch = info.verb == "watch";
         let outcome = match arrived {
             Arrived::Runs(running) => Ok(self.inner.permit(&active, running, watch)),
@@ -195,6 +218,8 @@ impl Fairness {
                     seats: work.width(),
                     since: Instant::now(),
                     called: Some(called),
+                    timed_out: false,
+                    counted: Counted::new(self.inner.metrics.in_queue(info.writes())),
                 };
                 self.inner.call(&active, calls);
                 return (classified, waiting.until(patience, watch).await);
@@ -217,7 +242,7 @@ impl Inner {
         self.began.elapsed().as_secs_f64()
     }
 
-    fn permit(self: &Arc<Self>, active: &Arc<Active>, running: Running, watch: bool) -> Permit {
+    fn permit(self: &Arc<Self>, active: &Arc<Active>, running: Arc<Running>, watch: bool) -> Permit {
         self.metrics.started(&active.level.name, &running);
         Seats::new(self.clone(), active.clone(), running, watch).into()
     }
@@ -253,45 +278,5 @@ impl Inner {
         let seconds = self.began.elapsed().as_secs();
         let retry = active.state.dropped.lock().refuse(seconds);
         Status::too_many_requests("Too many requests, please try again later.", retry)
-    }
-}
-
-/// A request in a queue. One that is dropped leaves it.
-struct Wait {
-    inner: Arc<Inner>,
-    active: Arc<Active>,
-    schema: Arc<Schema>,
-    place: Place,
-    seats: u32,
-    since: Instant,
-    called: Option<oneshot::Receiver<Running>>,
-}
-
-impl Wait {
-    async fn until(mut self, patience: Duration, watch: bool) -> Result<Permit, Status> {
-        let called = self.called.as_mut().expect("it is there until it was called");
-        match tokio::time::timeout(patience, called).await {
-            Ok(Ok(running)) => {
-                self.called = None;
-                Ok(Seats::new(self.inner.clone(), self.active.clone(), running, watch).into())
-            }
-            _ => Err(self.inner.too_many(&self.active)),
-        }
-    }
-}
-
-impl Drop for Wait {
-    fn drop(&mut self) {
-        let Some(mut called) = self.called.take() else { return };
-        let cancelled = self.active.state.queues.lock().cancel(self.inner.now(), self.place);
-        if cancelled {
-            let (level, schema) = (&*self.active.level.name, &*self.schema.name);
-            self.inner.metrics.left(level, schema, self.seats);
-            self.inner.metrics.gave_up(level, schema, self.since.elapsed().as_secs_f64());
-        } else if let Ok(running) = called.try_recv() {
-            // It was called in the very moment in which it left.
-            let calls = self.inner.finish(&self.active, &running, 0.0, false);
-            self.inner.call(&self.active, calls);
-        }
     }
 }

@@ -23,14 +23,14 @@ pub(crate) enum Permit {
 pub(crate) struct Seats {
     inner: Arc<Inner>,
     active: Arc<Active>,
-    running: Option<Running>,
+    running: Option<Arc<Running>>,
     started: Instant,
     watch: bool,
 }
 
 impl Seats {
     /// Those of a request that runs from now on.
-    pub(super) fn new(inner: Arc<Inner>, active: Arc<Active>, running: Running, watch: bool) -> Self {
+    pub(super) fn new(inner: Arc<Inner>, active: Arc<Active>, running: Arc<Running>, watch: bool) -> Self {
         Self { inner, active, running: Some(running), started: Instant::now(), watch }
     }
 }

@@ -5,10 +5,8 @@
 //! the first of them ends, and would get every seat that comes free.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use super::config::Schema;
-use super::queues::{Seconds, Work};
+use super::queues::{Arriving, Seconds};
 
 /// What a request is taken to last until it is known.
 pub(super) const GUESS: Seconds = 0.003;
@@ -16,9 +14,7 @@ pub(super) const GUESS: Seconds = 0.003;
 /// A request that waits.
 pub(super) struct Waiting<T> {
     pub(super) ticket: u64,
-    pub(super) work: Work,
-    pub(super) flow: u64,
-    pub(super) schema: Arc<Schema>,
+    pub(super) one: Arriving,
     pub(super) arrived: Seconds,
     /// R when it came.
     pub(super) arrival: f64,
@@ -33,11 +29,23 @@ pub(super) struct Queue<T> {
     began: f64,
     /// R at which its next request would begin, by guesses.
     next: f64,
+    /// Seats that its requests have, with those of requests that linger.
+    pub(super) seats: u32,
 }
 
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
-        Self { waiting: VecDeque::new(), executing: 0, executing_seats: 0.0, began: 0.0, next: 0.0 }
+        Self { waiting: VecDeque::new(), executing: 0, executing_seats: 0.0, began: 0.0, next: 0.0, seats: 0 }
+    }
+
+    /// R at which its next request would begin.
+    pub(super) fn next(&self) -> f64 {
+        self.next
+    }
+
+    /// What it is charged for requests under way, by guesses.
+    pub(super) fn guessed(&self) -> f64 {
+        self.executing_seats * GUESS
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -62,26 +70,28 @@ impl<T> Queue<T> {
 
     /// What all that waits here is taken to cost, and how much is under way.
     pub(super) fn load(&self) -> (f64, usize) {
-        (self.waiting.iter().map(|one| one.work.total()).sum(), self.executing)
+        (self.waiting.iter().map(|waiting| waiting.one.work.total()).sum(), self.executing)
     }
 
     /// R at which its oldest request would end.
     pub(super) fn end_of_next(&self, now: Seconds) -> Option<f64> {
         let oldest = self.waiting.front()?;
         let lasted = self.executing_seats * (now - GUESS) - self.began;
-        Some(self.next + lasted.max(0.0) + oldest.work.total())
+        Some(self.next + lasted.max(0.0) + oldest.one.work.total())
     }
 
     /// The oldest request begins.
     pub(super) fn begin(&mut self, now: Seconds) -> Waiting<T> {
-        let one = self.waiting.pop_front().expect("the chosen queue has requests");
-        let seats = f64::from(one.work.seats);
-        self.next += one.work.total();
+        let oldest = self.waiting.pop_front().expect("the chosen queue has requests");
+        let work = oldest.one.work;
+        let seats = f64::from(work.seats);
+        self.seats += work.width();
+        self.next += work.total();
         self.bound();
         self.executing += 1;
         self.executing_seats += seats;
         self.began += seats * now;
-        one
+        oldest
     }
 
     /// A request ends that had so many seats.

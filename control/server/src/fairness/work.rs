@@ -36,12 +36,16 @@ pub(super) fn estimate(info: &RequestInfo, query: &Query, facts: Facts, most: u3
         "watch" if begins_with_state(query) => {
             Work { seats: list(info, query, facts, within(MOST_LIST_SEATS)), ..Work::ONE }
         }
-        // The token of an account is no event for those who watch accounts.
-        "create" | "update" | "patch" | "delete" if info.subresource != "token" => {
-            write(facts.watchers, within(MOST_WRITE_SEATS))
-        }
+        _ if is_told(info) => write(facts.watchers, within(MOST_WRITE_SEATS)),
         _ => Work::ONE,
     }
+}
+
+/// Whether those are told of it who watch. The token of an account is no event for those who watch accounts.
+pub(super) fn is_told(info: &RequestInfo) -> bool {
+    info.is_resource
+        && matches!(info.verb.as_str(), "create" | "update" | "patch" | "delete")
+        && info.subresource != "token"
 }
 
 fn begins_with_state(query: &Query) -> bool {

@@ -10,7 +10,6 @@ use skep_api::status::Status;
 
 use super::Call;
 use crate::body::Body;
-use crate::content;
 use crate::negotiate::{self, Number};
 use crate::options::ApplyOptions;
 use crate::storage::{Ownership, Scope, metadata};
@@ -31,7 +30,7 @@ pub(super) fn is_apply(call: &Call) -> bool {
 pub(super) async fn apply(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     let manner = call.manner(Number::One)?;
     let options = ApplyOptions::parse(&call.query)?;
-    let bytes = content::read(body).await?;
+    let bytes = call.read(body).await?;
     call.record.patched(&bytes);
     let decode::Applied { value: mut applied, undeclared, duplicates } =
         decode::applied(&call.resource, &bytes)?;

@@ -5,7 +5,7 @@ use skep_api::status::{self, Status};
 
 use super::Call;
 use crate::body::Body;
-use crate::content;
+use crate::latencies::Layer;
 use crate::negotiate::{self, Number};
 use crate::options::ListOptions;
 use crate::respond::ListAnswer;
@@ -20,7 +20,7 @@ fn is_system_class(call: &Call, name: &str) -> bool {
 }
 
 async fn options(call: &Call, body: Body) -> Result<DeleteOptions, Status> {
-    let bytes = content::read(body).await?;
+    let bytes = call.read(body).await?;
     if bytes.is_empty() {
         return DeleteOptions::parse(None, &call.query);
     }
@@ -58,5 +58,6 @@ pub(super) async fn collection(call: &Call, body: Body) -> Result<Response<Body>
         call.server.storage().delete_collection(&call.scope(false), &options, &list).await?;
     let objects = Box::new(objects.into_iter());
     let answer = ListAnswer { resource: call.resource.clone(), objects, revision, rest: None };
+    let _writing = call.notes.latencies.enter(Layer::Serialize);
     Ok(answer.respond(&manner, call.server.ids().now()).await)
 }

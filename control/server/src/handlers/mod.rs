@@ -16,6 +16,7 @@ mod write;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -35,6 +36,7 @@ use crate::body::Body;
 use crate::cache::Object;
 use crate::content;
 use crate::fairness::Permit;
+use crate::latencies::Layer;
 use crate::line::no_such_method;
 use crate::negotiate::{self, Form, Number};
 use crate::query::Query;
@@ -55,7 +57,7 @@ pub(crate) struct Call {
     pub(crate) resource: Arc<Resource>,
     /// All kinds, as they were when the request came.
     pub(crate) kinds: Arc<Registry>,
-    pub(crate) info: RequestInfo,
+    pub(crate) info: Arc<RequestInfo>,
     pub(crate) user: UserInfo,
     pub(crate) record: Record,
     pub(crate) query: Query,
@@ -154,13 +156,21 @@ impl Call {
     }
 
     fn object(&self, manner: &Manner, code: StatusCode, object: &Object) -> Response<Body> {
+        let _writing = self.notes.latencies.enter(Layer::Serialize);
         self.renderer(manner).respond(code, object)
+    }
+
+    /// Reads the body, whatever it is.
+    async fn read(&self, body: Body) -> Result<Bytes, Status> {
+        let bytes = content::read(body).await?;
+        self.server.metrics().requests().body(&self.info, bytes.len());
+        Ok(bytes)
     }
 
     /// Reads the body of a subresource that has a kind of its own.
     async fn sub_body(&self, body: Body, mode: FieldValidation) -> Result<Value, Status> {
         let encoding = negotiate::encoding(&self.parts.headers)?;
-        let bytes = content::read(body).await?;
+        let bytes = self.read(body).await?;
         let subresource =
             self.resource.subresource(&self.info.subresource).ok_or_else(Status::no_such_path)?;
         let (object, warnings) = decode::subresource(&self.resource, subresource, &bytes, encoding, mode)?;
@@ -172,7 +182,7 @@ impl Call {
     /// Reads a body that is checked by who takes it.
     async fn other_body(&self, body: Body) -> Result<Value, Status> {
         let encoding = negotiate::encoding(&self.parts.headers)?;
-        let bytes = content::read(body).await?;
+        let bytes = self.read(body).await?;
         let value = decode::parse(&bytes, encoding)?.value;
         self.record.requested(&self.resource, &self.info.subresource, &value);
         Ok(value)
@@ -218,7 +228,7 @@ impl Call {
 
     /// Asks for the right to create, of who came to change something that is not there.
     async fn is_allowed_to_create(&self) -> Result<(), Status> {
-        let create = RequestInfo { verb: "create".into(), ..self.info.clone() };
+        let create = RequestInfo { verb: "create".into(), ..(*self.info).clone() };
         self.server.gate().authorize(&self.user, &create).await
     }
 }

@@ -11,7 +11,6 @@ use skep_api::{decode, patch as patches};
 
 use super::{Call, apply};
 use crate::body::Body;
-use crate::content;
 use crate::negotiate::{self, Number};
 use crate::options::WriteOptions;
 
@@ -43,7 +42,7 @@ impl Patch {
             }
             _ => return Err(Status::unsupported_media_type(&TAKEN)),
         };
-        let patch = content::read(body).await?;
+        let patch = call.read(body).await?;
         call.record.patched(&patch);
         Ok(make(patch))
     }

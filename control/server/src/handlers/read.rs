@@ -13,6 +13,7 @@ use crate::body::Body;
 use crate::cache::{Collection, Object, ReadError, Snapshot};
 use crate::conversion::Converter;
 use crate::failure;
+use crate::latencies::Layer;
 use crate::negotiate::Number;
 use crate::options::{ListOptions, ReadAt, Token, revision};
 use crate::respond::ListAnswer;
@@ -53,6 +54,7 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
         let selects = move |object: &Object| everything || selection.matches(&resource, object);
         let objects = Box::new(snapshot.each(prefix, after, selects));
         let answer = ListAnswer { resource: call.resource.clone(), objects, revision, rest: None };
+        let _writing = call.notes.latencies.enter(Layer::Serialize);
         return Ok(answer.respond(&manner, now).await);
     }
     let mut selected = Vec::new();
@@ -76,10 +78,18 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>, Status> {
         let remaining = everything.then(|| 1 + objects.count() as u64);
         (Token { revision: Some(snapshot.revision), after }.encode(), remaining)
     });
-    let selected = call.server.storage().converter.views(&call.resource, selected).await?;
+    let selected = converted(call, selected).await?;
     let objects = Box::new(selected.into_iter());
     let answer = ListAnswer { resource: call.resource.clone(), objects, revision, rest };
+    let _writing = call.notes.latencies.enter(Layer::Serialize);
     Ok(answer.respond(&manner, now).await)
+}
+
+/// These objects in the version of the request.
+async fn converted(call: &Call, objects: Vec<Arc<Object>>) -> Result<Vec<Arc<Object>>, Status> {
+    let concerns = Converter::concerns(&call.resource);
+    let _converting = concerns.then(|| call.notes.latencies.enter(Layer::Transform));
+    call.server.storage().converter.views(&call.resource, objects).await
 }
 
 /// The collection with its objects in the version of the request, where a webhook converts them: only these can be
@@ -89,7 +99,7 @@ async fn in_version(call: &Call, snapshot: Snapshot, prefix: &str) -> Result<Sna
         return Ok(snapshot);
     }
     let all = snapshot.range(prefix, None).cloned().collect();
-    let all = call.server.storage().converter.views(&call.resource, all).await?;
+    let all = converted(call, all).await?;
     let objects = all.into_iter().map(|object| (object.key().clone(), object)).collect();
     Ok(Snapshot { objects, revision: snapshot.revision })
 }
@@ -117,7 +127,10 @@ pub(super) async fn state(call: &Call, collection: &Collection, at: ReadAt) -> R
     let cache = &call.server.storage().cache;
     match at {
         ReadAt::Any => {}
-        ReadAt::Newest => drop(cache.catch_up().await.map_err(failure::read)?),
+        ReadAt::Newest => {
+            let _reading = call.notes.latencies.enter(Layer::Storage);
+            cache.catch_up().await.map_err(failure::read)?;
+        }
         ReadAt::NotOlderThan(revision) | ReadAt::Exact(revision) => reach(call, revision).await?,
     }
     let snapshot = cache.snapshot(collection);
@@ -150,10 +163,14 @@ async fn past(call: &Call, collection: &Collection, revision: u64) -> Result<Sna
         revision: Some(Revision(revision)),
         ..Default::default()
     };
-    let listing = call.server.storage().store.list(request).await.map_err(|error| match error {
-        StoreError::Compacted { .. } => gone(),
-        error => failure::store(error),
-    })?;
+    let listing = {
+        let _reading = call.notes.latencies.enter(Layer::Storage);
+        call.server.storage().store.list(request).await.map_err(|error| match error {
+            StoreError::Compacted { .. } => gone(),
+            error => failure::store(error),
+        })?
+    };
+    let _decoding = call.notes.latencies.enter(Layer::Decode);
     let objects = listing.items.into_iter().filter_map(|kv| {
         let key: Arc<str> = kv.key.as_str().into();
         Some((key.clone(), Arc::new(Object::from_stored(key, &kv.value, kv.mod_revision.0)?)))

@@ -11,7 +11,6 @@ use super::Call;
 use super::apply::is_apply;
 use super::patch::Patch;
 use crate::body::Body;
-use crate::content;
 use crate::options::{ApplyOptions, WriteOptions};
 use crate::respond::{Manner, view};
 use crate::scale::Places;
@@ -37,7 +36,7 @@ enum Sent {
 async fn applied(call: &Call, body: Body) -> Result<Response<Body>, Status> {
     let manner = Manner::plain(&call.parts, &call.query);
     let options = ApplyOptions::parse(&call.query)?;
-    let bytes = content::read(body).await?;
+    let bytes = call.read(body).await?;
     call.record.patched(&bytes);
     let subresource = call.resource.subresource("scale").ok_or_else(Status::no_such_path)?;
     let mode = options.write.validation;

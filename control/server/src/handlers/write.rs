@@ -10,7 +10,6 @@ use skep_api::strategy::{self, Narrow};
 
 use super::Call;
 use crate::body::Body;
-use crate::content;
 use crate::negotiate::{self, Number};
 use crate::options::WriteOptions;
 use crate::remarks::noting;
@@ -20,7 +19,7 @@ impl Call {
     /// Reads an object of the resource. Its author is warned of what is odd about it, whatever becomes of it.
     pub(super) async fn own_body(&self, body: Body, mode: FieldValidation) -> Result<Value, Status> {
         let encoding = negotiate::encoding(&self.parts.headers)?;
-        let bytes = content::read(body).await?;
+        let bytes = self.read(body).await?;
         let (object, warnings) = decode::object(&self.resource, &bytes, encoding, mode)?;
         warnings.into_iter().for_each(|warning| self.notes.warn(warning));
         self.record.requested_own(&self.resource, &self.info.subresource, &object);

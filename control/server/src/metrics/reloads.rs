@@ -51,19 +51,29 @@ impl Reloads {
 
     /// This text is in force.
     pub fn in_force(&self, text: &str) {
+        self.in_force_hashed(&hash(text));
+    }
+
+    /// The file with this hash is in force.
+    pub(crate) fn in_force_hashed(&self, hash: &str) {
         self.info.reset();
-        self.info.with_label_values(&[self.server.as_str(), &hash(text)]).set(1);
+        self.info.with_label_values(&[self.server.as_str(), hash]).set(1);
     }
 
     /// The file changed to this, at `now`, and that is in force, or was refused.
     pub fn changed(&self, text: &str, good: bool, now: SystemTime) {
+        self.looked(good, now);
+        if good {
+            self.in_force(text);
+        }
+    }
+
+    /// The file changed at `now`, and that is in force, or was refused.
+    pub(crate) fn looked(&self, good: bool, now: SystemTime) {
         let labels = [if good { "success" } else { "failure" }, self.server.as_str()];
         let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.total.with_label_values(&labels).inc();
         self.last.with_label_values(&labels).set(i64::try_from(seconds).unwrap_or(i64::MAX));
-        if good {
-            self.in_force(text);
-        }
     }
 }
 
@@ -122,7 +132,7 @@ impl PluginReloads {
 }
 
 /// As upstream writes it; nothing of nothing.
-fn hash(text: &str) -> String {
+pub(crate) fn hash(text: &str) -> String {
     if text.is_empty() {
         return String::new();
     }

@@ -9,10 +9,12 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{Response, StatusCode};
+use jiff::Timestamp;
 use serde_json::json;
 use skep_api::status::Status;
 
 use crate::body::{self, Body};
+use crate::fairness::Table;
 use crate::line::no_such_method;
 use crate::negotiate;
 use crate::query::Query;
@@ -39,6 +41,11 @@ pub(crate) async fn handle(
     // Only the router of the API takes a slash at the end for nothing.
     let routed = ["/api", "/apis", "/version"].iter().any(|root| info.path.starts_with(root));
     let path = if routed || info.path == "/" { info.path.trim_end_matches('/') } else { info.path.as_str() };
+    let details = query.get("includeRequestDetails").is_some_and(|value| !value.is_empty());
+    if let Some(table) = Table::find(path, details).filter(|_| server.fairness().is_on()) {
+        let now = Timestamp::try_from((server.ids().clock)()).unwrap_or(Timestamp::UNIX_EPOCH);
+        return Ok(text(StatusCode::OK, server.fairness().table(table, now)));
+    }
     if let Some((kind, check)) = health::find(path) {
         return Ok(health::answer(server, kind, check, query).await);
     }
@@ -112,6 +119,7 @@ async fn small(
         "" => json!({ "paths": documents::roots(&server.kinds().current()) }),
         "/metrics" => {
             let size = health::timely(server.storage().store.size()).await.flatten();
+            server.fairness().show();
             return Some(Ok(text(StatusCode::OK, server.metrics().text(&server.storage().cache, size))));
         }
         "/metrics/slis" => return Some(Ok(text(StatusCode::OK, server.metrics().health().text()))),

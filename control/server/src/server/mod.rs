@@ -28,7 +28,7 @@ use crate::gate::Gate;
 use crate::hooks::{Hooks, Names};
 use crate::ids::Ids;
 use crate::long_lived;
-use crate::metrics::{AccessMetrics, CelMetrics, Metrics, PluginReloads};
+use crate::metrics::{CelMetrics, GateMetrics, Metrics, PluginReloads};
 use crate::paths::Documents;
 use crate::service::ApiService;
 use crate::storage::Storage;
@@ -201,7 +201,8 @@ impl ApiServer {
         let cache = Cache::start(store.clone(), registry(), stopped.clone()).await?;
         let services = Services::new(store.clone(), cache.clone(), ranges, ids.clone());
         let services = services.expect("services and their addresses are built-in kinds that are stored");
-        let gate = Gate::new(gate, cache.clone(), AccessMetrics::new(&metrics));
+        let counters = GateMetrics::new(&metrics, gate.token_cache.clone());
+        let gate = Gate::new(gate, cache.clone(), counters);
         let services = Arc::new(services);
         let caller = Arc::new(Caller::new(cache.clone()));
         let converter = Converter::new(caller.clone(), ids.clone());

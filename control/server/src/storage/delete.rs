@@ -82,7 +82,7 @@ impl Storage {
     }
 
     async fn take(&self, scope: &Scope<'_>, current: &Current) -> Result<Deleted, StoreError> {
-        self.remove(current.object.key(), current.object.revision()).await?;
+        self.remove(scope, current.object.key(), current.object.revision()).await?;
         self.release(scope.resource, &current.value, None).await;
         Ok(Deleted::Gone(self.last(scope.resource, current)))
     }

@@ -32,6 +32,7 @@ use crate::conversion::Converter;
 use crate::encryption::EncryptedStore;
 use crate::failure;
 use crate::ids::Ids;
+use crate::latencies::Layer;
 use crate::metrics::CelMetrics;
 use crate::respond::view;
 use crate::turns::Commits;
@@ -86,8 +87,13 @@ impl Storage {
     ///
     /// 404 when it is not there.
     pub(crate) async fn get(&self, scope: &Scope<'_>, name: &str) -> Result<Arc<Object>, Status> {
-        self.cache.catch_up().await.map_err(failure::read)?;
-        self.converter.view(scope.resource, self.cached(scope, name)?).await
+        {
+            let _reading = scope.enter(Layer::Storage);
+            self.cache.catch_up().await.map_err(failure::read)?;
+        }
+        let cached = self.cached(scope, name)?;
+        let _converting = Converter::concerns(scope.resource).then(|| scope.enter(Layer::Transform));
+        self.converter.view(scope.resource, cached).await
     }
 
     /// An object as the cache has it, in whatever version it is stored.
@@ -167,10 +173,13 @@ impl Storage {
             let life =
                 (scope.resource.custom.is_none() && scope.resource.plural == "events").then_some(EVENT_LIFE);
             let revision = {
-                let _one_of_few = self.commits.enter().await;
-                self.store.put(&key, stored.clone(), expected, life).await?.0
+                let _writing = scope.enter(Layer::Storage);
+                let one_of_few = self.commits.enter().await;
+                let revision = self.store.put(&key, stored.clone(), expected, life).await?.0;
+                drop(one_of_few);
+                self.visible(revision).await;
+                revision
             };
-            self.visible(revision).await;
             // The cache has put it together already, unless somebody else has written since.
             let kept = self.cache.collection(scope.resource).and_then(|collection| collection.get(&key));
             if let Some(kept) = kept.filter(|kept| kept.revision() == revision) {
@@ -183,7 +192,8 @@ impl Storage {
     }
 
     /// Takes an object away at the revision that the decision was made by.
-    async fn remove(&self, key: &str, revision: u64) -> Result<(), StoreError> {
+    async fn remove(&self, scope: &Scope<'_>, key: &str, revision: u64) -> Result<(), StoreError> {
+        let _writing = scope.enter(Layer::Storage);
         let revision = {
             let _one_of_few = self.commits.enter().await;
             self.store.delete(key, Revision(revision)).await?

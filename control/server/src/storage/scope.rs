@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::admission::Asked;
 use crate::failure;
+use crate::latencies::{Inside, Layer};
 use crate::user::UserInfo;
 
 /// So often a write that nobody asked for and that lost against another is decided again.
@@ -47,6 +48,11 @@ impl Scope<'_> {
     pub(crate) fn options(&self, kind: &str) -> Value {
         let none = || json!({ "kind": kind, "apiVersion": "meta.k8s.io/v1" });
         self.asked.map_or_else(none, |asked| asked.options(kind))
+    }
+
+    /// The request that it is for is in a layer as long as what comes out lives.
+    pub(super) fn enter(&self, layer: Layer) -> Option<Inside<'_>> {
+        self.asked.map(|asked| asked.notes.latencies.enter(layer))
     }
 
     /// Whether the request is a patch.

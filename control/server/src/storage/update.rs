@@ -236,7 +236,7 @@ impl Storage {
     ) -> Result<Result<Arc<Object>, StoreError>, Status> {
         let revision = current.object.revision();
         if !scope.dry_run {
-            if let Err(error) = self.remove(current.object.key(), revision).await {
+            if let Err(error) = self.remove(scope, current.object.key(), revision).await {
                 return Ok(Err(error));
             }
             self.release(scope.resource, &current.value, None).await;

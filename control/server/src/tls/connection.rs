@@ -21,6 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use parking_lot::Mutex;
+use prometheus::IntCounter;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -52,6 +53,8 @@ pub(super) struct Connection {
     pub(super) limits: Limits,
     /// Where it waits for its turns; its requests say by whom they are.
     pub(super) lane: Lane,
+    /// Counts handshakes that fail.
+    pub(super) failures: IntCounter,
 }
 
 impl Connection {
@@ -61,16 +64,18 @@ impl Connection {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,
     {
-        let Self { stream, peer, place, acceptor, clients, limits, lane } = self;
+        let Self { stream, peer, place, acceptor, clients, limits, lane, failures } = self;
         let stream = Paced::new(stream, limits.write_stall);
         let may_pause = stream.may_pause();
         let stream = match tokio::time::timeout(limits.handshake, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
+                failures.inc();
                 tracing::debug!(%peer, %error, "TLS handshake failed");
                 return;
             }
             Err(_) => {
+                failures.inc();
                 tracing::debug!(%peer, "TLS handshake took too long");
                 return;
             }

@@ -10,7 +10,10 @@ use tokio::net::TcpStream;
 
 use super::{client, connect, get, server};
 use crate::body;
+use crate::testing::counted;
 use crate::tls::Limits;
+
+const HANDSHAKES: &str = "apiserver_tls_handshake_errors_total";
 
 #[tokio::test]
 async fn silent_client_is_cut_off() {
@@ -33,6 +36,11 @@ async fn silent_client_is_cut_off() {
     // The one place is free again.
     let stream = connect(&server, &connector, "localhost").await.unwrap();
     assert_eq!(get(stream, false).await.unwrap(), "0 h1");
+    assert_eq!(counted(&server.registry, HANDSHAKES, &[]), Some(1.0), "of the one that never said anything");
+    let mut other = TcpStream::connect(server.address).await.unwrap();
+    other.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let _ = other.read_to_end(&mut Vec::new()).await;
+    assert_eq!(counted(&server.registry, HANDSHAKES, &[]), Some(2.0), "of the one that speaks no TLS");
 }
 
 #[tokio::test]

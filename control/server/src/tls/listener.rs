@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper_util::rt::TokioTimer;
 use hyper_util::server::conn::auto;
+use prometheus::{IntCounter, Registry};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
@@ -19,6 +20,7 @@ use super::connection::Connection;
 use super::keys::TlsKeys;
 use crate::body::Body;
 use crate::error::Error;
+use crate::metrics::register;
 use crate::turns::{InTurn, Lane, Spawner, Turns};
 
 /// What a client may take.
@@ -68,6 +70,8 @@ pub struct Listener {
     keys: TlsKeys,
     limits: Limits,
     turns: Turns,
+    /// Connections that never got to their first request.
+    failures: IntCounter,
 }
 
 impl Listener {
@@ -78,13 +82,19 @@ impl Listener {
     /// When the address cannot be had: in use, not of this machine, or not permitted.
     pub async fn bind(address: SocketAddr, keys: TlsKeys, limits: Limits) -> Result<Self, Error> {
         let socket = TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
-        Ok(Self { socket, keys, limits, turns: Turns::default() })
+        Ok(Self { socket, keys, limits, turns: Turns::default(), failures: failures() })
     }
 
     /// The same, with connections that share the turns of the server behind it.
     #[must_use]
     pub fn sharing(self, turns: Turns) -> Self {
         Self { turns, ..self }
+    }
+
+    /// The same, which counts handshakes that fail.
+    #[must_use]
+    pub fn counting(self, registry: &Registry) -> Self {
+        Self { failures: register(registry, failures()), ..self }
     }
 
     /// The address that was bound, with the port that the system chose where 0 was asked for.
@@ -102,7 +112,7 @@ impl Listener {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,
     {
-        let Self { socket, keys, limits, turns } = self;
+        let Self { socket, keys, limits, turns, failures } = self;
         let places = Arc::new(Semaphore::new(limits.connections));
         let (connections, closing) = (TaskTracker::new(), CancellationToken::new());
         loop {
@@ -132,6 +142,7 @@ impl Listener {
                 clients,
                 limits: limits.clone(),
                 lane: lane.clone(),
+                failures: failures.clone(),
             };
             let serving = connection.serve(service.clone(), http, closing.clone());
             connections.spawn(InTurn::new(serving, lane));
@@ -143,6 +154,12 @@ impl Listener {
             tracing::warn!("some requests did not end in time");
         }
     }
+}
+
+fn failures() -> IntCounter {
+    let help = "Connections whose TLS handshake failed.";
+    let counter = IntCounter::new("apiserver_tls_handshake_errors_total", help);
+    counter.expect("names of metrics are valid")
 }
 
 fn http(limits: &Limits, spawner: Spawner) -> auto::Builder<Spawner> {

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use http::{Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prometheus::Registry;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -26,6 +27,7 @@ struct Server {
     pki: Pki,
     keys: TlsKeys,
     address: SocketAddr,
+    registry: Registry,
     shutdown: CancellationToken,
     done: tokio::task::JoinHandle<()>,
 }
@@ -61,8 +63,10 @@ async fn server(limits: Limits) -> Server {
     let keys = TlsKeys::new(&pki.serving().unwrap(), &pki.ca_pem().unwrap()).unwrap();
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), keys.clone(), limits).await.unwrap();
     let (address, shutdown) = (listener.address().unwrap(), CancellationToken::new());
+    let registry = Registry::new();
+    let listener = listener.counting(&registry);
     let done = tokio::spawn(listener.serve(service_fn(answer), shutdown.clone()));
-    Server { directory, pki, keys, address, shutdown, done }
+    Server { directory, pki, keys, address, registry, shutdown, done }
 }
 
 fn client(ca: &str, identity: Option<&Leaf>, alpn: &str) -> TlsConnector {

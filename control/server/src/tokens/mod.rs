@@ -6,6 +6,7 @@
 mod claims;
 mod keys;
 mod legacy;
+mod metrics;
 mod node;
 mod provider;
 mod request;
@@ -25,6 +26,7 @@ use tokio::sync::mpsc;
 
 pub use keys::Keys;
 pub(crate) use keys::der;
+pub(crate) use metrics::TokenMetrics;
 pub(crate) use provider::install as use_ring;
 pub(crate) use uses::Use;
 pub use verify::Verified;
@@ -56,6 +58,7 @@ pub struct Tokens {
     checked: Mutex<HashMap<[u8; 32], Arc<claims::Claims>>>,
     /// Of tokens that Secrets hold.
     uses: uses::Uses,
+    metrics: TokenMetrics,
 }
 
 impl std::fmt::Debug for Tokens {
@@ -91,6 +94,7 @@ impl Tokens {
             new_id,
             checked: Mutex::default(),
             uses: uses::Uses::default(),
+            metrics: TokenMetrics::nowhere(),
         }
     }
 
@@ -102,6 +106,12 @@ impl Tokens {
         }
         self.further_issuers = issuers;
         self
+    }
+
+    /// Counts how tokens are used.
+    #[must_use]
+    pub(crate) fn counting(self, metrics: TokenMetrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Tells clients that the keys are at this URI.

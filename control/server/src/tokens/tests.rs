@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use prometheus::Registry;
 use serde_json::{Value, json};
 
-use super::{DEFAULT_ISSUER, Keys, Tokens};
-use crate::testing::{Objects, TestClock};
+use super::{DEFAULT_ISSUER, Keys, TokenMetrics, Tokens};
+use crate::metrics::TokenCacheMetrics;
+use crate::testing::{Objects, TestClock, counted};
 use crate::user::UserInfo;
 
 struct Fixture {
@@ -298,7 +300,9 @@ fn token_in_a_secret_is_good_while_the_secret_holds_it() {
     use base64::engine::general_purpose::STANDARD;
     let fixture = fixture();
     let key = key_pem();
-    let ours = tokens(&key, "", &fixture.objects, &fixture.clock);
+    let registry = Registry::new();
+    let counts = TokenMetrics::new(&registry, TokenCacheMetrics::new(&registry));
+    let ours = tokens(&key, "", &fixture.objects, &fixture.clock).counting(counts);
     let sign = |claims: Value| {
         let encoding =
             jsonwebtoken::EncodingKey::from_ec_der(&rcgen::KeyPair::from_pem(&key).unwrap().serialize_der());
@@ -336,4 +340,29 @@ fn token_in_a_secret_is_good_while_the_secret_holds_it() {
     fixture.objects.put("", "secrets", secret(json!({})));
     fixture.objects.remove("", "serviceaccounts", "shop", "web");
     assert!(ask(&token).is_err());
+    let count = |end: &str| counted(&registry, &format!("serviceaccount_{end}_total"), &[]).unwrap();
+    // Whatever came of it, each was one.
+    assert_eq!((count("legacy_tokens"), count("legacy_manual_token_uses")), (7.0, 1.0));
+    assert_eq!((count("invalid_legacy_auto_token_uses"), count("legacy_auto_token_uses")), (1.0, 0.0));
+}
+
+#[test]
+fn uses_of_tokens_are_counted_by_whether_they_are_stale() {
+    let fixture = fixture();
+    let registry = Registry::new();
+    let counts = TokenMetrics::new(&registry, TokenCacheMetrics::new(&registry));
+    let tokens = tokens(&key_pem(), "", &fixture.objects, &fixture.clock).counting(counts);
+    let token = tokens.request(&admin(), "shop", "web", json!({})).unwrap();
+    let token = token["status"]["token"].as_str().unwrap();
+    for _ in 0..3 {
+        tokens.verify(token, &[]).unwrap();
+    }
+    let count = |name: &str, labels: &[&str]| counted(&registry, name, labels);
+    assert_eq!(count("serviceaccount_valid_tokens_total", &[]), Some(3.0));
+    assert_eq!(count("serviceaccount_stale_tokens_total", &[]), Some(0.0));
+    assert_eq!(count("authentication_token_cache_request_total", &["hit"]), Some(2.0));
+    assert_eq!(count("authentication_token_cache_fetch_total", &["ok"]), Some(1.0));
+    assert!(tokens.verify(&token[..token.len() - 2], &[]).is_err());
+    assert_eq!(count("authentication_token_cache_fetch_total", &["error"]), Some(1.0));
+    assert_eq!(count("serviceaccount_valid_tokens_total", &[]), Some(3.0));
 }

@@ -1,6 +1,7 @@
 //! Is this token ours, in time, for us, and is everything it is bound to still there?
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use jsonwebtoken::{Validation, decode, decode_header};
 use serde::de::DeserializeOwned;
@@ -75,7 +76,10 @@ impl Tokens {
             ));
         }
         self.check_bound(&claims, now)?;
-        tell_stale(&claims, now);
+        match tell_stale(&claims, now) {
+            true => self.metrics.stale.inc(),
+            false => self.metrics.valid.inc(),
+        }
         Ok(Verified { user: user(&claims), audiences })
     }
 
@@ -84,10 +88,16 @@ impl Tokens {
             return Err("token is too long".into());
         }
         let digest: [u8; 32] = Sha256::digest(token).into();
-        if let Some(claims) = self.checked.lock().get(&digest) {
-            return Ok(Arc::clone(claims));
+        let (started, cache) = (Instant::now(), &self.metrics.cache);
+        let known = self.checked.lock().get(&digest).cloned();
+        if let Some(claims) = known {
+            cache.looked(true, started.elapsed());
+            return Ok(claims);
         }
-        let claims = Arc::new(self.decode(token)?);
+        let decoded = self.decode(token);
+        cache.looked(false, started.elapsed());
+        cache.fetched(decoded.is_ok());
+        let claims = Arc::new(decoded?);
         let mut checked = self.checked.lock();
         if checked.len() >= REMEMBERED {
             checked.clear();
@@ -159,12 +169,13 @@ impl Tokens {
     }
 }
 
-/// Has it written down that a token should have been renewed before.
-fn tell_stale(claims: &Claims, now: u64) {
+/// Has it written down that a token should have been renewed before, if so.
+fn tell_stale(claims: &Claims, now: u64) -> bool {
     let since = claims.bound.warnafter.filter(|from| *from != 0 && *from < now);
-    let Some(seconds) = since.map(|from| now - from) else { return };
+    let Some(seconds) = since.map(|from| now - from) else { return false };
     let said = format!("subject: {}, seconds after warning threshold: {seconds}", claims.subject);
     remark(|notes| notes.annotate("authentication.k8s.io/stale-token", said));
+    true
 }
 
 /// Whether an object's deletion was due before `limit`, in seconds since 1970.

@@ -16,7 +16,7 @@ fn enabling(names: &[&str]) -> AdmissionConfig {
     config
 }
 
-fn with_file(text: &str) -> AdmissionConfig {
+pub(crate) fn with_file(text: &str) -> AdmissionConfig {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("admission.yaml");
     std::fs::write(&path, text).unwrap();

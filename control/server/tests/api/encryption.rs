@@ -30,7 +30,7 @@ fn following(config: &mut ServerConfig, directory: &Path, providers: &str, reloa
     std::fs::write(&path, text).unwrap();
     let options = EncryptionOptions { path, reload };
     let registry = Registry::new();
-    let open = Encryption::open(options, &registry);
+    let open = Encryption::open(options, &registry, "here");
     config.encryption = Some(futures::executor::block_on(open).unwrap());
 }
 

@@ -106,3 +106,31 @@ async fn time_that_cannot_be_read_is_refused() {
     assert!(message.starts_with("invalid timeout specified in the request URL"), "{message}");
     cluster.get("/api/v1/nodes?timeout=5s").await.expect(200);
 }
+
+#[tokio::test]
+async fn what_fairness_holds_is_shown_to_who_may_see_it() {
+    let cluster = cluster().await;
+    let below = |table: &str| format!("/debug/api_priority_and_fairness/{table}");
+    let path = below("dump_requests?includeRequestDetails=1");
+    let answer = cluster.get(&path).await;
+    assert_eq!(
+        (answer.code, &answer.headers["content-type"]),
+        (200, &"text/plain; charset=utf-8".parse().unwrap())
+    );
+    let text = String::from_utf8(answer.bytes.to_vec()).unwrap();
+    // The request that asks is being handled itself.
+    let row = text.lines().find(|line| line.contains("/debug/")).unwrap();
+    let cells: Vec<&str> = row.split(',').map(str::trim).collect();
+    assert_eq!(cells[..4], ["exempt", "exempt", "-1", "-1"]);
+    assert_eq!(cells[10..13], ["admin", "get", "/debug/api_priority_and_fairness/dump_requests"]);
+    for (table, head) in [
+        ("dump_priority_levels", "PriorityLevelName, ActiveQueues, "),
+        ("dump_queues", "PriorityLevelName, Index, "),
+    ] {
+        let text = String::from_utf8(cluster.get(&below(table)).await.bytes.to_vec()).unwrap();
+        assert!(text.starts_with(head) && text.contains("\nglobal-default, "), "{text}");
+    }
+    assert_eq!(cluster.get(&below("dump")).await.code, 404);
+    let jane = UserInfo::new("jane", &[]);
+    cluster.call_as(jane, http::Method::GET, &path, "", "").await.failure(403, "Forbidden");
+}

@@ -19,6 +19,7 @@ mod definitions;
 mod deletion;
 mod encryption;
 mod fairness;
+mod gate_counters;
 mod harness;
 #[path = "../hooks/mod.rs"]
 mod hooks;

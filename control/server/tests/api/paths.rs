@@ -141,7 +141,7 @@ async fn metrics_count_requests_and_objects() {
     cluster.get("/api/v1/namespaces/default/configmaps/none").await.failure(404, "NotFound");
     let answer = cluster.get("/metrics").await;
     let text = String::from_utf8_lossy(&answer.bytes).into_owned();
-    let line = "apiserver_request_total{code=\"404\",dry_run=\"\",group=\"\",resource=\"configmaps\",scope=\"resource\",subresource=\"\",verb=\"GET\",version=\"v1\"} 1";
+    let line = "apiserver_request_total{code=\"404\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"configmaps\",scope=\"resource\",subresource=\"\",verb=\"GET\",version=\"v1\"} 1";
     assert!(text.contains(line), "{text}");
     assert!(text.contains("apiserver_storage_objects{resource=\"configmaps\"} 3"), "{text}");
     assert!(text.contains("apiserver_request_duration_seconds_bucket"));

@@ -20,6 +20,7 @@ use skep_store::{Expected, KeyValue, ListRequest, Listing, Revision, Store, Stor
 use tower::ServiceExt;
 
 use crate::audit::{audit_to_file, events, stages};
+use crate::counters::{metrics, value};
 use crate::harness::{Cluster, cluster, cluster_over};
 
 /// So long it takes to lose a race.
@@ -143,6 +144,8 @@ async fn write_that_never_wins_ends_with_the_time_of_its_request() {
     assert!((500..700).contains(&(u64::MAX - left)), "{} attempts", u64::MAX - left);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(races.load(Ordering::SeqCst), left, "nobody goes on for who is gone");
+    let ended = ["source=\"rest-handler\"", "status=\"error\""];
+    assert_eq!(value(&metrics(&cluster).await, "apiserver_request_post_timeout_total", &ended), 1.0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,6 +166,35 @@ async fn request_that_takes_too_long_is_told_so_and_its_seats_are_free() {
     assert!(metrics.contains(mutating), "none is counted as under way");
     let found = events(&cluster, "/configmaps");
     assert_eq!(found.last().unwrap()["responseStatus"]["code"], 504);
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_that_was_slow_tells_the_audit_log_where_it_was() {
+    let races = Arc::default();
+    let cluster = racing(&races).await;
+    let times = |part: &str| -> Vec<(String, f64)> {
+        let event = events(&cluster, part).pop().unwrap();
+        assert_eq!(event["stage"], "ResponseComplete");
+        let annotations = event["annotations"].as_object().unwrap().iter();
+        let told = annotations.filter_map(|(key, value)| {
+            let layer = key.strip_prefix("apiserver.latency.k8s.io/")?.to_owned();
+            Some((layer, value.as_str().unwrap().strip_suffix('s').unwrap().parse().unwrap()))
+        });
+        told.collect()
+    };
+    cluster.config_map("raced", json!({})).await;
+    assert_eq!(times("/configmaps"), [], "it was fast");
+    races.store(300, Ordering::SeqCst);
+    let path = format!("{MAPS}/raced?timeout=9s");
+    cluster.patch(&path, "merge", json!({ "data": { "k": "1" } })).await.expect(200);
+    let told = times("/raced");
+    assert_eq!(told.iter().map(|(layer, _)| layer.as_str()).collect::<Vec<_>>(), ["etcd", "total"]);
+    assert!(told[0].1 >= 1.5 && told[0].1 <= told[1].1, "{told:?}");
+    let object = json!({ "metadata": { "name": "hangs" } });
+    cluster.post(&format!("{MAPS}?timeout=3s"), "ConfigMap", object).await.failure(504, "Timeout");
+    let told = times("timeout=3s");
+    assert!(told.iter().all(|(_, seconds)| (2.9..3.1).contains(seconds)), "it still is there: {told:?}");
+    assert_eq!(told.len(), 2);
 }
 
 #[tokio::test]

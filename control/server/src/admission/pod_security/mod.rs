@@ -7,6 +7,7 @@
 mod baseline;
 mod checks;
 mod config;
+mod metrics;
 mod namespaces;
 mod policy;
 mod restricted;
@@ -25,6 +26,8 @@ use skep_api::validation::FieldError;
 
 use self::checks::{Pod, Violation, details, evaluate};
 use self::config::Config;
+use self::metrics::Mode;
+pub(super) use self::metrics::PodSecurityMetrics;
 use self::policy::{Level, Policy, Standard, of_labels};
 use super::{Attributes, ConfigError, Ingredients, Plugin};
 use crate::cache::Cache;
@@ -39,6 +42,7 @@ const HARMLESS: [&str; 8] =
 struct PodSecurity {
     cache: Arc<Cache>,
     config: Config,
+    metrics: PodSecurityMetrics,
 }
 
 pub(super) fn make(
@@ -46,7 +50,8 @@ pub(super) fn make(
     configuration: Option<&Value>,
 ) -> Result<Box<dyn Plugin>, ConfigError> {
     let config = configuration.map(Config::read).transpose()?.unwrap_or_default();
-    Ok(Box::new(PodSecurity { cache: from.cache.clone(), config }))
+    let metrics = from.metrics.pod_security().clone();
+    Ok(Box::new(PodSecurity { cache: from.cache.clone(), config, metrics }))
 }
 
 /// Where the template of a workload's pods is.
@@ -83,11 +88,13 @@ impl Plugin for PodSecurity {
             return self.validate_namespace(attributes, object);
         }
         if let Some(why) = self.exemption(attributes) {
+            self.metrics.exempted(attributes);
             attributes.notes.annotate(&format!("{ANNOTATION}exempt"), why);
             return Ok(());
         }
         let is_pod = attributes.concerns("", "pods");
-        let (policy, faults) = self.policy_of(attributes.namespace()).await?;
+        let found = self.policy_of(attributes.namespace()).await;
+        let (policy, faults) = found.inspect_err(|_| self.metrics.failed(true, attributes))?;
         let unjudged = if is_pod {
             policy.is_open()
         } else {
@@ -95,6 +102,7 @@ impl Plugin for PodSecurity {
         };
         if unjudged && faults.is_empty() {
             if is_pod {
+                self.metrics.evaluated(true, policy.enforce, Mode::Enforce, attributes);
                 annotate(attributes, "enforce-policy", Standard::OPEN.to_string());
             }
             return Ok(());
@@ -149,10 +157,12 @@ impl PodSecurity {
         template: &Value,
     ) -> Result<(), Status> {
         if self.exempts_class(&template["spec"]) {
+            self.metrics.exempted(attributes);
             annotate(attributes, "exempt", "runtimeClass".to_owned());
             return Ok(());
         }
         if !faults.is_empty() {
+            self.metrics.failed(false, attributes);
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             annotate(attributes, "error", format!("Failed to parse policy: {}", faults.join(", ")));
         }
@@ -166,14 +176,17 @@ impl PodSecurity {
         if attributes.concerns("", "pods") {
             annotate(attributes, "enforce-policy", policy.enforce.to_string());
             refused = of(policy.enforce);
+            self.metrics.evaluated(refused.is_none(), policy.enforce, Mode::Enforce, attributes);
         }
         if let Some(violated) = of(policy.audit) {
+            self.metrics.evaluated(false, policy.audit, Mode::Audit, attributes);
             annotate(attributes, "audit-violations", format!("would violate {violated}"));
         }
         if let Some(violated) = refused {
             return Err(attributes.forbid(&format!("violates {violated}")));
         }
         if let Some(violated) = of(policy.warn) {
+            self.metrics.evaluated(false, policy.warn, Mode::Warn, attributes);
             attributes.notes.warn(format!("would violate {violated}"));
         }
         Ok(())

@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 use skep_api::admissionregistration::Rules;
 use skep_api::decode::{self, FieldValidation};
 use skep_api::object::name;
-use skep_api::policy::{MutatingPolicy, Patch, lay};
+use skep_api::policy::{Match, MutatingPolicy, Patch, lay};
 use skep_api::status::Status;
 use skep_api::{defaults, patch};
 
 use super::bound::{Invocation, Policies, Policy, with_inputs};
 use super::{Attributes, Ingredients, Plugin, is_out_of_reach, shown};
 use crate::admission::manifests::Manifests;
+use crate::admission::metrics::Matcher;
 use crate::admission::{AdmissionMetrics, Operation};
 
 const NAME: &str = "MutatingAdmissionPolicy";
@@ -53,8 +54,18 @@ impl Mutating {
         let told = |status: Status| status.message;
         let (mut form, old) = self.policies.form(attributes, one.form, Some(object)).await.map_err(told)?;
         let program = &one.policy.program;
+        let began = Instant::now();
         let applies =
             self.with(one, attributes, (&form, &old), namespace, |inputs| program.applies(inputs)).await;
+        if program.has_conditions() {
+            let found = match &applies {
+                Ok(true) => Match::Yes,
+                Ok(false) => Match::No,
+                Err(why) => Match::Unknown(why.clone()),
+            };
+            let of = Matcher::policy(one.policy_name());
+            self.metrics.matched(of, attributes.operation, &found, began.elapsed());
+        }
         if !applies? || (attributes.again.is_second() && !attributes.again.is_wanted(NAME, &id(one))) {
             return Ok(None);
         }

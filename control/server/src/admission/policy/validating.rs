@@ -16,6 +16,7 @@ use super::bound::{Invocation, Policies, Policy, with_inputs};
 use super::{Attributes, Ingredients, Plugin, is_out_of_reach};
 use crate::admission::AdmissionMetrics;
 use crate::admission::manifests::Manifests;
+use crate::admission::metrics::Matcher;
 
 /// The longest value of an audit annotation (bytes).
 const LONGEST: usize = 10 << 10;
@@ -163,6 +164,10 @@ impl Plugin for Validating {
                     one.policy.program.evaluate(inputs)
                 })
                 .await;
+            if let Some((found, took)) = &verdict.conditions {
+                let of = Matcher::policy(one.policy_name());
+                self.metrics.matched(of, attributes.operation, found, *took);
+            }
             said.take(one, &verdict, attributes, &self.metrics);
         }
         for (key, values) in said.annotations {

@@ -9,8 +9,10 @@ use skep_api::policy::{Conditions, Inputs, Match};
 use skep_api::registry::Resource;
 use skep_api::review::ReviewVersion;
 use skep_api::status::Status;
+use tokio::time::Instant;
 
 use super::{Attributes, Webhooks, shown};
+use crate::admission::metrics::Matcher;
 use crate::callout::Target;
 
 /// A webhook.
@@ -77,6 +79,7 @@ impl Webhooks {
         hook: &Hook,
         attributes: &Attributes<'a>,
         object: Option<&Value>,
+        mutating: bool,
     ) -> Result<Option<Form<'a>>, Status> {
         let matching = shown::matching(&self.cache, &hook.rules, attributes, object).await?;
         let Some(resource) = matching else { return Ok(None) };
@@ -97,7 +100,15 @@ impl Webhooks {
         if hook.conditions.are_empty() {
             return Ok(Some(form));
         }
-        match self.conditions_hold(hook, attributes, &form).await {
+        let began = Instant::now();
+        let found = self.conditions_hold(hook, attributes, &form).await;
+        self.metrics.matched(
+            Matcher::webhook(&hook.name, mutating),
+            attributes.operation,
+            &found,
+            began.elapsed(),
+        );
+        match found {
             Match::Yes => Ok(Some(form)),
             Match::Unknown(why) if hook.fails => Err(attributes.forbid(&why)),
             Match::No | Match::Unknown(_) => Ok(None),

@@ -17,6 +17,7 @@ use super::{Asked, Attributes, Ingredients, Plugin, Trouble, Webhooks, shown};
 use crate::admission::attributes::AuditDetail;
 use crate::admission::compiled::Compiled;
 use crate::admission::manifests::Manifests;
+use crate::latencies::Layer;
 
 const NAME: &str = "MutatingAdmissionWebhook";
 
@@ -48,14 +49,18 @@ impl Plugin for Mutating {
         }
         attributes.again.begin(NAME, object.as_deref());
         for (index, (hook, is_file)) in hooks.into_iter().enumerate() {
-            let Some(form) = self.webhooks.form(hook, attributes, object.as_deref()).await? else { continue };
+            let Some(form) = self.webhooks.form(hook, attributes, object.as_deref(), true).await? else {
+                continue;
+            };
             let id = if is_file { format!("manifest/{}", hook.id()) } else { hook.id() };
             if attributes.again.is_second() && !attributes.again.is_wanted(NAME, &id) {
                 continue;
             }
             let started = Instant::now();
-            let outcome = self.ask(hook, attributes, &form, index).await;
-            attributes.notes.waited(started.elapsed());
+            let outcome = {
+                let _asking = attributes.notes.latencies.enter(Layer::MutatingWebhook);
+                self.ask(hook, attributes, &form, index).await
+            };
             self.webhooks.count(hook, attributes, true, &outcome, started);
             let changed = match outcome {
                 Ok(changed) => changed,

@@ -13,6 +13,7 @@ use super::hook::{self, Form, Hook};
 use super::{Asked, Attributes, Ingredients, Plugin, Trouble, Webhooks};
 use crate::admission::compiled::Compiled;
 use crate::admission::manifests::Manifests;
+use crate::latencies::Layer;
 
 pub(super) struct Validating {
     webhooks: Webhooks,
@@ -62,15 +63,14 @@ impl Plugin for Validating {
         let mut asked = Vec::new();
         let exempt = admissionregistration::is_exempt(attributes.scope.resource);
         for hook in configurations.reaching(exempt).flat_map(|((_, hooks), _)| hooks.iter()) {
-            if let Some(form) = self.webhooks.form(hook, attributes, object).await? {
+            if let Some(form) = self.webhooks.form(hook, attributes, object, false).await? {
                 asked.push((hook, form));
             }
         }
         let questions = asked.iter().enumerate();
         let questions = questions.map(|(index, (hook, form))| self.ask(index, hook, form, attributes));
-        let started = Instant::now();
+        let _asking = attributes.notes.latencies.enter(Layer::ValidatingWebhook);
         let verdicts = join_all(questions).await;
-        attributes.notes.waited(started.elapsed());
         verdicts.into_iter().collect()
     }
 }

@@ -106,7 +106,7 @@ impl Distributed {
         }
         let place = discovery(issuer).ok_or_else(|| format!("{issuer:?} is not a URL"))?;
         let provider =
-            Provider::of(issuer, place, self.authority.clone()).map_err(|error| error.to_string())?;
+            Provider::of(issuer, place, self.authority.clone(), None).map_err(|error| error.to_string())?;
         let provider = Arc::new(provider);
         issuers.insert(issuer.to_owned(), Arc::clone(&provider));
         Ok(provider)

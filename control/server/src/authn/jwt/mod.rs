@@ -21,10 +21,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use async_trait::async_trait;
 use parking_lot::RwLock;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::{Known, TokenAuthenticator};
 use crate::error::Error;
 use crate::gate::Clock;
+use crate::metrics::IssuerMetrics;
+use crate::user::UserInfo;
 
 pub use configuration::{AuthenticationConfiguration, Issuer, OidcFlags};
 
@@ -45,6 +48,7 @@ pub(super) type Claims = Map<String, Value>;
 pub struct JwtTokens {
     issuers: RwLock<Arc<[Followed]>>,
     clock: Clock,
+    metrics: IssuerMetrics,
 }
 
 struct Followed {
@@ -65,9 +69,10 @@ impl JwtTokens {
     /// # Errors
     ///
     /// When the authority of an issuer cannot be used.
-    pub fn new(issuers: Vec<Issuer>, clock: Clock) -> Result<Self, Error> {
+    pub fn new(issuers: Vec<Issuer>, clock: Clock, metrics: IssuerMetrics) -> Result<Self, Error> {
         crate::tokens::use_ring();
-        Ok(Self { issuers: RwLock::new(follow(issuers)?), clock })
+        let issuers = RwLock::new(follow(issuers, &clock, &metrics)?);
+        Ok(Self { issuers, clock, metrics })
     }
 
     /// Puts other issuers in place at once; those before are not asked any more.
@@ -76,8 +81,22 @@ impl JwtTokens {
     ///
     /// When the authority of an issuer cannot be used; the issuers before stay.
     pub fn replace(&self, issuers: Vec<Issuer>) -> Result<(), Error> {
-        *self.issuers.write() = follow(issuers)?;
+        let followed = follow(issuers, &self.clock, &self.metrics)?;
+        self.put(followed);
         Ok(())
+    }
+
+    fn put(&self, followed: Arc<[Followed]>) {
+        let before = std::mem::replace(&mut *self.issuers.write(), followed.clone());
+        self.forget(&before, &followed);
+    }
+
+    /// Counts nothing any more of issuers that are not among others.
+    fn forget(&self, those: &[Followed], others: &[Followed]) {
+        let stays = |url: &str| others.iter().any(|one| one.issuer.url == url);
+        for gone in those.iter().filter(|one| !stays(&one.issuer.url)) {
+            self.metrics.forget(&gone.issuer.url);
+        }
     }
 
     /// Puts other issuers in place once all their keys are there, so that no token that is good before and after is refused
@@ -87,7 +106,7 @@ impl JwtTokens {
     ///
     /// When the authority of an issuer cannot be used, or keys are not there in time; the issuers before stay.
     pub async fn replace_when_ready(&self, issuers: Vec<Issuer>) -> Result<(), Error> {
-        let followed = follow(issuers)?;
+        let followed = follow(issuers, &self.clock, &self.metrics)?;
         let ready = async {
             for one in followed.iter() {
                 one.provider.ready().await;
@@ -96,9 +115,11 @@ impl JwtTokens {
         if tokio::time::timeout(READY, ready).await.is_err() {
             let missing = followed.iter().filter(|one| !one.provider.is_ready());
             let issuers = missing.map(|one| one.issuer.url.clone()).collect();
+            let current = Arc::clone(&self.issuers.read());
+            self.forget(&followed, &current);
             return Err(Error::IssuersNotReady { issuers });
         }
-        *self.issuers.write() = followed;
+        self.put(followed);
         Ok(())
     }
 
@@ -190,10 +211,23 @@ impl JwtTokens {
     }
 }
 
+impl JwtTokens {
+    /// Whose a token of this issuer is.
+    async fn user(&self, followed: &Followed, token: &str) -> Result<UserInfo, String> {
+        let issuer = (followed.issuer.url.as_str(), &followed.provider);
+        let mut claims = self.verified(issuer, &followed.issuer, token).await?;
+        if let Some(distributed) = &followed.distributed {
+            let expanded = self.expand(followed, distributed, token, &mut claims).await;
+            expanded.map_err(|why| format!("oidc: could not expand distributed claims: {why}"))?;
+        }
+        mapping::user(&followed.issuer, claims)
+    }
+}
+
 /// Begins to follow issuers. Needs a runtime.
-fn follow(issuers: Vec<Issuer>) -> Result<Arc<[Followed]>, Error> {
+fn follow(issuers: Vec<Issuer>, clock: &Clock, metrics: &IssuerMetrics) -> Result<Arc<[Followed]>, Error> {
     let followed = issuers.into_iter().map(|issuer| {
-        let provider = Provider::follow(&issuer)?;
+        let provider = Provider::follow(&issuer, clock.clone(), metrics.clone())?;
         let distributed = Distributed::of(&issuer);
         Ok(Followed { issuer, provider, distributed })
     });
@@ -215,13 +249,9 @@ impl TokenAuthenticator for JwtTokens {
         }
         let Some(claimed) = claimed_issuer(token) else { return Ok(None) };
         let Some(followed) = issuers.iter().find(|one| one.issuer.url == claimed) else { return Ok(None) };
-        let issuer = (followed.issuer.url.as_str(), &followed.provider);
-        let mut claims = self.verified(issuer, &followed.issuer, token).await?;
-        if let Some(distributed) = &followed.distributed {
-            let expanded = self.expand(followed, distributed, token, &mut claims).await;
-            expanded.map_err(|why| format!("oidc: could not expand distributed claims: {why}"))?;
-        }
-        let user = mapping::user(&followed.issuer, claims)?;
-        Ok(Some(Known { user, audiences: Vec::new() }))
+        let started = Instant::now();
+        let user = self.user(followed, token).await;
+        self.metrics.known(&claimed, user.is_ok(), started.elapsed());
+        Ok(Some(Known { user: user?, audiences: Vec::new() }))
     }
 }

@@ -17,6 +17,8 @@ use super::configuration::Issuer;
 use super::keyset::KeySet;
 use crate::callout::{self, Trust};
 use crate::error::Error;
+use crate::gate::Clock;
+use crate::metrics::IssuerMetrics;
 
 /// So long between two attempts to fetch.
 const REST: Duration = Duration::from_secs(10);
@@ -50,16 +52,23 @@ impl Drop for Provider {
 
 impl Provider {
     /// Begins to follow an issuer.
-    pub(super) fn follow(issuer: &Issuer) -> Result<Self, Error> {
-        Self::of(&issuer.url, issuer.discovery.clone(), issuer.authority.clone())
+    pub(super) fn follow(issuer: &Issuer, clock: Clock, metrics: IssuerMetrics) -> Result<Self, Error> {
+        let (discovery, authority) = (issuer.discovery.clone(), issuer.authority.clone());
+        Self::of(&issuer.url, discovery, authority, Some((clock, metrics)))
     }
 
-    /// Begins to follow the issuer at `url`, whose discovery document is there, with a certificate of this authority (PEM).
-    pub(super) fn of(url: &str, discovery: Uri, authority: Option<String>) -> Result<Self, Error> {
+    /// Begins to follow the issuer at `url`, whose discovery document is there, with a certificate of this authority (PEM);
+    /// its fetches may be counted.
+    pub(super) fn of(
+        url: &str,
+        discovery: Uri,
+        authority: Option<String>,
+        counted: Option<(Clock, IssuerMetrics)>,
+    ) -> Result<Self, Error> {
         if let Some(pem) = &authority {
             crate::tls::roots(pem)?;
         }
-        let source = Source { trust: trust(authority), issuer: url.to_owned(), discovery };
+        let source = Source { trust: trust(authority), issuer: url.to_owned(), discovery, counted };
         let (sender, state) = watch::channel(State::default());
         let (asked, requests) = mpsc::channel(1);
         let task = tokio::spawn(source.keep(sender, requests)).abort_handle();
@@ -109,9 +118,17 @@ struct Source {
     trust: Trust,
     issuer: String,
     discovery: Uri,
+    /// By which clock and where its fetches are counted, if they are.
+    counted: Option<(Clock, IssuerMetrics)>,
 }
 
 impl Source {
+    fn count(&self, keys: Option<&str>) {
+        if let Some((clock, metrics)) = &self.counted {
+            metrics.fetched(&self.issuer, keys, clock());
+        }
+    }
+
     async fn keep(self, state: watch::Sender<State>, mut requests: mpsc::Receiver<()>) {
         loop {
             let began = Instant::now();
@@ -121,6 +138,7 @@ impl Source {
                     state.attempts += 1;
                 }),
                 Err(error) => {
+                    self.count(None);
                     tracing::warn!(issuer = self.issuer, error, "cannot fetch an issuer's keys");
                     state.send_modify(|state| state.attempts += 1);
                 }
@@ -149,6 +167,8 @@ impl Source {
         let keys: Uri =
             text("jwks_uri").parse().map_err(|_| "provider did not return JWKS URL".to_owned())?;
         let keys: Value = get(keys).await?;
-        KeySet::parse(&keys)
+        let set = KeySet::parse(&keys)?;
+        self.count(Some(&keys.to_string()));
+        Ok(set)
     }
 }

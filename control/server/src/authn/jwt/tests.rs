@@ -8,13 +8,15 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use parking_lot::Mutex;
+use prometheus::Registry;
 use rcgen::{KeyPair, PublicKeyData};
 use serde_json::{Value, json};
 
 use super::{AuthenticationConfiguration, JwtTokens, OidcFlags};
 use crate::authn::TokenAuthenticator;
 use crate::callout::testing::Server;
-use crate::testing::TestClock;
+use crate::metrics::{IssuerMetrics, hash};
+use crate::testing::{TestClock, counted};
 use crate::user::UserInfo;
 
 /// An issuer whose keys can be changed.
@@ -25,6 +27,7 @@ pub(super) struct Issuer {
     pub(super) groups: Arc<Mutex<String>>,
     pub(super) key: KeyPair,
     clock: TestClock,
+    registry: Registry,
 }
 
 fn jwk(key: &KeyPair, id: &str) -> Value {
@@ -61,7 +64,7 @@ pub(super) async fn issuer() -> Issuer {
     *address.lock() = server.url("");
     let key = KeyPair::generate().unwrap();
     keys.lock().push(jwk(&key, "k1"));
-    Issuer { server, keys, groups, key, clock: TestClock::new() }
+    Issuer { server, keys, groups, key, clock: TestClock::new(), registry: Registry::new() }
 }
 
 impl Issuer {
@@ -74,13 +77,17 @@ impl Issuer {
         )
     }
 
+    fn metrics(&self) -> IssuerMetrics {
+        IssuerMetrics::new(&self.registry, "here")
+    }
+
     pub(super) fn tokens(&self, more: &str) -> JwtTokens {
         self.tokens_of(&self.file(more))
     }
 
     pub(super) fn tokens_of(&self, file: &str) -> JwtTokens {
         let file = AuthenticationConfiguration::of_file(file, Path::new("f"), &[]).unwrap();
-        JwtTokens::new(file.issuers, self.clock.clock()).unwrap()
+        JwtTokens::new(file.issuers, self.clock.clock(), self.metrics()).unwrap()
     }
 
     pub(super) fn claims(&self, more: Value) -> Value {
@@ -260,7 +267,7 @@ async fn issuer_that_says_to_be_another_is_not_believed() {
         &format!("    discoveryURL: {}\n    audiences:", issuer.server.url("/elsewhere")),
     );
     let configuration = AuthenticationConfiguration::of_file(&file, Path::new("f"), &[]).unwrap();
-    let tokens = JwtTokens::new(configuration.issuers, issuer.clock.clock()).unwrap();
+    let tokens = JwtTokens::new(configuration.issuers, issuer.clock.clock(), issuer.metrics()).unwrap();
     while issuer.server.calls() == 0 {
         tokio::task::yield_now().await;
     }
@@ -312,7 +319,8 @@ async fn flags_make_an_issuer_as_upstream_has_it() {
         required: vec![("tenant".into(), "t".into())],
         ..OidcFlags::default()
     };
-    let tokens = JwtTokens::new(vec![flags.issuer(&[]).unwrap()], issuer.clock.clock()).unwrap();
+    let tokens =
+        JwtTokens::new(vec![flags.issuer(&[]).unwrap()], issuer.clock.clock(), issuer.metrics()).unwrap();
     let claims = json!({"tenant": "t", "groups": ["a"]});
     let user = ask(&tokens, &issuer.token(claims.clone())).await.unwrap().unwrap();
     assert_eq!((user.name, user.groups.join(",")), (format!("{}#jane", issuer.server.url("")), "a".into()));
@@ -401,4 +409,45 @@ async fn file_that_is_wrong_is_refused_in_upstreams_words() {
     let own = [url];
     let error = AuthenticationConfiguration::of_file(&good, Path::new("f"), &own).unwrap_err().to_string();
     assert!(error.contains("URL must not overlap with disallowed issuers"), "{error}");
+}
+
+#[tokio::test]
+async fn tokens_and_keys_of_an_issuer_are_counted_until_it_goes() {
+    let issuer = issuer().await;
+    let tokens = issuer.tokens(PLAIN);
+    ask(&tokens, &issuer.token(json!({}))).await.unwrap().unwrap();
+    assert!(ask(&tokens, &issuer.token(json!({"aud": "somebody"}))).await.is_err());
+    ask(&tokens, &issuer.token(json!({"iss": "https://other"}))).await.unwrap();
+    let of = hash(&issuer.server.url(""));
+    let count = |end: &str, labels: &[&str]| {
+        counted(&issuer.registry, &format!("apiserver_authentication_jwt_authenticator_{end}"), labels)
+    };
+    assert_eq!(count("latency_seconds", &["success", &of]), Some(1.0));
+    // There may be some from before the keys were there.
+    assert!(count("latency_seconds", &["failure", &of]) >= Some(1.0));
+    assert_eq!(count("latency_seconds", &[&hash("https://other")]), None, "nobody here knows it");
+    let now = issuer.clock.now().duration_since(UNIX_EPOCH).unwrap().as_secs() as f64;
+    let fetched = "jwks_fetch_last_timestamp_seconds";
+    assert_eq!(count(fetched, &["success", &of, &hash("here")]), Some(now));
+    assert_eq!(count("jwks_fetch_last_key_set_info", &[&of, &hash("here")]), Some(1.0));
+    tokens.replace(Vec::new()).unwrap();
+    assert_eq!((count(fetched, &[]), count("jwks_fetch_last_key_set_info", &[])), (None, None));
+}
+
+#[test]
+fn new_keys_of_an_issuer_take_the_place_of_those_before() {
+    let registry = Registry::new();
+    let metrics = IssuerMetrics::new(&registry, "here");
+    for (issuer, keys) in [("a", Some("1")), ("b", Some("1")), ("a", Some("2")), ("a", None)] {
+        metrics.fetched(issuer, keys, UNIX_EPOCH + Duration::from_secs(7));
+    }
+    let of = |labels: &[&str]| {
+        counted(&registry, "apiserver_authentication_jwt_authenticator_jwks_fetch_last_key_set_info", labels)
+    };
+    assert_eq!(
+        (of(&[&hash("a")]), of(&[&hash("a"), &hash("2")]), of(&[&hash("b")])),
+        (Some(1.0), Some(1.0), Some(1.0))
+    );
+    let fetched = "apiserver_authentication_jwt_authenticator_jwks_fetch_last_timestamp_seconds";
+    assert_eq!(counted(&registry, fetched, &[&hash("a"), "failure"]), Some(7.0));
 }

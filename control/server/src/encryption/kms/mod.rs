@@ -18,7 +18,6 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
-use sha2::{Digest, Sha256};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +32,7 @@ use super::ciphers;
 use super::config::KmsConfig;
 use super::error::TransformError;
 use super::metrics::EncryptionMetrics;
+use crate::metrics::hash;
 
 const SEED_KIND: EncryptedDekSourceType = EncryptedDekSourceType::HkdfSha256XnonceAesGcmSeed;
 /// How often a healthy service is asked.
@@ -141,7 +141,10 @@ impl Kms {
                 self.metrics.invalid_key_id(self.name(), word);
                 faults.push(format!("got invalid KMSv2 KeyID hash {:?}: {why}", hash(&status.key_id)));
             }
-            Ok(()) => faults.extend(self.rotate(&status.key_id).await.err()),
+            Ok(()) => {
+                self.metrics.key_id_told(self.name(), &status.key_id);
+                faults.extend(self.rotate(&status.key_id).await.err());
+            }
         }
         match faults.is_empty() {
             true => Ok(()),
@@ -176,8 +179,10 @@ impl Kms {
             *self.writing.write() = Some(Arc::new(Writing { key, envelope, until }));
             return Ok(());
         }
-        let mut seed = vec![0; SEED];
-        ciphers::random(&mut seed).map_err(|error| error.to_string())?;
+        let (mut seed, started) = (vec![0; SEED], Instant::now());
+        let made = ciphers::random(&mut seed);
+        self.metrics.made_seed(made.is_ok(), started.elapsed());
+        made.map_err(|error| error.to_string())?;
         let key = DataKey::new(SEED_KIND, &seed).map_err(|error| error.to_string())?;
         let request = EncryptRequest { plaintext: seed, uid: uuid::Uuid::new_v4().to_string() };
         let sealed = self.call("Encrypt", self.client.clone().encrypt(request)).await;
@@ -221,10 +226,13 @@ impl Kms {
         let known = self.opened.lock().get(&source(&object)).cloned();
         let key = match known {
             Some(key) => key,
-            None => self.fetch(&object).await?,
+            None => {
+                self.metrics.missed();
+                self.fetch(&object).await?
+            }
         };
         let plain = key.open(&data, place)?;
-        self.metrics.key_id("from_storage", self.name(), &hash(&object.key_id));
+        self.metrics.key_id("from_storage", self.name(), &object.key_id);
         let stale = self.writing.read().as_ref().is_none_or(|writing| {
             writing.envelope.key_id != object.key_id
                 || writing.envelope.encrypted_dek_source_type != object.encrypted_dek_source_type
@@ -241,8 +249,10 @@ impl Kms {
             annotations: object.annotations.clone(),
         };
         let opened = self.call("Decrypt", self.client.clone().decrypt(request)).await;
-        let opened =
-            opened.map_err(|why| TransformError::Kms(format!("failed to decrypt DEK, error: {why}")))?;
+        let opened = opened.map_err(|failed| TransformError::Service {
+            code: failed.code,
+            why: format!("failed to decrypt DEK, error: {failed}"),
+        })?;
         let key = Arc::new(DataKey::new(envelope::source_type(object)?, &opened.plaintext)?);
         self.remember(object, key.clone());
         Ok(key)
@@ -262,7 +272,7 @@ impl Kms {
             )));
         }
         let encrypted_data = writing.key.seal(plain, place)?;
-        self.metrics.key_id("to_storage", self.name(), &hash(&writing.envelope.key_id));
+        self.metrics.key_id("to_storage", self.name(), &writing.envelope.key_id);
         Ok(EncryptedObject { encrypted_data, ..writing.envelope.clone() }.encode_to_vec())
     }
 
@@ -271,17 +281,26 @@ impl Kms {
         &self,
         method: &'static str,
         call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-    ) -> Result<T, String> {
+    ) -> Result<T, Failed> {
         let started = Instant::now();
         let answer = tokio::time::timeout(self.config.timeout, call).await;
         let answer =
             answer.unwrap_or_else(|_| Err(tonic::Status::deadline_exceeded("the service did not answer")));
         let code = answer.as_ref().err().map_or(tonic::Code::Ok, tonic::Status::code);
         self.metrics.operation(self.name(), method, code, started.elapsed());
-        answer
-            .map(tonic::Response::into_inner)
-            .map_err(|status| format!("rpc error: code = {:?} desc = {}", status.code(), status.message()))
+        answer.map(tonic::Response::into_inner).map_err(|status| Failed {
+            code: status.code(),
+            why: format!("rpc error: code = {:?} desc = {}", status.code(), status.message()),
+        })
     }
+}
+
+/// A call that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+struct Failed {
+    code: tonic::Code,
+    why: String,
 }
 
 /// What tells sealed seeds apart.
@@ -295,14 +314,4 @@ fn source(object: &EncryptedObject) -> Vec<u8> {
         encrypted_dek_source_type: object.encrypted_dek_source_type,
     }
     .encode_to_vec()
-}
-
-/// Names of keys are not shown, since some services make them of secrets.
-fn hash(key_id: &str) -> String {
-    if key_id.is_empty() {
-        return String::new();
-    }
-    let digest = Sha256::digest(key_id.as_bytes());
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::config::Schema;
 use super::super::queue::GUESS;
+use crate::request::RequestInfo;
 
 /// Seconds since the level began.
 pub(in crate::fairness) type Seconds = f64;
@@ -34,6 +35,22 @@ impl Work {
     }
 }
 
+/// Who asks, and for what: for those who look at what is in the queues.
+#[derive(Clone, Debug)]
+pub(in crate::fairness) struct Asking {
+    pub(in crate::fairness) user: Arc<str>,
+    pub(in crate::fairness) info: Arc<RequestInfo>,
+}
+
+/// A request that comes.
+#[derive(Clone, Debug)]
+pub(in crate::fairness) struct Arriving {
+    pub(in crate::fairness) work: Work,
+    pub(in crate::fairness) flow: u64,
+    pub(in crate::fairness) schema: Arc<Schema>,
+    pub(in crate::fairness) asking: Asking,
+}
+
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::fairness) enum Refused {
@@ -44,10 +61,12 @@ pub(in crate::fairness) enum Refused {
 }
 
 /// A request that executes: what [`Queues::finish`] wants to have back.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(in crate::fairness) struct Running {
     pub(in crate::fairness) work: Work,
     pub(in crate::fairness) schema: Arc<Schema>,
+    pub(super) asking: Asking,
+    pub(super) ticket: u64,
     /// How long it waited.
     pub(in crate::fairness) waited: Seconds,
     pub(super) queue: Option<usize>,
@@ -57,7 +76,7 @@ pub(in crate::fairness) struct Running {
 
 /// A request whose turn it is, and how to call it.
 pub(in crate::fairness) struct Called<T> {
-    pub(in crate::fairness) running: Running,
+    pub(in crate::fairness) running: Arc<Running>,
     pub(in crate::fairness) call: T,
 }
 
@@ -70,9 +89,18 @@ pub(in crate::fairness) struct Place {
     pub(in crate::fairness) length: usize,
 }
 
+/// Why a request waits no longer that nobody called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::fairness) enum Left {
+    /// It waited too long.
+    TimedOut,
+    /// Its client went away.
+    Cancelled,
+}
+
 /// What becomes of a request that arrives.
 pub(in crate::fairness) enum Arrived {
-    Runs(Running),
+    Runs(Arc<Running>),
     Waits(Place),
     Refused(Refused),
 }

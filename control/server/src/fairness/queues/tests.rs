@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use super::super::config::Schema;
 use super::*;
 
 fn schema() -> Arc<Schema> {
-    Arc::new(Schema::mandatory(super::super::config::CATCH_ALL))
+    Arc::new(Schema::mandatory(crate::fairness::config::CATCH_ALL))
 }
 
 fn queues(limit: u32) -> Queues<&'static str> {
@@ -21,7 +22,7 @@ fn flow(queue: u64) -> u64 {
 
 struct Test {
     queues: Queues<&'static str>,
-    running: Vec<(&'static str, Running)>,
+    running: Vec<(&'static str, Arc<Running>)>,
     schema: Arc<Schema>,
 }
 
@@ -35,7 +36,9 @@ impl Test {
     }
 
     fn arrive(&mut self, now: f64, queue: u64, name: &'static str, work: Work) -> Arrived {
-        let (arrived, called) = self.queues.arrive(now, work, flow(queue), &self.schema.clone(), name);
+        let (schema, asking) = (self.schema.clone(), Asking { user: name.into(), info: Arc::default() });
+        let one = Arriving { work, flow: flow(queue), schema, asking };
+        let (arrived, called) = self.queues.arrive(now, one, name);
         self.take(called);
         arrived
     }
@@ -188,10 +191,36 @@ fn request_that_leaves_its_queue_is_not_called() {
     test.arrive(0.0, 0, "a", Work::ONE);
     let Arrived::Waits(place) = test.arrive(0.0, 0, "b", Work::ONE) else { panic!("it waits") };
     test.arrive(0.0, 0, "c", Work::ONE);
-    assert!(test.queues.cancel(0.1, place));
-    assert!(!test.queues.cancel(0.1, place));
+    assert!(test.queues.cancel(0.1, place, Left::Cancelled));
+    assert!(!test.queues.cancel(0.1, place, Left::Cancelled));
     test.end(0.2, "a");
     assert_eq!(test.running(), ["c"]);
+}
+
+#[test]
+fn snapshot_shows_who_waits_who_runs_and_what_became_of_others() {
+    let mut test = Test::new(1);
+    let wide = Work { seats: 1, final_seats: 2, lingering: Duration::from_millis(50) };
+    test.arrive(0.0, 3, "a", Work::ONE);
+    test.arrive(0.5, 3, "b", wide);
+    let Arrived::Waits(place) = test.arrive(0.5, 5, "c", Work::ONE) else { panic!("it waits") };
+    assert!(test.queues.cancel(0.6, place, Left::TimedOut));
+    let seen = test.queues.snapshot();
+    let counts = Counts { dispatched: 1, rejected: 1, timed_out: 1, cancelled: 0 };
+    assert_eq!((seen.counts, seen.waiting, seen.executing, seen.is_idle), (counts, 1, 1, false));
+    assert!(seen.queueless.is_empty());
+    let (at, queue) = seen.queues.iter().find(|(_, queue)| queue.seats > 0).unwrap();
+    let who = |one: &[Request]| one.iter().map(|one| one.asking.user.to_string()).collect::<Vec<_>>();
+    assert_eq!((*at, who(&queue.waiting), who(&queue.executing)), (3, vec!["b".into()], vec!["a".into()]));
+    assert_eq!((queue.waiting[0].arrived, queue.waiting[0].started), (0.5, None));
+    assert_eq!((queue.executing[0].arrived, queue.executing[0].started), (0.0, Some(0.0)));
+    test.end(1.0, "a");
+    let (_, b) = test.running.remove(0);
+    test.queues.finish(1.1, &b);
+    let seen = test.queues.snapshot();
+    assert_eq!((seen.executing, seen.queues[*at].1.seats, seen.is_idle), (0, 2, false), "it lingers");
+    test.queues.release(1.2, &b);
+    assert!(test.queues.snapshot().is_idle);
 }
 
 #[test]

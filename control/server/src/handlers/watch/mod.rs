@@ -87,8 +87,9 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
         closing: false,
         ended: stale,
         stays: call.server.ending().farewell().join(),
-        gauge: Counted::new(call.server.metrics().watchers(&call.resource)),
+        gauge: call.server.metrics().watches(&call.resource, &call.info),
         events: call.server.metrics().watch_events(&call.resource),
+        sizes: call.server.metrics().watch_event_sizes(&call.resource),
         terminated: call.server.metrics().terminated_watchers(&call.resource),
     };
     let kind = session.renderer.stream_type();
@@ -125,8 +126,10 @@ struct Session {
     #[expect(dead_code, reason = "counts by living")]
     stays: TaskTrackerToken,
     #[expect(dead_code, reason = "counts by living")]
-    gauge: Counted,
+    gauge: [Counted; 2],
     events: prometheus::IntCounter,
+    /// Bytes of each of them.
+    sizes: prometheus::Histogram,
     terminated: prometheus::IntCounter,
 }
 
@@ -212,8 +215,10 @@ impl Session {
             turns::pause().await;
             let Some(object) = self.initial.pop_front() else { break };
             if self.selects(&object) {
-                piece.extend_from_slice(&self.renderer.event("ADDED", &object));
+                let event = self.renderer.event("ADDED", &object);
+                self.sizes.observe(event.len() as f64);
                 self.events.inc();
+                piece.extend_from_slice(&event);
             }
         }
         if self.initial.is_empty()

@@ -51,6 +51,7 @@ impl Session {
         for (at, change) in changes.iter().enumerate() {
             let Some(line) = self.line(change) else { continue };
             told += 1;
+            self.sizes.observe(line.len() as f64);
             match at + 1 == changes.len() {
                 true => self.pieces.push_last(line),
                 false => self.pieces.push(line),
