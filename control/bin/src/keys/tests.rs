@@ -52,7 +52,8 @@ async fn start(directory: &Path, files: [&Path; 2]) -> Running {
     let mut gate = keys.gate(&arguments.authentication.accounts).unwrap();
     let (authentication, authorization) = (&arguments.authentication, &arguments.authorization);
     let clients = keys.client_authority().unwrap();
-    Setup::apply(authentication, authorization, None, &clients, &mut gate).unwrap();
+    Setup::apply(authentication, authorization, None, &clients, &mut gate, &prometheus::Registry::new())
+        .unwrap();
     let mut config = ServerConfig::new(gate, arguments.advertised().unwrap(), arguments.service_cidr.clone());
     config.front_proxy = Some(keys.front_proxy.clone());
     let server = ApiServer::new(Arc::new(MemoryStore::new()), config).await.unwrap();

@@ -228,9 +228,7 @@ impl<'e> Kinds<'e> {
                 };
                 if matches!(field, Kind::Optional(_)) { field } else { Kind::optional(field) }
             }
-            (None, "optional.of" | "optional.ofNonZeroValue", [inner, ..]) => {
-                Kind::optional(inner.clone())
-            }
+            (None, "optional.of" | "optional.ofNonZeroValue", [inner, ..]) => Kind::optional(inner.clone()),
             (Some(Kind::Optional(inner)), "value", []) => Kind::clone(&inner),
             (Some(Kind::Optional(inner)), "orValue", [other]) => inner.or(other),
             (Some(optional @ Kind::Optional(_)), "or", [other]) => optional.or(other),
