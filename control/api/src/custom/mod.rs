@@ -34,7 +34,7 @@ pub(crate) use format::fits as fits_format;
 pub(crate) use json_path::JsonPath;
 pub(crate) use node::{Kind, More, Node};
 pub(crate) use pattern::compile as compile_pattern;
-pub(crate) use prune::prune;
+pub(crate) use prune::{prune, prune_sent};
 pub(crate) use rules::Rule;
 
 /// What a custom resource has beyond a built-in one.

@@ -26,7 +26,7 @@ pub(super) fn json_type(value: &Value) -> &'static str {
 ///
 /// # Errors
 /// A sentence on the first wrong type.
-pub(super) fn walk(schema: &Schema, value: &mut Value) -> Result<Vec<String>, String> {
+pub(crate) fn walk(schema: &Schema, value: &mut Value) -> Result<Vec<String>, String> {
     let root = schema.root_type();
     let (names, path) = (Vec::new(), String::new());
     let mut walk = Walk { types: &schema.types, unknown: Vec::new(), fields: Vec::new(), names, path };

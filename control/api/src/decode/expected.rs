@@ -116,7 +116,7 @@ impl<'a> Expected<'a> {
             set(&mut object, "metadata", metadata);
         }
         let mut unknown = check::walk(self.schema, &mut object)?;
-        unknown.extend(custom::prune(&custom.node, value));
+        unknown.extend(custom::prune_sent(&custom.node, value, self.schema)?);
         if let Some(metadata) = remove(&mut object, "metadata") {
             set(value, "metadata", metadata);
         }

@@ -3,7 +3,7 @@
 //! Wrong types are refused, unknown fields are taken out and, on demand, reported or refused, duplicate fields likewise.
 //! Amounts and times come out in canonical form and nulls are gone, as after a round trip through upstream's types.
 
-mod check;
+pub(crate) mod check;
 mod expected;
 mod syntax;
 mod time;

@@ -10,6 +10,10 @@ use crate::resources::{self, Side};
 pub(super) fn pod(pod: &mut Value) {
     spec(pod);
     default(pod, "enableServiceLinks", true);
+    // Upstream reads less than nothing as the shortest, and leaves templates as they are.
+    if pod["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
+        set(pod, "terminationGracePeriodSeconds", 1);
+    }
     let host_network = flag(pod, &["hostNetwork"]);
     for list in ["containers", "initContainers"] {
         for container in each(pod, list) {
@@ -56,10 +60,6 @@ pub(super) fn spec(spec: &mut Value) {
     default(spec, "restartPolicy", "Always");
     default(spec, "schedulerName", "default-scheduler");
     default(spec, "terminationGracePeriodSeconds", 30);
-    // Upstream reads less than nothing as the shortest.
-    if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
-        set(spec, "terminationGracePeriodSeconds", 1);
-    }
     default(spec, "securityContext", json!({}));
     accounts(spec);
     for list in ["containers", "initContainers", "ephemeralContainers"] {

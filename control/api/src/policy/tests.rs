@@ -87,7 +87,9 @@ fn condition_that_does_not_hold_keeps_the_policy_out() {
             "validations": [{ "expression": "false" }],
         })
     };
-    assert_eq!(verdict(spec("object.gone == 1", "false"), json!({})), Verdict::default());
+    let kept_out = verdict(spec("object.gone == 1", "false"), json!({}));
+    assert!(matches!(kept_out.conditions, Some((Match::No, _))), "{kept_out:?}");
+    assert_eq!(Verdict { conditions: None, ..kept_out }, Verdict::default());
     assert_eq!(
         verdict(spec("true", "true"), json!({})).decisions,
         [denied("failed expression: false", "Invalid")]

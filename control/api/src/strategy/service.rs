@@ -12,6 +12,22 @@ fn needs_node_port(service: &Value) -> bool {
     matches!(text(service, &["spec", "type"]), "NodePort" | "LoadBalancer")
 }
 
+/// Whether nodes answer on a port of their own how many endpoints they have.
+fn needs_health_port(service: &Value) -> bool {
+    is_load_balancer(service) && text(service, &["spec", "externalTrafficPolicy"]) == "Local"
+}
+
+fn is_load_balancer(service: &Value) -> bool {
+    text(service, &["spec", "type"]) == "LoadBalancer"
+}
+
+/// Whether clients from outside come to it at all.
+fn is_external(service: &Value) -> bool {
+    needs_node_port(service)
+        || text(service, &["spec", "type"]) == "ClusterIP"
+            && !items(service, &["spec", "externalIPs"]).is_empty()
+}
+
 pub(super) fn update(new: &mut Value, old: &Value) {
     if !new["spec"].is_object() {
         return;
@@ -21,14 +37,14 @@ pub(super) fn update(new: &mut Value, old: &Value) {
     }
     if needs_node_port(new) && needs_node_port(old) {
         keep_node_ports(new, old);
-        let local = text(new, &["spec", "externalTrafficPolicy"]) == "Local";
-        if local
-            && at(new, &["spec", "healthCheckNodePort"]).is_none_or(|port| port == 0)
-            && let Some(port) = at(old, &["spec", "healthCheckNodePort"])
-        {
-            let port = port.clone();
-            set(&mut new["spec"], "healthCheckNodePort", port);
-        }
+    }
+    if needs_health_port(new)
+        && needs_health_port(old)
+        && at(new, &["spec", "healthCheckNodePort"]).is_none_or(|port| port == 0)
+        && let Some(port) = at(old, &["spec", "healthCheckNodePort"])
+    {
+        let port = port.clone();
+        set(&mut new["spec"], "healthCheckNodePort", port);
     }
     drop_what_the_type_ends(new, old);
 }
@@ -90,29 +106,46 @@ fn keep_node_ports(new: &mut Value, old: &Value) {
     }
 }
 
-/// When the type no longer has addresses or node ports and the client sent the old ones along, they go.
+/// What was given to a service or set by default goes when the service no longer needs it, if the client sent it along as it
+/// was. What the client changed as well stays, and is refused.
 fn drop_what_the_type_ends(new: &mut Value, old: &Value) {
     if needs_address(old) && !needs_address(new) {
         for name in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
-            if new["spec"].get(name) == old["spec"].get(name) {
-                remove(&mut new["spec"], name);
-            }
+            drop_if_same(new, old, name);
         }
     }
     if needs_node_port(old) && !needs_node_port(new) {
-        let old_ports = items(old, &["spec", "ports"]).to_vec();
-        for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
-            let sent = port.get("nodePort").cloned();
-            if sent.is_some() && old_ports.iter().any(|one| one.get("nodePort") == sent.as_ref()) {
-                remove(port, "nodePort");
-            }
+        drop_node_ports(new, old);
+    }
+    for (needs, name) in [
+        (needs_health_port as fn(&Value) -> bool, "healthCheckNodePort"),
+        (is_load_balancer, "allocateLoadBalancerNodePorts"),
+        (is_load_balancer, "loadBalancerClass"),
+        (is_external, "externalTrafficPolicy"),
+    ] {
+        // The health check's port goes by the policy, which is the last of them.
+        if needs(old) && !needs(new) {
+            drop_if_same(new, old, name);
         }
-        for name in ["externalTrafficPolicy", "healthCheckNodePort", "allocateLoadBalancerNodePorts"] {
-            let external =
-                !items(new, &["spec", "externalIPs"]).is_empty() && name == "externalTrafficPolicy";
-            if !external && new["spec"].get(name) == old["spec"].get(name) {
-                remove(&mut new["spec"], name);
-            }
+    }
+}
+
+fn drop_if_same(new: &mut Value, old: &Value, name: &str) {
+    if new["spec"].get(name) == old["spec"].get(name) {
+        remove(&mut new["spec"], name);
+    }
+}
+
+/// All node ports, if none of them is new.
+fn drop_node_ports(new: &mut Value, old: &Value) {
+    let numbers = |service: &Value| -> Vec<i64> {
+        let ports = items(service, &["spec", "ports"]).iter();
+        ports.filter_map(|port| port["nodePort"].as_i64()).filter(|number| *number != 0).collect()
+    };
+    let known = numbers(old);
+    if numbers(new).iter().all(|number| known.contains(number)) {
+        for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
+            remove(port, "nodePort");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Objects before and after their strategy.
 
 use super::*;
+use crate::object::remove;
 use crate::registry::registry;
 
 fn find(group: &str, plural: &str) -> &'static Resource {
@@ -88,6 +89,44 @@ fn service_update_keeps_what_was_allocated() {
     plain["spec"]["type"] = "ClusterIP".into();
     prepare_update(find("", "services"), &mut plain, &old);
     assert!(plain["spec"]["ports"][0].get("nodePort").is_none());
+}
+
+#[test]
+fn service_that_changes_loses_what_it_no_longer_needs_unless_that_changed_too() {
+    let balancer = |policy: &str| {
+        json!({ "metadata": { "name": "a" }, "spec": {
+            "type": "LoadBalancer", "clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.5"],
+            "externalTrafficPolicy": policy, "healthCheckNodePort": 30100, "loadBalancerClass": "x.y/z",
+            "allocateLoadBalancerNodePorts": true, "ports": [{ "port": 80, "protocol": "TCP", "nodePort": 30001 }],
+        } })
+    };
+    let old = balancer("Local");
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut new = old.clone();
+        change(&mut new["spec"]);
+        prepare_update(find("", "services"), &mut new, &old);
+        new["spec"].take()
+    };
+    let everywhere = changed(&|spec| spec["externalTrafficPolicy"] = "Cluster".into());
+    assert!(everywhere.get("healthCheckNodePort").is_none(), "{everywhere}");
+    assert_eq!(everywhere["loadBalancerClass"], "x.y/z");
+    let node_port = changed(&|spec| spec["type"] = "NodePort".into());
+    for gone in ["healthCheckNodePort", "loadBalancerClass", "allocateLoadBalancerNodePorts"] {
+        assert!(node_port.get(gone).is_none(), "{node_port}");
+    }
+    assert_eq!(node_port["externalTrafficPolicy"], "Local");
+    let inside = changed(&|spec| spec["type"] = "ClusterIP".into());
+    assert_eq!(inside["ports"], json!([{ "port": 80, "protocol": "TCP" }]));
+    assert!(inside.get("externalTrafficPolicy").is_none() && inside.get("healthCheckNodePort").is_none());
+    let both = changed(&|spec| {
+        spec["externalTrafficPolicy"] = "Cluster".into();
+        spec["healthCheckNodePort"] = 30200.into();
+    });
+    assert_eq!(both["healthCheckNodePort"], 30200, "what is asked for is refused, not dropped");
+    let kept = changed(&|spec| {
+        remove(spec, "healthCheckNodePort");
+    });
+    assert_eq!(kept["healthCheckNodePort"], 30100);
 }
 
 #[test]

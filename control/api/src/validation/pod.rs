@@ -96,7 +96,6 @@ fn identity(spec: &Place<'_>, errors: &mut Errors) {
     if deadline.number().is_some_and(|value| !(1..=i64::from(i32::MAX)).contains(&value)) {
         deadline.invalid("must be between 1 and 2147483647, inclusive", errors);
     }
-    spec.get("terminationGracePeriodSeconds").not_negative(errors);
     spec.get("preemptionPolicy").maybe_one_of(&["PreemptLowerPriority", "Never"], errors);
     for alias in spec.each("hostAliases") {
         address::ip(&alias.get("ip"), errors);

@@ -29,6 +29,12 @@ impl Kind {
             Self::Readyz => "readyz",
         }
     }
+
+    /// Whether this kind takes it that something that belongs to the start is `good`, or not yet: while the server is
+    /// young, `/livez` does.
+    fn takes(self, good: bool, young: bool) -> bool {
+        good || self == Self::Livez && young
+    }
 }
 
 /// The kind and the single check that a path asks for.
@@ -65,10 +71,9 @@ async fn checks(server: &Inner, kind: Kind) -> Vec<(Cow<'static, str>, bool)> {
     if kind == Kind::Readyz {
         checks.push(("informer-sync", cached));
     }
-    // What belongs to the start, `/livez` waits for.
-    let waits = kind == Kind::Livez && server.is_young();
-    checks.extend(INFORMERS.map(|name| (name, cached || waits)));
-    checks.extend(server.hooks().all().into_iter().map(|(name, good)| (name, good || waits)));
+    let young = server.is_young();
+    checks.extend(INFORMERS.map(|name| (name, kind.takes(cached, young))));
+    checks.extend(server.hooks().all().into_iter().map(|(name, good)| (name, kind.takes(good, young))));
     let kms = server.encryption().map(|encryption| encryption.checks()).unwrap_or_default();
     let mut checks: Vec<(Cow<'static, str>, bool)> =
         checks.into_iter().map(|(name, fine)| (name.into(), fine)).collect();
@@ -113,4 +118,22 @@ pub(super) async fn answer(server: &Inner, kind: Kind, only: &str, query: &Query
         false => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
     };
     text(code, format!("{lines}{} check {end}\n", kind.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_that_is_young_lives_before_everything_has_begun_but_is_not_ready() {
+        for (kind, young, taken) in [
+            (Kind::Livez, true, true),
+            (Kind::Livez, false, false),
+            (Kind::Readyz, true, false),
+            (Kind::Healthz, true, false),
+        ] {
+            assert_eq!(kind.takes(false, young), taken, "{kind:?}, young: {young}");
+            assert!(kind.takes(true, young));
+        }
+    }
 }

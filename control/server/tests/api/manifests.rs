@@ -147,7 +147,8 @@ async fn files_that_change_come_into_force_while_the_server_runs() {
 fn consent(seen: &Seen, allowed: bool) -> Reply {
     Reply::Json(json!({
         "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-        "response": { "uid": seen.body["request"]["uid"], "allowed": allowed, "status": { "message": "not here" } },
+        "response": { "uid": seen.body["request"]["uid"], "allowed": allowed,
+            "status": { "message": "not here", "code": 403, "reason": "Forbidden" } },
     }))
 }
 

@@ -63,15 +63,6 @@ async fn every_answer_says_that_it_is_asked_over_tls_only() {
     }
 }
 
-#[tokio::test]
-async fn server_that_is_young_lives_before_everything_has_begun() {
-    for (grace, lives) in [(Duration::ZERO, 500), (Duration::from_secs(3600), 200)] {
-        let cluster = cluster_with(&|config, _| config.livez_grace = grace).await;
-        assert_eq!(cluster.get("/readyz").await.code, 500, "or else this shows nothing");
-        assert_eq!(cluster.get("/livez").await.code, lives, "{grace:?}");
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn watches_part_one_after_another_and_new_ones_go_elsewhere() {
     let cluster = cluster_with(&|config, _| config.watch_grace = Duration::from_secs(1)).await;
