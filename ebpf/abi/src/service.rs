@@ -19,8 +19,8 @@ pub const SCOPE_EXTERNAL: u8 = 0;
 pub const SCOPE_INTERNAL: u8 = 1;
 
 /// A client keeps its backend for [`ServiceValue::affinity_seconds`] after its last new connection, see
-/// [`crate::affinity`]. Its first backend is chosen by a hash of its
-/// address (at random where a socket connects, which has none yet).
+/// [`crate::affinity`]. Its backend is chosen by a hash of its address, and after a time-out of when it last connected too
+/// (at random where a socket connects, which has no address yet).
 pub const FLAG_AFFINITY: u16 = 1 << 0;
 /// Choose by a hash of addresses and ports instead of at random. With a Maglev table as the slice this is Maglev.
 pub const FLAG_HASHED: u16 = 1 << 1;

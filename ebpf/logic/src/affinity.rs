@@ -1,5 +1,6 @@
 //! Session affinity: whether the backend that a client was given last is to be had again. Owns the rule and the order of
-//! look-up and renewal; which backend a client gets first is [`crate::choose`]'s.
+//! look-up and renewal; which backend a client gets otherwise is
+//! [`crate::assign`]'s.
 //!
 //! As upstream, the time-out runs from the client's last new connection to the service port, whatever its packets do.
 
@@ -11,23 +12,26 @@ use crate::family::Family;
 use crate::tables::Tables;
 
 /// The backend that the client is to keep, its entry renewed.
+///
+/// # Errors
+///
+/// It is to keep none. The number is the time of the entry that does not count, 0 without one: it stays the same until the
+/// client's next backend is written down.
 #[inline(always)]
 pub fn remembered<F: Family, T: Tables<F>>(
     tables: &T,
     service: &ServiceValue,
     key: &AffinityKey,
     now: u32,
-) -> Option<(Backend, BackendState)> {
-    tables
-        .affinity(key, |entry| {
-            let state = tables.backend_state(entry.backend.id)?;
-            if !follows(entry, service, state, now) {
-                return None;
-            }
+) -> Result<(Backend, BackendState), u32> {
+    let found = tables.affinity(key, |entry| match tables.backend_state(entry.backend.id) {
+        Some(state) if follows(entry, service, state, now) => {
             entry.last_used = now;
-            Some((entry.backend, state))
-        })
-        .flatten()
+            Ok((entry.backend, state))
+        }
+        _ => Err(entry.last_used),
+    });
+    found.unwrap_or(Err(0))
 }
 
 /// Writes down what the client was given.

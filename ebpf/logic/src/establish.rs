@@ -1,13 +1,12 @@
-//! Makes a flow for the first packet of a connection to a service: chooses the backend, finds a free tuple towards it,
-//! and enters both directions, half-open ones where there is a handshake to come. Owns the choice of the translated
-//! source; not on the hot path.
+//! Makes a flow for the first packet of a connection to a service: has a backend assigned ([`crate::assign`]), finds a free
+//! tuple towards it, and enters both directions, half-open ones where there is a handshake to come. Owns the choice of the
+//! translated source; not on the hot path.
 //!
 //! The tuple that the backend sees is entered first, and only if nobody has it: that insertion is what makes source
 //! ports collision-free between processors, without a lock or a bitmap. One port serves many connections as long as
 //! they go to different backends.
 
-use skep_abi::affinity::{AffinityKey, CLIENT_ADDRESS};
-use skep_abi::backend::{BACKEND_LOCAL, Backend, BackendState, STATE_GONE};
+use skep_abi::backend::BACKEND_LOCAL;
 use skep_abi::counters::Reason;
 use skep_abi::flow::{
     EGRESS_REMOTE, FLOW_DIRECT, FLOW_HALF_OPEN, FLOW_INTERNAL, FLOW_LOCAL, FLOW_REMEMBER, FLOW_REPLY,
@@ -15,18 +14,17 @@ use skep_abi::flow::{
 };
 use skep_abi::service::{
     FLAG_ALWAYS_SNAT, FLAG_DIRECT, FLAG_DROP_WHEN_EMPTY, FLAG_SOURCE_RANGES, SCOPE_INTERNAL, ServiceKey,
-    ServiceValue,
 };
 use skep_abi::{Be16, has_connections};
 
 use crate::affinity;
 use crate::announce;
-use crate::choose::{self, Inputs};
+use crate::assign::client_backend;
+use crate::choose;
 use crate::decide::Question;
 use crate::family::Family;
 use crate::lifetime::{self, Asker};
 use crate::maintain::{is_alive, partner_key, resolve, write_partner};
-use crate::parse::{Network, Packet};
 use crate::prepare::Prepared;
 use crate::tables::{Existing, InsertError, Scratch, ServiceEvent, Side, Tables};
 use crate::track;
@@ -37,12 +35,6 @@ const SNAT_TRIES: u32 = 64;
 const TAKEOVER_TRIES: u32 = 16;
 /// Ports for a source that keeps its address: all but those that are privileged.
 const CLIENT_PORTS: (u32, u32) = (1024, 65535);
-/// Slots tried when a slice names backends that are gone, as it may for an instant during an update.
-const CHOICE_TRIES: u32 = 4;
-/// Every node must choose alike, or a connection that a router moves to another node ends at another backend. So this is
-/// not the node's own seed. Who knows it can aim at a backend, as anyone can by trying ports; the flow tables, where
-/// collisions could do harm, are keyed with the node's own.
-const CHOICE_SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Finds the service that the packet of `question` is for, holds it against who may ask for it, and writes it into scratch
 /// memory, for [`choose`]. `replaces` says that there is a flow of the same tuple, which is over.
@@ -182,70 +174,6 @@ fn enter_forward<F: Family, T: Tables<F>>(
     let moved = !half_open && *replaces != 0;
     tables.count(if moved { Reason::FlowMoved } else { Reason::FlowCreated }, length);
     Prepared::DONE
-}
-
-/// The backend for the client of `question`: the one it had before, where the service has affinity.
-#[inline(always)]
-fn client_backend<F: Family, T: Tables<F>>(
-    tables: &T,
-    service: &ServiceValue,
-    question: &Question<'_, F::Address>,
-) -> Option<(Backend, BackendState, bool)> {
-    let mut inputs = Inputs { random: tables.random(), tuple: 0 };
-    if !affinity::applies(service) {
-        inputs.tuple = tuple::<F>(question.packet);
-        let (backend, state) = choose_backend(tables, service, inputs)?;
-        return Some((backend, state, false));
-    }
-    let network = &question.packet.network;
-    let client = F::shared(&network.source);
-    let key = AffinityKey { client, service: service.id, kind: CLIENT_ADDRESS };
-    if let Some((backend, state)) = affinity::remembered(tables, service, &key, question.now) {
-        return Some((backend, state, true));
-    }
-    // By the client alone: its next connection may come before this one is made and written down.
-    inputs.tuple = client_of::<F>(&question.packet.network) ^ service.id;
-    let (backend, state) = choose_backend(tables, service, inputs)?;
-    if !has_connections(network.protocol) {
-        affinity::remember(tables, &key, (backend, state), question.now);
-    }
-    Some((backend, state, false))
-}
-
-/// What the choice for a client with affinity goes by.
-#[inline(never)]
-fn client_of<F: Family>(network: &Network<F::Address>) -> u32 {
-    let [one, other] = F::pair(CHOICE_SEED, &network.source, &network.source);
-    choose::scramble(one) ^ other.rotate_left(7)
-}
-
-/// What the choice by hash goes by. A function of its own, since its words would not fit on the stack of its caller's.
-#[inline(never)]
-fn tuple<F: Family>(packet: &Packet<F::Address>) -> u32 {
-    let [client, frontend] = F::pair(CHOICE_SEED, &packet.network.source, &packet.network.destination);
-    let ports = u32::from(packet.source_port.raw()) | u32::from(packet.destination_port.raw()) << 16;
-    choose::scramble(client) ^ frontend ^ ports.rotate_left(11) ^ u32::from(packet.network.protocol)
-}
-
-/// A backend of the service that is not gone, with its state.
-#[inline(always)]
-fn choose_backend<F: Family, T: Tables<F>>(
-    tables: &T,
-    service: &ServiceValue,
-    inputs: Inputs,
-) -> Option<(Backend, BackendState)> {
-    let mut position = choose::position(service, inputs, affinity::applies(service))?;
-    let mut tries = 0;
-    while tries < CHOICE_TRIES {
-        let backend = tables.backend(service.slice.wrapping_add(position))?;
-        match tables.backend_state(backend.id) {
-            Some(state) if state.state != STATE_GONE => return Some((backend, state)),
-            _ => {}
-        }
-        position = if position + 1 < service.count { position + 1 } else { 0 };
-        tries += 1;
-    }
-    None
 }
 
 /// Enters the reply direction under a tuple that nobody has, translating the source where it must be.

@@ -6,7 +6,7 @@
 //!
 //! The way of a packet: [`parse`] finds the tuple; [`decide::decide`] looks for a known flow. What is to be done before
 //! there is one that may carry the packet is [`prepare`]d: made ([`establish`]) when the packet starts a connection to a
-//! service, moved ([`open`]) when it shows that the client of a half-open one is there, or brought up to date
+//! service ([`assign`] says to which backend), moved ([`open`]) when it shows that the client of a half-open one is there, or brought up to date
 //! ([`maintain`]). The outcome is a [`decide::Outcome`]. [`quote`] is the same for ICMP errors about flows, [`fragment`] says
 //! what packet a fragment is part of, and [`announce`] how replies may go straight from a backend's node to the client.
 //! [`checksum`] says how the checksums change, [`sctp`] how SCTP's does, [`reject`] builds the answer to a refused packet, and
@@ -50,6 +50,7 @@
 
 pub mod affinity;
 pub mod announce;
+pub mod assign;
 pub mod bytes;
 pub mod checksum;
 pub mod choose;

@@ -140,7 +140,7 @@ fn client_backend<F: Family, S: Sockets<F>>(
     let [low, high] = words(sockets.client());
     let key = AffinityKey { client: V6([low, high, 0, 0]), service: service.id, kind: CLIENT_NAMESPACE };
     let now = sockets.now();
-    if let Some(kept) = affinity::remembered(sockets, service, &key, now) {
+    if let Ok(kept) = affinity::remembered(sockets, service, &key, now) {
         return Some(kept);
     }
     let chosen = choose_backend(sockets, service, true)?;

@@ -144,6 +144,30 @@ fn time_out_runs_from_the_last_connection_and_ends_affinity() {
 }
 
 #[test]
+fn client_whose_time_is_out_meets_other_backends_and_its_connections_agree() {
+    if !tier_enabled() {
+        return;
+    }
+    for (family, protocol) in cases() {
+        let fixture = Fixture::new().unwrap();
+        service(family, protocol).write(fixture.loaded()).unwrap();
+        let to = SocketAddr::new(family.node(), 30080);
+        let mut met = std::collections::BTreeSet::from([connect(&fixture, family, protocol, 40000)]);
+        for round in 1..10 {
+            age(&fixture, ticks(SECONDS) + u32::from(round) * 7);
+            // Nobody has answered this one by the time that the next comes.
+            let early = first_packet(protocol, SocketAddr::new(family.client(), 50000 + round), to);
+            let early = packet(&fixture.xdp(&early.build()).unwrap()).destination;
+            let made = connect(&fixture, family, protocol, 40000 + 2 * round);
+            assert_eq!(early, made, "{family:?} {protocol}");
+            assert_eq!(connect(&fixture, family, protocol, 40001 + 2 * round), made, "the choice is kept");
+            met.insert(made);
+        }
+        assert!(met.len() > 4, "{family:?} {protocol}: 9 expiries, met {met:?}");
+    }
+}
+
+#[test]
 fn entry_whose_backend_left_is_not_followed() {
     if !tier_enabled() {
         return;

@@ -1,6 +1,8 @@
 //! Readers of packets on bytes that nobody promised anything about: what they find lies within the bytes, or they find
 //! nothing. What programs do with packets is tested on the kernel (`tests/datapath`).
 
+mod assign;
+
 use std::cell::Cell;
 
 use proptest::prelude::*;
