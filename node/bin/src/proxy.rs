@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 use prometheus::{Encoder, Registry, TextEncoder};
+use skep_dataplane::leftovers;
 use skep_services::health::Answer;
 use skep_services::serve;
 use tokio::net::TcpListener;
@@ -37,6 +38,7 @@ pub(crate) async fn run(arguments: ProxyArguments) -> Result<()> {
     } else {
         arguments.node_ips
     };
+    warn_of_kube_proxy().await?;
     let node = services::node_settings(&arguments.datapath, &name, &node_ips)?;
     let dataplane = services::open(&arguments.datapath, &node_ips).await?;
     let registry = Registry::new();
@@ -52,6 +54,23 @@ pub(crate) async fn run(arguments: ProxyArguments) -> Result<()> {
     parts.spawn(services::follow(client, dataplane, surroundings));
     parts.spawn(serve_metrics(arguments.metrics_listen, registry, stopped));
     end_together(parts, &stop).await
+}
+
+/// Says so when kube-proxy's rules are there. They are not removed: it may be running, and would write them again.
+async fn warn_of_kube_proxy() -> Result<()> {
+    match tokio::task::spawn_blocking(leftovers::of_kube_proxy).await? {
+        Ok(chains) if chains.is_empty() => {}
+        Ok(chains) => {
+            let chains: Vec<String> = chains.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                chains = chains.join(", "),
+                "kube-proxy's rules are on this node: they drop pods' answers to connections that were translated before \
+                 conntrack saw them, and lead others to endpoints of their own; stop kube-proxy and run `kube-proxy --cleanup`"
+            );
+        }
+        Err(error) => tracing::info!(%error, "whether kube-proxy's rules are here cannot be told"),
+    }
+    Ok(())
 }
 
 /// The machine's host name in the form that node names have.
