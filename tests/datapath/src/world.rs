@@ -119,7 +119,11 @@ impl World {
         unshare(CloneFlags::CLONE_NEWNET).context("unshare: needs root")?;
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
         std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")?;
-        let file = std::env::temp_dir().join(format!("skep-world-{:?}", std::thread::current().id()));
+        let file = std::env::temp_dir().join(format!(
+            "skep-world-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        ));
         std::fs::write(&file, LINKS)?;
         let output = std::process::Command::new("ip").arg("-batch").arg(&file).output().context("ip")?;
         std::fs::remove_file(&file)?;
