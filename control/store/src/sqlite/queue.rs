@@ -2,8 +2,8 @@
 //!
 //! Owns back-pressure, the wake-up of the writer, and which writes share a commit. Whoever writes without pause comes back
 //! as soon as they have their answer; a commit that began with the first who did would hold only that one, and the others
-//! would wait for its fsync. So the writer waits for as many as the last commit held, if not [for long](PATIENCE). Whoever
-//! is alone never waits for anyone. Knows nothing of SQL.
+//! would wait for its fsync. So the writer waits for as many as the last commit held, if not [for long](PATIENCE), where
+//! that held [many](COMPANY): whoever is alone, or one of a few, never waits for anyone. Knows nothing of SQL.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,6 +21,10 @@ const ROOM: usize = 4096;
 /// How long after a commit began those who come back from it are waited for, at most. Sixteen clients are all back within
 /// about a millisecond; who is not may have nothing more to write.
 const PATIENCE: Duration = Duration::from_millis(2);
+
+/// Fewer writes than this in the last commit are not waited for: of two clients, the one without a pause would have to wait
+/// for the other's.
+const COMPANY: usize = 4;
 
 /// What is asked of the writer.
 #[derive(Debug)]
@@ -125,9 +129,11 @@ impl Queue {
         Taken::Requests(waiting.requests.drain(..count).collect())
     }
 
-    /// Waits for as many as were in the last commit, if those were more than one.
+    /// Waits for as many as were in the last commit, if those were many.
     fn gather(&self, waiting: &mut MutexGuard<'_, Waiting>, most: usize) {
-        let Some(Last { began, writes }) = waiting.last.take().filter(|last| last.writes > 1) else { return };
+        let Some(Last { began, writes }) = waiting.last.take().filter(|last| last.writes >= COMPANY) else {
+            return;
+        };
         let until = began + self.patience;
         waiting.wanted = writes.min(most);
         while waiting.requests.len() < waiting.wanted && !waiting.closed {
@@ -178,9 +184,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_alone_is_taken_at_once() {
-        let queue = Arc::new(Queue::new(FOR_EVER));
-        for _ in 0..3 {
+    async fn one_of_a_few_is_taken_at_once() {
+        for few in 1..COMPANY {
+            let queue = Arc::new(Queue::new(FOR_EVER));
+            fill(&queue, few).await;
+            assert_eq!(taken(&queue, 512), few);
             fill(&queue, 1).await;
             assert_eq!(taken(&queue, 512), 1);
         }
@@ -189,22 +197,22 @@ mod tests {
     #[tokio::test]
     async fn commit_waits_for_as_many_as_the_last_one_held() {
         let queue = Arc::new(Queue::new(FOR_EVER));
-        fill(&queue, 3).await;
-        assert_eq!(taken(&queue, 512), 3);
+        fill(&queue, COMPANY + 1).await;
+        assert_eq!(taken(&queue, 512), COMPANY + 1);
         fill(&queue, 1).await;
         let writer = std::thread::spawn({
             let queue = queue.clone();
             move || taken(&queue, 512)
         });
-        fill(&queue, 2).await;
-        assert_eq!(writer.join().unwrap(), 3, "not what was there first");
+        fill(&queue, COMPANY).await;
+        assert_eq!(writer.join().unwrap(), COMPANY + 1, "not what was there first");
     }
 
     #[tokio::test]
     async fn commit_waits_for_no_more_than_it_may_hold() {
         let queue = Arc::new(Queue::new(FOR_EVER));
-        fill(&queue, 3).await;
-        assert_eq!(taken(&queue, 512), 3);
+        fill(&queue, COMPANY).await;
+        assert_eq!(taken(&queue, 512), COMPANY);
         fill(&queue, 2).await;
         assert_eq!(taken(&queue, 2), 2);
     }
@@ -212,8 +220,8 @@ mod tests {
     #[tokio::test]
     async fn commit_does_not_wait_for_long() {
         let queue = Arc::new(Queue::new(Duration::ZERO));
-        fill(&queue, 3).await;
-        assert_eq!(taken(&queue, 512), 3);
+        fill(&queue, COMPANY).await;
+        assert_eq!(taken(&queue, 512), COMPANY);
         fill(&queue, 1).await;
         assert_eq!(taken(&queue, 512), 1, "the others of the last one may not come back");
     }
@@ -221,8 +229,8 @@ mod tests {
     #[tokio::test]
     async fn closing_ends_the_wait_for_others() {
         let queue = Arc::new(Queue::new(FOR_EVER));
-        fill(&queue, 2).await;
-        assert_eq!(taken(&queue, 512), 2);
+        fill(&queue, COMPANY).await;
+        assert_eq!(taken(&queue, 512), COMPANY);
         fill(&queue, 1).await;
         let writer = std::thread::spawn({
             let queue = queue.clone();
