@@ -4,9 +4,9 @@
 //! readers: the XDP, TC and socket programs, and only when a new connection is made; user space only reads. What a SYN alone
 //! leads to is not written down: a client without an entry that counts is given a backend by its address and the time of the
 //! entry that counts no more, so that its connections meet the same one whether or not the first is made by then, and may
-//! meet another after the next time-out. An entry counts while it is younger than the service's time-out, and every new connection of the client renews it. One whose
-//! backend is not active any more, or lives another life, is not followed and is written anew. When the map is full the
-//! least recently used entries go, whose clients then choose again.
+//! meet another after the next time-out. An entry counts while it is younger than the service's time-out, and every new
+//! connection of the client renews it. One whose backend is not active any more, or lives another life, is not followed and
+//! is written anew. When the map is full the least recently used entries go, whose clients then choose again.
 
 use crate::backend::Backend;
 use crate::flow::TICK_SHIFT;

@@ -1,6 +1,5 @@
 //! Session affinity: whether the backend that a client was given last is to be had again. Owns the rule and the order of
-//! look-up and renewal; which backend a client gets otherwise is
-//! [`crate::assign`]'s.
+//! look-up and renewal; which backend a client gets otherwise is [`crate::assign`]'s.
 //!
 //! As upstream, the time-out runs from the client's last new connection to the service port, whatever its packets do.
 
