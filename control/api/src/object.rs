@@ -59,6 +59,25 @@ pub(crate) fn remove(value: &mut Value, name: &str) -> Option<Value> {
     value.as_object_mut()?.remove(name)
 }
 
+/// Takes those members out of a new version of an object that are as in the old one, apart from `metadata` and what says
+/// the kind: what that version went through once can be spared them. [`put_back`] undoes it.
+pub fn take_unchanged(new: &mut Value, old: &Value) -> Vec<(String, Value)> {
+    let Some(members) = new.as_object_mut() else { return Vec::new() };
+    let same = |name: &str, value: &Value| {
+        !matches!(name, "apiVersion" | "kind" | "metadata") && old.get(name) == Some(value)
+    };
+    let names: Vec<String> =
+        members.iter().filter(|(name, value)| same(name, value)).map(|(name, _)| name.clone()).collect();
+    names.into_iter().filter_map(|name| members.remove_entry(&name)).collect()
+}
+
+/// Puts members back into an object, in place of what may have come there meanwhile.
+pub fn put_back(object: &mut Value, members: Vec<(String, Value)>) {
+    if let Some(object) = object.as_object_mut() {
+        object.extend(members);
+    }
+}
+
 /// Copies a member from `from`, or takes it out when it is not there.
 pub(crate) fn carry(to: &mut Value, from: &Value, name: &str) {
     match from.get(name) {

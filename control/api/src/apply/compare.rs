@@ -1,10 +1,11 @@
 //! What differs between two versions of an object, as sets of fields.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 use super::set::FieldSet;
+use super::side_by_side::side_by_side;
 use super::spot::{Items, Kind, Spot, steps};
 use super::step::Step;
 
@@ -53,10 +54,11 @@ pub(super) fn compare(spot: &Spot<'_>, old: &Value, new: &Value) -> Result<Compa
     let mut found = Comparison::default();
     match (old, new) {
         (Value::Object(before), Value::Object(after)) => {
-            let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-            for name in names {
-                let at = spot.member(name).0;
-                one(&mut found, &at, Step::field(name.as_str()), before.get(name), after.get(name))?;
+            for (name, before, after) in side_by_side(before, after) {
+                // Most are as they were.
+                if before != after {
+                    one(&mut found, &spot.member(name).0, Step::field(name), before, after)?;
+                }
             }
         }
         (Value::Array(before), Value::Array(after)) => {
@@ -117,11 +119,13 @@ fn everything(spot: &Spot<'_>, value: &Value) -> Result<FieldSet, String> {
     let mut set = FieldSet::default();
     match (spot.kind(value), value) {
         (Kind::Members, Value::Object(members)) => {
+            set = FieldSet::with_capacity(members.len());
             for (name, inner) in members {
                 alone(&mut set, &spot.member(name).0, Step::field(name.as_str()), inner)?;
             }
         }
         (Kind::Items(by), Value::Array(items)) => {
+            set = FieldSet::with_capacity(items.len());
             for (step, inner) in steps(spot, &by, items)?.into_iter().zip(items) {
                 alone(&mut set, &spot.item(), step, inner)?;
             }

@@ -6,10 +6,8 @@ use super::owners::Owners;
 use crate::object::{remove, set as put};
 
 /// Takes the entries out.
-pub(super) fn strip_entries(object: &mut Value) {
-    if let Some(metadata) = object.get_mut("metadata") {
-        remove(metadata, "managedFields");
-    }
+pub(super) fn take_entries(object: &mut Value) -> Option<Value> {
+    remove(object.get_mut("metadata")?, "managedFields")
 }
 
 /// Whether two objects are equal, apart from entries of the first.

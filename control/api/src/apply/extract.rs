@@ -14,13 +14,11 @@ pub(super) fn fields(spot: &Spot<'_>, value: &Value) -> Result<FieldSet, String>
     let mut set = FieldSet::default();
     match (spot.kind(value), value) {
         (Kind::Members, Value::Object(members)) => {
+            set = FieldSet::with_capacity(members.len());
             for (name, inner) in members {
                 let (at, named) = spot.member(name);
-                let step = Step::field(name.as_str());
-                set.insert_within(&step, fields(&at, inner)?);
-                if !named || is_owned_itself(&at, inner) {
-                    set.insert_step(step);
-                }
+                let itself = !named || is_owned_itself(&at, inner);
+                set.insert_with(Step::field(name.as_str()), itself, fields(&at, inner)?);
             }
         }
         (Kind::Items(by), Value::Array(items)) => {

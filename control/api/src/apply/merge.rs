@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::set::FieldSet;
+use super::side_by_side::side_by_side;
 use super::spot::{Items, Kind, Spot, steps};
 use super::step::Step;
 
@@ -13,15 +14,14 @@ use super::step::Step;
 pub(super) fn merge(spot: &Spot<'_>, live: &Value, applied: &Value) -> Result<Value, String> {
     match (spot.kind(applied), live, applied) {
         (Kind::Members, Value::Object(live), Value::Object(applied)) => {
-            let mut merged = live.clone();
-            for (name, value) in applied {
-                let value = match live.get(name) {
-                    Some(before) => merge(&spot.member(name).0, before, value)?,
-                    None => value.clone(),
+            let merged = side_by_side(live, applied).map(|(name, live, applied)| {
+                let value = match (live, applied) {
+                    (Some(live), Some(applied)) => merge(&spot.member(name).0, live, applied)?,
+                    (one, other) => one.or(other).cloned().unwrap_or_default(),
                 };
-                merged.insert(name.clone(), value);
-            }
-            Ok(Value::Object(merged))
+                Ok((name.to_owned(), value))
+            });
+            merged.collect()
         }
         (Kind::Items(by), Value::Array(live), Value::Array(applied)) => items(spot, &by, live, applied),
         (_, _, applied) => Ok(applied.clone()),

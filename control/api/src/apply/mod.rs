@@ -13,9 +13,11 @@ mod conflict;
 mod entries;
 mod extract;
 mod merge;
+mod owned;
 mod owners;
 mod prune;
 mod set;
+mod side_by_side;
 mod spot;
 mod step;
 mod undeclared;
@@ -29,7 +31,7 @@ use crate::schema::Shape;
 use crate::status::Status;
 use compare::Comparison;
 use conflict::Conflict;
-use entries::{is_but_for_entries, record, strip_entries, write};
+use entries::{is_but_for_entries, record, take_entries, write};
 use owners::{Operation, Owner, Owners};
 use prune::prune;
 use spot::Spot;
@@ -67,7 +69,7 @@ impl Writer<'_> {
             api_version: self.resource.group_version(),
             subresource: self.subresource.to_owned(),
             time: self.now.to_owned(),
-            fields,
+            fields: fields.into(),
         }
     }
 
@@ -153,9 +155,7 @@ fn settle(
             },
         };
         let (_, comparison, changed) = &known[found];
-        let lost = owner.fields.intersection(changed);
-        owner.fields.subtract(&lost);
-        owner.fields.subtract(&comparison.removed);
+        let lost = owner.fields.lose(changed, &comparison.removed);
         if !lost.is_empty() {
             conflicts.push(Conflict { owner: owner.title(), fields: lost });
         }
@@ -173,31 +173,42 @@ fn settle(
 /// What the client sent as `managedFields` of the whole object counts, so that entries can be put right by hand; `[{}]`
 /// resets them. An object that cannot be taken apart keeps the entries it had.
 pub fn update(writer: &Writer<'_>, old: &Value, new: &mut Value) {
-    let mut owners = if writer.subresource.is_empty() {
-        Owners::sent(new, old)
-    } else {
-        Owners::read(old).unwrap_or_default()
-    };
     let before = old["metadata"].get("managedFields");
-    strip_entries(new);
+    let sent = take_entries(new);
+    let mut owners = match writer.subresource {
+        "" => Owners::sent(sent, old),
+        // As a rule they are those of the old object, and need not be copied.
+        _ if sent.as_ref() == before => Owners::of(sent).unwrap_or_default(),
+        _ => Owners::read(old).unwrap_or_default(),
+    };
     if owners.0.is_empty() && !crate::object::uid(old).is_empty() {
         // Whoever took all entries away wants none, until somebody applies.
         return;
     }
-    match settle(writer, &mut owners, None, old, new) {
-        Ok((changed, _)) => {
-            let mut owner = writer.owner(Operation::Update, changed.into_set());
-            match owners.same(&owner) {
-                _ if owner.fields.is_empty() => {}
-                Some(at) => {
-                    owner.fields.absorb(std::mem::take(&mut owners.0[at].fields));
-                    owners.0[at] = owner;
-                }
-                None => owners.0.push(owner),
+    let mut owner = writer.owner(Operation::Update, FieldSet::default());
+    let Ok((mut found, _)) = settle(writer, &mut owners, Some(&owner), old, new) else {
+        return write(new, before.cloned());
+    };
+    let removed = std::mem::take(&mut found.removed);
+    let changed = found.into_set();
+    let own = owners.same(&owner);
+    if let Some(at) = own {
+        owners.0[at].fields.subtract(&removed);
+    }
+    if !changed.is_empty() {
+        match own {
+            Some(at) => {
+                let own = &mut owners.0[at];
+                own.fields.absorb(changed);
+                own.time = owner.time;
+            }
+            None => {
+                owner.fields = changed.into();
+                owners.0.push(owner);
             }
         }
-        Err(_) => return write(new, before.cloned()),
     }
+    owners.drop_empty();
     record(owners, before, new);
 }
 
@@ -248,18 +259,21 @@ fn lay_over(
     let schema = &writer.resource.schema;
     let shape = Shape::Object(schema.root);
     let spot = Spot::root(schema, &shape);
-    let mut owners = Owners::read(live).unwrap_or_default();
-    if owners.0.is_empty() && !crate::object::uid(live).is_empty() {
-        owners = before_first(writer, live).map_err(refuse)?;
-    }
     extract::check(&spot, applied, &mut Vec::new()).map_err(refuse)?;
     let fields = extract::fields(&spot, applied).map_err(refuse)?.outside(&writer.ignored());
     let mut merged = merge::merge(&spot, live, applied).map_err(refuse)?;
-    strip_entries(&mut merged);
+    let mut owners = Owners::of(take_entries(&mut merged)).unwrap_or_default();
+    if owners.0.is_empty() && !crate::object::uid(live).is_empty() {
+        owners = before_first(writer, live).map_err(refuse)?;
+    }
+    let applied_now = fields.clone();
     let applier = writer.owner(Operation::Apply, fields);
     let last = owners.same(&applier).map(|at| owners.0.remove(at));
     owners.0.push(applier.clone());
-    if let Some(last) = last.filter(|last| !last.fields.is_empty()) {
+    // Who applies all that it applied last gives nothing up.
+    let gives_up =
+        |last: &Owner| last.api_version != applier.api_version || !last.fields.is_within(&applied_now);
+    if let Some(last) = last.filter(gives_up) {
         merged = prune(writer, &merged, &owners, &last).map_err(refuse)?;
     }
     let (_, conflicts) = settle(writer, &mut owners, Some(&applier), live, &merged).map_err(refuse)?;
@@ -272,7 +286,7 @@ fn before_first(writer: &Writer<'_>, live: &Value) -> Result<Owners, String> {
     let shape = Shape::Object(schema.root);
     let nothing = crate::decode::nothing_set(writer.resource);
     let mut bare = live.clone();
-    strip_entries(&mut bare);
+    take_entries(&mut bare);
     let all = compare::compare(&Spot::root(schema, &shape), &nothing, &bare)?;
     let mut owner = writer.owner(Operation::Update, all.set().outside(&writer.ignored()));
     owner.name = BEFORE_FIRST.to_owned();

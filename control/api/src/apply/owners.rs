@@ -5,10 +5,11 @@
 
 use std::sync::LazyLock;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::owned::Owned;
 use super::set::FieldSet;
-use crate::object::text;
+use crate::object::{remove, text};
 
 /// So many entries of writers that do not apply are kept apart.
 const MOST_UPDATERS: usize = 10;
@@ -40,7 +41,7 @@ pub(super) enum Operation {
 }
 
 /// One owner.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Owner {
     pub(super) name: String,
     pub(super) operation: Operation,
@@ -48,7 +49,7 @@ pub(super) struct Owner {
     pub(super) subresource: String,
     /// RFC 3339, empty when it is not known.
     pub(super) time: String,
-    pub(super) fields: FieldSet,
+    pub(super) fields: Owned,
 }
 
 impl Owner {
@@ -77,20 +78,17 @@ impl Owner {
         (self.operation, &self.time, &self.name, &self.api_version, &self.subresource)
     }
 
-    fn from_value(entry: &Value) -> Option<Self> {
-        let operation = match text(entry, &["operation"]) {
+    fn from_value(mut entry: Value) -> Option<Self> {
+        let fields = Owned::of(remove(&mut entry, "fieldsV1").unwrap_or_default())?;
+        let operation = match text(&entry, &["operation"]) {
             "Apply" => Operation::Apply,
             "Update" => Operation::Update,
             _ => return None,
         };
-        if !matches!(text(entry, &["fieldsType"]), "FieldsV1") || text(entry, &["apiVersion"]).is_empty() {
+        if text(&entry, &["fieldsType"]) != "FieldsV1" || text(&entry, &["apiVersion"]).is_empty() {
             return None;
         }
-        let fields = match entry.get("fieldsV1") {
-            None | Some(Value::Null) => FieldSet::default(),
-            Some(fields) => FieldSet::from_value(fields)?,
-        };
-        let owned = |name: &str| text(entry, &[name]).to_owned();
+        let owned = |name: &str| text(&entry, &[name]).to_owned();
         Some(Self {
             name: owned("manager"),
             operation,
@@ -124,32 +122,43 @@ impl Owner {
     }
 }
 
+fn is_blank(entry: &Value) -> bool {
+    entry.as_object().is_some_and(Map::is_empty)
+}
+
 /// The owners of an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Owners(pub(super) Vec<Owner>);
 
 impl Owners {
-    /// Reads `metadata.managedFields`; `None` when an entry cannot be read.
-    pub(super) fn read(object: &Value) -> Option<Self> {
-        let entries = crate::object::items(object, &["metadata", "managedFields"]);
+    /// Takes over `metadata.managedFields`; `None` when an entry cannot be read.
+    pub(super) fn of(entries: Option<Value>) -> Option<Self> {
+        let Some(Value::Array(entries)) = entries else { return Some(Self::default()) };
         let mut owners = Self::default();
         for entry in entries {
             let owner = Owner::from_value(entry)?;
             match owners.same(&owner) {
-                Some(at) => owners.0[at].fields.absorb(owner.fields),
+                Some(at) => owners.0[at].fields.absorb(owner.fields.to_set()),
                 None => owners.0.push(owner),
             }
         }
         Some(owners)
     }
 
+    /// The same of an object that keeps it.
+    pub(super) fn read(object: &Value) -> Option<Self> {
+        Self::of(object["metadata"].get("managedFields").cloned())
+    }
+
     /// What an update sent: its own entries, or those of the live object when it has none or they make no sense. One
     /// empty entry resets them.
-    pub(super) fn sent(object: &Value, live: &Value) -> Self {
-        if object["metadata"]["managedFields"] == json!([{}]) {
+    pub(super) fn sent(entries: Option<Value>, live: &Value) -> Self {
+        let resets =
+            |all: &Value| all.as_array().is_some_and(|all| matches!(all.as_slice(), [one] if is_blank(one)));
+        if entries.as_ref().is_some_and(resets) {
             return Self::default();
         }
-        match Self::read(object).filter(|owners| !owners.0.is_empty()) {
+        match Self::of(entries).filter(|owners| !owners.0.is_empty()) {
             Some(owners) => owners,
             None => Self::read(live).unwrap_or_default(),
         }
@@ -194,7 +203,7 @@ impl Owners {
             };
             let newer = old.remove(next);
             let bucket = &mut old[first];
-            bucket.fields.absorb(newer.fields);
+            bucket.fields.absorb(newer.fields.to_set());
             bucket.name = ANCIENT.to_owned();
             bucket.subresource = String::new();
             bucket.time = newer.time;

@@ -21,7 +21,7 @@ pub(super) fn prune(
     let shape = Shape::Object(schema.root);
     let spot = Spot::root(&schema, &shape);
     let parents = |set: &FieldSet| set.with_parents(&|path| spot.is_named(path));
-    let last_fields = parents(&last.fields);
+    let last_fields = parents(&last.fields.to_set());
     // First without all that was applied last, then again with what is owned, and what was never applied.
     let pruned = merge::without(&spot, &merged_then, &last_fields)?.unwrap_or_else(|| json!({}));
     let mut pruned = writer.back(&last.api_version, pruned)?;
@@ -60,7 +60,10 @@ fn with_owned(
     let spot = Spot::root(&schema, &shape);
     let parents = |set: &FieldSet| set.with_parents(&|path| spot.is_named(path));
     let of_version = owners.0.iter().filter(|owner| owner.api_version == api_version);
-    let owned = of_version.fold(FieldSet::default(), |all, owner| all.union(&owner.fields));
+    let owned = of_version.fold(FieldSet::default(), |mut all, owner| {
+        all.absorb(owner.fields.to_set());
+        all
+    });
     let everything = parents(&extract::fields(&spot, &merged_then)?);
     let left = parents(&extract::fields(&spot, &pruned_then)?);
     let dropped = everything.difference(&left.union(&parents(&owned)));

@@ -55,7 +55,17 @@ impl Step {
         }
     }
 
+    /// Whether a text is what [`Self::into_text`] gives for some step.
+    pub(super) fn is_text(text: &str) -> bool {
+        text.starts_with("f:") || Self::parse(text).is_some_and(|step| step.into_text() == text)
+    }
+
     /// The text of the step in `FieldsV1`.
+    pub(super) fn text(&self) -> String {
+        self.clone().into_text()
+    }
+
+    /// The same.
     pub fn into_text(self) -> String {
         let (kind, mut text) = match self {
             Self::Field(name) => ("f:", name),

@@ -29,7 +29,7 @@ fn containers(containers: Value) -> Value {
 
 fn bare(object: &Value) -> Value {
     let mut object = object.clone();
-    strip_entries(&mut object);
+    take_entries(&mut object);
     object
 }
 
@@ -352,7 +352,7 @@ proptest! {
         let mut new = next.clone();
         update(&writer("two", ""), &live, &mut new);
         let owners = Owners::read(&new).unwrap();
-        let owned = owners.0.iter().fold(FieldSet::default(), |all, owner| all.union(&owner.fields));
+        let owned = owners.0.iter().fold(FieldSet::default(), |all, owner| all.union(&owner.fields.to_set()));
         for path in leaves(&next).leaves() {
             let server = path.len() == 1 || path[1] == Step::field("name") || path[1] == Step::field("namespace");
             prop_assert!(owned.has(&path) || server, "{} in {new}", step::path_text(&path));

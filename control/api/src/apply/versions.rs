@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::{Writer, strip_entries};
+use super::{Writer, take_entries};
 use crate::convert;
 use crate::custom::review;
 use crate::object::set as put;
@@ -82,7 +82,7 @@ impl Writer<'_> {
         let api_version = to.group_version();
         if review::webhook(self.resource).is_some() {
             // Entries are none of the webhook's business.
-            strip_entries(&mut object);
+            take_entries(&mut object);
             return self.conversions.find((api_version, object));
         }
         convert::to_storage(from, &mut object);

@@ -40,6 +40,16 @@ pub fn apply(resource: &Resource, object: &mut Value) {
     from_schema(&resource.schema.types, &Shape::Object(resource.schema.root), object);
 }
 
+/// Whether what metadata and status get goes by themselves alone. Some kinds take the labels of their template over, or
+/// say of an address what the type of the service makes of it.
+pub fn are_of_parts(resource: &Resource) -> bool {
+    resource.custom.is_some()
+        || !matches!(
+            (resource.group.as_str(), resource.plural.as_str()),
+            ("", "replicationcontrollers" | "services") | ("apps", "daemonsets") | ("batch", "jobs")
+        )
+}
+
 /// Defaults that the schema carries.
 fn from_schema(types: &Types, shape: &Shape, value: &mut Value) {
     match (shape, value) {

@@ -143,3 +143,33 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn metadata_and_status_get_the_same_without_the_rest() {
+    let template = json!({
+        "metadata": { "labels": { "a": "b" } },
+        "spec": { "containers": [{ "name": "c", "image": "i" }], "restartPolicy": "Never" },
+    });
+    for resource in registry().resources().filter(|one| one.has_status()) {
+        let mut object = json!({
+            "metadata": { "name": "n" },
+            "spec": {
+                "template": template, "containers": [{ "name": "c", "image": "i" }], "selector": { "a": "b" },
+                "capacity": { "storage": "1Gi" }, "ports": [{ "port": 80 }], "type": "LoadBalancer",
+            },
+            "status": { "capacity": { "cpu": "1" }, "loadBalancer": { "ingress": [{ "ip": "10.0.0.1" }] } },
+        });
+        crate::decode::check(resource, &mut object, crate::decode::FieldValidation::Ignore).ok();
+        let whole = {
+            let mut whole = object.clone();
+            apply(resource, &mut whole);
+            whole
+        };
+        let mut parts = object;
+        crate::object::remove(&mut parts, "spec");
+        apply(resource, &mut parts);
+        let same = ["metadata", "status"].iter().all(|name| whole[name] == parts[name]);
+        let plural = &resource.plural;
+        assert!(same || !are_of_parts(resource), "{plural}: {whole} {parts}");
+    }
+}

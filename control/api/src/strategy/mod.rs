@@ -15,7 +15,7 @@ mod volume;
 use serde_json::{Value, json};
 
 use crate::decode;
-use crate::object::{at, carry, items, number, remove, set, text};
+use crate::object::{at, carry, items, members, number, put_back, remove, set, take_unchanged, text};
 use crate::registry::Resource;
 
 pub(crate) use daemon_set::TEMPLATE_GENERATION;
@@ -148,17 +148,33 @@ pub fn prepare_update(resource: &Resource, new: &mut Value, old: &Value) {
 /// The new object as it is about to replace the old one through the `status` subresource: only status and metadata pass.
 /// `now` is a time in the API's form.
 pub fn prepare_status(resource: &Resource, new: &mut Value, old: &Value, now: &str) {
-    let status = new.get("status").cloned();
+    let mut unchanged = take_unchanged(new, old);
+    let status =
+        unchanged.iter().position(|(name, _)| name == "status").map(|at| unchanged.swap_remove(at).1);
+    let status = status.or_else(|| remove(new, "status"));
     let metadata = remove(new, "metadata");
-    *new = old.clone();
+    // Whatever else was changed is as it was.
+    *new = json!({});
+    for (name, value) in old.as_object().into_iter().flatten() {
+        let is_there = unchanged.iter().any(|(there, _)| there == name);
+        if !is_there && !matches!(name.as_str(), "metadata" | "status") {
+            set(new, name, value.clone());
+        }
+    }
     if let Some(metadata) = metadata {
         set(new, "metadata", metadata);
     }
     match status {
         Some(status) => set(new, "status", status),
-        None if resource.custom.is_some() => drop(remove(new, "status")),
+        None if resource.custom.is_some() => {}
         None => set(new, "status", json!({})),
     }
+    change_status(resource, new, old, now);
+    put_back(new, unchanged);
+}
+
+/// What becomes of metadata and status in an object that has changed in nothing else, and need not have the rest.
+fn change_status(resource: &Resource, new: &mut Value, old: &Value, now: &str) {
     keep_metadata(new, old);
     if resource.custom.is_some() {
         // Nothing but the status, and who owns it.
@@ -231,13 +247,10 @@ fn count_generation(resource: &Resource, new: &mut Value, old: &Value) {
     if !counts_generation(resource) {
         return;
     }
-    let wish = |object: &Value| -> Value {
-        let mut object = object.clone();
-        let status = (resource.custom.is_none() || resource.has_status()).then_some("status");
-        for name in ["metadata", "apiVersion", "kind"].into_iter().chain(status) {
-            remove(&mut object, name);
-        }
-        object
+    let is_wish = |name: &str| match name {
+        "metadata" | "apiVersion" | "kind" => false,
+        "status" => resource.custom.is_some() && !resource.has_status(),
+        _ => true,
     };
     // A write that begins the deletion counts, too.
     let deleted = |object: &Value| at(object, &["metadata", "deletionTimestamp"]).is_some();
@@ -246,10 +259,16 @@ fn count_generation(resource: &Resource, new: &mut Value, old: &Value) {
         ("Deployment", None) => at(object, &["metadata", "annotations"]).cloned(),
         _ => None,
     };
-    if wish(new) != wish(old) || deleted(new) != deleted(old) || notes(new) != notes(old) {
+    if !are_same(new, old, is_wish) || deleted(new) != deleted(old) || notes(new) != notes(old) {
         let generation = number(old, &["metadata", "generation"]).unwrap_or(0) + 1;
         set(&mut new["metadata"], "generation", generation);
     }
+}
+
+/// Whether two objects have the same members of the names that count.
+fn are_same(new: &Value, old: &Value, counts: impl Fn(&str) -> bool) -> bool {
+    let members = |object| members(object, &[]).filter(|(name, _)| counts(name));
+    members(new).eq(members(old))
 }
 
 #[cfg(test)]

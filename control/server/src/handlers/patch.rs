@@ -7,7 +7,7 @@ use skep_api::decode::FieldValidation;
 use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::validation::FieldError;
-use skep_api::{decode, patch as patches};
+use skep_api::{decode, object, patch as patches};
 
 use super::{Call, apply};
 use crate::body::Body;
@@ -91,13 +91,16 @@ pub(super) async fn patch(call: &Call, body: Body) -> Result<Response<Body>, Sta
     let options = WriteOptions::parse("PatchOptions", &call.query)?;
     let patch = Patch::read(call, body).await?;
     let propose = |current: &Value| {
-        let mut object = patch.apply(Some(&*call.resource), current)?;
+        let mut patched = patch.apply(Some(&*call.resource), current)?;
         let problems =
             if options.validation == FieldValidation::Ignore { Vec::new() } else { patch.problems() };
-        let checked = decode::check_patched(&call.resource, &mut object, problems, options.validation);
-        let warnings = checked.map_err(|why| patch.made_nonsense(&object, &why))?;
+        // What the patch left alone was checked when it came.
+        let unchanged = object::take_unchanged(&mut patched, current);
+        let checked = decode::check_patched(&call.resource, &mut patched, problems, options.validation);
+        object::put_back(&mut patched, unchanged);
+        let warnings = checked.map_err(|why| patch.made_nonsense(&patched, &why))?;
         warnings.into_iter().for_each(|warning| call.notes.warn(warning));
-        Ok(object)
+        Ok(patched)
     };
     let scope = call.scope(options.dry_run);
     let object = call.server.storage().update(&scope, &call.info.name, call.part(), &propose).await?;

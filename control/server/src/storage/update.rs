@@ -7,7 +7,7 @@ use skep_api::apply::Conversions;
 use skep_api::registry::Resource;
 use skep_api::status::Status;
 use skep_api::strategy::Narrow;
-use skep_api::{decode, defaults, strategy, validation};
+use skep_api::{decode, defaults, object, strategy, validation};
 use skep_store::{Expected, Revision, StoreError};
 
 use super::{Attempts, Current, Scope, Storage, metadata};
@@ -92,7 +92,7 @@ impl Storage {
             None => propose(old)?,
             Some(known) => self.converter.settle(scope.resource, known, || propose(old)).await??,
         };
-        decode::omit_zeros(scope.resource, &mut object);
+        complete(scope.resource, part, &mut object, old);
         metadata::place(scope, Some(name), &mut object)?;
         metadata::keep(scope, name, &mut object, old)?;
         let mut held = Held::default();
@@ -141,7 +141,6 @@ impl Storage {
         old: &Value,
     ) -> Result<Held, Status> {
         let resource = scope.resource;
-        defaults::apply(resource, object);
         self.own(scope, old, object).await;
         let old_scale = (part == Part::Scale).then(|| Places::of(resource).scale(resource, old));
         let shown_old = old_scale.as_ref().unwrap_or(old);
@@ -244,6 +243,20 @@ impl Storage {
         let as_if = Scope { dry_run: true, ..*scope };
         self.put(&as_if, name, object, Expected::Revision(Revision(revision))).await
     }
+}
+
+/// Takes out what is as if it were not there, and fills in what is missing. Of a status nothing else matters: what is as it
+/// was has been through this.
+fn complete(resource: &Resource, part: Part, object: &mut Value, old: &Value) {
+    let unchanged = match part {
+        Part::Status if defaults::are_of_parts(resource) => object::take_unchanged(object, old),
+        _ => Vec::new(),
+    };
+    decode::omit_zeros(resource, object);
+    if !matches!(part, Part::Own | Part::Finalize) {
+        defaults::apply(resource, object);
+    }
+    object::put_back(object, unchanged);
 }
 
 fn update_options(scope: &Scope<'_>) -> Value {
