@@ -2,12 +2,14 @@
 //! reader and watcher, and the parsed form for those who need it.
 //!
 //! A parsed form takes some ten times the memory of the bytes. It lives as long as somebody holds it, and a little longer
-//! ([`super::parsed`]).
+//! ([`super::parsed`]) if it was parsed before: most versions of most objects are parsed once, by the write that replaces
+//! them, and memory that is given back at once is used again while it is in the processor's caches.
 //!
 //! The store keeps objects without `metadata.resourceVersion`, as upstream does: the revision of the write is only known
 //! after it. It is spliced into the bytes here, without parsing them.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -55,6 +57,8 @@ pub struct Object {
     /// How many bytes after the metadata's opening brace are the resource version.
     spliced: usize,
     value: Mutex<Weak<Value>>,
+    /// Whether it was parsed before.
+    parsed: AtomicBool,
     /// The object in other versions, as a webhook converted it: made once, gone with the object.
     converted: Mutex<Vec<Converted>>,
     /// The object as the schemas of custom kinds show it: made once for all readers, gone with the object.
@@ -174,6 +178,7 @@ impl Object {
             labels,
             spliced,
             value: Mutex::default(),
+            parsed: AtomicBool::new(false),
             converted: Mutex::default(),
             shown: Mutex::default(),
         };
@@ -293,7 +298,9 @@ impl Object {
             Value::Null
         }));
         *self.value.lock() = Arc::downgrade(&value);
-        parsed::keep(&value, self.json.len());
+        if self.parsed.swap(true, Ordering::Relaxed) {
+            parsed::keep(&value, self.json.len());
+        }
         value
     }
 }
