@@ -136,7 +136,7 @@ fn everything(spot: &Spot<'_>, value: &Value) -> Result<FieldSet, String> {
 }
 
 /// Whether there is nothing in a value that could have parts.
-fn is_nothing(value: &Value) -> bool {
+pub(super) fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Array(items) => items.is_empty(),
@@ -146,7 +146,7 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 /// Whether a value counts as one: it has no parts, or none that are owned apart.
-fn is_whole(spot: &Spot<'_>, value: &Value) -> bool {
+pub(super) fn is_whole(spot: &Spot<'_>, value: &Value) -> bool {
     matches!(spot.kind(value), Kind::Whole)
 }
 

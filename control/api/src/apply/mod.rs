@@ -12,6 +12,7 @@ mod compare;
 mod conflict;
 mod entries;
 mod extract;
+mod fresh;
 mod merge;
 mod owned;
 mod owners;
@@ -24,7 +25,7 @@ mod undeclared;
 mod upgrade;
 mod versions;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::registry::{Registry, Resource};
 use crate::schema::Shape;
@@ -186,6 +187,14 @@ pub fn update(writer: &Writer<'_>, old: &Value, new: &mut Value) {
         return;
     }
     let mut owner = writer.owner(Operation::Update, FieldSet::default());
+    if owners.0.is_empty()
+        && let Some(fields) = of_new(writer, old, new)
+    {
+        owner.fields = fields.into();
+        owners.0.push(owner);
+        owners.drop_empty();
+        return record(owners, before, new);
+    }
     let Ok((mut found, _)) = settle(writer, &mut owners, Some(&owner), old, new) else {
         return write(new, before.cloned());
     };
@@ -210,6 +219,13 @@ pub fn update(writer: &Writer<'_>, old: &Value, new: &mut Value) {
     }
     owners.drop_empty();
     record(owners, before, new);
+}
+
+/// What the author of a new object owns, if that is found the short way.
+fn of_new(writer: &Writer<'_>, nothing: &Value, new: &Value) -> Option<Map<String, Value>> {
+    let schema = &writer.resource.schema;
+    let but = fresh::But { outside: Some(&writer.ignored()), themselves: Some(&owners::OF_THE_SERVER) };
+    fresh::fields(&Spot::root(schema, &Shape::Object(schema.root)), nothing, new, but)
 }
 
 /// The live object with what is applied, owned by the writer; `live` is an empty object when there is none yet.

@@ -110,6 +110,13 @@ impl Default for Owned {
     }
 }
 
+impl From<Map<String, Value>> for Owned {
+    /// Of a form as this server writes it.
+    fn from(written: Map<String, Value>) -> Self {
+        Self::Written(written)
+    }
+}
+
 impl From<FieldSet> for Owned {
     fn from(set: FieldSet) -> Self {
         Self::Read(set)

@@ -17,7 +17,7 @@ const MOST_UPDATERS: usize = 10;
 const ANCIENT: &str = "ancient-changes";
 
 /// What the server alone decides.
-static OF_THE_SERVER: LazyLock<FieldSet> = LazyLock::new(|| {
+pub(super) static OF_THE_SERVER: LazyLock<FieldSet> = LazyLock::new(|| {
     FieldSet::of_names(&[
         &["apiVersion"],
         &["kind"],

@@ -34,9 +34,16 @@ impl Node {
     }
 
     fn into_value(self) -> Value {
-        let itself = (self.member && !self.within.is_empty()).then(|| (".".to_owned(), nothing()));
-        Value::Object(itself.into_iter().chain(self.within.into_members()).collect())
+        node_of(self.member, self.within.into_members().collect())
     }
+}
+
+/// What is written of a step: what lies within it, and a mark if it is a `member` itself where that would not show.
+pub(super) fn node_of(member: bool, mut within: Vec<(String, Value)>) -> Value {
+    if member && !within.is_empty() {
+        within.push((".".to_owned(), nothing()));
+    }
+    Value::Object(within.into_iter().collect())
 }
 
 /// Whether a step is a member itself, going by what is written within it.

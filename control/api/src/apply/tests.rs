@@ -365,3 +365,65 @@ fn merge_over(live: &Value, applied: &Value) -> Value {
     let shape = Shape::Object(schema.root);
     merge::merge(&Spot::root(schema, &shape), &bare(live), applied).unwrap()
 }
+
+/// What the author of a new object owns by comparing it with one in which nothing is set.
+fn owned_by_comparison(writer: &Writer<'_>, nothing: &Value, new: &Value) -> Option<Value> {
+    let found = differences(writer, &writer.resource.group_version(), nothing, new)?.ok()?;
+    let mut set = found.outside(&writer.ignored()).into_set();
+    set.subtract(&owners::OF_THE_SERVER);
+    Some(set.into_value())
+}
+
+fn new_object(resource: &Resource, mut object: Value) -> Option<Value> {
+    crate::decode::check(resource, &mut object, crate::decode::FieldValidation::Ignore).ok()?;
+    crate::decode::omit_zeros(resource, &mut object);
+    crate::defaults::apply(resource, &mut object);
+    Some(object)
+}
+
+#[test]
+fn author_of_a_new_pod_owns_what_it_has() {
+    let resource = registry().find("", "v1", "pods").unwrap();
+    let pod = new_object(
+        resource,
+        json!({
+            "metadata": { "name": "p", "namespace": "n", "labels": { "a": "b" }, "finalizers": ["x/y"] },
+            "spec": {
+                "containers": [
+                    { "name": "b", "image": "i", "env": [{ "name": "A", "value": "1" }] },
+                    { "name": "a", "image": "i", "ports": [{ "containerPort": 80 }] },
+                ],
+                "tolerations": [{ "key": "k" }],
+                "nodeSelector": { "disk": "fast" },
+            },
+            "status": { "phase": "Running" },
+        }),
+    )
+    .unwrap();
+    let (nothing, writer) = (crate::decode::nothing_set(resource), Writer { resource, ..writer("one", "") });
+    let owned = Value::Object(of_new(&writer, &nothing, &pod).unwrap());
+    assert_eq!(Some(&owned), owned_by_comparison(&writer, &nothing, &pod).as_ref());
+    assert_eq!(
+        owned["f:metadata"],
+        json!({ "f:labels": { ".": {}, "f:a": {} }, "f:finalizers": { ".": {}, "v:\"x/y\"": {} } })
+    );
+    assert_eq!(owned.get("f:status"), None);
+    let twice = json!({ "spec": { "containers": [{ "name": "a" }, { "name": "a" }] } });
+    assert_eq!(of_new(&writer, &nothing, &new_object(resource, twice).unwrap()), None);
+}
+
+proptest! {
+    #[test]
+    fn author_of_a_new_object_owns_the_same_by_either_way(
+        object in crate::arbitrary::object(),
+        kind in any::<proptest::sample::Index>(),
+    ) {
+        let all: Vec<&Resource> = registry().resources().collect();
+        let resource = all[kind.index(all.len())];
+        let Some(new) = new_object(resource, object) else { return Ok(()) };
+        let (nothing, writer) = (crate::decode::nothing_set(resource), Writer { resource, ..writer("one", "") });
+        if let Some(owned) = of_new(&writer, &nothing, &new) {
+            prop_assert_eq!(Some(Value::Object(owned)), owned_by_comparison(&writer, &nothing, &new));
+        }
+    }
+}
