@@ -61,22 +61,30 @@ pub use warnings::{deprecation, warnings};
 
 /// The rules that a new object breaks.
 pub fn create(resource: &Resource, object: &Value) -> Vec<FieldError> {
-    let mut errors = meta::create(resource, object);
     if let Some(custom) = &resource.custom {
+        let mut errors = meta::create(resource, object);
         errors.extend(custom.check(object, None));
         return errors;
     }
-    content(resource, object, None, &mut errors);
-    errors
+    path::twice(|| {
+        let mut errors = meta::create(resource, object);
+        content(resource, object, None, &mut errors);
+        errors
+    })
 }
 
 /// The rules that an object breaks as the successor of another.
 pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
-    let mut errors = meta::update(resource, new, old);
     if let Some(custom) = &resource.custom {
+        let mut errors = meta::update(resource, new, old);
         errors.extend(custom.check(new, Some(old)));
         return errors;
     }
+    path::twice(|| built_in_update(resource, new, old))
+}
+
+fn built_in_update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = meta::update(resource, new, old);
     immutable::check(resource, new, old, &mut errors);
     if resource.group == "apiextensions.k8s.io" {
         crate::definition::check_change(new, old, &mut errors);
@@ -91,12 +99,16 @@ pub fn update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> 
 
 /// The rules that a status update breaks.
 pub fn status_update(resource: &Resource, new: &Value, old: &Value) -> Vec<FieldError> {
-    let mut errors = meta::update(resource, new, old);
-    match &resource.custom {
-        Some(custom) => errors.extend(custom.check(new, Some(old))),
-        None => status::check(resource, new, old, &mut errors),
+    if let Some(custom) = &resource.custom {
+        let mut errors = meta::update(resource, new, old);
+        errors.extend(custom.check(new, Some(old)));
+        return errors;
     }
-    errors
+    path::twice(|| {
+        let mut errors = meta::update(resource, new, old);
+        status::check(resource, new, old, &mut errors);
+        errors
+    })
 }
 
 /// The rules that the finalizers of a namespace break, as they are written on their own.

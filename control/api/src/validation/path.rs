@@ -1,44 +1,64 @@
-//! Paths of values, written out only when somebody reads them.
+//! Paths of values, written out only when somebody reads them, and followed only where something is wrong.
 //!
-//! Rules take a path for every member that they look at, and show one in some thousand. So a path is a start and the few
-//! steps behind it, which costs no memory of its own to lengthen; as text it is made when it is asked for as such.
+//! Rules take a path for every member that they look at, and nearly all objects break none of them. So the rules are asked
+//! [`twice`]: first without paths, which then cost nothing, and once more, with them, when there is something to say.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 
-/// So many steps a path holds before they become its start. With more of them, handing a path on would cost more than it
-/// saves.
-const STEPS: usize = 3;
+thread_local! {
+    /// Whether paths that begin now are left out.
+    static LEFT_OUT: Cell<bool> = const { Cell::new(false) };
+}
 
-#[derive(Clone, Copy, Debug)]
+/// What the rules say. They must not go by the text of a path.
+pub(super) fn twice<T>(rules: impl Fn() -> Vec<T>) -> Vec<T> {
+    let _restored = Restored(LEFT_OUT.replace(true));
+    let found = rules();
+    if found.is_empty() {
+        return found;
+    }
+    LEFT_OUT.set(false);
+    rules()
+}
+
+/// Puts back what was so before, also when a rule panics.
+struct Restored(bool);
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        LEFT_OUT.set(self.0);
+    }
+}
+
+#[derive(Clone, Debug)]
 enum Step<'a> {
+    Start(Box<str>),
     Member(&'a str),
     Index(usize),
     Key(&'a str),
 }
 
-/// A path: `spec.containers[0].name`.
+/// A path: `spec.containers[0].name`; nothing where it is left out.
+#[derive(Clone, Debug)]
+pub(super) struct Path<'a>(Option<Rc<Node<'a>>>);
+
 #[derive(Debug)]
-pub(super) struct Path<'a> {
-    /// What comes before the steps, as text.
-    start: Option<Rc<str>>,
-    steps: [Step<'a>; STEPS],
-    /// How many of the steps count.
-    length: u8,
+struct Node<'a> {
+    before: Path<'a>,
+    step: Step<'a>,
     text: OnceCell<Box<str>>,
 }
 
-impl Clone for Path<'_> {
-    fn clone(&self) -> Self {
-        Self { start: self.start.clone(), steps: self.steps, length: self.length, text: OnceCell::new() }
-    }
-}
-
 impl<'a> Path<'a> {
-    fn starting(start: Option<Rc<str>>) -> Self {
-        Self { start, steps: [Step::Index(0); STEPS], length: 0, text: OnceCell::new() }
+    fn starting(start: Box<str>) -> Self {
+        if LEFT_OUT.get() { Self(None) } else { Self::of(Self(None), Step::Start(start)) }
+    }
+
+    fn of(before: Self, step: Step<'a>) -> Self {
+        Self(Some(Rc::new(Node { before, step, text: OnceCell::new() })))
     }
 
     /// The path of a member of what is here.
@@ -57,29 +77,23 @@ impl<'a> Path<'a> {
     }
 
     fn then(&self, step: Step<'a>) -> Self {
-        let mut longer = match usize::from(self.length) < STEPS {
-            true => self.clone(),
-            false => Self::starting(Some(self.as_str().into())),
-        };
-        longer.steps[usize::from(longer.length)] = step;
-        longer.length += 1;
-        longer
+        if self.0.is_some() { Self::of(self.clone(), step) } else { Self(None) }
     }
 
     fn as_str(&self) -> &str {
-        self.text.get_or_init(|| {
-            let mut text = self.start.as_deref().unwrap_or_default().to_owned();
-            for step in &self.steps[..usize::from(self.length)] {
-                match step {
-                    Step::Member(name) => {
-                        if !text.is_empty() {
-                            text.push('.');
-                        }
-                        text.push_str(name);
+        let Some(node) = &self.0 else { return "" };
+        node.text.get_or_init(|| {
+            let mut text = node.before.as_str().to_owned();
+            match &node.step {
+                Step::Start(start) => text.push_str(start),
+                Step::Member(name) => {
+                    if !text.is_empty() {
+                        text.push('.');
                     }
-                    Step::Index(index) => text.push_str(&format!("[{index}]")),
-                    Step::Key(key) => text.extend(["[", key, "]"]),
+                    text.push_str(name);
                 }
+                Step::Index(index) => text.push_str(&format!("[{index}]")),
+                Step::Key(key) => text.extend(["[", key, "]"]),
             }
             text.into()
         })
@@ -102,13 +116,13 @@ impl fmt::Display for Path<'_> {
 
 impl From<&str> for Path<'_> {
     fn from(text: &str) -> Self {
-        Self::starting((!text.is_empty()).then(|| text.into()))
+        Self::starting(text.into())
     }
 }
 
 impl From<String> for Path<'_> {
     fn from(text: String) -> Self {
-        text.as_str().into()
+        Self::starting(text.into())
     }
 }
 
@@ -137,20 +151,22 @@ mod tests {
     }
 
     #[test]
-    fn long_path_goes_on_beyond_what_it_holds() {
-        let mut path = Path::from("start");
-        let mut expected = "start".to_owned();
-        for index in 0..3 * STEPS {
-            path = path.member("name").index(index);
-            expected += &format!(".name[{index}]");
-        }
-        assert_eq!(&*path, expected);
-    }
-
-    #[test]
     fn path_that_was_read_can_be_gone_on_from() {
         let path = Path::from("spec").member("a");
         assert_eq!(&*path, "spec.a");
         assert_eq!((&*path.member("b"), &*path.clone()), ("spec.a.b", "spec.a"));
+    }
+
+    #[test]
+    fn rules_are_asked_with_paths_only_when_they_say_something() {
+        let asked = Cell::new(0);
+        let rules = |broken: bool| {
+            asked.set(asked.get() + 1);
+            let path = Path::from("spec").member("a");
+            if broken { vec![path.to_string()] } else { Vec::new() }
+        };
+        assert_eq!((twice(|| rules(false)), asked.get()), (Vec::new(), 1));
+        assert_eq!((twice(|| rules(true)), asked.get()), (vec!["spec.a".to_owned()], 3));
+        assert_eq!(rules(true), ["spec.a"], "paths are there again");
     }
 }

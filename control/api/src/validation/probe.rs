@@ -57,14 +57,15 @@ pub(super) fn lifecycle(container: &Place<'_>, grace: Option<i64>, system: &str,
 
 /// Exactly one of the ways to act.
 fn handler(holder: &Place<'_>, ways: &[&str], grace: Option<i64>, errors: &mut Errors) {
-    let present: Vec<Place<'_>> = ways.iter().map(|way| holder.get(way)).filter(Place::is_set).collect();
-    let Some((first, more)) = present.split_first() else {
+    let present = ways.iter().map(|way| (*way, holder.get(way)));
+    let present: Vec<(&str, Place<'_>)> = present.filter(|(_, place)| place.is_set()).collect();
+    let Some(((way, first), more)) = present.split_first() else {
         return holder.required("must specify a handler type", errors);
     };
-    for other in more {
+    for (_, other) in more {
         other.forbidden("may not specify more than 1 handler type", errors);
     }
-    match first.path.rsplit('.').next().unwrap_or_default() {
+    match *way {
         "exec" if first.get("command").count() == 0 => first.get("command").required("", errors),
         "httpGet" => {
             if first.get("path").text().is_empty() {

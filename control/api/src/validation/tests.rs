@@ -270,8 +270,16 @@ proptest::proptest! {
             if crate::decode::check(resource, &mut value, crate::decode::FieldValidation::Ignore).is_ok() {
                 defaults::apply(resource, &mut value);
                 strategy::prepare_create(resource, &mut value);
-                let _ = create(resource, &value);
+                let with_paths = {
+                    let mut errors = meta::create(resource, &value);
+                    if resource.custom.is_none() {
+                        content(resource, &value, None, &mut errors);
+                    }
+                    errors
+                };
+                proptest::prop_assert_eq!(create(resource, &value), with_paths);
                 let _ = update(resource, &value, &value);
+                let _ = warnings(resource, &value, None);
             }
         }
     }

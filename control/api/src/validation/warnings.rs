@@ -13,6 +13,7 @@ use pod::pod;
 use storage::{capacity, claim, claim_spec, class, csi_driver, volume};
 
 use super::names;
+use super::path;
 use super::place::Place;
 use crate::registry::Resource;
 
@@ -55,10 +56,14 @@ pub fn deprecation(resource: &Resource) -> Option<&'static str> {
 
 /// The warnings about an object that is written whole: a new one, or the successor of another.
 pub fn warnings(resource: &Resource, new: &Value, old: Option<&Value>) -> Vec<String> {
-    let mut told = Told::new();
     if resource.custom.is_some() {
-        return told;
+        return Vec::new();
     }
+    path::twice(|| of_kind(resource, new, old))
+}
+
+fn of_kind(resource: &Resource, new: &Value, old: Option<&Value>) -> Told {
+    let mut told = Told::new();
     let spec = Place::of(new, "spec");
     let is_new = old.is_none();
     let counted = old.is_none_or(|old| old["metadata"]["generation"] != new["metadata"]["generation"]);
