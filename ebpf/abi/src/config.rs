@@ -42,6 +42,10 @@ pub struct Config {
     pub flow_sets_v4: u32,
     /// Sets of [`crate::sets::FLOW_SETS_V6`].
     pub flow_sets_v6: u32,
+    /// Services that are counted: the length of a CPU's row of [`crate::counters::SERVICE_COUNTS`].
+    pub counted_services: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// First port of the default source translation range: 20,000 ports, below the default range of NodePorts (30000-32767) and
@@ -53,7 +57,7 @@ pub const SNAT_LAST: u16 = 29_999;
 plain!(Config);
 
 const _: () = {
-    assert!(size_of::<Config>() == 64 && align_of::<Config>() == 8);
+    assert!(size_of::<Config>() == 72 && align_of::<Config>() == 8);
     assert!(core::mem::offset_of!(Config, node_v6) == 24);
     assert!(core::mem::offset_of!(Config, log_level) == 44);
 };

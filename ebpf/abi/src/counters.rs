@@ -1,8 +1,11 @@
-//! `COUNTERS`, `PROGRAM_STATS`, `SERVICE_STATS`: what happened, per reason, per program and per service.
+//! `COUNTERS`, `PROGRAM_STATS`, `SERVICE_COUNTS`: what happened, per reason, per program and per service.
 //!
-//! Per-CPU arrays of running totals. Writers: every program, on its own CPU's copy. Reader: user space, which adds the
-//! CPUs up. Nothing is ever reset, except that the agent zeroes a service's entry before it gives the id to another
-//! service.
+//! Running totals of each CPU. Writers: every program, on its own CPU's copy. Reader: user space, which adds the CPUs up.
+//! Nothing is ever reset, except that the agent zeroes a service's entries before it gives the id to another service.
+//!
+//! The counts of services are a plain array, mapped into memory, with a row for each CPU ([`place`]), and not a per-CPU one:
+//! that has a pointer for each entry and CPU, and among many services the pointer is one more line of memory that no cache
+//! has.
 
 use crate::plain;
 use crate::program::PROGRAMS;
@@ -11,10 +14,12 @@ use crate::program::PROGRAMS;
 pub const COUNTERS: &str = "COUNTERS";
 /// Name of the per-CPU array of `u64`, indexed by program * [`VERDICTS`] + [`Verdict`].
 pub const PROGRAM_STATS: &str = "PROGRAM_STATS";
-/// Name of the per-CPU array of [`ServiceStats`], indexed by [`crate::service::ServiceValue::id`].
-pub const SERVICE_STATS: &str = "SERVICE_STATS";
-/// Default capacity; the loader may choose another. Services with a greater id are not counted.
-pub const SERVICE_STATS_CAPACITY: u32 = 1 << 16;
+/// Name of the array of [`ServiceStats`], indexed by [`place`].
+pub const SERVICE_COUNTS: &str = "SERVICE_COUNTS";
+/// Capacity for a loader that chooses none: a row for each CPU, of [`COUNTED_SERVICES`] entries, is best.
+pub const SERVICE_COUNTS_CAPACITY: u32 = 1 << 16;
+/// Default length of a row. Services with a greater id are not counted.
+pub const COUNTED_SERVICES: u32 = 1 << 16;
 /// Entries of [`PROGRAM_STATS`].
 pub const PROGRAM_STATS_CAPACITY: u32 = PROGRAMS.len() as u32 * VERDICTS;
 /// Entries of [`COUNTERS`]; more than there are reasons, so that adding one keeps the layout.
@@ -42,6 +47,13 @@ pub struct ServiceStats {
     pub connections: u64,
     /// New connections rejected or dropped because there was no backend.
     pub refused: u64,
+}
+
+/// Where a CPU counts for the service with that [`crate::service::ServiceValue::id`]; `services` is the length of a row,
+/// [`crate::config::Config::counted_services`], and greater than the id.
+#[inline(always)]
+pub const fn place(id: u32, cpu: u32, services: u32) -> u32 {
+    cpu.wrapping_mul(services).wrapping_add(id)
 }
 
 /// How a program ended. Column of [`PROGRAM_STATS`].

@@ -1,6 +1,7 @@
 //! Layouts of earlier versions whose contents are taken over. Owns what is needed to read them, once.
 //!
-//! Up to version 5 flows were in hash maps that evict, connections without their client's answer in maps of their own.
+//! Up to version 5 flows were in hash maps that evict, connections without their client's answer in maps of their own. Up to
+//! version 7 services were counted in a per-CPU array, which is still read where it is.
 
 use crate::flow::{FLOW_HALF_OPEN, FLOW_TRUSTED, Flow, FlowKey};
 use crate::{Be16, TCP, V4, V6, plain};
@@ -9,6 +10,8 @@ use crate::{Be16, TCP, V4, V6, plain};
 pub const FLOWS_V4: [&str; 2] = ["FLOWS_V4", "HALF_OPEN_V4"];
 /// The maps of IPv6's flows, [`FlowKey`] -> [`EarlierFlow<V6>`].
 pub const FLOWS_V6: [&str; 2] = ["FLOWS_V6", "HALF_OPEN_V6"];
+/// The per-CPU array of [`crate::counters::ServiceStats`], indexed by [`crate::service::ServiceValue::id`].
+pub const SERVICE_STATS: &str = "SERVICE_STATS";
 /// Size of the settings before they said how large the tables of flows are; what they had lies in the same places.
 pub const CONFIG_SIZE: usize = 56;
 

@@ -90,8 +90,9 @@ impl<A: Copy> ServiceKey<A> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[repr(C)]
 pub struct ServiceValue {
-    /// Number of the service port, from 1, shared by its frontends; index into [`crate::counters::SERVICE_STATS`].
-    /// Dense numbers are best: services with an id beyond that map's capacity work, but are not counted.
+    /// Number of the service port, from 1, shared by its frontends; index into a row of
+    /// [`crate::counters::SERVICE_COUNTS`]. Dense numbers are best: services with an id beyond a row's length work, but
+    /// are not counted.
     pub id: u32,
     /// First slot of the slice in [`crate::backend::BACKENDS`].
     pub slice: u32,

@@ -7,7 +7,7 @@ use skep_abi::affinity::{AFFINITY_CAPACITY, Affinity, AffinityKey};
 use skep_abi::backend::{BACKEND_STATES_CAPACITY, BACKENDS_CAPACITY, Backend};
 use skep_abi::config::Config;
 use skep_abi::counters::{
-    COUNTERS_CAPACITY, Counter, PROGRAM_STATS_CAPACITY, SERVICE_STATS_CAPACITY, ServiceStats,
+    COUNTERS_CAPACITY, Counter, PROGRAM_STATS_CAPACITY, SERVICE_COUNTS_CAPACITY, ServiceStats,
 };
 use skep_abi::flow::{FLOW_ENTRIES, Flow, FlowKey};
 use skep_abi::fragment::{FRAGMENTS_CAPACITY, FragmentKey, FragmentPorts};
@@ -106,7 +106,7 @@ pub static COUNTERS: PerCpuArray<Counter, { COUNTERS_CAPACITY as usize }> = PerC
 #[btf_map]
 pub static PROGRAM_STATS: PerCpuArray<u64, { PROGRAM_STATS_CAPACITY as usize }> = PerCpuArray::new();
 #[btf_map]
-pub static SERVICE_STATS: PerCpuArray<ServiceStats, { SERVICE_STATS_CAPACITY as usize }> = PerCpuArray::new();
+pub static SERVICE_COUNTS: Array<ServiceStats, { SERVICE_COUNTS_CAPACITY as usize }, MAPPED> = Array::new();
 /// Where the answer to a refused packet is put together: it is too long for the stack.
 #[btf_map]
 pub static ANSWER: PerCpuArray<Answer, 1> = PerCpuArray::new();

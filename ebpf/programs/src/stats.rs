@@ -1,10 +1,11 @@
 //! Counting: each processor writes its own copy, so that no atomic is needed.
 
-use skep_abi::counters::{Reason, VERDICTS, Verdict};
+use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
+use skep_abi::counters::{Reason, VERDICTS, Verdict, place};
 use skep_abi::program::Program;
 use skep_logic::tables::ServiceEvent;
 
-use crate::maps::{COUNTERS, PROGRAM_STATS, SERVICE_STATS};
+use crate::maps::{CONFIG, COUNTERS, PROGRAM_STATS, SERVICE_COUNTS};
 
 /// Counts `reason` for a packet of `bytes` bytes.
 #[inline(always)]
@@ -37,8 +38,14 @@ pub fn verdict_number(program: Program, verdict: u32) {
 /// Counts for a service.
 #[inline(always)]
 pub fn service(id: u32, event: ServiceEvent) {
-    if let Some(stats) = SERVICE_STATS.get_ptr_mut(id) {
-        // SAFETY: as in `count`.
+    let services = CONFIG.get(0).map_or(0, |config| config.counted_services);
+    if id >= services {
+        return;
+    }
+    // SAFETY: the helper takes no argument.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    if let Some(stats) = SERVICE_COUNTS.get_ptr_mut(place(id, cpu, services)) {
+        // SAFETY: as in `count`: no other processor writes in this one's row.
         unsafe {
             match event {
                 ServiceEvent::Packet(bytes) => {

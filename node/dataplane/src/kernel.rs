@@ -13,7 +13,7 @@ use aya::programs::{Program, ProgramInfo, TcAttachType};
 use aya::{Ebpf, EbpfLoader};
 use skep_abi::backend::{Backend, BackendState};
 use skep_abi::config::{Config, SNAT_FIRST, SNAT_LAST};
-use skep_abi::counters::ServiceStats;
+use skep_abi::counters::{COUNTED_SERVICES, SERVICE_COUNTS, ServiceStats};
 use skep_abi::local::{LOCAL_XDP_REDIRECT, LocalEndpoint};
 use skep_abi::service::ServiceValue;
 use skep_abi::{ABI_VERSION, Be16, program as names};
@@ -29,7 +29,7 @@ use crate::migrate::Migration;
 use crate::pins::{Pins, remove_pin};
 use crate::sockets::Sweeper;
 use crate::sys::{LinkTarget, namespace_cookie};
-use crate::{Error, log};
+use crate::{Error, counts, log};
 
 /// What a node's dataplane is made of.
 #[derive(Clone, Debug)]
@@ -52,7 +52,8 @@ pub struct DataplaneConfig {
     pub log_level: u32,
     /// Random key for hashes over addresses; used only when there is no earlier agent's.
     pub seed: u64,
-    /// Capacities to use instead of the object's, by map name; only for maps that are not pinned yet.
+    /// Capacities to use instead of the object's, by map name; only for maps that are not pinned yet. That of
+    /// [`SERVICE_COUNTS`] is the number of services: each processor counts for itself.
     pub capacities: Vec<(&'static str, u32)>,
     /// Which ways of attaching to try.
     pub attach: AttachChoices,
@@ -219,8 +220,10 @@ fn load(config: &DataplaneConfig, pins: &Pins) -> Result<Ebpf, Error> {
     for (name, _, _) in layout::MAPS {
         loader.map_pin_path(name, pins.map(name));
     }
-    for (name, entries) in &config.capacities {
-        loader.map_max_entries(name, *entries);
+    let processors = counts::processors().map_err(Error::map(SERVICE_COUNTS))?;
+    for &(name, entries) in [(SERVICE_COUNTS, COUNTED_SERVICES)].iter().chain(&config.capacities) {
+        let rows = if name == SERVICE_COUNTS { processors } else { 1 };
+        loader.map_max_entries(name, entries.saturating_mul(rows));
     }
     let mut ebpf = loader.load(&config.object).map_err(|error| failed("the maps", error.into()))?;
     for (name, program) in ebpf.programs_mut() {
@@ -269,6 +272,8 @@ fn settings(config: &DataplaneConfig, maps: &Maps, migrated: Option<Config>) -> 
         }),
         flow_sets_v4: flows_v4.set_count(),
         flow_sets_v6: flows_v6.set_count(),
+        counted_services: maps.counted_services(),
+        reserved: 0,
     })
 }
 

@@ -10,7 +10,8 @@ use aya::maps::MapInfo;
 use skep_abi::affinity::{AFFINITY, Affinity, AffinityKey};
 use skep_abi::backend::{BACKEND_STATES, BACKENDS, Backend, BackendState};
 use skep_abi::config::{CONFIG, Config};
-use skep_abi::counters::{COUNTERS, Counter, PROGRAM_STATS, SERVICE_STATS, ServiceStats};
+use skep_abi::counters::{COUNTERS, Counter, PROGRAM_STATS, SERVICE_COUNTS, ServiceStats};
+use skep_abi::earlier::SERVICE_STATS;
 use skep_abi::flow::{FLOW_ENTRIES_V4, FLOW_ENTRIES_V6, Flow};
 use skep_abi::fragment::{FRAGMENTS_V4, FRAGMENTS_V6, FragmentKey, FragmentPorts};
 use skep_abi::fronts::FRONTS;
@@ -53,8 +54,11 @@ pub(crate) const MAPS: &[(&str, usize, usize)] = &[
     (AFFINITY, size_of::<AffinityKey>(), size_of::<Affinity>()),
     (COUNTERS, 4, size_of::<Counter>()),
     (PROGRAM_STATS, 4, 8),
-    (SERVICE_STATS, 4, size_of::<ServiceStats>()),
+    (SERVICE_COUNTS, 4, size_of::<ServiceStats>()),
 ];
+
+/// Maps of an earlier version that are still read where they are pinned.
+pub(crate) const EARLIER: &[(&str, usize, usize)] = &[(SERVICE_STATS, 4, size_of::<ServiceStats>())];
 
 /// What makes a map what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 pub mod addresses;
 mod attach;
 mod connected;
+mod counts;
 mod error;
 mod fill;
 mod flows;

@@ -11,8 +11,8 @@ use aya::maps::MapInfo;
 use skep_abi::affinity::{AFFINITY, Affinity, AffinityKey};
 use skep_abi::backend::{BACKEND_STATES, BACKENDS, Backend, BackendState};
 use skep_abi::config::{CONFIG, Config};
-use skep_abi::counters::{COUNTERS, Counter, PROGRAM_STATS, SERVICE_STATS, ServiceStats, VERDICTS};
-use skep_abi::earlier::CONFIG_SIZE;
+use skep_abi::counters::{COUNTERS, Counter, PROGRAM_STATS, ServiceStats, VERDICTS};
+use skep_abi::earlier::{CONFIG_SIZE, SERVICE_STATS};
 use skep_abi::flow::{FLOW_ENTRIES_V4, FLOW_ENTRIES_V6, Flow, FlowKey};
 use skep_abi::fragment::{FRAGMENTS_V4, FRAGMENTS_V6};
 use skep_abi::fronts::FRONTS;
@@ -29,6 +29,7 @@ use skep_maps::{Difference, Frontend, FrontendKey, MapsError, Prefix, Totals};
 
 use crate::Error;
 use crate::connected::ConnectedSockets;
+use crate::counts::ServiceCounts;
 use crate::fill::Counted;
 use crate::flows::FlowTable;
 use crate::layout;
@@ -59,8 +60,7 @@ pub(crate) struct Maps {
     counted: Vec<Counted>,
     counters: RawMap,
     program_stats: RawMap,
-    service_stats: RawMap,
-    service_stats_entries: u32,
+    service_counts: ServiceCounts,
 }
 
 /// A pinned map's descriptor and sizes. `row` is what one look-up gives: for per-CPU maps all CPUs' values.
@@ -85,7 +85,8 @@ pub(crate) fn open(pins: &Pins, name: &'static str) -> Result<Opened, Error> {
     let info =
         MapInfo::from_pin(&path).map_err(|error| Error::Map { map: name, source: layout::io(error) })?;
     let (key, value) = (info.key_size() as usize, info.value_size() as usize);
-    let wanted = layout::MAPS.iter().find(|(known, _, _)| *known == name).map(|(_, k, v)| (*k, *v));
+    let mut known = layout::MAPS.iter().chain(layout::EARLIER);
+    let wanted = known.find(|(known, _, _)| *known == name).map(|(_, k, v)| (*k, *v));
     if wanted != Some((key, value)) {
         return Err(Error::LayoutDiffers {
             map: name.to_owned(),
@@ -136,7 +137,6 @@ fn read_error(map: &'static str) -> impl FnOnce(io::Error) -> MapsError {
 impl Maps {
     /// Opens the maps pinned under `pins`.
     pub(crate) fn open(pins: &Pins) -> Result<Self, Error> {
-        let service_stats = open(pins, SERVICE_STATS)?;
         Ok(Self {
             config: raw(pins, CONFIG)?,
             services_v4: raw(pins, SERVICES_V4)?,
@@ -156,8 +156,7 @@ impl Maps {
             counted: counted(pins)?,
             counters: raw(pins, COUNTERS)?,
             program_stats: raw(pins, PROGRAM_STATS)?,
-            service_stats_entries: service_stats.entries,
-            service_stats: service_stats.raw(),
+            service_counts: ServiceCounts::open(pins)?,
         })
     }
 
@@ -358,9 +357,8 @@ impl Maps {
 
     /// Writes a difference, phase by phase.
     pub(crate) fn apply(&self, difference: &Difference) -> Result<(), MapsError> {
-        for id in difference.counters.iter().filter(|id| **id < self.service_stats_entries) {
-            let zero = vec![0; self.service_stats.value_size()];
-            self.service_stats.put(&id.to_ne_bytes(), &zero).map_err(write_error(SERVICE_STATS))?;
+        for id in &difference.counters {
+            self.service_counts.clear(*id)?;
         }
         for (id, state) in &difference.states_before {
             self.states.store(*id as usize, state.word()).map_err(write_error(BACKEND_STATES))?;
@@ -426,18 +424,12 @@ impl Maps {
 
     /// Totals of one service id, over all CPUs.
     pub(crate) fn service_totals(&self, id: u32) -> Result<Option<ServiceStats>, MapsError> {
-        if id >= self.service_stats_entries {
-            return Ok(None);
-        }
-        let values = self.service_stats.get(&id.to_ne_bytes()).map_err(read_error(SERVICE_STATS))?;
-        Ok(values.map(|values| {
-            per_cpu::<ServiceStats>(&values).fold(ServiceStats::default(), |sum, one| ServiceStats {
-                packets: sum.packets.wrapping_add(one.packets),
-                bytes: sum.bytes.wrapping_add(one.bytes),
-                connections: sum.connections.wrapping_add(one.connections),
-                refused: sum.refused.wrapping_add(one.refused),
-            })
-        }))
+        self.service_counts.get(id)
+    }
+
+    /// How many services are counted.
+    pub(crate) fn counted_services(&self) -> u32 {
+        self.service_counts.services()
     }
 }
 

@@ -11,6 +11,7 @@
 //! | 4 | half-open connections were kept apart | new maps, empty; whose handshake goes on is in the table of flows already |
 //! | 5 | flows lie in tables of sets, the settings say how large those are | each flow is entered into the new table, before the programs are replaced and once more after that |
 //! | 6 | connected sockets were among the peers of unconnected ones, flows did not say by what their checksums change | new maps, empty, and what is not in them is looked for among the peers; 0 in a flow is summed up for each packet |
+//! | 7 | services were counted in a per-CPU array, the settings did not say how many are | a new map, empty; the old one stays pinned, is zeroed with the new one, and what it holds is added |
 //!
 //! Every other map's layout is what it was in version 2, and what it holds is kept: services, backends, affinity, sockets,
 //! counters. The settings are made anew, with what they held: programs leave packets alone when the settings are not of

@@ -13,12 +13,13 @@ use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
 use skep_abi::config::CONFIG;
+use skep_abi::counters::ServiceStats;
 use skep_abi::flow::{FLOW_HALF_OPEN, STATE_ESTABLISHED};
 use skep_abi::service::SERVICES_V4;
 use skep_dataplane::inspect::Inspector;
 use skep_dataplane::{AttachChoices, DataplaneConfig, Error, KernelDataplane, XdpState, cleanup};
 use skep_maps::suite::{self, owner, port};
-use skep_maps::{Dataplane, MapsError, PodLink, Table};
+use skep_maps::{Dataplane, Difference, MapsError, PodLink, Table};
 use support::{Place, ip, isolated, object};
 
 fn config(place: &Place) -> DataplaneConfig {
@@ -288,7 +289,7 @@ fn open_over_maps_of_an_earlier_version_takes_over_what_they_hold() {
         drop(dataplane);
         // As version 2 left it: without the maps that came later.
         let later = ["FRAGMENTS_V4", "FRAGMENTS_V6", "SOURCE_RANGES_V4", "SOURCE_RANGES_V6"];
-        let later = later.into_iter().chain(["CONNECTED_V4", "CONNECTED_V6"]);
+        let later = later.into_iter().chain(["CONNECTED_V4", "CONNECTED_V6", "SERVICE_COUNTS"]);
         let tables = ["FLOW_SETS_V4", "FLOW_SETS_V6", "FLOW_ENTRIES_V4", "FLOW_ENTRIES_V6"];
         for name in later.chain(tables) {
             fs::remove_file(place.pins.join("maps").join(name)).unwrap();
@@ -296,7 +297,18 @@ fn open_over_maps_of_an_earlier_version_takes_over_what_they_hold() {
         set_earlier_version(place, 2);
         earlier_flow(place, "FLOWS_V4", 40000, 0);
         earlier_flow(place, "HALF_OPEN_V4", 40001, FLOW_HALF_OPEN);
+        let counted = [5_u64, 600, 7, 8].map(u64::to_ne_bytes).concat();
+        earlier_map(place, "SERVICE_STATS", "percpu_array", [&[1, 0, 0, 0], &counted]);
         let dataplane = KernelDataplane::open(&config(place)).unwrap();
+        // The map has that on each processor; later entries than it has were not counted.
+        let totals = |id| dataplane.service_totals(id).unwrap().unwrap();
+        let processors = totals(1).packets / 5;
+        assert!(processors > 0);
+        let [packets, bytes, connections, refused] = [5, 600, 7, 8].map(|one| one * processors);
+        assert_eq!(totals(1), ServiceStats { packets, bytes, connections, refused });
+        assert_eq!([totals(2), totals(64)], [ServiceStats::default(); 2]);
+        dataplane.apply(&Difference { counters: vec![1], ..Difference::default() }).unwrap();
+        assert_eq!(totals(1), ServiceStats::default());
         assert_eq!((dataplane.services().unwrap(), dataplane.backend_states()), (services, states));
         let mut flows = Inspector::open(&place.pins).unwrap().flows().unwrap();
         flows.sort_by(|one, other| one.source.cmp(&other.source));

@@ -204,6 +204,12 @@ fn tcp_socket_shows_the_frontend_that_it_was_connected_to() {
         for target in [V4, V6, "[::ffff:10.96.0.7]:53"] {
             assert_eq!(client.act(&format!("stream {target}")), target);
         }
+        let connections = |name: &str| {
+            let ports = table.ports_of("default/web");
+            let (_, id) = ports.iter().find(|(port, _)| &**port == name).unwrap();
+            agent.service_totals(*id).unwrap().unwrap().connections
+        };
+        assert_eq!([V4, V6].map(connections), [2, 1]);
         // What is for no service shows what it is.
         assert_eq!(client.act("stream 127.0.0.1:8080"), "127.0.0.1:8080");
         drop(listeners);

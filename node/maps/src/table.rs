@@ -163,12 +163,13 @@ impl Table {
             return Err(error);
         }
         self.pending.counters.extend(&taken.services);
+        // Those that go let go first: a port of another name may have taken over what one of them had.
+        for (_, state) in before.iter().filter(|(name, _)| !after.contains_key(*name)) {
+            self.delete(state, false);
+        }
         let mut refused = Vec::new();
         for (name, state) in &after {
             self.switch(before.remove(name), state, &mut refused);
-        }
-        for (_, state) in before {
-            self.delete(state, false);
         }
         if after.values().any(|state| state.cramped) {
             self.cramped.insert(owner.name.clone());
@@ -190,7 +191,7 @@ impl Table {
             if ends {
                 self.end(&state);
             }
-            self.delete(state, ends);
+            self.delete(&state, ends);
         }
     }
 
@@ -245,6 +246,12 @@ impl Table {
     pub fn has_frontend(&self, owner: &str, wanted: impl Fn(&Frontend) -> bool) -> bool {
         let ports = self.owners.get(owner).into_iter().flat_map(LiteMap::values);
         ports.flat_map(|state| state.frontends.keys()).any(wanted)
+    }
+
+    /// Whether `owner` asks for `frontend` in vain: another holds it.
+    pub fn waits_for(&self, owner: &str, frontend: &Frontend) -> bool {
+        let held = self.claims.held(frontend).is_some_and(|(rank, _)| *rank.owner == *owner);
+        !held && self.has_frontend(owner, |wanted| wanted == frontend)
     }
 
     /// The adopted service port that answers at one of `port`'s frontends, if no other has taken it.
@@ -526,8 +533,8 @@ impl Table {
 
     /// Plans the removal of a service port. Its backends may drain, unless they have `ended`: nothing says that its endpoints
     /// are gone.
-    fn delete(&mut self, state: PortState, ended: bool) {
-        self.let_go(&state, None);
+    fn delete(&mut self, state: &PortState, ended: bool) {
+        self.let_go(state, None);
         self.switch_ranges(state.id, &state.source_ranges, &BTreeSet::new());
         for life in state.backends.values() {
             if ended {

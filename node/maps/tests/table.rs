@@ -143,6 +143,24 @@ fn slots_replaced_return_only_after_the_quarantine() {
 }
 
 #[test]
+fn replace_port_of_another_name_takes_the_frontends_over_at_once() {
+    let dataplane = FakeDataplane::new(64, 64);
+    let mut table = Table::new(64, 64);
+    let named = |name: &str| DesiredPort { name: name.into(), ..port("10.96.0.1", &["10.244.1.2"], &[]) };
+    // Whichever of the two names is the smaller one.
+    for name in ["m", "z", "a"] {
+        let plan = named(name);
+        assert_eq!(table.replace(&owner("default/web"), &[plan.clone()]).unwrap(), []);
+        let [(_, id)] = table.ports_of("default/web")[..] else { panic!("one port") };
+        apply(&mut table, &dataplane, Duration::ZERO);
+        let entries = dataplane.services().unwrap();
+        assert_eq!(entries.len(), plan.frontends.len());
+        assert!(entries.iter().all(|(_, value)| value.id == id), "{name}: {entries:?}");
+        assert!(plan.frontends.iter().all(|wanted| !table.waits_for("default/web", &wanted.frontend)));
+    }
+}
+
+#[test]
 fn replace_conflicting_external_address_older_service_keeps_it() {
     let dataplane = FakeDataplane::new(64, 64);
     let mut table = Table::new(64, 64);

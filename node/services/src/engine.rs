@@ -22,7 +22,7 @@ use kube::runtime::watcher::Event;
 use skep_abi::UDP;
 use skep_maps::dataplane::adopt;
 use skep_maps::table::{Fill, QUARANTINE};
-use skep_maps::{Dataplane, DesiredPort, MapsError, Owner, Table};
+use skep_maps::{Dataplane, DesiredPort, Frontend, MapsError, Owner, Table};
 
 use crate::error::ServicesError;
 use crate::host_ports::{HostPods, HostPorts, Wanted};
@@ -49,6 +49,8 @@ pub struct Outcome {
     pub datagrams: bool,
     /// Services that did not fit; they are tried again.
     pub refused: usize,
+    /// Frontends that one of those that were planned asks for and another holds, with the name of the one that asks.
+    pub contested: Vec<(Arc<str>, Frontend)>,
     /// When to call again although nothing changes; any monotonic clock.
     pub again: Option<Duration>,
 }
@@ -166,6 +168,11 @@ impl Engine {
         if adopting {
             table.finish_adoption();
         }
+        // Whoever held it may have been planned later, and have let go.
+        outcome.contested.retain(|(owner, frontend)| table.waits_for(owner, frontend));
+        for (owner, frontend) in &outcome.contested {
+            tracing::warn!(%owner, %frontend, "another has this address and port");
+        }
         self.write(&mut table, now, &mut outcome)?;
         // What an earlier agent wrote may not have been looked at.
         outcome.datagrams = adopting || (outcome.datagrams && outcome.written > 0);
@@ -202,9 +209,7 @@ impl Engine {
         };
         match table.replace(&owner, &ports) {
             Ok(refused) => {
-                for frontend in refused {
-                    tracing::warn!(service = %name, %frontend, "another service has this address and port");
-                }
+                outcome.contested.extend(refused.into_iter().map(|frontend| (owner.name.clone(), frontend)));
                 let ports = table.ports_of(&owner.name);
                 outcome.planned.push((name, ports));
             }
@@ -231,9 +236,8 @@ impl Engine {
             };
             match result {
                 Ok(refused) => {
-                    for frontend in refused {
-                        tracing::warn!(owner = %owner.name, %frontend, "another has this address and port");
-                    }
+                    let refused = refused.into_iter().map(|frontend| (owner.name.clone(), frontend));
+                    outcome.contested.extend(refused);
                 }
                 Err(error) => {
                     tracing::error!(owner = %owner.name, %error, "host ports do not fit");

@@ -5,6 +5,10 @@
 //! is direct as well and within the cgroup: what the hooks cost whoever asks for no service. All go to one listener on the
 //! loopback interface, in batches that take turns, and one thread does everything, so that nothing else runs meanwhile. Every
 //! service has the same ten endpoints in a slice of its own, and each connection asks for another service than the last.
+//!
+//! How many services there are and how many of them a client uses are two things: the first is the size of the tables, the
+//! second how much of them its processor's caches have. So among many services one client asks for another of all of them each
+//! time, and one for ten of them, far apart, in turn.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -18,6 +22,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
 use kube::runtime::watcher::Event;
 use skep_abi::backend::{BACKEND_STATES, BACKENDS};
+use skep_abi::counters::SERVICE_COUNTS;
 use skep_dataplane::{DataplaneConfig, KernelDataplane};
 use skep_services::NodeView;
 use skep_services::engine::Engine;
@@ -31,8 +36,12 @@ const SIZES: [u32; 2] = [10, 100_000];
 const BACKEND: Ipv4Addr = Ipv4Addr::new(10, 244, 1, 2);
 /// Backends of every service.
 const ENDPOINTS: u32 = 10;
+/// Services that a client uses who does not use them all.
+const IN_USE: u32 = 10;
 /// Room for the endpoints of all ports of all services.
 const ROOM: u32 = 1 << 21;
+/// Room for the counts of all ports of all services.
+const COUNTED: u32 = 1 << 18;
 /// Batches of each kind; their median is the figure.
 const BATCHES: usize = 41;
 /// Connections in a batch: fewer than a listener keeps waiting.
@@ -47,11 +56,13 @@ enum Way {
     Direct,
     /// To it, past the hooks.
     Hooked,
-    /// Through a service.
+    /// Through one of ten services.
+    Ten,
+    /// Through one of all services.
     Through,
 }
 
-const WAYS: [Way; 3] = [Way::Direct, Way::Hooked, Way::Through];
+const WAYS: [Way; 4] = [Way::Direct, Way::Hooked, Way::Ten, Way::Through];
 
 /// Nanoseconds, each kind in the order of [`WAYS`].
 #[derive(Clone, Copy)]
@@ -79,15 +90,24 @@ pub fn run(context: &Context) -> Result<Vec<Figure>> {
     for services in SIZES {
         let times = measure(object.clone(), services)?;
         let kinds = [("tcp", times.stream), ("udp", times.datagram), ("exchange", times.exchange)];
-        for (kind, [direct, hooked, through]) in kinds {
-            let what = "with the backend, no hooks";
-            figure(format!("{kind}/{services}/direct"), hooked, what, direct);
-            figure(format!("{kind}/{services}"), through, what, direct);
+        for (kind, [direct, hooked, ten, through]) in kinds {
+            let (bare, within) = ("with the backend, no hooks", "with the backend, hooks");
+            figure(format!("{kind}/{services}/direct"), hooked, bare, direct);
+            figure(format!("{kind}/{services}"), through, bare, direct);
+            figure(format!("{kind}/{services}/hooked"), through, within, hooked);
+            if services > IN_USE {
+                figure(format!("{kind}/{services}/ten_in_use"), ten, bare, direct);
+                figure(format!("{kind}/{services}/ten_in_use/hooked"), ten, within, hooked);
+            }
         }
         if let Some(few) = before {
             let what = format!("the same among {} services", SIZES[0]);
-            figure(format!("tcp/{services}/flat"), times.stream[2], &what, few.stream[2]);
-            figure(format!("udp/{services}/flat"), times.datagram[2], &what, few.datagram[2]);
+            for (kind, [.., ten, through], [.., of_ten, of_few]) in
+                [("tcp", times.stream, few.stream), ("udp", times.datagram, few.datagram)]
+            {
+                figure(format!("{kind}/{services}/flat"), through, &what, of_few);
+                figure(format!("{kind}/{services}/ten_in_use/flat"), ten, &what, of_ten);
+            }
         }
         before = Some(times);
     }
@@ -114,7 +134,7 @@ fn program(object: Vec<u8>, cgroup: &Path, services: u32) -> Result<Arc<KernelDa
     let config = DataplaneConfig {
         cgroup_root: Some(cgroup.to_owned()),
         // Twice that many ports.
-        capacities: vec![(BACKENDS, ROOM), (BACKEND_STATES, ROOM)],
+        capacities: vec![(BACKENDS, ROOM), (BACKEND_STATES, ROOM), (SERVICE_COUNTS, COUNTED)],
         ..DataplaneConfig::new(object, "/sys/fs/bpf/skep", 1)
     };
     let dataplane = Arc::new(KernelDataplane::open(&config)?);
@@ -194,24 +214,26 @@ struct Client {
     listener: TcpListener,
     services: u32,
     next: u32,
-    direct: u32,
 }
 
 impl Client {
     fn new(cgroup: Cgroup, services: u32) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, TARGET_PORT))?;
         fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535")?;
-        Ok(Self { cgroup, listener, services, next: 0, direct: 0 })
+        Ok(Self { cgroup, listener, services, next: 0 })
     }
 
     /// The next backend itself, or the next service: far from the last one, and all of them in the end.
     fn target(&mut self, way: Way) -> SocketAddr {
-        if way != Way::Through {
-            self.direct = self.direct.wrapping_add(7);
-            return SocketAddr::new(backend(self.direct).into(), TARGET_PORT);
-        }
-        self.next = self.next.wrapping_add(7919) % self.services;
-        SocketAddr::new(IpAddr::V4(cluster_ip(self.next)), PORT)
+        self.next = self.next.wrapping_add(7919);
+        let service = match way {
+            Way::Direct | Way::Hooked => {
+                return SocketAddr::new(backend(self.next).into(), TARGET_PORT);
+            }
+            Way::Ten => self.next % IN_USE * (self.services / IN_USE),
+            Way::Through => self.next % self.services,
+        };
+        SocketAddr::new(IpAddr::V4(cluster_ip(service)), PORT)
     }
 
     /// The medians of batches of each kind in turn; `batch` gives the time of one and how much it did.

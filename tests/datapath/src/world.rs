@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sched::{CloneFlags, unshare};
 use skep_abi::backend::{BACKEND_LOCAL, BACKEND_STATES, BACKENDS, Backend, BackendState, STATE_ACTIVE};
 use skep_abi::config::{CONFIG, Config};
+use skep_abi::counters::{SERVICE_COUNTS, ServiceStats, place};
 use skep_abi::fronts::{FRONTS, bit_v4, bit_v6};
 use skep_abi::local::{LOCAL_V4, LOCAL_V6, LOCAL_XDP_REDIRECT, LocalEndpoint};
 use skep_abi::service::{SCOPE_EXTERNAL, SERVICES_V4, SERVICES_V6, ServiceKey, ServiceValue};
@@ -151,6 +152,7 @@ impl World {
             snat_last: Be16::new(65535),
             flow_sets_v4: loaded.capacity(FLOW_SETS_V4)?,
             flow_sets_v6: loaded.capacity(FLOW_SETS_V6)?,
+            counted_services: counted_services(loaded)?,
             ..Config::default()
         };
         loaded.set(CONFIG, &0_u32, &config)?;
@@ -168,6 +170,33 @@ impl World {
         loaded.set(LOCAL_V4, &v4(Family::V4.local_pod()), &local)?;
         loaded.set(LOCAL_V6, &v6(Family::V6.local_pod()), &local)
     }
+}
+
+/// How many services there is room for in a row of each processor's.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn counted_services(loaded: &Loaded) -> Result<u32> {
+    Ok(loaded.capacity(SERVICE_COUNTS)? / u32::try_from(libbpf_rs::num_possible_cpus()?)?)
+}
+
+/// What was counted for a service, on all processors.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn service_counts(loaded: &Loaded, id: u32) -> Result<ServiceStats> {
+    let services = counted_services(loaded)?;
+    let mut sum = ServiceStats::default();
+    for cpu in 0..loaded.capacity(SERVICE_COUNTS)? / services {
+        let one: ServiceStats = loaded.get(SERVICE_COUNTS, &place(id, cpu, services))?.unwrap_or_default();
+        sum.packets += one.packets;
+        sum.bytes += one.bytes;
+        sum.connections += one.connections;
+        sum.refused += one.refused;
+    }
+    Ok(sum)
 }
 
 /// Waits until the kernel has seen that the links are up: only then are all routes of their addresses there.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use skep_abi::backend::{STATE_DRAINING, STATE_GONE};
+use skep_abi::counters::ServiceStats;
 use skep_abi::flow::{
     EGRESS_POD, EGRESS_REMOTE, EGRESS_STACK, EGRESS_UNRESOLVED, FLOW_HALF_OPEN, FLOW_LOCAL, FLOW_REPLY,
     FLOW_SNAT, STATE_CLOSED, STATE_CLOSING, STATE_ESTABLISHED, STATE_NEW,
@@ -13,7 +14,8 @@ use skep_datapath_tests::fixture::{Change, Fixture, FlowRow, packet};
 use skep_datapath_tests::packet::{ACK, FIN, Packet, RST, SYN, TCP, UDP};
 use skep_datapath_tests::tier_enabled;
 use skep_datapath_tests::world::{
-    CLIENT_MAC, Family, NODE_MAC, OTHER_MAC, POD_HOST_MAC, POD_MAC, Service, set_state,
+    CLIENT_MAC, Family, NODE_MAC, OTHER_MAC, POD_HOST_MAC, POD_MAC, Service, counted_services,
+    service_counts, set_state,
 };
 
 const DROP: u32 = 1;
@@ -234,6 +236,40 @@ fn service_without_endpoints_is_refused_or_dropped() {
         service.write(fixture.loaded()).unwrap();
         let change = fixture.xdp(&sent.build()).unwrap();
         assert_eq!((change.action, &change.counters), (DROP, &counted(&["no_local_endpoints"])));
+    }
+}
+
+#[test]
+fn service_is_counted_for_itself_and_one_beyond_the_row_for_nobody() {
+    if !tier_enabled() {
+        return;
+    }
+    // The two families have their maps in common.
+    for (first, family) in [41, 43].into_iter().zip(Family::ALL) {
+        let fixture = Fixture::new().unwrap();
+        let loaded = fixture.loaded();
+        let pod = SocketAddr::new(family.local_pod(), 8080);
+        let counts = |id| service_counts(loaded, id).unwrap();
+        let sent = Packet::udp(SocketAddr::new(family.client(), 40000), node_port(family));
+        let length = sent.build().len() as u64 - 14;
+        let mut service = Service { id: first, ..Service::external(node_port(family), UDP, &[pod]) };
+        service.write(loaded).unwrap();
+        fixture.xdp(&sent.build()).unwrap();
+        fixture.xdp(&sent.build()).unwrap();
+        let expected = ServiceStats { packets: 2, bytes: 2 * length, connections: 1, refused: 0 };
+        assert_eq!(counts(first), expected, "{family:?}");
+        service = Service { id: first + 1, ..Service::external(node_port(family), UDP, &[]) };
+        service.write(loaded).unwrap();
+        fixture.forget_flows().unwrap();
+        fixture.xdp(&sent.build()).unwrap();
+        assert_eq!(counts(first + 1), ServiceStats { refused: 1, ..ServiceStats::default() });
+        // As many services as a row counts: in it would be another processor's of the first.
+        let services = counted_services(loaded).unwrap();
+        service.id = services;
+        service.write(loaded).unwrap();
+        fixture.xdp(&sent.build()).unwrap();
+        assert_eq!(counts(0), ServiceStats::default());
+        assert_eq!((counts(first), counts(first + 1).refused), (expected, 1));
     }
 }
 

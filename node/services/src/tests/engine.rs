@@ -209,6 +209,66 @@ fn sync_service_that_does_not_fit_is_tried_again_when_slots_are_free() {
     assert_eq!(leads_to(&dataplane, "10.96.0.1").unwrap(), ["10.0.0.3 8080", "10.0.0.4 8080"]);
 }
 
+/// Service `web` as `NodePort` with these ports: name, protocol, node port.
+fn node_ports(ports: &[(&str, &str, u16)]) -> Event<k8s_openapi::api::core::v1::Service> {
+    let ports: Vec<_> = ports
+        .iter()
+        .map(|(name, protocol, number)| {
+            json!({ "name": name, "port": 80, "protocol": protocol, "nodePort": number })
+        })
+        .collect();
+    Event::Apply(service("web", spec(&["10.96.0.7"], json!({ "type": "NodePort", "ports": ports }))))
+}
+
+#[test]
+fn sync_service_whose_port_has_another_name_is_in_nobodys_way() {
+    let dataplane = Arc::new(FakeDataplane::new(64, 64));
+    let mut engine = engine(&dataplane);
+    list(&mut engine, &[], &[]);
+    let unnamed = json!({ "ports": [{ "port": 80, "protocol": "TCP" }] });
+    engine.on_service(Event::Apply(service("web", spec(&["10.96.0.7"], unnamed))));
+    engine.sync(NOW).unwrap();
+    let (tcp, udp) = (("tcp-port", "TCP", 30_080), ("udp-port", "UDP", 30_080));
+    let steps = [node_ports(&[tcp]), node_ports(&[tcp, udp]), node_ports(&[("a", "TCP", 30_080), udp])];
+    for (step, wanted) in steps.into_iter().zip([["tcp-port"].as_slice(), &["tcp-port", "udp-port"], &["a"]])
+    {
+        engine.on_service(step);
+        let outcome = engine.sync(NOW).unwrap();
+        assert_eq!(outcome.contested, []);
+        let entries = dataplane.services().unwrap();
+        for name in wanted {
+            let ports = outcome.planned.iter().flat_map(|(_, ports)| ports);
+            let (_, id) = ports.into_iter().find(|(port, _)| port.starts_with(name)).unwrap();
+            // The ClusterIP, the node's address for both scopes, and the loopback address.
+            assert_eq!(entries.iter().filter(|(_, value)| value.id == *id).count(), 4, "{name}");
+        }
+    }
+}
+
+#[test]
+fn sync_address_that_is_another_services_by_the_end_is_contested_and_one_that_was_is_not() {
+    let dataplane = Arc::new(FakeDataplane::new(64, 64));
+    let mut engine = engine(&dataplane);
+    list(&mut engine, &[("z", "10.96.0.1")], &[("a", "1", &["10.0.0.1 n1"])]);
+    engine.sync(NOW).unwrap();
+    let younger = |name| {
+        let mut younger = service(name, spec(&["10.96.0.1"], json!({})));
+        younger.metadata.creation_timestamp = serde_json::from_value(json!("2026-02-01T00:00:00Z")).unwrap();
+        Event::Apply(younger)
+    };
+    engine.on_service(younger("b"));
+    let contested = engine.sync(NOW).unwrap().contested;
+    // The ClusterIP, and the node port at the addresses of the node, which both have too.
+    assert!(contested.iter().all(|(owner, _)| &**owner == "default/b"), "{contested:?}");
+    assert!(contested.iter().any(|(_, frontend)| frontend.address.to_string() == "10.96.0.1"));
+    // The newcomer is planned before the one that leaves.
+    engine.on_service(Event::Delete(service("z", spec(&["10.96.0.1"], json!({})))));
+    engine.on_service(Event::Delete(service("b", spec(&["10.96.0.1"], json!({})))));
+    engine.on_service(younger("a"));
+    assert_eq!(engine.sync(NOW).unwrap().contested, []);
+    assert_eq!(leads_to(&dataplane, "10.96.0.1").unwrap(), ["10.0.0.1 8080"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn follow_failed_sync_is_retried_without_a_change_and_ends_on_shutdown() {
     let dataplane = Arc::new(FakeDataplane::new(64, 64));
