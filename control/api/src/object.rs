@@ -47,6 +47,21 @@ pub fn uid(object: &Value) -> &str {
     text(object, &["metadata", "uid"])
 }
 
+/// Takes out owners that are there twice, word for word; gives their uids.
+pub fn dedup_owners(object: &mut Value) -> Vec<String> {
+    let owners = object.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut);
+    let Some(owners) = owners.filter(|owners| owners.len() > 1) else { return Vec::new() };
+    let (mut distinct, mut duplicates) = (Vec::with_capacity(owners.len()), Vec::new());
+    for owner in owners.drain(..) {
+        match distinct.contains(&owner) {
+            true => duplicates.push(text(&owner, &["uid"]).to_owned()),
+            false => distinct.push(owner),
+        }
+    }
+    *owners = distinct;
+    duplicates
+}
+
 /// Sets a member of an object, if the value is an object.
 pub(crate) fn set(value: &mut Value, name: &str, new: impl Into<Value>) {
     if let Some(object) = value.as_object_mut() {

@@ -11,6 +11,10 @@ use skep_api::status::Status;
 const OFFERED: [&str; 2] = ["application/json", "application/yaml"];
 const OFFERED_BUILTIN: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
 const TAKEN: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
+const YAML: &str = "application/yaml";
+/// The same for what is watched.
+const STREAMED: [&str; 2] =
+    ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 /// What several commands of kubectl write, and upstream's components prefer. Custom kinds have no such form.
 pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
@@ -97,26 +101,52 @@ fn ranges(header: &str) -> Vec<Range<'_>> {
 /// 406 when there is none.
 pub fn form(headers: &HeaderMap, protobuf: bool) -> Result<(Form, Wire), Status> {
     let Some(accept) = accept(headers) else { return Ok((Form::Object, Wire::Json)) };
-    for range in ranges(accept) {
-        let wire = match range.kind {
-            PROTOBUF if protobuf => Wire::Protobuf,
-            kind if is_json(kind) => Wire::Json,
-            _ => continue,
-        };
-        // Parameters that change the answer, and that there is no answer for.
-        if !matches!(range.parameter("stream"), "" | "watch") || !matches!(range.parameter("sv"), "" | "v1") {
-            continue;
-        }
-        let meta = range.parameter("g") == "meta.k8s.io" && matches!(range.parameter("v"), "v1" | "v1beta1");
-        match range.parameter("as") {
-            "" if !range.has("g") && !range.has("v") => return Ok((Form::Object, wire)),
-            "Table" if meta && wire == Wire::Json => return Ok((Form::Table, wire)),
-            "PartialObjectMetadata" if meta => return Ok((Form::Metadata(Number::One), wire)),
-            "PartialObjectMetadataList" if meta => return Ok((Form::Metadata(Number::Many), wire)),
-            _ => {}
-        }
+    if let Some(wanted) = ranges(accept).iter().find_map(|range| read(range, protobuf)) {
+        return Ok(wanted);
     }
     Err(Status::not_acceptable(if protobuf { &OFFERED_BUILTIN } else { &OFFERED }))
+}
+
+/// The form and bytes that a range asks for, if we have them.
+fn read(range: &Range<'_>, protobuf: bool) -> Option<(Form, Wire)> {
+    let wire = match range.kind {
+        PROTOBUF if protobuf => Wire::Protobuf,
+        kind if is_json(kind) => Wire::Json,
+        _ => return None,
+    };
+    // Parameters that change the answer, and that there is no answer for.
+    if !matches!(range.parameter("stream"), "" | "watch") || !matches!(range.parameter("sv"), "" | "v1") {
+        return None;
+    }
+    let meta = range.parameter("g") == "meta.k8s.io" && matches!(range.parameter("v"), "v1" | "v1beta1");
+    match range.parameter("as") {
+        "" if !range.has("g") && !range.has("v") => Some((Form::Object, wire)),
+        "Table" if meta && wire == Wire::Json => Some((Form::Table, wire)),
+        "PartialObjectMetadata" if meta => Some((Form::Metadata(Number::One), wire)),
+        "PartialObjectMetadataList" if meta => Some((Form::Metadata(Number::Many), wire)),
+        _ => None,
+    }
+}
+
+/// Whether what the client would rather have for objects can be watched in: YAML is not sent piece by piece, and who puts it
+/// first gets nothing else instead.
+///
+/// # Errors
+///
+/// 406 when it cannot.
+pub fn streamable(headers: &HeaderMap, protobuf: bool) -> Result<(), Status> {
+    let is_yaml = |range: &Range<'_>| {
+        range.kind == YAML
+            && range.parameter("stream").is_empty()
+            && matches!(range.parameter("as"), "" | "Table")
+    };
+    let takes = |range: &Range<'_>| is_yaml(range) || read(range, protobuf).is_some();
+    match accept(headers).and_then(|accept| ranges(accept).into_iter().find(takes)) {
+        Some(first) if is_yaml(&first) => {
+            Err(Status::not_acceptable(if protobuf { &STREAMED } else { &STREAMED[..1] }))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What upstream's router asks before anybody looks at the parameters of a media type: whether the client takes one of these

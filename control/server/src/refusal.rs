@@ -60,10 +60,15 @@ pub(crate) fn no_such_path() -> Status {
     Status::no_such_path()
 }
 
-/// 409 about an object that a token is to be bound to, which upstream calls by its kind.
-pub(crate) fn conflict(kind: &str, name: &str, why: &str) -> Status {
-    let message = format!("Operation cannot be fulfilled on {kind} {name:?}: {why}");
-    Status { details: Some(json!({ "name": name, "kind": kind })), ..Status::new(409, "Conflict", message) }
+/// 409 about an object that has to do with a token, which upstream calls by its kind.
+pub(crate) fn conflict(group: &str, kind: &str, name: &str, why: &str) -> Status {
+    let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+    let message = format!("Operation cannot be fulfilled on {qualified} {name:?}: {why}");
+    let mut details = json!({ "name": name, "kind": kind });
+    if !group.is_empty() {
+        details["group"] = json!(group);
+    }
+    Status { details: Some(details), ..Status::new(409, "Conflict", message) }
 }
 
 /// 422 with one cause. The kinds of the gate are answered and never stored, so that no registry entry describes them.

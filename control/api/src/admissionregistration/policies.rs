@@ -62,8 +62,6 @@ fn variables(spec: &Value, params: bool, errors: &mut Vec<FieldError>) -> Vec<St
         } else if !is_identifier(name) {
             let why = "must be a valid CEL identifier";
             errors.push(FieldError::invalid(format!("{path}.name"), name, why));
-        } else if known.iter().any(|other| other == name) {
-            errors.push(FieldError::duplicate(format!("{path}.name"), name));
         }
         if expression.trim().is_empty() {
             errors.push(FieldError::required(format!("{path}.expression"), "expression is not specified"));

@@ -35,9 +35,6 @@ fn hook(path: &str, mutating: bool, hook: &Value, before: Option<&Value>, errors
     }
     choice(path, hook, "failurePolicy", &POLICIES, errors);
     choice(path, hook, "matchPolicy", &MATCHES, errors);
-    if mutating {
-        choice(path, hook, "reinvocationPolicy", &REINVOCATIONS, errors);
-    }
     if at(hook, &["sideEffects"]).is_none() {
         let why = "must specify one of None, NoneOnDryRun";
         errors.push(FieldError::required(format!("{path}.sideEffects"), why));
@@ -52,6 +49,9 @@ fn hook(path: &str, mutating: bool, hook: &Value, before: Option<&Value>, errors
         if let Some(one) = at(hook, &[member]) {
             selector::selector(&format!("{path}.{member}"), one, errors);
         }
+    }
+    if mutating {
+        choice(path, hook, "reinvocationPolicy", &REINVOCATIONS, errors);
     }
     webhooks::client_config(&format!("{path}.clientConfig"), &hook["clientConfig"], errors);
     if before.is_none_or(|before| before["matchConditions"] != hook["matchConditions"]) {
@@ -159,9 +159,12 @@ pub(super) fn conditions(path: &str, all: &[Value], names: &policy::Names<'_>, e
         let name = text(one, &["name"]);
         if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
-        } else if let Err(why) = names::label_key(name) {
-            errors.push(FieldError::invalid(format!("{path}.name"), name, why));
-        } else if all[..index].iter().any(|other| other["name"] == one["name"]) {
+            continue;
+        }
+        let faults = names::label_key_faults(name);
+        let is_one = faults.is_empty();
+        errors.extend(faults.into_iter().map(|why| FieldError::invalid(format!("{path}.name"), name, why)));
+        if is_one && all[..index].iter().any(|other| other["name"] == one["name"]) {
             errors.push(FieldError::duplicate(format!("{path}.name"), name));
         }
     }

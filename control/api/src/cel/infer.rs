@@ -4,7 +4,7 @@
 use ::cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators as op};
 
 use super::value::unescape;
-use super::{binding, functions};
+use super::{binding, functions, local};
 use crate::custom::{Kind, More, Node};
 use crate::schema::{Shape, TypeId, Types};
 
@@ -82,6 +82,15 @@ impl<'n> Type<'n> {
         }
     }
 
+    /// The name with what is inside: `list(int)`.
+    pub(super) fn shown(&self) -> String {
+        match self {
+            Self::List(inner) => format!("list({})", inner.shown()),
+            Self::MapOf(inner) => format!("map(string, {})", inner.shown()),
+            other => other.name().to_owned(),
+        }
+    }
+
     /// Whether a value of this type may be of the other.
     pub(super) fn may_be(&self, other: &Type<'_>) -> bool {
         matches!(self, Self::Any) || matches!(other, Type::Any) || self.name() == other.name()
@@ -129,8 +138,12 @@ impl<'n> Type<'n> {
     }
 }
 
+/// What is wrong with an expression, and with which part of it.
+pub(super) type Wrong = (u64, String);
+
 struct Check<'c, 'n> {
     variables: Vec<(&'c str, Type<'n>)>,
+    wrong: Vec<Wrong>,
     /// Whether messages may be made.
     messages: bool,
 }
@@ -138,14 +151,16 @@ struct Check<'c, 'n> {
 /// Checks an expression of these variables.
 ///
 /// # Errors
-/// What is wrong with it.
+/// All that is wrong with it.
 pub(super) fn check<'n>(
     expression: &IdedExpr,
     variables: &[(&str, Type<'n>)],
     messages: bool,
-) -> Result<Type<'n>, String> {
+) -> Result<Type<'n>, Vec<Wrong>> {
     let variables = variables.iter().map(|(name, kind)| (*name, kind.clone())).collect();
-    Check { variables, messages }.expression(expression)
+    let mut check = Check { variables, wrong: Vec::new(), messages };
+    let kind = check.expression(expression);
+    if check.wrong.is_empty() { Ok(kind) } else { Err(check.wrong) }
 }
 
 impl<'c, 'n> Check<'c, 'n> {
@@ -153,7 +168,15 @@ impl<'c, 'n> Check<'c, 'n> {
         self.variables.iter().rev().find(|(known, _)| *known == name).map(|(_, kind)| kind)
     }
 
-    fn expression(&mut self, expression: &'c IdedExpr) -> Result<Type<'n>, String> {
+    /// The type of an expression; of what is wrong nothing is known.
+    fn expression(&mut self, expression: &'c IdedExpr) -> Type<'n> {
+        self.judge(expression).unwrap_or_else(|why| {
+            self.wrong.push((expression.id, why));
+            Type::Any
+        })
+    }
+
+    fn judge(&mut self, expression: &'c IdedExpr) -> Result<Type<'n>, String> {
         match &expression.expr {
             Expr::Literal(literal) => Ok(match literal {
                 LiteralValue::Boolean(_) => Type::Bool,
@@ -161,33 +184,32 @@ impl<'c, 'n> Check<'c, 'n> {
                 LiteralValue::Double(_) => Type::Double,
                 LiteralValue::String(_) => Type::Text,
                 LiteralValue::Bytes(_) => Type::Other("bytes"),
-                LiteralValue::UInt(_) | LiteralValue::Null => Type::Any,
+                LiteralValue::UInt(_) => Type::Other("uint"),
+                LiteralValue::Null => Type::Any,
             }),
             Expr::Ident(name) => match self.find(name) {
                 Some(kind) => Ok(kind.clone()),
                 None if functions::type_named(name).is_some() => Ok(Type::Other("type")),
-                None => Err(format!("undeclared reference to '{name}'")),
+                None => Err(undeclared(name)),
             },
             Expr::Select(select) => {
-                let kind = self.expression(&select.operand)?.field(&select.field)?;
+                let kind = self.expression(&select.operand).field(&select.field)?;
                 Ok(if select.test { Type::Bool } else { kind })
             }
             Expr::List(list) => {
-                let mut inner = None;
-                for element in &list.elements {
-                    inner = Some(self.expression(element)?);
-                }
-                let inner = if list.elements.len() == 1 { inner } else { None };
+                let kinds: Vec<_> = list.elements.iter().map(|one| self.expression(one)).collect();
+                let alike = kinds.iter().all(|kind| kind.shown() == kinds[0].shown());
+                let inner = kinds.into_iter().next().filter(|_| alike);
                 Ok(Type::List(Box::new(inner.unwrap_or(Type::Any))))
             }
             Expr::Map(_) => {
                 for one in super::within(expression) {
-                    self.expression(one)?;
+                    self.expression(one);
                 }
                 Ok(Type::Any)
             }
             Expr::Comprehension(one) => {
-                let range = self.expression(&one.iter_range)?;
+                let range = self.expression(&one.iter_range);
                 if matches!(range, Type::Bool | Type::Int | Type::Double | Type::Text) {
                     return Err(format!(
                         "expression of type '{}' cannot be range of a comprehension",
@@ -195,8 +217,12 @@ impl<'c, 'n> Check<'c, 'n> {
                     ));
                 }
                 let before = self.variables.len();
-                let start = self.expression(&one.accu_init)?;
-                let result = if matches!(start, Type::Bool) { Type::Bool } else { Type::Any };
+                let start = self.expression(&one.accu_init);
+                let result = match start {
+                    start if one.iter_var == local::UNUSED => start,
+                    Type::Bool => Type::Bool,
+                    _ => Type::Any,
+                };
                 self.variables.push((&one.accu_var, result));
                 match &one.iter_var2 {
                     None => self.variables.push((&one.iter_var, range.item())),
@@ -205,23 +231,24 @@ impl<'c, 'n> Check<'c, 'n> {
                         self.variables.push((second, Type::Any));
                     }
                 }
-                let inner = self.expression(&one.loop_cond).and_then(|_| self.expression(&one.loop_step));
-                let outcome = inner.and_then(|_| self.expression(&one.result));
+                self.expression(&one.loop_cond);
+                self.expression(&one.loop_step);
+                let result = self.expression(&one.result);
                 self.variables.truncate(before);
-                outcome
+                Ok(result)
             }
             Expr::Call(call) => self.call(call),
             Expr::Struct(one) => {
                 let name = one.type_name.as_str();
                 let known = name == "JSONPatch" || name == "Object" || name.starts_with("Object.");
                 if !self.messages || !known {
-                    return Err(format!("undeclared reference to '{name}'"));
+                    return Err(undeclared(name));
                 }
                 if name == "JSONPatch" {
                     patch_fields(one)?;
                 }
                 for one in super::within(expression) {
-                    self.expression(one)?;
+                    self.expression(one);
                 }
                 Ok(Type::Other(if name == "JSONPatch" { "JSONPatch" } else { "Object" }))
             }
@@ -232,25 +259,33 @@ impl<'c, 'n> Check<'c, 'n> {
     fn call(&mut self, call: &'c CallExpr) -> Result<Type<'n>, String> {
         let target = call.target.as_deref();
         if let (Some(target), Some(count)) = (target, binding::variables(&call.func_name, &call.args)) {
-            return self.binding(target, &call.func_name, &call.args, count);
+            return Ok(self.binding(target, &call.func_name, &call.args, count));
         }
         let space = target.and_then(functions::namespace).filter(|space| self.find(space).is_none());
         let mut kinds = Vec::new();
         if let (None, Some(target)) = (space, target) {
-            kinds.push(self.expression(target)?);
+            kinds.push(self.expression(target));
         }
         for argument in &call.args {
-            kinds.push(self.expression(argument)?);
+            kinds.push(self.expression(argument));
         }
         let name =
             space.map_or_else(|| call.func_name.clone(), |space| format!("{space}.{}", call.func_name));
         let mismatch = || {
-            let types: Vec<&str> = kinds.iter().map(Type::name).collect();
-            format!("found no matching overload for '{name}' applied to '({})'", types.join(", "))
+            let types: Vec<String> = kinds.iter().map(Type::shown).collect();
+            let types = match (space, target, types.split_first()) {
+                (None, Some(_), Some((of, rest))) => format!("{of}.({})", rest.join(", ")),
+                _ => format!("({})", types.join(", ")),
+            };
+            format!("found no matching overload for '{name}' applied to '{types}'")
         };
         let fit = |a: &Type<'_>, b: &Type<'_>| a.may_be(b) || is_number(a) && is_number(b);
         match (name.as_str(), &kinds[..]) {
-            (op::LOGICAL_AND | op::LOGICAL_OR, [a, b]) if a.may_be(&Type::Bool) && b.may_be(&Type::Bool) => {
+            (op::LOGICAL_AND | op::LOGICAL_OR, [_, _]) => {
+                for (one, kind) in call.args.iter().zip(&kinds).filter(|(_, kind)| !kind.may_be(&Type::Bool))
+                {
+                    self.wrong.push((one.id, format!("expected type 'bool' but found '{}'", kind.shown())));
+                }
                 Ok(Type::Bool)
             }
             (op::LOGICAL_NOT | op::NOT_STRICTLY_FALSE, [a]) if a.may_be(&Type::Bool) => Ok(Type::Bool),
@@ -260,7 +295,7 @@ impl<'c, 'n> Check<'c, 'n> {
             }
             (op::IN, [_, Type::Bool | Type::Int | Type::Double | Type::Text]) => Err(mismatch()),
             (op::IN, [_, _]) => Ok(Type::Bool),
-            (op::CONDITIONAL, [test, yes, no]) if test.may_be(&Type::Bool) => {
+            (op::CONDITIONAL, [test, yes, no]) if test.may_be(&Type::Bool) && yes.may_be(no) => {
                 Ok(if yes.name() == no.name() { yes.clone() } else { Type::Any })
             }
             (op::INDEX, [Type::List(inner), _]) => Ok((**inner).clone()),
@@ -290,7 +325,7 @@ impl<'c, 'n> Check<'c, 'n> {
                 }
                 Ok(result(name))
             }
-            (name, _) => Err(format!("undeclared reference to '{name}'")),
+            (name, _) => Err(undeclared(name)),
         }
     }
 
@@ -301,20 +336,19 @@ impl<'c, 'n> Check<'c, 'n> {
         name: &str,
         arguments: &'c [IdedExpr],
         count: usize,
-    ) -> Result<Type<'n>, String> {
-        self.expression(target)?;
+    ) -> Type<'n> {
+        self.expression(target);
         let before = self.variables.len();
         for one in &arguments[..count] {
             self.variables.push((binding::name_of(one).unwrap_or_default(), Type::Any));
         }
-        let outcome = arguments[count..].iter().try_for_each(|one| self.expression(one).map(drop));
+        arguments[count..].iter().for_each(|one| drop(self.expression(one)));
         self.variables.truncate(before);
-        outcome?;
-        Ok(match name {
+        match name {
             "all" | "exists" | "existsOne" | "exists_one" => Type::Bool,
             "transformList" => Type::List(Box::new(Type::Any)),
             _ => Type::Any,
-        })
+        }
     }
 
     /// Operands of arithmetic are alike, but for moments and durations.
@@ -327,6 +361,10 @@ impl<'c, 'n> Check<'c, 'n> {
             _ => None,
         }
     }
+}
+
+fn undeclared(name: &str) -> String {
+    format!("undeclared reference to '{name}' (in container '')")
 }
 
 /// What a `JSONPatch` may say.
@@ -342,7 +380,7 @@ fn patch_fields(one: &::cel::common::ast::StructExpr) -> Result<(), String> {
 }
 
 fn is_number(kind: &Type<'_>) -> bool {
-    matches!(kind, Type::Int | Type::Double)
+    matches!(kind, Type::Int | Type::Double | Type::Other("uint"))
 }
 
 /// Whether a function has nothing for a receiver of this type.

@@ -17,8 +17,10 @@ pub(crate) mod hostile_tests;
 mod infer;
 pub(crate) mod json;
 mod lists;
+mod local;
 mod net;
 mod optional;
+mod shown;
 mod texts;
 mod time;
 mod value;
@@ -27,13 +29,14 @@ mod versions;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use ::cel::common::ast::{EntryExpr, Expr, IdedEntryExpr, IdedExpr, LiteralValue, operators};
+use ::cel::common::ast::{EntryExpr, Expr, IdedEntryExpr, IdedExpr, LiteralValue, SourceInfo, operators};
 use ::cel::parser::Parser;
 use regex::Regex;
 
 pub(crate) use authz::Asked;
 pub use authz::{Asker, Authority, Question, Ruling};
 pub(crate) use infer::Type;
+use infer::Wrong;
 pub(crate) use value::{RESERVED, Value};
 
 /// What one expression may cost: about a value looked at, or a dozen bytes of text.
@@ -118,6 +121,20 @@ impl Program {
         Self::compile_with(source, variables, wanted, false)
     }
 
+    /// The same, where the expression may give names to values by `cel.bind`.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub(crate) fn compile_binding(
+        source: &str,
+        variables: &[(&str, Type<'_>)],
+        wanted: &Type<'_>,
+    ) -> Result<Self, String> {
+        let (mut expression, places) = parse(source)?;
+        local::expand(&mut expression);
+        Self::checked(source, (expression, places), variables, wanted, false)
+    }
+
     /// The same; with `messages`, an expression may make an `Object` or a `JSONPatch`.
     ///
     /// # Errors
@@ -128,13 +145,26 @@ impl Program {
         wanted: &Type<'_>,
         messages: bool,
     ) -> Result<Self, String> {
-        let expression = parse(source)?;
-        let found = infer::check(&expression, variables, messages)?;
+        Self::checked(source, parse(source)?, variables, wanted, messages)
+    }
+
+    fn checked(
+        source: &str,
+        (expression, places): (IdedExpr, SourceInfo),
+        variables: &[(&str, Type<'_>)],
+        wanted: &Type<'_>,
+        messages: bool,
+    ) -> Result<Self, String> {
+        let show = |wrong: Vec<Wrong>| {
+            let located = |(id, why)| (places.offset_for(id).map(|(start, _)| start as usize), why);
+            shown::at_offsets(source, wrong.into_iter().map(located).collect())
+        };
+        let found = infer::check(&expression, variables, messages).map_err(show)?;
         if !found.may_be(wanted) {
-            return Err(format!("must evaluate to {} but got {}", wanted.name(), found.name()));
+            return Err(format!("must evaluate to {} but got {}", wanted.shown(), found.shown()));
         }
         let mut patterns = HashMap::new();
-        texts::written_patterns(&expression, &mut patterns)?;
+        texts::written_patterns(&expression, &mut patterns).map_err(|wrong| show(vec![wrong]))?;
         Ok(Self { expression, patterns: Arc::new(patterns) })
     }
 
@@ -170,7 +200,13 @@ impl Program {
 }
 
 /// Parses on a thread of its own, with a stack that the longest expression cannot exhaust.
-fn parse(source: &str) -> Result<IdedExpr, String> {
+fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), String> {
+    if source.is_empty() {
+        // Upstream counts columns of nothing from zero.
+        return Err("ERROR: <input>:1:0: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', \
+            'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"
+            .into());
+    }
     if source.trim().is_empty() {
         return Err("an expression is required".into());
     }
@@ -180,18 +216,15 @@ fn parse(source: &str) -> Result<IdedExpr, String> {
     let source = source.to_owned();
     let thread = std::thread::Builder::new().stack_size(STACK).spawn(move || {
         let parser = Parser::new().enable_optional_syntax(true).enable_ident_escape_syntax(true);
-        let expression = parser.parse(&source).map_err(|errors| {
-            let texts: Vec<String> = errors
-                .errors
-                .iter()
-                .map(|one| format!("ERROR: <input>:{}:{}: {}", one.pos.0, one.pos.1, one.msg))
-                .collect();
-            texts.join("; ")
+        let (expression, places) = parser.parse_with_source_info(&source).map_err(|errors| {
+            let place = |at: isize| usize::try_from(at).unwrap_or(0);
+            let errors = errors.errors.into_iter().map(|one| (place(one.pos.0), place(one.pos.1), one.msg));
+            shown::at_places(&source, errors.collect())
         })?;
         if depth(&expression) > DEEPEST {
             return Err(format!("the expression is nested deeper than {DEEPEST} levels"));
         }
-        Ok(expression)
+        Ok((expression, places))
     });
     let thread = thread.map_err(|why| format!("the expression cannot be read now: {why}"))?;
     thread.join().unwrap_or_else(|_| Err("the expression cannot be read".into()))

@@ -100,7 +100,8 @@ fn expression_that_makes_no_sense_is_refused() {
         ("self.size.all(x, x)", "expression of type 'int' cannot be range of a comprehension"),
     ] {
         let outcome = Program::compile(source, &[("self", Type::of(&node))], &Type::Bool);
-        assert_eq!(outcome.map(drop), Err(expected.to_owned()), "{source}");
+        let why = outcome.map(drop).unwrap_err();
+        assert!(why.lines().next().unwrap().contains(expected), "{source}: {why}");
     }
     for source in ["", "self.size >", "self.size > 1 &&", "a b", "((("] {
         assert!(Program::compile(source, &[("self", Type::Any)], &Type::Any).is_err(), "{source}");

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use ::cel::common::ast::{Expr, IdedExpr, LiteralValue};
 use regex::Regex;
 
+use super::infer::Wrong;
 use super::{Budget, Fault, Outcome, Value, time, within};
 use crate::custom::compile_pattern;
 
@@ -151,14 +152,15 @@ fn pattern_of(pattern: &str, budget: &mut Budget) -> Outcome<Regex> {
 pub(super) fn written_patterns(
     expression: &IdedExpr,
     patterns: &mut HashMap<String, Regex>,
-) -> Result<(), String> {
+) -> Result<(), Wrong> {
     if let Expr::Call(call) = &expression.expr
         && matches!(call.func_name.as_str(), "matches" | "find" | "findAll")
-        && let Some(IdedExpr { expr: Expr::Literal(LiteralValue::String(text)), .. }) =
+        && let Some(IdedExpr { id, expr: Expr::Literal(LiteralValue::String(text)) }) =
             call.args.get(usize::from(call.target.is_none()))
     {
         let text: &str = text.inner();
-        let compiled = compile_pattern(text).map_err(|why| format!("error parsing regexp: {why}"))?;
+        let compiled =
+            compile_pattern(text).map_err(|_| (*id, format!("invalid {} argument", call.func_name)))?;
         patterns.insert(text.to_owned(), compiled);
     }
     within(expression).into_iter().try_for_each(|one| written_patterns(one, patterns))

@@ -107,8 +107,13 @@ fn object(types: &Types, of: &Type, members: &mut Map<String, Value>) {
     members.retain(|name, value| {
         let Some(field) = of.field(name) else { return true };
         inside(types, &field.shape, value);
-        !(field.omits_zero && is_zero(&field.shape, value))
+        !(field.omits_zero && is_zero(&field.shape, value)) || is_kept(of, name)
     });
+}
+
+/// An empty list of rules by which to scale is not the same as none, for which there is a default: it is refused.
+fn is_kept(of: &Type, name: &str) -> bool {
+    name == "policies" && of.short_name() == "HPAScalingRules"
 }
 
 /// What is in a list or map stays; what it is made of may have zeros.

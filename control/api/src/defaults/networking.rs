@@ -110,9 +110,6 @@ fn priority_level(spec: &mut Value) {
         default(exempt, "nominalConcurrencyShares", 0);
         default(exempt, "lendablePercent", 0);
     }
-    if text(spec, &["type"]) != "Limited" {
-        return;
-    }
     let Some(limited) = spec.get_mut("limited").filter(|limited| limited.is_object()) else { return };
     default(limited, "nominalConcurrencyShares", 30);
     default(limited, "lendablePercent", 0);

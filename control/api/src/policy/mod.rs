@@ -48,7 +48,9 @@ impl<'n> Names<'n> {
         if self.authorizer {
             types.push(("authorizer", Type::Any));
         }
-        types.push(("variables", Type::Record(self.variables)));
+        if !self.variables.is_empty() {
+            types.push(("variables", Type::Record(self.variables)));
+        }
         types
     }
 

@@ -183,7 +183,7 @@ fn expression_that_cannot_be_kept_says_why() {
         ("variables.unknown", "undefined field 'unknown'"),
         ("1", "must evaluate to bool but got int"),
         ("Object{a: 1} == 1", "undeclared reference to 'Object'"),
-        ("'a'.matches('(')", "error parsing regexp"),
+        ("'a'.matches('(')", "ERROR: <input>:1:13: invalid matches argument"),
     ] {
         let why = check_bool(source, &names).unwrap_err();
         assert!(why.contains(expected), "{source}: {why}");
@@ -216,5 +216,8 @@ fn policy_about_fields_that_a_kind_does_not_have_is_warned_of() {
         ]
     );
     let first = found[0]["warning"].as_str().unwrap();
-    assert!(first.contains("apps/v1, Kind=Deployment: ERROR: undefined field 'replica'"), "{first}");
+    assert!(
+        first.contains("apps/v1, Kind=Deployment: ERROR: <input>:1:12: undefined field 'replica'"),
+        "{first}"
+    );
 }

@@ -34,7 +34,7 @@ pub fn warnings(policy: &Value, kinds: &Registry) -> Vec<Value> {
                 Names { params: params.is_some(), authorizer: member == "expression", variables: &variables };
             let of_kind = |resource: &&Resource| {
                 let why = check(source, &names, resource, param.map(|param| &**param)).err()?;
-                Some(format!("{}, Kind={}: ERROR: {why}", resource.group_version(), resource.kind))
+                Some(format!("{}, Kind={}: {why}", resource.group_version(), resource.kind))
             };
             if source.trim().is_empty() {
                 continue;

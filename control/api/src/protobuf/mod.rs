@@ -5,6 +5,7 @@
 //! come out as if Go had written them as JSON: without the zeros that it leaves out. Nothing is checked against the schema
 //! here. Custom kinds have no such encoding, as with upstream.
 
+mod go_json;
 mod special;
 mod table;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use special::Special;
 use table::{Field, Kind, Message, table};
 use wire::{Reader, Scalar};
 
+pub(crate) use go_json::shown;
 pub(crate) use wire::Writer;
 pub use write::{List, has_kind, object, watch_frame};
 

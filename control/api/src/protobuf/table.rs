@@ -127,6 +127,11 @@ impl Message {
 }
 
 impl Field {
+    /// Whether it is a pointer in Go, whose zero is said.
+    pub(super) fn is_pointer(&self) -> bool {
+        self.pointer
+    }
+
     /// Whether Go would not write this value.
     pub(super) fn leaves_out(&self, value: &Value) -> bool {
         let zero = match value {

@@ -21,7 +21,7 @@ use crate::registry::Resource;
 pub(crate) use daemon_set::TEMPLATE_GENERATION;
 pub use narrow::{Narrow, prepare_narrow};
 pub use pod::{qos_class, total_request};
-pub use update::{is_created_by_update, is_updated_unconditionally};
+pub use update::{is_created_by_update, is_named_by_server, is_updated_unconditionally};
 
 /// Whether changes of what the owner wishes are counted in `metadata.generation`.
 pub fn counts_generation(resource: &Resource) -> bool {

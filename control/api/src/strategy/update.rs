@@ -34,6 +34,11 @@ const CONDITIONAL: [(&str, &[&str]); 7] = [
     ("storage.k8s.io", &["csidrivers", "csinodes", "csistoragecapacities", "volumeattachments"]),
 ];
 
+/// Whether an object that is created without a name gets one of the server's.
+pub fn is_named_by_server(resource: &Resource) -> bool {
+    resource.group.is_empty() && resource.plural == "limitranges"
+}
+
 /// Whether an update of something that is not there creates it.
 pub fn is_created_by_update(resource: &Resource) -> bool {
     resource.custom.is_none() && is_in(&CREATED, resource)

@@ -18,7 +18,7 @@ pub(super) fn ip(place: &Place<'_>, errors: &mut Errors) -> Option<IpAddr> {
             None
         }
         Ok(address) => Some(address),
-        Err(_) if without_zeros(place.text()) => {
+        Err(_) if without_zeros(place.text()).is_some() => {
             place.invalid("must not have leading 0s", errors);
             None
         }
@@ -29,14 +29,19 @@ pub(super) fn ip(place: &Place<'_>, errors: &mut Errors) -> Option<IpAddr> {
     }
 }
 
-/// Whether the text would be an IPv4 address but for zeros at the start of its numbers.
-fn without_zeros(text: &str) -> bool {
+/// An address, be there zeros at the start of its numbers.
+pub(super) fn sloppy(text: &str) -> Option<IpAddr> {
+    text.parse().ok().or_else(|| without_zeros(text).map(IpAddr::V4))
+}
+
+/// The IPv4 address that the text would be but for zeros at the start of its numbers.
+fn without_zeros(text: &str) -> Option<Ipv4Addr> {
     let part = |part: &str| {
         let digits = part.trim_start_matches('0');
         if digits.is_empty() && !part.is_empty() { "0".to_owned() } else { digits.to_owned() }
     };
     let parts: Vec<String> = text.split('.').map(part).collect();
-    parts.len() == 4 && parts.join(".").parse::<Ipv4Addr>().is_ok()
+    parts.join(".").parse().ok().filter(|_| parts.len() == 4)
 }
 
 /// An address in canonical form; gives the sentence against it.

@@ -16,6 +16,8 @@ use crate::select::LabelSelector;
 const INDEXES: i64 = 100_000;
 /// With more than [`INDEXES`] completions and a limit for each index, so many.
 const FEWER: i64 = 10_000;
+/// The indexes that a success needs are so many bytes of text at most.
+const INDEX_BYTES: usize = 64 << 10;
 const RULES: usize = 20;
 const EXIT_CODES: usize = 255;
 const MANAGED_BY: usize = 63;
@@ -26,14 +28,16 @@ pub(super) fn check(resource: &Resource, object: &Value, old: Option<&Value>, er
     let spec = Place::of(object, "spec");
     match resource.plural.as_str() {
         "jobs" => {
-            if old.is_none() {
-                generated_selector(object, errors);
-            }
+            let had = |label: &str| {
+                let labels =
+                    |old: &Value| at(old, &["spec", "template", "metadata", "labels", label]).is_some();
+                old.is_none_or(labels)
+            };
+            let prefixed = had("batch.kubernetes.io/job-name") && had("batch.kubernetes.io/controller-uid");
+            generated_selector(object, prefixed, errors);
             job(&spec, errors);
             job_selector(&spec, errors);
-            if old.is_none() {
-                pod_names(object, &spec, errors);
-            }
+            pod_names(object, &spec, errors);
         }
         "cronjobs" => {
             cron::check(&spec, old.map(|old| &old["spec"]), errors);
@@ -56,8 +60,8 @@ pub(super) fn check(resource: &Resource, object: &Value, old: Option<&Value>, er
     }
 }
 
-/// The selector that nobody chose is the one that the server makes.
-fn generated_selector(object: &Value, errors: &mut Errors) {
+/// The selector that nobody chose is the one that the server makes. Jobs from before had no `prefixed` labels.
+fn generated_selector(object: &Value, prefixed: bool, errors: &mut Errors) {
     let spec = Place::of(object, "spec");
     let chosen = spec.get("selector");
     if spec.get("manualSelector").flag() || !chosen.is_set() {
@@ -73,14 +77,16 @@ fn generated_selector(object: &Value, errors: &mut Errors) {
         ("batch.kubernetes.io/controller-uid", uid),
         ("batch.kubernetes.io/job-name", name),
     ];
+    let labels = if prefixed { &labels[..] } else { &labels[..2] };
     let found = at(spec.value, &["template", "metadata", "labels"]);
     for (key, expected) in labels {
         let path = "spec.template.metadata.labels";
-        match found.and_then(|found| found.get(key)).and_then(Value::as_str) {
-            Some(value) if value == expected => {}
-            Some(value) => {
+        match found.and_then(|found| found.get(*key)).and_then(Value::as_str) {
+            Some(value) if value == *expected => {}
+            Some(_) => {
                 let why = format!("must be '{expected}'");
-                errors.push(FieldError::invalid(format!("{path}[{key}]"), value, why));
+                let all = found.cloned().unwrap_or_default();
+                errors.push(FieldError::invalid(format!("{path}[{key}]"), all, why));
             }
             None => {
                 let why = format!("must be '{expected}'");
@@ -307,7 +313,7 @@ fn success_policy(spec: &Place<'_>, errors: &mut Errors) {
         return;
     }
     if spec.get("completionMode").text() != "Indexed" {
-        return policy.invalid("requires indexed completion mode", errors);
+        return policy.invalid_struct("batch/v1.SuccessPolicy", "requires indexed completion mode", errors);
     }
     let rules = policy.get("rules");
     if rules.count() == 0 {
@@ -320,10 +326,13 @@ fn success_policy(spec: &Place<'_>, errors: &mut Errors) {
         if !count.is_set() && !list.is_set() {
             rule.required("at least one of succeededCount or succeededIndexes must be specified", errors);
         }
-        let mut total = None;
+        let mut total = 0;
         if list.is_set() {
+            if list.text().len() > INDEX_BYTES {
+                list.too_long(INDEX_BYTES, errors);
+            }
             match indexes(list.text(), completions) {
-                Ok(found) => total = Some(found),
+                Ok(found) => total = found,
                 Err(why) => list.invalid(format!("error parsing succeededIndexes: {why}"), errors),
             }
         }
@@ -334,7 +343,7 @@ fn success_policy(spec: &Place<'_>, errors: &mut Errors) {
                 format!("must be less than or equal to {completions} (the number of specified completions)");
             count.invalid(why, errors);
         }
-        if let Some(total) = total.filter(|total| wanted > *total) {
+        if list.is_set() && wanted > total {
             let why = format!(
                 "must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)"
             );
@@ -344,83 +353,42 @@ fn success_policy(spec: &Place<'_>, errors: &mut Errors) {
 }
 
 /// How many indexes a text such as `1,3-5` names.
-fn indexes(text: &str, completions: i64) -> Result<i64, String> {
-    let number = |part: &str| {
-        let value = part
-            .parse::<i64>()
-            .map_err(|_| format!("cannot convert string to integer for index: \"{part}\""))?;
-        if value >= completions {
-            return Err(format!("too large index: \"{part}\""));
-        }
-        Ok(value)
-    };
-    let mut total = 0;
-    let mut last = -1;
+pub(super) fn indexes(text: &str, completions: i64) -> Result<i64, String> {
+    let (mut total, mut last) = (0, None);
     for part in text.split(',').filter(|_| !text.is_empty()) {
-        let (low, high) = match part.split_once('-') {
-            None => (number(part)?, number(part)?),
-            Some((low, high)) if !high.contains('-') => {
-                let (low, high) = (number(low)?, number(high)?);
-                if high <= low {
-                    return Err(format!("non-increasing order, previous: {low}, current: {high}"));
-                }
-                (low, high)
-            }
-            Some(_) => {
-                return Err(format!(
-                    "the fragment \"{part}\" violates the requirement that an index interval can have at most two parts separated by '-'"
-                ));
-            }
-        };
-        if low <= last {
+        let (low, high) = interval(part, completions)?;
+        if let Some(last) = last.filter(|last| *last >= low) {
             return Err(format!("non-increasing order, previous: {last}, current: {low}"));
         }
         total += high - low + 1;
-        last = high;
+        last = Some(high);
     }
     Ok(total)
 }
 
-/// What a job's status may become.
-pub(super) fn status(new: &Value, old: &Value, errors: &mut Errors) {
-    let (now, before) = (Place::of(new, "status"), Place::of(old, "status"));
-    now.not_negative_at(&["active", "succeeded", "failed", "ready", "terminating"], errors);
-    let has = |status: &Place<'_>, kind: &str| {
-        status
-            .each("conditions")
-            .any(|one| text(one.value, &["type"]) == kind && one.value["status"] == "True")
+/// The ends of `3-5` or `1`.
+pub(super) fn interval(part: &str, completions: i64) -> Result<(i64, i64), String> {
+    let number = |part: &str| {
+        let value = part
+            .parse::<i64>()
+            .map_err(|_| format!("cannot convert string to integer for index: {part:?}"))?;
+        if value >= completions {
+            return Err(format!("too large index: {part:?}"));
+        }
+        Ok(value)
     };
-    let conditions = now.get("conditions");
-    if has(&now, "SuccessCriteriaMet") {
-        for (kind, why) in [
-            ("Failed", "cannot set SuccessCriteriaMet=True and Failed=true conditions"),
-            ("FailureTarget", "cannot set SuccessCriteriaMet=True and FailureTarget=true conditions"),
-        ] {
-            if has(&now, kind) {
-                conditions.wrong(why, errors);
+    match part.split_once('-') {
+        None => number(part).map(|index| (index, index)),
+        Some((_, high)) if high.contains('-') => Err(format!(
+            "the fragment {part:?} violates the requirement that an index interval can have at most two parts separated by '-'"
+        )),
+        Some((low, high)) => {
+            let (low, high) = (number(low)?, number(high)?);
+            if low >= high {
+                return Err(format!("non-increasing order, previous: {low}, current: {high}"));
             }
+            Ok((low, high))
         }
-    }
-    if has(&now, "Complete") && has(&now, "Failed") {
-        conditions.wrong("cannot set Complete=True and Failed=true conditions", errors);
-    }
-    for kind in ["Failed", "Complete", "FailureTarget"] {
-        if has(&before, kind) && !has(&now, kind) {
-            conditions.wrong(&format!("cannot disable the terminal {kind}=True condition"), errors);
-        }
-    }
-    if has(&before, "SuccessCriteriaMet") && !has(&now, "SuccessCriteriaMet") {
-        conditions.wrong("cannot disable the SuccessCriteriaMet=True condition", errors);
-    }
-    let count = |status: &Place<'_>, name: &str| status.get(name).number().unwrap_or(0);
-    for name in ["failed", "succeeded"] {
-        if count(&now, name) < count(&before, name) {
-            now.get(name).invalid(format!("cannot decrease the {name} counter"), errors);
-        }
-    }
-    let (end, ended) = (now.get("completionTime"), before.get("completionTime"));
-    if end.is_set() && ended.is_set() && end.value != ended.value {
-        end.invalid(super::place::IMMUTABLE, errors);
     }
 }
 

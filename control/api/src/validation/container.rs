@@ -24,25 +24,36 @@ pub(super) fn all(spec: &Place<'_>, around: &Around<'_>, errors: &mut Errors) {
         probe::lifecycle(&one, around.grace, around.system, errors);
         probe::all(&one, around.grace, errors);
         restart(&one, errors);
-        host_ports(&one, &mut ports, errors);
     }
+    list.items().for_each(|one| host_ports(&one, &mut ports, errors));
     for one in spec.each("initContainers") {
         common(&one, around, errors);
+        restart(&one, errors);
         unique(&one, &mut seen, errors);
+        // Upstream counts them from the first again.
+        let alone = Place::new(format!("{}.initContainers[0]", spec.path), one.value);
+        host_ports(&alone, &mut BTreeSet::new(), errors);
         init(&one, around, errors);
-        host_ports(&one, &mut BTreeSet::new(), errors);
     }
+    let others = seen.clone();
     for one in spec.each("ephemeralContainers") {
         common(&one, around, errors);
+        image_is_trimmed(&one, errors);
         unique(&one, &mut seen, errors);
+        ephemeral(&one, &others, errors);
     }
-    if spec.get("hostNetwork").flag() {
-        for port in list.items().flat_map(|one| one.each("ports")) {
-            let (outside, inside) = (port.get("hostPort"), port.get("containerPort"));
-            let given = outside.number().unwrap_or(0) != 0;
-            if given && outside.number() != inside.number() {
-                outside.invalid("must match `containerPort` when `hostNetwork` is true", errors);
-            }
+}
+
+/// Pods in the network of their node have their ports there.
+pub(super) fn host_ports_of_the_host(spec: &Place<'_>, errors: &mut Errors) {
+    if !spec.get("hostNetwork").flag() {
+        return;
+    }
+    for port in spec.each("containers").flat_map(|one| one.each("ports")) {
+        let (outside, inside) = (port.get("hostPort"), port.get("containerPort"));
+        let given = outside.number().unwrap_or(0) != 0;
+        if given && outside.number() != inside.number() {
+            outside.invalid("must match `containerPort` when `hostNetwork` is true", errors);
         }
     }
 }
@@ -55,9 +66,7 @@ fn unique<'a>(one: &Place<'a>, seen: &mut BTreeSet<&'a str>, errors: &mut Errors
 }
 
 fn init(one: &Place<'_>, around: &Around<'_>, errors: &mut Errors) {
-    let always = one.get("restartPolicy").text() == "Always";
-    restart(one, errors);
-    if always {
+    if one.get("restartPolicy").text() == "Always" {
         probe::lifecycle(one, around.grace, around.system, errors);
         probe::all(one, around.grace, errors);
         return;
@@ -76,8 +85,49 @@ fn init(one: &Place<'_>, around: &Around<'_>, errors: &mut Errors) {
     }
 }
 
+/// The image of a container of a whole pod: in templates upstream lets it pass.
+pub(super) fn image_is_trimmed(one: &Place<'_>, errors: &mut Errors) {
+    let image = one.get("image");
+    if image.text().trim() != image.text() {
+        image.invalid("must not have leading or trailing whitespace", errors);
+    }
+}
+
+/// What a container that is added to look at others cannot have, in the order in which it is declared.
+fn ephemeral(one: &Place<'_>, others: &BTreeSet<&str>, errors: &mut Errors) {
+    const WHY: &str = "cannot be set for an Ephemeral Container";
+    let target = one.get("targetContainerName");
+    if target.is_full() && !others.contains(target.text()) {
+        errors.push(FieldError::not_found(&target.path, target.text()));
+    }
+    for name in [
+        "ports",
+        "resources",
+        "resizePolicy",
+        "restartPolicy",
+        "restartPolicyRules",
+        "livenessProbe",
+        "readinessProbe",
+        "startupProbe",
+        "lifecycle",
+    ] {
+        let place = one.get(name);
+        // Resources are no pointer: there are none when nothing is in them.
+        if if name == "resources" { place.is_full() } else { place.is_set() } {
+            place.forbidden(WHY, errors);
+        }
+    }
+    for mount in one.each("volumeMounts") {
+        for name in ["subPath", "subPathExpr"] {
+            if mount.get(name).is_full() {
+                mount.get(name).forbidden(WHY, errors);
+            }
+        }
+    }
+}
+
 fn common(one: &Place<'_>, around: &Around<'_>, errors: &mut Errors) {
-    one.get("name").judge_full(names::dns_label, errors);
+    one.get("name").must(names::dns_label, errors);
     if one.get("image").text().is_empty() {
         one.get("image").required("", errors);
     }

@@ -9,6 +9,7 @@ use super::field::FieldError;
 use super::place::{Errors, Place};
 use super::{address, apps, claim, event, limits, names, persistent_volume, pod, service};
 use crate::object::{at, items, members, text};
+use crate::protobuf;
 use crate::registry::Resource;
 
 /// What ConfigMaps and Secrets may hold, in bytes.
@@ -17,7 +18,7 @@ const DATA: usize = 1 << 20;
 pub(super) fn check(resource: &Resource, object: &Value, creating: bool, errors: &mut Errors) {
     let spec = Place::of(object, "spec");
     match resource.plural.as_str() {
-        "pods" => pod::pod(object, errors),
+        "pods" => pod::pod(object, creating, errors),
         "podtemplates" => apps::template_content("template", &object["template"], errors),
         "services" => service::service(object, errors),
         "endpoints" => service::endpoints(object, errors),
@@ -156,7 +157,7 @@ fn node(object: &Value, spec: &Place<'_>, creating: bool, errors: &mut Errors) {
         if !seen.insert((key.text(), effect.text())) {
             let mut error = FieldError::duplicate(&taint.path, taint.value.clone());
             error.detail = "taints must be unique by key and effect pair".to_owned();
-            errors.push(error);
+            errors.push(error.shown_as(protobuf::shown("core/v1.Taint", taint.value)));
         }
     }
     node_status(object, errors);

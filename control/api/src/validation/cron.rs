@@ -1,5 +1,7 @@
 //! Rules of schedules: five fields or a name, and a time zone of its own field.
 
+use std::num::IntErrorKind;
+
 use serde_json::Value;
 
 use super::place::{Errors, Place};
@@ -60,9 +62,14 @@ fn time_zone(zone: &Place<'_>, errors: &mut Errors) {
     }
     if name.eq_ignore_ascii_case("local") {
         let why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
-        return zone.invalid(why, errors);
+        zone.invalid(why, errors);
+        if name == "Local" {
+            return;
+        }
     }
-    if jiff::tz::TimeZone::get(name).is_err() {
+    // Go looks for a file of that name, in which letters count.
+    let found = jiff::tz::TimeZone::get(name).ok();
+    if found.and_then(|found| found.iana_name().map(|known| known == name)) != Some(true) {
         zone.invalid(format!("unknown time zone {name}"), errors);
     }
 }
@@ -79,8 +86,7 @@ fn schedule_of(text: &str) -> Result<(), String> {
             return Ok(());
         }
         return match name.strip_prefix("every ") {
-            Some(period) if is_duration(period) => Ok(()),
-            Some(_) => Err(format!("failed to parse duration {rest}")),
+            Some(period) => duration(period).map_err(|why| format!("failed to parse duration {rest}: {why}")),
             None => Err(format!("unrecognized descriptor: {rest}")),
         };
     }
@@ -89,7 +95,7 @@ fn schedule_of(text: &str) -> Result<(), String> {
         return Err(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
     }
     for (field, (low, high, names)) in fields.iter().zip(FIELDS) {
-        for part in field.split(',') {
+        for part in field.split(',').filter(|part| !part.is_empty()) {
             range(part, low, high, names)?;
         }
     }
@@ -102,9 +108,12 @@ fn range(part: &str, low: u32, high: u32, names: &[&str]) -> Result<(), String> 
         if let Some(at) = names.iter().position(|name| !name.is_empty() && *name == lower) {
             return Ok(at as u32);
         }
-        text.parse().map_err(|_| {
-            format!("failed to parse int from {text}: strconv.Atoi: parsing {text:?}: invalid syntax")
-        })
+        let found = text.parse::<i64>().map_err(|why| {
+            let is_large = matches!(why.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow);
+            let why = if is_large { "value out of range" } else { "invalid syntax" };
+            format!("failed to parse int from {text}: strconv.Atoi: parsing {text:?}: {why}")
+        })?;
+        u32::try_from(found).map_err(|_| format!("negative number ({found}) not allowed: {text}"))
     };
     let (span, step) = match part.split_once('/') {
         None => (part, None),
@@ -115,7 +124,7 @@ fn range(part: &str, low: u32, high: u32, names: &[&str]) -> Result<(), String> 
         return Err(format!("step of range should be a positive number: {part}"));
     }
     let (start, end) = match span.split_once('-') {
-        None if matches!(span, "*" | "?") => (low, high),
+        _ if matches!(span.split('-').next(), Some("*" | "?")) => (low, high),
         None => {
             let start = number(span)?;
             (start, if step.is_some() { high } else { start })
@@ -135,19 +144,32 @@ fn range(part: &str, low: u32, high: u32, names: &[&str]) -> Result<(), String> 
     Ok(())
 }
 
-/// Whether the text is a period such as `1h30m`.
-fn is_duration(text: &str) -> bool {
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let units = ["ns", "us", "ms", "s", "m", "h"];
-        let Some(unit) = units.iter().find(|unit| rest[digits..].starts_with(**unit)) else { return false };
-        if digits == 0 {
-            return false;
-        }
-        rest = &rest[digits + unit.len()..];
+/// Reads a period such as `1h30m`, with Go's words for what is none.
+fn duration(text: &str) -> Result<(), String> {
+    let invalid = || Err(format!("time: invalid duration {text:?}"));
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if rest == "0" {
+        return Ok(());
     }
-    !text.is_empty()
+    if rest.is_empty() {
+        return invalid();
+    }
+    while !rest.is_empty() {
+        let is_number = |c: char| c.is_ascii_digit() || c == '.';
+        let digits = rest.find(|c: char| !is_number(c)).unwrap_or(rest.len());
+        let (number, behind) = rest.split_at(digits);
+        if !number.bytes().any(|byte| byte.is_ascii_digit()) || number.matches('.').count() > 1 {
+            return invalid();
+        }
+        let unit = &behind[..behind.find(is_number).unwrap_or(behind.len())];
+        match unit {
+            "" => return Err(format!("time: missing unit in duration {text:?}")),
+            "ns" | "us" | "\u{b5}s" | "\u{3bc}s" | "ms" | "s" | "m" | "h" => {}
+            _ => return Err(format!("time: unknown unit {unit:?} in duration {text:?}")),
+        }
+        rest = &behind[unit.len()..];
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -170,7 +192,8 @@ mod tests {
             ("1-2-3 * * * *", "too many hyphens: 1-2-3"),
             ("*/2/3 * * * *", "too many slashes: */2/3"),
             ("@often", "unrecognized descriptor: @often"),
-            ("@every x", "failed to parse duration @every x"),
+            ("@every x", "failed to parse duration @every x: time: invalid duration \"x\""),
+            ("@every 1x", "failed to parse duration @every 1x: time: unknown unit \"x\" in duration \"1x\""),
             ("a * * * *", "failed to parse int from a: strconv.Atoi: parsing \"a\": invalid syntax"),
         ] {
             assert_eq!(schedule_of(bad), Err(why.to_owned()), "{bad}");

@@ -19,20 +19,20 @@ const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 /// An address that traffic may be sent to from elsewhere.
 pub(super) fn outside(place: &Place<'_>, errors: &mut Errors) {
     let link_local = "may not be in the link-local range (169.254.0.0/16, fe80::/10)";
-    let why = match place.text().parse::<IpAddr>() {
-        Err(_) => "must be a valid IP address".to_owned(),
-        Ok(address) if address.is_unspecified() => format!("may not be unspecified ({})", place.text()),
-        Ok(address) if address.is_loopback() => {
+    let why = match address::sloppy(place.text()).map(|address| address.to_canonical()) {
+        None => "must be a valid IP address".to_owned(),
+        Some(address) if address.is_unspecified() => format!("may not be unspecified ({})", place.text()),
+        Some(address) if address.is_loopback() => {
             "may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned()
         }
-        Ok(IpAddr::V4(address)) if Ipv4Addr::is_link_local(&address) => link_local.to_owned(),
-        Ok(IpAddr::V6(address)) if Ipv6Addr::is_unicast_link_local(&address) => link_local.to_owned(),
-        Ok(address) if is_link_local_multicast(address) => {
+        Some(IpAddr::V4(address)) if Ipv4Addr::is_link_local(&address) => link_local.to_owned(),
+        Some(IpAddr::V6(address)) if Ipv6Addr::is_unicast_link_local(&address) => link_local.to_owned(),
+        Some(address) if is_link_local_multicast(address) => {
             "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned()
         }
-        Ok(_) => return,
+        Some(_) => return,
     };
-    place.invalid(why, errors);
+    errors.push(FieldError::invalid(&place.path, place.text(), why));
 }
 
 fn is_link_local_multicast(address: IpAddr) -> bool {
@@ -62,17 +62,11 @@ pub(super) fn endpoints(object: &Value, errors: &mut Errors) {
         }
         for one in lists.iter().flat_map(Place::items) {
             let ip = one.get("ip");
-            let before = errors.len();
-            if address::ip(&ip, errors).is_some() {
-                outside(&ip, errors);
-            }
-            for error in errors[before..].iter_mut().filter(|one| one.detail == address::NOT_AN_ADDRESS) {
-                // In objects of this kind upstream gives no example.
-                error.detail = "must be a valid IP address".to_owned();
-                error.value = Some(ip.text().into());
-            }
+            let text = Value::from(ip.text());
+            address::ip(&Place::new(ip.path.clone(), &text), errors);
             one.get("hostname").judge_full(names::dns_label, errors);
             one.get("nodeName").judge_set(names::dns_subdomain, errors);
+            outside(&ip, errors);
         }
         let ports = subset.get("ports");
         for one in ports.items() {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use crate::protobuf;
+
 /// The kind of a broken rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
@@ -77,6 +79,16 @@ impl FieldError {
     /// A value is not acceptable.
     pub fn invalid(field: impl Into<String>, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self::new(field, Rule::Invalid, Some(value.into()), detail)
+    }
+
+    /// A value is not acceptable, which upstream shows as its struct of that type (`meta/v1.ObjectMeta`).
+    pub fn invalid_struct(
+        field: impl Into<String>,
+        of: &str,
+        value: &Value,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self::invalid(field, value.clone(), detail).shown_as(protobuf::shown(of, value))
     }
 
     /// A value is none of those allowed.

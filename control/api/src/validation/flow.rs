@@ -2,17 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::field::FieldError;
 use super::names;
 use super::place::{Errors, Place};
-use crate::object::text;
+use crate::object::{remove, text};
+use crate::protobuf;
 use crate::registry::Resource;
 
 const VERBS: [&str; 9] =
     ["create", "delete", "deletecollection", "get", "list", "patch", "proxy", "update", "watch"];
 const PRECEDENCE: i64 = 10_000;
+/// In the stored form there is no zero to be preserved by it.
+const PRESERVE: &str = "flowcontrol.k8s.io/preserve-zero-concurrency-shares";
 const QUEUES: i64 = 10_000_000;
 /// Bits of the hash from which hands of queues are dealt.
 const HASH_BITS: u32 = 60;
@@ -21,9 +24,83 @@ pub(super) fn check(resource: &Resource, object: &Value, errors: &mut Errors) {
     let spec = Place::of(object, "spec");
     let name = text(object, &["metadata", "name"]);
     match resource.plural.as_str() {
-        "flowschemas" => schema(name, &spec, errors),
-        "prioritylevelconfigurations" => level(name, &spec, errors),
+        "flowschemas" => {
+            schema(name, &spec, errors);
+            let mandatory = mandatory_schema(name);
+            if mandatory.is_some_and(|mandatory| without_nulls(spec.value) != mandatory) {
+                let why = format!("spec of '{name}' must equal the fixed value");
+                spec.invalid_struct("flowcontrol/v1.FlowSchemaSpec", why, errors);
+            }
+        }
+        "prioritylevelconfigurations" => {
+            if object["metadata"]["annotations"].get(PRESERVE).is_some() {
+                let why = format!("annotation '{PRESERVE}' is forbidden");
+                errors.push(FieldError::forbidden("metadata.annotations", why));
+            }
+            level(name, &spec, errors);
+            mandatory_level(name, &spec, errors);
+        }
         _ => {}
+    }
+    status(object, errors);
+}
+
+/// What upstream's server makes these two of, and nobody may change.
+fn mandatory_schema(name: &str) -> Option<Value> {
+    let (precedence, groups) = match name {
+        "exempt" => (1, ["system:masters"].as_slice()),
+        "catch-all" => (PRECEDENCE, ["system:unauthenticated", "system:authenticated"].as_slice()),
+        _ => return None,
+    };
+    let subject = |group: &&str| json!({ "kind": "Group", "group": { "name": group } });
+    let all = json!(["*"]);
+    let mut spec = json!({
+        "priorityLevelConfiguration": { "name": name },
+        "matchingPrecedence": precedence,
+        "rules": [{
+            "subjects": groups.iter().map(subject).collect::<Vec<_>>(),
+            "resourceRules": [
+                { "verbs": all, "apiGroups": all, "resources": all, "namespaces": all, "clusterScope": true },
+            ],
+            "nonResourceRules": [{ "verbs": all, "nonResourceURLs": all }],
+        }],
+    });
+    if name == "catch-all" {
+        spec["distinguisherMethod"] = json!({ "type": "ByUser" });
+    }
+    Some(spec)
+}
+
+fn mandatory_level(name: &str, spec: &Place<'_>, errors: &mut Errors) {
+    let (mut found, except) = (without_nulls(spec.value), " except the 'spec.exempt' field");
+    let (expected, except) = match name {
+        "exempt" => {
+            remove(&mut found, "exempt");
+            (json!({ "type": "Exempt" }), except)
+        }
+        "catch-all" => {
+            let limited = json!({
+                "nominalConcurrencyShares": 5, "lendablePercent": 0, "limitResponse": { "type": "Reject" },
+            });
+            (json!({ "type": "Limited", "limited": limited }), "")
+        }
+        _ => return,
+    };
+    if found != expected {
+        let why = format!("spec of '{name}'{except} must equal the fixed value");
+        spec.invalid_struct("flowcontrol/v1.PriorityLevelConfigurationSpec", why, errors);
+    }
+}
+
+/// The value without members that are null, at any depth.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let said = members.iter().filter(|(_, value)| !value.is_null());
+            said.map(|(name, value)| (name.clone(), without_nulls(value))).collect()
+        }
+        Value::Array(items) => items.iter().map(without_nulls).collect(),
+        other => other.clone(),
     }
 }
 
@@ -56,8 +133,10 @@ fn schema(name: &str, spec: &Place<'_>, errors: &mut Errors) {
         refuse("only the schema named 'exempt' may have matchingPrecedence 1".to_owned(), errors);
     }
     let method = spec.get("distinguisherMethod");
-    if method.is_set() {
-        method.get("type").one_of(&["ByNamespace", "ByUser"], errors);
+    const METHODS: [&str; 2] = ["ByNamespace", "ByUser"];
+    if method.is_set() && !METHODS.contains(&method.get("type").text()) {
+        let error = FieldError::not_supported(method.child("type"), method.value.clone(), &METHODS);
+        errors.push(error.shown_as(protobuf::shown("flowcontrol/v1.FlowDistinguisherMethod", method.value)));
     }
     let level = spec.get("priorityLevelConfiguration").get("name");
     if level.text().is_empty() {
@@ -87,12 +166,17 @@ fn subject(subject: &Place<'_>, errors: &mut Errors) {
         kind.one_of(&["Group", "ServiceAccount", "User"], errors);
         return;
     };
+    described(own, member, subject, errors);
     for (other, name) in kinds.iter().filter(|(other, _)| other != own) {
         if subject.get(name).is_set() {
             let why = format!("{name} is forbidden when subject kind is not '{other}'");
             subject.get(name).forbidden(why, errors);
         }
     }
+}
+
+/// The member that says who it is.
+fn described<'a>(own: &str, member: &'a str, subject: &Place<'a>, errors: &mut Errors) {
     let one = subject.get(member);
     if !one.is_set() {
         return one.required(&format!("{member} is required when subject kind is '{own}'"), errors);
@@ -101,7 +185,7 @@ fn subject(subject: &Place<'_>, errors: &mut Errors) {
     if name.text().is_empty() {
         name.required("", errors);
     }
-    if *own == "ServiceAccount" {
+    if own == "ServiceAccount" {
         if !matches!(name.text(), "" | "*") {
             name.judge(names::dns_subdomain, errors);
         }
@@ -187,7 +271,8 @@ fn level(name: &str, spec: &Place<'_>, errors: &mut Errors) {
             if limited.is_set() {
                 limited.forbidden("must be nil if the type is not Limited", errors);
             }
-            shares(&exempt, errors);
+            nominal(&exempt, errors);
+            lendable(&exempt, errors);
         }
         "Limited" => {
             if exempt.is_set() {
@@ -196,12 +281,13 @@ fn level(name: &str, spec: &Place<'_>, errors: &mut Errors) {
             if !limited.is_set() {
                 return limited.required("must not be empty when type is Limited", errors);
             }
-            shares(&limited, errors);
+            nominal(&limited, errors);
+            response(&limited.get("limitResponse"), errors);
+            lendable(&limited, errors);
             let borrowing = limited.get("borrowingLimitPercent");
             if borrowing.number().is_some_and(|percent| percent < 0) {
                 borrowing.invalid("if specified, must be a non-negative integer", errors);
             }
-            response(&limited.get("limitResponse"), errors);
         }
         _ => {
             kind.one_of(&["Exempt", "Limited"], errors);
@@ -209,11 +295,15 @@ fn level(name: &str, spec: &Place<'_>, errors: &mut Errors) {
     }
 }
 
-fn shares(holder: &Place<'_>, errors: &mut Errors) {
-    let (nominal, lendable) = (holder.get("nominalConcurrencyShares"), holder.get("lendablePercent"));
+fn nominal(holder: &Place<'_>, errors: &mut Errors) {
+    let nominal = holder.get("nominalConcurrencyShares");
     if nominal.number().is_some_and(|shares| shares < 0) {
         nominal.invalid("must be a non-negative integer", errors);
     }
+}
+
+fn lendable(holder: &Place<'_>, errors: &mut Errors) {
+    let lendable = holder.get("lendablePercent");
     if lendable.number().is_some_and(|percent| !(0..=100).contains(&percent)) {
         lendable.invalid("must be between 0 and 100, inclusive", errors);
     }
@@ -240,19 +330,18 @@ fn queues(queuing: &Place<'_>, errors: &mut Errors) {
     let refuse = |name: &str, why: String, errors: &mut Errors| {
         errors.push(FieldError::invalid(queuing.child(name), number(name), why));
     };
-    for name in ["queueLengthLimit", "queues", "handSize"] {
-        if number(name) <= 0 {
-            refuse(name, "must be positive".to_owned(), errors);
-        }
-    }
     let (count, hand) = (number("queues"), number("handSize"));
-    if count > QUEUES {
+    if number("queueLengthLimit") <= 0 {
+        refuse("queueLengthLimit", "must be positive".to_owned(), errors);
+    }
+    if count <= 0 {
+        refuse("queues", "must be positive".to_owned(), errors);
+    } else if count > QUEUES {
         refuse("queues", format!("must not be greater than {QUEUES}"), errors);
     }
-    if hand <= 0 || count <= 0 {
-        return;
-    }
-    if hand > count {
+    if hand <= 0 {
+        refuse("handSize", "must be positive".to_owned(), errors);
+    } else if hand > count {
         refuse("handSize", format!("should not be greater than queues ({count})"), errors);
     } else if entropy(count, hand) > HASH_BITS {
         let why = format!(

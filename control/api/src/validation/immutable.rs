@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::field::FieldError;
 use super::{claim, core, devices, event, networking, persistent_volume, pod_update, service, storage};
-use crate::object::{at, flag, remove, text};
+use crate::object::{at, carry, flag, items, remove, text};
+use crate::protobuf;
 use crate::registry::Resource;
 
 const IMMUTABLE: &str = "field is immutable";
@@ -102,68 +103,80 @@ fn stateful_set(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
 
 /// A job's pods are made from one template, which may change only while none are made.
 fn job(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
-    for name in [
-        "selector",
-        "completionMode",
-        "podFailurePolicy",
-        "backoffLimitPerIndex",
-        "managedBy",
-        "successPolicy",
-    ] {
-        fixed(new, old, &["spec", name], errors);
-    }
     completions(new, old, errors);
+    fixed(new, old, &["spec", "selector"], errors);
+    job_template(new, old, errors);
+    for (name, of) in [
+        ("completionMode", ""),
+        ("podFailurePolicy", "batch/v1.PodFailurePolicy"),
+        ("backoffLimitPerIndex", ""),
+        ("managedBy", ""),
+        ("successPolicy", "batch/v1.SuccessPolicy"),
+    ] {
+        let found = errors.len();
+        fixed(new, old, &["spec", name], errors);
+        let value = at(new, &["spec", name]);
+        if let (Some(error), Some(value), false) = (errors.get_mut(found), value, of.is_empty()) {
+            error.shown = Some(protobuf::shown(of, value));
+        }
+    }
+}
+
+fn job_template(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let suspended = flag(old, &["spec", "suspend"]);
     let started = at(old, &["status", "startTime"]).is_some();
+    let rests = items(old, &["status", "conditions"])
+        .iter()
+        .any(|one| one["type"] == "Suspended" && one["status"] == "True");
+    let runs = old["status"]["active"].as_i64().unwrap_or(0) > 0;
+    let now = &new["spec"]["template"];
     let mut before = old["spec"]["template"].clone();
-    // A suspended job that has not run yet, or is to run elsewhere, may be told where.
-    if suspended && !started {
-        let now = &new["spec"]["template"];
-        for name in ["labels", "annotations"] {
-            crate::object::carry(&mut before["metadata"], &now["metadata"], name);
+    // A suspended job that has not run yet, or runs no longer, may be told where it is to run, and with what.
+    if !(suspended && (!started || rests) && !runs) {
+        if *now != before {
+            errors.push(FieldError::invalid("spec.template", now.clone(), IMMUTABLE));
         }
-        for name in ["nodeSelector", "tolerations", "schedulingGates", "affinity"] {
-            crate::object::carry(&mut before["spec"], &now["spec"], name);
-        }
-        for list in ["containers", "initContainers"] {
-            let given = now["spec"][list].as_array().cloned().unwrap_or_default();
-            for (one, now) in before["spec"][list].as_array_mut().into_iter().flatten().zip(&given) {
-                if one["name"] == now["name"] {
-                    crate::object::carry(one, now, "resources");
-                }
+        return;
+    }
+    for name in ["nodeSelector", "tolerations", "schedulingGates"] {
+        carry(&mut before["spec"], &now["spec"], name);
+    }
+    let node_affinity = now["spec"]["affinity"]["nodeAffinity"].clone();
+    let mut affinity = before["spec"]["affinity"].clone();
+    match node_affinity.is_null() {
+        true => drop(remove(&mut affinity, "nodeAffinity")),
+        false => affinity["nodeAffinity"] = node_affinity,
+    }
+    let is_set = |affinity: &Value| affinity.as_object().is_some_and(|members| !members.is_empty());
+    if is_set(&affinity) || now["spec"]["affinity"].is_object() {
+        before["spec"]["affinity"] = affinity;
+    } else {
+        remove(&mut before["spec"], "affinity");
+    }
+    for list in ["containers", "initContainers"] {
+        let given = items(now, &["spec", list]);
+        let kept = before["spec"].get_mut(list).and_then(Value::as_array_mut);
+        for (one, now) in kept.filter(|kept| kept.len() == given.len()).into_iter().flatten().zip(given) {
+            if one["name"] == now["name"] {
+                carry(one, now, "resources");
             }
-        }
-        for member in ["metadata", "spec"] {
-            if before[member].is_null() {
-                remove(&mut before, member);
-            }
-        }
-        if let Some(spec) = before["spec"].as_object_mut() {
-            spec.retain(|_, value| !value.is_null());
         }
     }
-    if new["spec"]["template"] != before {
-        let value = new["spec"]["template"].clone();
-        errors.push(FieldError::invalid("spec.template", value, IMMUTABLE));
+    if now["spec"] != before["spec"] {
+        errors.push(FieldError::invalid("spec.template.spec", now["spec"].clone(), IMMUTABLE));
     }
 }
 
 /// An indexed job may grow or shrink, as long as it runs all of its pods at once.
 fn completions(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let (now, before) = (at(new, &["spec", "completions"]), at(old, &["spec", "completions"]));
-    if now == before {
-        return;
-    }
-    let elastic = text(new, &["spec", "completionMode"]) == "Indexed";
-    if !elastic || now.is_none() || before.is_none() {
+    if text(new, &["spec", "completionMode"]) != "Indexed" {
         return fixed(new, old, &["spec", "completions"], errors);
     }
-    let parallel = |job: &Value| job["spec"]["completions"] == job["spec"]["parallelism"];
-    if !parallel(new) || !parallel(old) {
-        let value = now.cloned().unwrap_or(Value::Null);
-        let why =
-            format!("can only be modified in tandem with spec.parallelism: field is immutable, got {value}");
-        errors.push(FieldError::invalid("spec.completions", value, why));
+    let Some(value) = now.filter(|_| now != before) else { return };
+    if new["spec"]["parallelism"] != *value {
+        let why = "can only be modified in tandem with spec.parallelism";
+        errors.push(FieldError::invalid("spec.completions", value.clone(), why));
     }
 }
 

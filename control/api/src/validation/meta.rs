@@ -118,33 +118,55 @@ fn shared(resource: &Resource, object: &Value, errors: &mut Vec<FieldError>) {
 }
 
 fn owners(metadata: &Value, errors: &mut Vec<FieldError>) {
-    let mut controllers = Vec::new();
+    const PATH: &str = "metadata.ownerReferences";
+    let mut controller: Option<String> = None;
     for owner in items(metadata, &["ownerReferences"]) {
+        let member = |name: &str| text(owner, &[name]);
+        // With two slashes it is no group and version.
+        let (group, version) = member("apiVersion").split_once('/').unwrap_or(("", member("apiVersion")));
+        let version = if version.contains('/') { "" } else { version };
         // Upstream does not say which of them.
-        for (name, why) in [
-            ("apiVersion", "version must not be empty"),
-            ("kind", "must not be empty"),
-            ("name", "must not be empty"),
-            ("uid", "must not be empty"),
+        for (name, is_missing, why) in [
+            ("apiVersion", version.is_empty(), "version must not be empty"),
+            ("kind", member("kind").is_empty(), "must not be empty"),
+            ("name", member("name").is_empty(), "must not be empty"),
+            ("uid", member("uid").is_empty(), "must not be empty"),
         ] {
-            let said = text(owner, &[name]);
-            // With two slashes it is no group and version.
-            if said.is_empty() || name == "apiVersion" && said.matches('/').count() > 1 {
-                errors.push(FieldError::invalid(format!("metadata.ownerReferences.{name}"), said, why));
+            if is_missing {
+                errors.push(FieldError::invalid(format!("{PATH}.{name}"), member(name), why));
             }
         }
+        if (group, version, member("kind")) == ("", "v1", "Event") {
+            let why = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(FieldError::invalid(PATH, owner.clone(), why).shown_as(shown_owner(owner)));
+        }
         if flag(owner, &["controller"]) {
-            controllers.push(text(owner, &["kind"]).to_owned() + "/" + text(owner, &["name"]));
+            let this = format!("{}/{}", member("kind"), member("name"));
+            let Some(first) = &controller else {
+                controller = Some(this);
+                continue;
+            };
+            let why = format!(
+                "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
+            );
+            let value = metadata["ownerReferences"].clone();
+            let shown: Vec<String> = items(metadata, &["ownerReferences"]).iter().map(shown_owner).collect();
+            errors.push(FieldError::invalid(PATH, value, why).shown_as(format!("[{}]", shown.join(","))));
         }
     }
-    if controllers.len() > 1 {
-        let detail = format!(
-            "Only one reference can have Controller set to true. Found \"true\" in references for {}",
-            controllers.join(" and ")
-        );
-        let value = metadata["ownerReferences"].clone();
-        errors.push(FieldError::invalid("metadata.ownerReferences", value, detail));
-    }
+}
+
+/// An owner as upstream writes it: its members in the order of the type.
+fn shown_owner(owner: &Value) -> String {
+    let order = ["apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion"];
+    let written = order.iter().filter_map(|name| {
+        let value = match owner.get(name) {
+            None if matches!(*name, "controller" | "blockOwnerDeletion") => return None,
+            found => found.cloned().unwrap_or_else(|| "".into()),
+        };
+        Some(format!("{name:?}:{value}"))
+    });
+    format!("{{{}}}", written.collect::<Vec<_>>().join(","))
 }
 
 /// Rules for labels wherever they are.
@@ -152,9 +174,8 @@ pub(super) fn labels(path: &str, labels: Option<&Value>, errors: &mut Vec<FieldE
     for (key, value) in labels.into_iter().flat_map(|labels| members(labels, &[])) {
         let faults = names::label_key_faults(key).into_iter();
         errors.extend(faults.map(|why| FieldError::invalid(path, key.as_str(), why)));
-        if let Err(why) = names::label_value(value.as_str().unwrap_or_default()) {
-            errors.push(FieldError::invalid(path, value.clone(), why));
-        }
+        let faults = names::label_value_faults(value.as_str().unwrap_or_default()).into_iter();
+        errors.extend(faults.map(|why| FieldError::invalid(path, value.clone(), why)));
     }
 }
 

@@ -23,6 +23,7 @@ mod event;
 mod field;
 mod flow;
 mod immutable;
+mod job_status;
 mod limits;
 mod meta;
 pub mod names;
@@ -33,6 +34,7 @@ mod path;
 mod persistent_volume;
 mod place;
 mod pod;
+mod pod_annotations;
 mod pod_scheduling;
 mod pod_security;
 mod pod_update;
@@ -46,6 +48,7 @@ mod service;
 mod small;
 mod status;
 mod storage;
+mod url;
 mod volume;
 mod volume_source;
 mod warnings;
@@ -57,6 +60,7 @@ use crate::registry::Resource;
 
 pub use field::{FieldError, Rule};
 pub use narrow::narrow_update;
+pub use service::service_addresses;
 pub use warnings::{deprecation, warnings};
 
 /// The rules that a new object breaks.
@@ -124,6 +128,8 @@ fn content(resource: &Resource, object: &Value, old: Option<&Value>, errors: &mu
     of_kind(resource, object, old, &mut own);
     // Layers may agree on what is wrong: each thing is said once, and the schema has nothing to say of a field of which the
     // rules of its kind speak.
+    let is_flow = resource.group == "flowcontrol.apiserver.k8s.io";
+    of_schema.retain(|error| !(is_flow && error.field.contains(".subjects[")));
     of_schema.retain(|error| !own.iter().any(|other| other.field == error.field));
     for error in of_schema.into_iter().chain(own) {
         if !errors.contains(&error) {

@@ -233,10 +233,19 @@ pub fn label_key_faults(text: &str) -> Vec<String> {
 /// # Errors
 /// The sentence that says what is wrong.
 pub fn label_value(text: &str) -> Verdict {
+    label_value_faults(text).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// All that is wrong with the value of a label.
+pub fn label_value_faults(text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
     if text.len() > 63 {
-        return Err("must be no more than 63 bytes".into());
+        faults.push("must be no more than 63 bytes".into());
     }
-    if text.is_empty() || is_qualified(text) { Ok(()) } else { Err(VALUE.into()) }
+    if !text.is_empty() && !is_qualified(text) {
+        faults.push(VALUE.into());
+    }
+    faults
 }
 
 /// A key of a ConfigMap or Secret.

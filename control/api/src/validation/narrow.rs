@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::field::FieldError;
 use super::{certificates, meta, pod, resize};
-use crate::object::{at, items, text};
+use crate::object::{items, text};
 use crate::registry::Resource;
 use crate::strategy::Narrow;
 
@@ -32,22 +32,6 @@ fn ephemeral(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
         let path = format!("{path}[{index}]");
         if text(one, &["name"]).is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
-        }
-        for field in ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources"] {
-            let set = at(one, &[field]).is_some_and(|value| {
-                value.as_array().is_none_or(|list| !list.is_empty())
-                    && value.as_object().is_none_or(|members| !members.is_empty())
-            });
-            if set {
-                let path = format!("{path}.{field}");
-                errors.push(FieldError::forbidden(path, "cannot be set for an Ephemeral Container"));
-            }
-        }
-        let target = text(one, &["targetContainerName"]);
-        let lists = [items(new, &["spec", "containers"]), items(new, &["spec", "initContainers"])];
-        if !target.is_empty() && !lists.concat().iter().any(|other| text(other, &["name"]) == target) {
-            let path = format!("{path}.targetContainerName");
-            errors.push(FieldError::not_found(path, target));
         }
     }
     for old in before {
@@ -138,8 +122,8 @@ mod tests {
             pod_errors(json!([wrong]), json!([])),
             [
                 "spec.ephemeralContainers[0].name: Duplicate value: \"c\"",
-                "spec.ephemeralContainers[0].ports: Forbidden: cannot be set for an Ephemeral Container",
                 "spec.ephemeralContainers[0].targetContainerName: Not found: \"none\"",
+                "spec.ephemeralContainers[0].ports: Forbidden: cannot be set for an Ephemeral Container",
             ]
         );
     }

@@ -115,6 +115,11 @@ impl<'a> Place<'a> {
         errors.push(FieldError::invalid(&self.path, self.value.clone(), why));
     }
 
+    /// Invalid, with the value shown as upstream's internal struct of that type.
+    pub(super) fn invalid_struct(&self, of: &str, why: impl Into<String>, errors: &mut Errors) {
+        errors.push(FieldError::invalid_struct(&self.path, of, self.value, why));
+    }
+
     /// Invalid, without showing the value.
     pub(super) fn wrong(&self, why: &str, errors: &mut Errors) {
         let mut error = FieldError::invalid(&self.path, Value::Null, why);

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::field::FieldError;
 use super::place::{Errors, Place};
 use super::volume::Volumes;
-use super::{address, container, names, pod_scheduling, pod_security, resources, volume};
+use super::{
+    address, container, meta, names, pod_annotations, pod_scheduling, pod_security, resources, volume,
+};
 
 const NAMESERVERS: usize = 3;
 const SEARCHES: usize = 32;
@@ -28,20 +29,57 @@ pub(super) fn spec(path: &str, spec: &Value, errors: &mut Errors) {
     let spec = Place::new(path, spec);
     let around = Around {
         volumes: volume::check(&spec.get("volumes"), errors),
-        claims: spec.each("resourceClaims").map(|one| one.get("name").text()).collect(),
+        claims: spec
+            .each("resourceClaims")
+            .map(|one| one.get("name").text())
+            .filter(|name| !name.is_empty())
+            .collect(),
         grace: spec.get("terminationGracePeriodSeconds").number(),
         restart: spec.get("restartPolicy").text(),
         system: spec.get("os").get("name").text(),
         host_users: spec.get("hostUsers").value != false,
     };
-    restart_policy(&spec.get("restartPolicy"), errors);
+    // In upstream's order.
     resource_claims(&spec, errors);
     container::all(&spec, &around, errors);
     resources::of_pod(&spec, &around.claims, errors);
-    pod_security::pod(&spec, errors);
-    pod_scheduling::check(&spec, errors);
+    container::host_ports_of_the_host(&spec, errors);
+    restart_policy(&spec.get("restartPolicy"), errors);
+    let policy = spec.get("dnsPolicy");
+    if policy.is_full() {
+        policy.one_of(&["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"], errors);
+    }
+    let nodes = spec.get("nodeSelector");
+    meta::labels(&nodes.path, Some(nodes.value), errors);
+    pod_security::context(&spec, errors);
+    pod_scheduling::affinity(&spec.get("affinity"), errors);
     dns(&spec, errors);
+    pod_scheduling::gates(&spec, errors);
+    pod_scheduling::spread(&spec.get("topologySpreadConstraints"), errors);
+    pod_security::host_process(&spec, errors);
+    pod_security::host_users(&spec, errors);
     identity(&spec, errors);
+    pod_security::operating_system(&spec, errors);
+    files(&spec, errors);
+}
+
+/// Variables from files: those of a volume that goes with the pod.
+fn files(spec: &Place<'_>, errors: &mut Errors) {
+    for variable in pod_security::all_containers(spec).flat_map(|one| one.each("env")) {
+        let file = variable.get("valueFrom").get("fileKeyRef");
+        if !file.is_set() {
+            continue;
+        }
+        let name = file.get("volumeName");
+        let found = spec.each("volumes").filter(|volume| volume.get("name").text() == name.text()).last();
+        match found {
+            None => errors.push(super::FieldError::not_found(&name.path, name.text())),
+            Some(volume) if !volume.get("emptyDir").is_set() => {
+                name.invalid("referenced volume must be of type emptyDir", errors);
+            }
+            Some(_) => {}
+        }
+    }
 }
 
 /// The policy of any pod, in upstream's order. What workloads may have of it is said beside it.
@@ -65,11 +103,11 @@ fn resource_claims(spec: &Place<'_>, errors: &mut Errors) {
             (true, true) => {
                 let why =
                     "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
-                claim.invalid(why, errors);
+                claim.invalid_struct("core/v1.PodResourceClaim", why, errors);
             }
             (false, false) => {
-                claim
-                    .invalid("must specify one of: `resourceClaimName`, `resourceClaimTemplateName`", errors);
+                let why = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+                claim.invalid_struct("core/v1.PodResourceClaim", why, errors);
             }
             _ => {}
         }
@@ -80,51 +118,47 @@ fn resource_claims(spec: &Place<'_>, errors: &mut Errors) {
 }
 
 fn identity(spec: &Place<'_>, errors: &mut Errors) {
-    type Rule = fn(&str) -> names::Verdict;
-    let rules: [(&str, Rule); 6] = [
-        ("serviceAccountName", names::dns_subdomain),
-        ("nodeName", names::dns_subdomain),
-        ("hostname", names::dns_label),
-        ("subdomain", names::dns_label),
-        ("priorityClassName", names::dns_subdomain),
-        ("runtimeClassName", names::dns_subdomain),
-    ];
-    for (name, rule) in rules {
-        spec.get(name).judge_full(rule, errors);
-    }
+    hostname_override(spec, errors);
+    spec.get("serviceAccountName").judge_full(names::dns_subdomain, errors);
+    spec.get("nodeName").judge_full(names::dns_subdomain, errors);
     let deadline = spec.get("activeDeadlineSeconds");
     if deadline.number().is_some_and(|value| !(1..=i64::from(i32::MAX)).contains(&value)) {
         deadline.invalid("must be between 1 and 2147483647, inclusive", errors);
     }
-    spec.get("preemptionPolicy").maybe_one_of(&["PreemptLowerPriority", "Never"], errors);
+    spec.get("hostname").judge_full(names::dns_label, errors);
+    spec.get("subdomain").judge_full(names::dns_label, errors);
+    pod_scheduling::tolerations(&spec.get("tolerations"), errors);
     for alias in spec.each("hostAliases") {
         address::ip(&alias.get("ip"), errors);
         for name in alias.each("hostnames") {
             name.judge(names::dns_subdomain, errors);
         }
     }
+    spec.get("priorityClassName").judge_full(names::dns_subdomain, errors);
+    spec.get("runtimeClassName").judge_set(names::dns_subdomain, errors);
+    spec.get("preemptionPolicy").maybe_one_of(&["PreemptLowerPriority", "Never"], errors);
     let overhead = spec.get("overhead");
     let limits = Place::new(overhead.child("limits"), overhead.value);
     resources::amounts(&limits, resources::Of::Container, errors);
+}
+
+fn hostname_override(spec: &Place<'_>, errors: &mut Errors) {
     let name = spec.get("hostnameOverride");
-    if name.is_set() {
-        for (other, called) in [("setHostnameAsFQDN", "setHostnameAsFQDN"), ("hostNetwork", "hostNetwork")] {
-            if spec.get(other).flag() {
-                name.forbidden(format!("may not be specified when {called} is true"), errors);
-            }
-        }
-        if name.text().len() > 64 {
-            name.too_long(64, errors);
-        }
-        name.judge(names::dns_subdomain, errors);
+    if !name.is_set() {
+        return;
     }
+    for other in ["setHostnameAsFQDN", "hostNetwork"] {
+        if spec.get(other).flag() {
+            name.forbidden(format!("may not be specified when {other} is true"), errors);
+        }
+    }
+    if name.text().len() > 64 {
+        name.too_long(64, errors);
+    }
+    name.judge(names::dns_subdomain, errors);
 }
 
 fn dns(spec: &Place<'_>, errors: &mut Errors) {
-    let policy = spec.get("dnsPolicy");
-    if policy.is_full() {
-        policy.one_of(&["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"], errors);
-    }
     let config = spec.get("dnsConfig");
     let (servers, searches) = (config.get("nameservers"), config.get("searches"));
     if spec.get("dnsPolicy").text() == "None" {
@@ -162,14 +196,24 @@ fn dns(spec: &Place<'_>, errors: &mut Errors) {
     }
 }
 
+/// The claims that are made for a pod have names of its name and those of its volumes.
+fn claims_of_volumes(object: &Value, errors: &mut Errors) {
+    let pod = crate::object::name(object);
+    let volumes = Place::of(object, "spec").get("volumes");
+    for volume in volumes.items().filter(|volume| volume.get("ephemeral").is_set() && !pod.is_empty()) {
+        let (name, claim) = (volume.get("name"), format!("{pod}-{}", volume.get("name").text()));
+        if let Err(why) = names::dns_subdomain(&claim) {
+            name.invalid(format!("PVC name {claim:?}: {why}"), errors);
+        }
+    }
+}
+
 /// A Pod, with what only whole pods keep to.
-pub(super) fn pod(object: &Value, errors: &mut Errors) {
+pub(super) fn pod(object: &Value, creating: bool, errors: &mut Errors) {
+    pod_annotations::check(object, errors);
+    claims_of_volumes(object, errors);
     spec("spec", &object["spec"], errors);
     let spec = Place::of(object, "spec");
-    if spec.get("nodeName").is_full() && spec.get("schedulingGates").count() > 0 {
-        let why = "cannot be set until all schedulingGates have been cleared";
-        spec.get("nodeName").forbidden(why, errors);
-    }
     if !spec.get("serviceAccountName").is_full() {
         for volume in spec.each("volumes") {
             for source in volume.get("projected").each("sources") {
@@ -180,19 +224,19 @@ pub(super) fn pod(object: &Value, errors: &mut Errors) {
             }
         }
     }
-    for one in pod_security::all_containers(&spec) {
-        let image = one.get("image");
-        if image.text().trim() != image.text() {
-            image.invalid("must not have leading or trailing whitespace", errors);
-        }
+    for one in ["containers", "initContainers"].into_iter().flat_map(|list| spec.each(list)) {
+        container::image_is_trimmed(&one, errors);
     }
-    let cost = &object["metadata"]["annotations"]["controller.kubernetes.io/pod-deletion-cost"];
-    if let Some(cost) = cost.as_str().filter(|cost| !cost.is_empty())
-        && (cost.parse::<i32>().is_err()
-            || cost.starts_with('+')
-            || (cost.len() > 1 && cost.trim_start_matches('-').starts_with('0')))
-    {
-        let path = "metadata.annotations[controller.kubernetes.io/pod-deletion-cost]";
-        errors.push(FieldError::invalid(path, cost, "must be a 32bit integer"));
+    if !creating {
+        return;
     }
+    let added = spec.get("ephemeralContainers");
+    if added.count() > 0 {
+        added.forbidden("cannot be set on create", errors);
+    }
+    if spec.get("nodeName").is_full() && spec.get("schedulingGates").count() > 0 {
+        let why = "cannot be set until all schedulingGates have been cleared";
+        spec.get("nodeName").forbidden(why, errors);
+    }
+    pod_annotations::match_fields(object, errors);
 }

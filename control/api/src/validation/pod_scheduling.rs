@@ -6,21 +6,13 @@ use serde_json::json;
 
 use super::field::FieldError;
 use super::place::{Errors, Place};
-use super::{meta, names, node_selector, selector};
+use super::{names, node_selector, selector};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
-pub(super) fn check(spec: &Place<'_>, errors: &mut Errors) {
-    let nodes = spec.get("nodeSelector");
-    meta::labels(&nodes.path, Some(nodes.value), errors);
-    affinity(&spec.get("affinity"), errors);
-    gates(spec, errors);
-    spread(&spec.get("topologySpreadConstraints"), errors);
-    tolerations(&spec.get("tolerations"), errors);
-}
-
-fn affinity(affinity: &Place<'_>, errors: &mut Errors) {
+/// What a pod wants of its node and of its neighbours.
+pub(super) fn affinity(affinity: &Place<'_>, errors: &mut Errors) {
     let nodes = affinity.get("nodeAffinity");
     if nodes.get(REQUIRED).is_set() {
         node_selector::check(&nodes.get(REQUIRED), errors);
@@ -84,7 +76,8 @@ fn label_keys(holder: &Place<'_>, errors: &mut Errors) {
     }
 }
 
-fn gates(spec: &Place<'_>, errors: &mut Errors) {
+/// What a pod waits for.
+pub(super) fn gates(spec: &Place<'_>, errors: &mut Errors) {
     for gate in spec.each("readinessGates") {
         gate.get("conditionType").judge_key(errors);
     }
@@ -98,7 +91,8 @@ fn gates(spec: &Place<'_>, errors: &mut Errors) {
     }
 }
 
-fn spread(constraints: &Place<'_>, errors: &mut Errors) {
+/// How pods are spread.
+pub(super) fn spread(constraints: &Place<'_>, errors: &mut Errors) {
     let all: Vec<Place<'_>> = constraints.items().collect();
     for (index, constraint) in all.iter().enumerate() {
         let (skew, key, action) =

@@ -59,7 +59,7 @@ fn seccomp(profile: &Place<'_>, errors: &mut Errors) {
         (true, true) => descending(&local, errors),
         (false, true) => {
             let why = "can only be set when seccomp type is Localhost";
-            errors.push(FieldError::invalid(local.path, profile.value.clone(), why));
+            errors.push(FieldError::invalid_struct(local.path, "core/v1.SeccompProfile", profile.value, why));
         }
         (false, false) => {}
     }
@@ -104,18 +104,18 @@ pub(super) fn container(context: &Place<'_>, host_users: bool, errors: &mut Erro
     if escalation.value == false {
         if context.get("privileged").flag() {
             let why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            context.invalid(why, errors);
+            context.invalid_struct("core/v1.SecurityContext", why, errors);
         }
         if context.get("capabilities").each("add").any(|one| one.text() == "CAP_SYS_ADMIN") {
             let why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            context.invalid(why, errors);
+            context.invalid_struct("core/v1.SecurityContext", why, errors);
         }
     }
     app_armor(&context.get("appArmorProfile"), errors);
 }
 
-/// The context of a pod, and what goes with it.
-pub(super) fn pod(spec: &Place<'_>, errors: &mut Errors) {
+/// The context of a pod.
+pub(super) fn context(spec: &Place<'_>, errors: &mut Errors) {
     let context = spec.get("securityContext");
     ids(&context, &["fsGroup", "runAsUser", "runAsGroup"], errors);
     for group in context.each("supplementalGroups") {
@@ -133,16 +133,55 @@ pub(super) fn pod(spec: &Place<'_>, errors: &mut Errors) {
     seccomp(&context.get("seccompProfile"), errors);
     app_armor(&context.get("appArmorProfile"), errors);
     context.get("supplementalGroupsPolicy").maybe_one_of(&["Merge", "Strict"], errors);
-    context.get("seLinuxChangePolicy").maybe_one_of(&["MountOption", "Recursive"], errors);
-    if spec.get("hostUsers").value == false {
-        for (name, called) in [("hostPID", "HostPID"), ("hostIPC", "HostIPC"), ("hostNetwork", "hostNetwork")]
-        {
-            if spec.get(name).flag() {
-                errors.push(FieldError::forbidden(spec.child(called), "when `hostUsers` is false"));
-            }
+    context.get("seLinuxChangePolicy").maybe_one_of(&["Recursive"], errors);
+}
+
+/// What a pod with users of its own cannot have.
+pub(super) fn host_users(spec: &Place<'_>, errors: &mut Errors) {
+    if spec.get("hostUsers").value != false {
+        return;
+    }
+    for (name, called) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
+        if spec.get(name).flag() {
+            errors.push(FieldError::forbidden(spec.child(called), "when `hostUsers` is false"));
         }
     }
-    operating_system(spec, &context, errors);
+    for devices in all_containers(spec).map(|one| one.get("volumeDevices")) {
+        if devices.count() > 0 {
+            devices.forbidden("when `hostUsers` is false", errors);
+        }
+    }
+}
+
+/// Containers that are processes of a host with Windows: all or none.
+pub(super) fn host_process(spec: &Place<'_>, errors: &mut Errors) {
+    let context = spec.get("securityContext");
+    let said = |context: &Place<'_>| context.get("windowsOptions").get("hostProcess").value.as_bool();
+    let of_pod = said(&context);
+    let (mut all, mut such) = (0, 0);
+    for context in all_containers(spec).map(|one| one.get("securityContext")) {
+        let own = said(&context);
+        if let (Some(pod), Some(own)) = (of_pod, own)
+            && pod != own
+        {
+            let why = format!("pod hostProcess value must be identical if both are specified, was {pod}");
+            context.get("windowsOptions").get("hostProcess").invalid(why, errors);
+        }
+        all += 1;
+        such += i32::from(own.or(of_pod).unwrap_or(false));
+    }
+    if such == 0 {
+        return;
+    }
+    if such != all {
+        let why =
+            "If pod contains any hostProcess containers then all containers must be HostProcess containers";
+        errors.push(FieldError::invalid(&spec.path, "", why));
+    }
+    if !spec.get("hostNetwork").flag() {
+        let why = "hostNetwork must be true if pod contains any hostProcess containers";
+        errors.push(FieldError::invalid(spec.child("hostNetwork"), false, why));
+    }
 }
 
 fn sysctls(spec: &Place<'_>, context: &Place<'_>, errors: &mut Errors) {
@@ -179,7 +218,9 @@ fn is_sysctl(name: &str) -> bool {
     name.len() <= SYSCTL && name.split(['.', '/']).all(segment)
 }
 
-fn operating_system(spec: &Place<'_>, context: &Place<'_>, errors: &mut Errors) {
+/// What goes with the system that a pod is for.
+pub(super) fn operating_system(spec: &Place<'_>, errors: &mut Errors) {
+    let context = spec.get("securityContext");
     let system = spec.get("os");
     if !system.is_set() {
         return;

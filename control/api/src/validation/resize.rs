@@ -12,7 +12,7 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 const RESIZABLE: [&str; 2] = ["cpu", "memory"];
 
 pub(super) fn check(new: &Value, old: &Value, errors: &mut Errors) {
-    pod::pod(new, errors);
+    pod::pod(new, false, errors);
     let refuse = |why: &str| FieldError::forbidden("", why);
     if at(old, &["metadata", "annotations", MIRROR]).is_some() {
         *errors = vec![refuse("static pods cannot be resized")];

@@ -127,7 +127,9 @@ fn claim_names(list: &Place<'_>, claims: &BTreeSet<&str>, errors: &mut Errors) {
         }
         request.judge_full(names::dns_label, errors);
         if !seen.insert((name.text(), request.text())) {
-            errors.push(FieldError::duplicate(&one.path, name.text()));
+            let slash = if request.is_full() { "/" } else { "" };
+            let both = format!("{}{slash}{}", name.text(), request.text());
+            errors.push(FieldError::duplicate(&one.path, both));
         }
         if !claims.contains(name.text()) {
             let mut error = FieldError::not_found(&one.path, name.text());

@@ -174,6 +174,15 @@ fn affinity(spec: &Place<'_>, errors: &mut Errors) {
     }
 }
 
+/// What is wrong with the addresses and families that a service asks for: upstream looks at them before it gives it any.
+pub fn service_addresses(object: &Value) -> Errors {
+    let (spec, mut errors) = (Place::of(object, "spec"), Vec::new());
+    if spec.get("type").text() != "ExternalName" {
+        cluster_addresses(&spec, is_headless(&spec), &mut errors);
+    }
+    errors
+}
+
 fn cluster_addresses(spec: &Place<'_>, headless: bool, errors: &mut Errors) {
     let (first, list, families) = (spec.get("clusterIP"), spec.get("clusterIPs"), spec.get("ipFamilies"));
     let given: Vec<&str> = list.items().map(|one| one.text()).collect();

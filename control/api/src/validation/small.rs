@@ -144,7 +144,8 @@ pub(super) fn runtime_class(object: &Value, errors: &mut Errors) {
     for one in tolerations.items() {
         let key = ["key", "operator", "value", "effect"].map(|name| one.get(name).text());
         if !seen.insert(key) {
-            one.duplicate(errors);
+            let error = FieldError::duplicate(&one.path, one.value.clone());
+            errors.push(error.shown_as(crate::protobuf::shown("core/v1.Toleration", one.value)));
         }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::place::{Errors, Place};
 use super::{
-    apps, batch, certificates, core, device_status, devices, flow, limits, networking, small, storage,
+    apps, certificates, core, device_status, devices, flow, job_status, limits, networking, small, storage,
 };
 use crate::registry::Resource;
 
@@ -12,7 +12,7 @@ pub(super) fn check(resource: &Resource, new: &Value, old: &Value, errors: &mut 
     let status = Place::of(new, "status");
     match (resource.group.as_str(), resource.plural.as_str()) {
         ("apps", _) | ("", "replicationcontrollers") => apps::status(resource, new, old, errors),
-        ("batch", "jobs") => batch::status(new, old, errors),
+        ("batch", "jobs") => job_status::check(new, old, errors),
         ("autoscaling", _) => {
             status.not_negative_at(&["currentReplicas", "desiredReplicas"], errors);
         }

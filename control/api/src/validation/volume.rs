@@ -24,6 +24,7 @@ pub(super) fn check<'a>(volumes: &Place<'a>, errors: &mut Errors) -> Volumes<'a>
             [] => volume.required("must specify a volume type", errors),
             [first, more @ ..] => {
                 volume_source::in_pod(first, &volume.get(first), errors);
+                iscsi_session(&volume, errors);
                 for other in more {
                     volume.get(other).forbidden("may not specify more than 1 volume type", errors);
                 }
@@ -116,6 +117,17 @@ fn propagation(container: &Place<'_>, list: &Place<'_>, mount: &Place<'_>, error
     }
 }
 
+/// The name of a session is made of the two.
+fn iscsi_session(volume: &Place<'_>, errors: &mut Errors) {
+    let (source, name) = (volume.get("iscsi"), volume.get("name"));
+    let length = name.text().len() + 1 + source.get("targetPortal").text().len();
+    if source.get("initiatorName").is_set() && length > 64 {
+        let why = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if \
+            iscsi.initiatorName is specified.";
+        name.invalid(why, errors);
+    }
+}
+
 fn block_devices(container: &Place<'_>, volumes: &Volumes<'_>, errors: &mut Errors) {
     let mounts: Vec<(&str, &str)> = container
         .each("volumeMounts")
@@ -124,7 +136,9 @@ fn block_devices(container: &Place<'_>, volumes: &Volumes<'_>, errors: &mut Erro
     let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
     for device in container.each("volumeDevices") {
         let (name, path) = (device.get("name"), device.get("devicePath"));
-        if name.is_full() && !names.insert(name.text()) {
+        if name.text().is_empty() {
+            name.required("", errors);
+        } else if !names.insert(name.text()) {
             name.invalid("must be unique", errors);
         }
         match volumes.get(name.text()) {

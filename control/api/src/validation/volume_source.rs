@@ -1,13 +1,16 @@
 //! Rules of what a volume comes from, in a pod or as a PersistentVolume.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 use super::field::FieldError;
 use super::place::{Errors, Place};
 use super::{claim, environment, meta, names, persistent_volume, selector, storage};
 
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
-const PARTITION: &str = "must be a number between 0 and 255, both inclusive";
+const PARTITION: &str = "must be between 1 and 255, inclusive";
 const HOST_PATH_TYPES: [&str; 8] =
     ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
 const KEY_TYPES: [&str; 6] = ["RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"];
@@ -97,8 +100,11 @@ fn shared(kind: &str, source: &Place<'_>, errors: &mut Errors) {
             }
         }
         "gcePersistentDisk" => {
-            needed(source, &["pdName"], errors);
-            partition(source, errors);
+            // Upstream calls it otherwise.
+            let path = source.path.replace("gcePersistentDisk", "persistentDisk");
+            let source = Place::new(path, source.value);
+            needed(&source, &["pdName"], errors);
+            partition(&source, errors);
         }
         "awsElasticBlockStore" => {
             needed(source, &["volumeID"], errors);
@@ -114,10 +120,55 @@ fn shared(kind: &str, source: &Place<'_>, errors: &mut Errors) {
         "azureDisk" => azure_disk(source, errors),
         "vsphereVolume" => needed(source, &["volumePath"], errors),
         "photonPersistentDisk" => needed(source, &["pdID"], errors),
-        "quobyte" => needed(source, &["registry", "volume"], errors),
+        "quobyte" => quobyte(source, errors),
+        "storageos" => {
+            source.get("volumeName").must(names::dns_label, errors);
+            source.get("volumeNamespace").judge_full(names::dns_label, errors);
+            let secret = source.get("secretRef");
+            if secret.is_set() && secret.get("name").text().is_empty() {
+                secret.get("name").required("", errors);
+            }
+        }
+        "flocker" => flocker(source, errors),
         "scaleIO" => needed(source, &["gateway", "system", "volumeName"], errors),
         "fc" => fibre_channel(source, errors),
         _ => {}
+    }
+}
+
+fn quobyte(source: &Place<'_>, errors: &mut Errors) {
+    const PAIRS: &str = "must be a host:port pair or multiple pairs separated by commas";
+    let (registry, tenant) = (source.get("registry"), source.get("tenant"));
+    if registry.text().is_empty() {
+        registry.required(PAIRS, errors);
+    } else if tenant.text().len() > 64 {
+        tenant.required("must be a UUID and may not exceed a length of 64 characters", errors);
+    } else {
+        // An address with colons of its own is in brackets.
+        let is_pair = |pair: &str| match pair.rsplit_once(':') {
+            Some((host, _)) if host.starts_with('[') => host.ends_with(']'),
+            Some((host, _)) => !host.contains([':', '[', ']']),
+            None => false,
+        };
+        for _ in registry.text().split(',').filter(|pair| !is_pair(pair)) {
+            registry.invalid(PAIRS, errors);
+        }
+    }
+    needed(source, &["volume"], errors);
+}
+
+fn flocker(source: &Place<'_>, errors: &mut Errors) {
+    let (name, uuid) = (source.get("datasetName"), source.get("datasetUUID"));
+    match (name.is_full(), uuid.is_full()) {
+        (false, false) => source.required("one of datasetName and datasetUUID is required", errors),
+        (true, true) => {
+            let why = "datasetName and datasetUUID can not be specified simultaneously";
+            errors.push(FieldError::invalid(&source.path, "resource", why));
+        }
+        _ => {}
+    }
+    if name.text().contains('/') {
+        name.invalid("must not contain '/'", errors);
     }
 }
 
@@ -211,9 +262,8 @@ pub(super) fn in_pod(kind: &str, source: &Place<'_>, errors: &mut Errors) {
 fn iscsi(source: &Place<'_>, errors: &mut Errors) {
     needed(source, &["targetPortal", "iqn"], errors);
     let name = source.get("iqn");
-    let kinds = ["iqn", "eui", "naa"];
-    if name.is_full() && !kinds.iter().any(|kind| name.text().starts_with(kind)) {
-        name.invalid("must be valid format starting with iqn, eui, or naa", errors);
+    if name.is_full() {
+        iscsi_name(&name, errors);
     }
     let unit = source.get("lun");
     if unit.number().is_some_and(|unit| !(0..=255).contains(&unit)) {
@@ -222,6 +272,27 @@ fn iscsi(source: &Place<'_>, errors: &mut Errors) {
     let asks = ["chapAuthDiscovery", "chapAuthSession"].iter().any(|name| source.value[*name] == true);
     if asks && !source.get("secretRef").is_set() {
         source.get("secretRef").required("", errors);
+    }
+    let initiator = source.get("initiatorName");
+    if initiator.is_set() {
+        iscsi_name(&Place::new(source.child("initiatorname"), initiator.value), errors);
+    }
+}
+
+/// The name of a target or initiator (RFC 3720, 3.2.6).
+fn iscsi_name(name: &Place<'_>, errors: &mut Errors) {
+    static FORMS: LazyLock<[(&str, Regex); 3]> = LazyLock::new(|| {
+        let form = |text: &str| Regex::new(text).expect("the expression is one");
+        [
+            ("iqn", form(r"iqn\.[0-9]{4}-[0-9]{2}\.([A-Za-z0-9.-]+)(:[^,;*&$|\s]+)$")),
+            ("eui", form(r"^eui.[A-Za-z0-9]{16}$")),
+            ("naa", form(r"^naa.[A-Za-z0-9]{32}$")),
+        ]
+    });
+    match FORMS.iter().find(|(start, _)| name.text().starts_with(start)) {
+        None => name.invalid("must be valid format starting with iqn, eui, or naa", errors),
+        Some((_, form)) if !form.is_match(name.text()) => name.invalid("must be valid format", errors),
+        Some(_) => {}
     }
 }
 

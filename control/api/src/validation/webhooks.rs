@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::FieldError;
-use super::names;
+use super::{names, url};
 use crate::object::{at, number, text};
 
 /// The versions of reviews that there are, of admission and of conversion.
@@ -56,35 +56,39 @@ pub(crate) fn bundle(path: &str, bundle: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn url(path: &str, url: &str, errors: &mut Vec<FieldError>) {
+fn url(path: &str, text: &str, errors: &mut Vec<FieldError>) {
     const FORM: &str = "; desired format: https://host[/path]";
+    let url = match url::parse(text) {
+        Ok(url) => url,
+        Err(why) => {
+            errors.push(FieldError::required(path, format!("url must be a valid URL: {why}{FORM}")));
+            return;
+        }
+    };
     let mut broken = |value: &str, why: String| errors.push(FieldError::invalid(path, value, why));
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    if scheme != "https" {
-        broken(scheme, format!("'https' is the only allowed URL scheme{FORM}"));
+    if url.scheme != "https" {
+        broken(&url.scheme, format!("'https' is the only allowed URL scheme{FORM}"));
     }
-    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let authority = rest.split('/').next().unwrap_or_default();
-    let (user, host) =
-        authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
-    if host.is_empty() || scheme.is_empty() {
+    if url.host.is_empty() {
         broken("", format!("host must be specified{FORM}"));
     }
-    if let Some(user) = user {
+    if let Some(user) = url.user {
         broken(user, "user information is not permitted in the URL".into());
     }
-    if !fragment.is_empty() {
-        broken(fragment, "fragments are not permitted in the URL".into());
+    if !url.fragment.is_empty() {
+        broken(&url.fragment, "fragments are not permitted in the URL".into());
     }
-    if !query.is_empty() {
-        broken(query, "query parameters are not permitted in the URL".into());
+    if !url.query.is_empty() {
+        broken(url.query, "query parameters are not permitted in the URL".into());
     }
 }
 
 fn service(path: &str, service: &Value, errors: &mut Vec<FieldError>) {
-    for member in ["name", "namespace"] {
-        if text(service, &[member]).is_empty() {
+    // Upstream takes the one for the other.
+    let of_admission = path.starts_with("webhooks[");
+    for (member, read) in [("name", "namespace"), ("namespace", "name")] {
+        let read = if of_admission { read } else { member };
+        if text(service, &[read]).is_empty() {
             errors.push(FieldError::required(format!("{path}.{member}"), ""));
         }
     }
@@ -104,7 +108,9 @@ fn service(path: &str, service: &Value, errors: &mut Vec<FieldError>) {
     if !written.starts_with('/') {
         broken("must start with a '/'".into());
     }
-    let inner = written.strip_prefix('/').unwrap_or(written);
+    // The first letter is taken for a slash, whatever it is.
+    let inner = String::from_utf8_lossy(written.as_bytes().get(1..).unwrap_or_default());
+    let inner = inner.as_ref();
     for (index, step) in inner.strip_suffix('/').unwrap_or(inner).split('/').enumerate() {
         if step.is_empty() {
             broken(format!("segment[{index}] may not be empty"));
@@ -153,6 +159,7 @@ mod tests {
                 "c.service.namespace: Required value",
                 "c.service.port: Invalid value: 0: port is not valid: must be between 1 and 65535, inclusive",
                 "c.service.path: Invalid value: \"b//\": must start with a '/'",
+                "c.service.path: Invalid value: \"b//\": segment[0] may not be empty",
                 "c.service.path: Invalid value: \"b//\": segment[1] may not be empty",
             ],
         );

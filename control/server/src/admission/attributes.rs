@@ -63,6 +63,15 @@ impl Notes {
         }
     }
 
+    /// Warns of owners with these uids that were there twice, and are no longer. `when`: nothing, or when they were.
+    pub(crate) fn warn_of_owners(&self, when: &str, uids: &[String]) {
+        self.warn(format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may \
+             reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            uids.join(", ")
+        ));
+    }
+
     /// Annotates the audit event, at the level of metadata; `key` is `NAME.admission.k8s.io/WHAT`.
     pub fn annotate(&self, key: &str, value: impl Into<String>) {
         self.annotate_at(AuditDetail::Metadata, key, value);

@@ -142,6 +142,7 @@ pub(super) struct Book<'a> {
     pub(super) ids: &'a Ids,
     pub(super) state: &'a mut State,
     pub(super) node_ports: &'a NodePorts,
+    pub(super) dry_run: bool,
     pub(super) key: &'a str,
     pub(super) owner: &'a str,
     /// What the records refused although nothing here speaks against it.
@@ -193,18 +194,35 @@ impl Book<'_> {
         Some(found)
     }
 
-    pub(super) fn take_port(&mut self, port: u16) -> bool {
+    /// Takes a node port for the service. One that it had is its own; of what is new, it may use a port for several
+    /// protocols unless it is to be taken `once`. Nobody minds the range of what is not written.
+    ///
+    /// # Errors
+    ///
+    /// Upstream's words for why it cannot be had.
+    pub(super) fn take_any_port(&mut self, number: i64, once: bool) -> Result<(), String> {
+        const TAKEN: &str = "provided port is already allocated";
+        let (first, last) = self.ranges.ports;
+        let Some(port) = u16::try_from(number).ok().filter(|port| (first..=last).contains(port)) else {
+            let why = format!(
+                "provided port is not in the valid range. The range of valid ports is {first}-{last}"
+            );
+            return if self.dry_run { Ok(()) } else { Err(why) };
+        };
         if self.state.ports.get(&port).is_some_and(|holder| **holder == *self.key) {
-            return true;
+            return Ok(());
         }
         let free = !self.state.ports.contains_key(&port)
             && !self.state.pending_ports.contains(&port)
             && !self.refused.ports.contains(&port);
-        // One service may use a port for several protocols.
-        if free && !self.new.ports.contains(&port) {
+        let again = self.new.ports.contains(&port);
+        if !free || again && once {
+            return Err(TAKEN.to_owned());
+        }
+        if !again {
             self.new.ports.push(port);
         }
-        free
+        Ok(())
     }
 
     pub(super) fn any_port(&mut self) -> Option<u16> {

@@ -135,6 +135,7 @@ impl Services {
             ids: &self.ids,
             state: &mut state,
             node_ports: &self.node_ports,
+            dry_run: scope.dry_run,
             key: &key,
             owner: &owner,
             refused,
@@ -143,7 +144,8 @@ impl Services {
         let filled = fields::fill(&mut book, service, old);
         let held = book.new;
         filled.map_err(|refusal| match refusal {
-            Refusal::Asked(error) => Status::invalid(&self.kinds.services, &name, vec![error]),
+            Refusal::Asked(errors) => Status::invalid(&self.kinds.services, &name, errors),
+            Refusal::Unnamed(why) => Status::internal(why),
             Refusal::Full(what) if what.ends_with("serviceIP") => {
                 Status::internal(format!("{what} for Service {name:?}: range is full"))
             }

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 use skep_api::select::{LabelSelector, Operator as LabelOperator};
-use skep_api::validation::FieldError;
+use skep_api::validation::{FieldError, names};
 
 /// How a condition compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +154,7 @@ pub(crate) fn of_review(path: &str, selector: &Value, is_field: bool) -> Result<
         errors.push(FieldError::required(format!("{path}.requirements"), why));
     }
     for (at, one) in list.iter().enumerate() {
-        errors.extend(wrong(&format!("{path}.requirements[{at}]"), one));
+        errors.extend(wrong(&format!("{path}.requirements[{at}]"), one, is_field));
     }
     if !errors.is_empty() {
         return Err(errors);
@@ -167,22 +167,38 @@ pub(crate) fn of_review(path: &str, selector: &Value, is_field: bool) -> Result<
     Ok(Reviewed { ignored: requirements.len() < list.len(), requirements })
 }
 
-fn wrong(path: &str, one: &Value) -> Option<FieldError> {
-    if one["key"].as_str().unwrap_or_default().is_empty() {
-        return Some(FieldError::required(format!("{path}.key"), "must be specified"));
+fn wrong(path: &str, one: &Value, is_field: bool) -> Vec<FieldError> {
+    let (key, mut errors) = (one["key"].as_str().unwrap_or_default(), Vec::new());
+    let values = one["values"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let given = !values.is_empty();
+    if is_field && key.is_empty() {
+        errors.push(FieldError::required(format!("{path}.key"), "must be specified"));
     }
-    let given = one["values"].as_array().is_some_and(|values| !values.is_empty());
-    match one["operator"].as_str().and_then(Operator::parse)? {
-        Operator::In | Operator::NotIn if !given => {
+    match one["operator"].as_str().and_then(Operator::parse) {
+        Some(Operator::In | Operator::NotIn) if !given => {
             let why = "must be specified when `operator` is 'In' or 'NotIn'";
-            Some(FieldError::required(format!("{path}.values"), why))
+            errors.push(FieldError::required(format!("{path}.values"), why));
         }
-        Operator::Exists | Operator::DoesNotExist if given => {
+        Some(Operator::Exists | Operator::DoesNotExist) if given => {
             let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
-            Some(FieldError::forbidden(format!("{path}.values"), why))
+            errors.push(FieldError::forbidden(format!("{path}.values"), why));
         }
-        _ => None,
+        // One of a newer client is left out.
+        _ => {}
     }
+    if is_field {
+        return errors;
+    }
+    for why in names::label_key_faults(key) {
+        errors.push(FieldError::invalid(format!("{path}.key"), key, why));
+    }
+    for (at, value) in values.iter().enumerate() {
+        let value = value.as_str().unwrap_or_default();
+        for why in names::label_value_faults(value) {
+            errors.push(FieldError::invalid(format!("{path}.values[{at}]"), value, why));
+        }
+    }
+    errors
 }
 
 /// A condition that means something: fields are compared with one value, by newer operators not at all.

@@ -147,8 +147,16 @@ impl Call {
     }
 
     fn any_manner(&self) -> Result<Manner, Status> {
-        let protobuf = protobuf::has_kind(&self.resource.group_version(), &self.resource.kind);
-        Manner::of(&self.parts, &self.query, protobuf)
+        Manner::of(&self.parts, &self.query, self.has_protobuf())
+    }
+
+    /// Whether the client wants its answer in a form that can be watched in.
+    fn is_streamable(&self) -> Result<(), Status> {
+        negotiate::streamable(&self.parts.headers, self.has_protobuf())
+    }
+
+    fn has_protobuf(&self) -> bool {
+        protobuf::has_kind(&self.resource.group_version(), &self.resource.kind)
     }
 
     fn renderer(&self, manner: &Manner) -> Renderer {
@@ -177,15 +185,6 @@ impl Call {
         warnings.into_iter().for_each(|warning| self.notes.warn(warning));
         self.record.requested(&self.resource, &self.info.subresource, &object);
         Ok(object)
-    }
-
-    /// Reads a body that is checked by who takes it.
-    async fn other_body(&self, body: Body) -> Result<Value, Status> {
-        let encoding = negotiate::encoding(&self.parts.headers)?;
-        let bytes = self.read(body).await?;
-        let value = decode::parse(&bytes, encoding)?.value;
-        self.record.requested(&self.resource, &self.info.subresource, &value);
-        Ok(value)
     }
 }
 

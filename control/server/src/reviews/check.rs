@@ -13,14 +13,9 @@ use crate::request::RequestInfo;
 ///
 /// # Errors
 ///
-/// 400 for another namespace than that of the path, 422 for everything else.
+/// 422 with all that is wrong.
 pub(super) fn check(kind: &str, request: &RequestInfo, body: &Value) -> Result<(), Status> {
     let (spec, local) = (&body["spec"], kind == "LocalSubjectAccessReview");
-    let namespace = body["metadata"]["namespace"].as_str().unwrap_or_default();
-    if local && !namespace.is_empty() && namespace != request.namespace {
-        let why = "the namespace of the provided object does not match the namespace sent on the request";
-        return Err(refusal::bad_request(why));
-    }
     let mut errors = asked(spec);
     if kind != "SelfSubjectAccessReview" {
         let named = spec["user"].as_str().is_some_and(|user| !user.is_empty());
@@ -63,17 +58,18 @@ fn shown(path: &Value) -> Value {
     json!({ "Path": text("path"), "Verb": text("verb") })
 }
 
-/// Reviews are no objects: nothing describes them.
+/// Reviews are no objects: nothing describes them but who wrote them.
 fn metadata(metadata: &Value, local: bool) -> Option<FieldError> {
+    let may_be = |key: &str| key == "managedFields" || local && key == "namespace";
     let says = |fields: &Map<String, Value>| {
-        let mut said = fields.iter().filter(|(key, _)| !(local && *key == "namespace"));
+        let mut said = fields.iter().filter(|(key, _)| !may_be(key));
         said.any(|(_, value)| !matches!(value, Value::Null) && *value != json!("") && *value != json!({}))
     };
     let why = if local { "must be empty except for namespace" } else { "must be empty" };
     metadata
         .as_object()
         .filter(|fields| says(fields))
-        .map(|_| FieldError::invalid("metadata", metadata.clone(), why))
+        .map(|_| FieldError::invalid_struct("metadata", "meta/v1.ObjectMeta", metadata, why))
 }
 
 /// What a local review must not ask.

@@ -38,11 +38,12 @@ impl Reviews {
         Self { authorizer, authenticator }
     }
 
-    /// Answers the creation of a review: the body with its status filled in. `now` is a time in the API's form.
+    /// Answers the creation of a review: the body, which was decoded as what the path names, with its status filled in. `now`
+    /// is a time in the API's form.
     ///
     /// # Errors
     ///
-    /// 400 or 422 for a body that is not the review that the path names; 404 for an unknown one.
+    /// 400 or 422 for a review that asks nothing that can be answered; 404 for an unknown path.
     pub async fn create(
         &self,
         user: &UserInfo,
@@ -51,7 +52,7 @@ impl Reviews {
         now: &str,
     ) -> Result<Value, Status> {
         let (kind, version) = kind_of(request).ok_or_else(refusal::no_such_path)?;
-        accept(&mut body, kind, version)?;
+        complete(&mut body, kind, version);
         let status = match kind {
             "TokenReview" => self.token(&body["spec"]).await?,
             "SelfSubjectReview" => json!({"userInfo": user_value(user)}),
@@ -64,9 +65,12 @@ impl Reviews {
             }
         };
         match kind {
-            // Nobody asks what they asked.
-            "SelfSubjectRulesReview" => body["spec"] = json!({}),
-            "SelfSubjectReview" => body["metadata"]["creationTimestamp"] = json!(now),
+            // Nobody asks what they asked, nor who wrote it.
+            "SelfSubjectRulesReview" => {
+                body["spec"] = json!({});
+                body["metadata"] = json!({});
+            }
+            "SelfSubjectReview" => body["metadata"] = json!({ "creationTimestamp": now }),
             "LocalSubjectAccessReview" => body["metadata"]["namespace"] = json!(request.namespace),
             _ => {}
         }
@@ -146,20 +150,13 @@ fn kind_of(request: &RequestInfo) -> Option<(&'static str, &'static str)> {
     (request.version == "v1").then_some(kind)
 }
 
-fn accept(body: &mut Value, kind: &str, version: &str) -> Result<(), Status> {
-    let is = |field: &str, expected: &str| body[field].as_str().is_none_or(|given| given == expected);
-    if !body.is_object() || !is("kind", kind) || !is("apiVersion", version) {
-        return Err(refusal::bad_request(&format!("expected a {kind} of {version}")));
-    }
-    if !matches!(body["spec"], Value::Object(_) | Value::Null) {
-        return Err(refusal::bad_request("spec must be an object"));
-    }
+/// Makes sure that what is read of any review is there.
+fn complete(body: &mut Value, kind: &str, version: &str) {
     body["kind"] = json!(kind);
     body["apiVersion"] = json!(version);
     if !body["metadata"].is_object() {
         body["metadata"] = json!({});
     }
-    Ok(())
 }
 
 /// About whom a review asks.

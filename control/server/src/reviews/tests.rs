@@ -117,9 +117,6 @@ async fn review_is_answered_with_what_was_sent_and_its_status() {
          nonResourceAttributes or resourceAttributes must be specified, spec.user: Invalid value: \"\": at least one of \
          user or group must be specified, metadata: Invalid value: {\"name\":\"x\"}: must be empty except for namespace]"
     );
-    let elsewhere =
-        whole("localsubjectaccessreviews", "shop", json!({"metadata": {"namespace": "bank"}, "spec": {}}));
-    assert_eq!(elsewhere.await.unwrap_err().code, 400);
 }
 
 #[tokio::test]
@@ -167,7 +164,6 @@ async fn access_reviews_answer_as_the_authorizer_does() {
     ] {
         assert_eq!(fixture.ask(&jane, own, with(wrong.clone())).await, Err(422), "{wrong}");
     }
-    assert_eq!(fixture.ask(&jane, own, json!("x")).await, Err(400));
     assert_eq!(fixture.ask(&jane, "authorization/others", json!({})).await, Err(404));
 }
 

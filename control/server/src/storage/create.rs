@@ -11,6 +11,7 @@ use skep_store::{Expected, StoreError};
 
 use super::{Scope, Storage, metadata};
 use crate::admission::{Attributes, Operation};
+use crate::allocation::Reservation;
 use crate::cache::Object;
 use crate::failure;
 use crate::user::UserInfo;
@@ -62,35 +63,25 @@ impl Storage {
         let attributes =
             Attributes::new(Operation::Create, scope, &name, None, scope.options("CreateOptions"));
         self.admission.admit(&attributes, Some(&mut object)).await?;
+        scope.dedup_owners(&mut object);
         // Admission may have named it otherwise, and must not have moved it.
         metadata::place(scope, None, &mut object)?;
+        if metadata::text(&object, "name").is_empty() && strategy::is_named_by_server(resource) {
+            metadata::set(&mut object, "name", self.ids.uid());
+        }
         let name = metadata::text(&object, "name").to_owned();
         metadata::identify(&mut object, &self.ids);
+        // What a service is given is a part of what is judged.
+        let reservation = self.allocate_first(scope, &name, &mut object).await?;
         strategy::prepare_create(resource, &mut object);
         if resource.kind == "CertificateSigningRequest" && resource.group == "certificates.k8s.io" {
             sign_with_user(&mut object, scope.user);
         }
-        let errors = self.checked(resource, || validation::create(resource, &object));
-        if !errors.is_empty() {
-            return Err(Status::invalid(resource, &name, errors));
-        }
-        self.admission.validate(&attributes, Some(&object)).await?;
-        scope.warn(&object, None);
-        if versioned && !scope.dry_run {
-            // Last of all, as upstream, where the store says so: what admission has against the object comes first.
-            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        if let Err(refused) = self.judge(&attributes, &name, &object, versioned).await {
+            self.settle::<()>(scope, &name, reservation, &Err(refused.clone())).await;
+            return Err(refused);
         }
         let mut held = attributes.into_held();
-        if scope.dry_run
-            && let Ok(there) = self.get(scope, &name).await
-        {
-            return Err(exists(resource, &name, &there.value()));
-        }
-        if self.services.concern(resource) {
-            // What others were given must be known before something is chosen.
-            self.cache.catch_up().await.map_err(failure::read)?;
-        }
-        let reservation = self.allocate(scope, &mut object, None).await?;
         let written = self.put(scope, &name, object, Expected::Absent).await;
         self.settle(scope, &name, reservation, &written).await;
         let written = written?;
@@ -105,6 +96,54 @@ impl Storage {
             }
             Err(error) => Err(failure::store(error)),
         }
+    }
+}
+
+impl Storage {
+    /// What validation and the second phase of admission say of an object that is about to be created.
+    async fn judge(
+        &self,
+        attributes: &Attributes<'_>,
+        name: &str,
+        object: &Value,
+        versioned: bool,
+    ) -> Result<(), Status> {
+        let (scope, resource) = (attributes.scope, attributes.scope.resource);
+        let errors = self.checked(resource, || validation::create(resource, object));
+        if !errors.is_empty() {
+            return Err(Status::invalid(resource, name, errors));
+        }
+        self.admission.validate(attributes, Some(object)).await?;
+        scope.warn(object, None);
+        if versioned && !scope.dry_run {
+            // Last of all, as upstream, where the store says so: what admission has against the object comes first.
+            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        if scope.dry_run
+            && let Ok(there) = self.get(scope, name).await
+        {
+            return Err(exists(resource, name, &there.value()));
+        }
+        Ok(())
+    }
+
+    /// Gives a new service its addresses and ports; does nothing for other kinds.
+    async fn allocate_first(
+        &self,
+        scope: &Scope<'_>,
+        name: &str,
+        object: &mut Value,
+    ) -> Result<Reservation, Status> {
+        if !self.services.concern(scope.resource) {
+            return Ok(Reservation::default());
+        }
+        let errors = validation::service_addresses(object);
+        if !errors.is_empty() {
+            return Err(Status::invalid(scope.resource, name, errors));
+        }
+        // What others were given must be known before something is chosen.
+        self.cache.catch_up().await.map_err(failure::read)?;
+        self.allocate(scope, object, None).await
     }
 }
 

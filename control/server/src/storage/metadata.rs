@@ -102,13 +102,13 @@ pub(crate) fn is_named(object: &Value, name: &str) -> Result<(), Status> {
 
 /// Takes from a new object what it cannot have yet.
 pub(super) fn begin(object: &mut Value) {
-    for member in
-        ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"].iter().chain(&NOT_STORED)
-    {
-        remove(object, member);
-    }
-    remove(object, "uid");
-    remove(object, "creationTimestamp");
+    remove(object, "resourceVersion");
+    wipe(object);
+}
+
+/// Takes from an object what only the server says.
+pub(crate) fn wipe(object: &mut Value) {
+    KEPT.iter().chain(&NOT_STORED).for_each(|member| remove(object, member));
 }
 
 /// What a new object gets, once it is known what it will be.

@@ -68,6 +68,14 @@ impl Scope<'_> {
         }
     }
 
+    /// Takes out owners that are there twice after admission, and warns of it.
+    pub(super) fn dedup_owners(&self, object: &mut Value) {
+        let duplicates = skep_api::object::dedup_owners(object);
+        if let Some(asked) = self.asked.filter(|_| !duplicates.is_empty()) {
+            asked.notes.warn_of_owners(" after mutating admission happens", &duplicates);
+        }
+    }
+
     /// Records in a proposed object that it was changed from `old`, which is an empty object for a new one.
     pub(super) fn own(&self, now: &str, conversions: &Conversions, old: &Value, object: &mut Value) {
         if let Ownership::Changed(name) = self.ownership {

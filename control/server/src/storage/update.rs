@@ -147,6 +147,7 @@ impl Storage {
         let attributes =
             Attributes::new(Operation::Update, scope, name, Some(shown_old), update_options(scope));
         self.admit(&attributes, part, object).await?;
+        scope.dedup_owners(object);
         metadata::stay(scope, name, object, old)?;
         match part {
             Part::Status => strategy::prepare_status(resource, object, old, &self.ids.now_text()),

@@ -28,6 +28,7 @@ pub use keys::Keys;
 pub(crate) use keys::der;
 pub(crate) use metrics::TokenMetrics;
 pub(crate) use provider::install as use_ring;
+pub(crate) use request::check_names;
 pub(crate) use uses::Use;
 pub use verify::Verified;
 

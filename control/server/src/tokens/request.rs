@@ -15,6 +15,7 @@ const OF_ADMISSION: i64 = 3607;
 const EXTENDED: u64 = 365 * 24 * 3600;
 /// Seconds that a token is valid when the request does not say.
 const DEFAULT_LIFETIME: i64 = 3600;
+const GROUP: &str = "authentication.k8s.io";
 const SHORTEST_LIFETIME: i64 = 600;
 const LONGEST_LIFETIME: i64 = 1 << 32;
 
@@ -112,41 +113,49 @@ impl Tokens {
             return Ok(());
         }
         let text = |field: &str| reference[field].as_str().unwrap_or_default();
-        let (kind, name) = (text("kind"), text("name"));
-        let (resource, namespace) = match (kind, text("apiVersion")) {
-            ("Pod", "v1" | "") => ("pods", bound.namespace.as_str()),
-            ("Secret", "v1" | "") => ("secrets", bound.namespace.as_str()),
-            ("Node", "v1" | "") => ("nodes", ""),
-            (kind, version) => {
-                let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
+        let (kind, name, version) = (text("kind"), text("name"), text("apiVersion"));
+        // What has more parts is no version, and as good as none.
+        let (group, version) = match version.matches('/').count() {
+            0 => ("", version),
+            1 => version.split_once('/').unwrap_or_default(),
+            _ => ("", ""),
+        };
+        let (resource, namespace) = match (group, kind) {
+            ("", "Pod") => ("pods", bound.namespace.as_str()),
+            ("", "Secret") => ("secrets", bound.namespace.as_str()),
+            ("", "Node") => ("nodes", ""),
+            _ => {
                 return Err(refusal::bad_request(&format!(
-                    "cannot bind token to object of type {version}, Kind={kind}"
+                    "cannot bind token to object of type {group}/{version}, Kind={kind}"
                 )));
             }
         };
+        if name.is_empty() {
+            return Err(refusal::bad_request("Name parameter required."));
+        }
         let object = self
             .reader
             .get("", resource, namespace, name)
             .ok_or_else(|| refusal::not_found(resource, name))?;
         let uid = meta(&object, "uid");
+        let account = object["spec"]["serviceAccountName"].as_str().unwrap_or_default();
+        if kind == "Pod" && account != bound.serviceaccount.name {
+            return Err(refusal::bad_request(&format!(
+                "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+                bound.serviceaccount.name
+            )));
+        }
         if !text("uid").is_empty() && text("uid") != uid {
             let message = format!(
                 "the UID in the bound object reference ({}) does not match the UID in record. \
                  The object might have been deleted and then recreated",
                 text("uid")
             );
-            return Err(refusal::conflict(kind, name, &message));
+            return Err(refusal::conflict("", kind, name, &message));
         }
         let found = Some(Reference { name: name.to_owned(), uid: uid.to_owned() });
         match kind {
             "Pod" => {
-                let account = object["spec"]["serviceAccountName"].as_str().unwrap_or_default();
-                if account != bound.serviceaccount.name {
-                    return Err(refusal::bad_request(&format!(
-                        "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
-                        bound.serviceaccount.name
-                    )));
-                }
                 bound.pod = found;
                 bound.node = self.node_of_pod(&object);
             }
@@ -166,43 +175,41 @@ impl Tokens {
     }
 }
 
-/// The body as a TokenRequest with its type and names.
-fn accepted(mut body: Value, namespace: &str, name: &str, uid: &str) -> Result<Value, Status> {
-    let is = |field: &str, expected: &str| body[field].as_str().is_none_or(|given| given == expected);
-    if !body.is_object() || !is("kind", "TokenRequest") || !is("apiVersion", "authentication.k8s.io/v1") {
-        return Err(refusal::bad_request("expected a TokenRequest of authentication.k8s.io/v1"));
-    }
-    if !(body["spec"].is_object() || body["spec"].is_null()) {
-        return Err(refusal::bad_request("spec must be an object"));
-    }
-    if body["spec"].is_null() {
-        body["spec"] = json!({});
-    }
+/// Checks that a request that says for which account it is says the one of the path.
+///
+/// # Errors
+///
+/// 422 when it says another.
+pub(crate) fn check_names(body: &Value, namespace: &str, name: &str) -> Result<(), Status> {
     for (field, expected, what) in [("name", name, "name"), ("namespace", namespace, "namespace")] {
-        let given = body["metadata"][field].as_str().unwrap_or_default();
+        let given = meta(body, field);
         if !given.is_empty() && given != expected {
             let why = format!("must match the service account {what} if specified");
             let (field, given) = (format!("metadata.{field}"), json!(given));
-            return Err(refusal::invalid(
-                "authentication.k8s.io",
-                "TokenRequest",
-                name,
-                &field,
-                &given,
-                &why,
-            ));
+            return Err(refusal::invalid(GROUP, "TokenRequest", name, &field, &given, &why));
         }
     }
-    let given = body["metadata"]["uid"].as_str().unwrap_or_default();
+    Ok(())
+}
+
+/// The body, which was decoded as a TokenRequest, with what it leaves out.
+fn accepted(mut body: Value, namespace: &str, name: &str, uid: &str) -> Result<Value, Status> {
+    check_names(&body, namespace, name)?;
+    let given = meta(&body, "uid");
     if !given.is_empty() && given != uid {
         let why = format!(
             "the UID in the token request ({given}) does not match the UID of the service account ({uid})"
         );
-        return Err(refusal::conflict("serviceaccounts", name, &why));
+        return Err(refusal::conflict(GROUP, "TokenRequest", name, &why));
+    }
+    if body["spec"].is_null() {
+        body["spec"] = json!({});
     }
     body["kind"] = json!("TokenRequest");
     body["apiVersion"] = json!("authentication.k8s.io/v1");
-    body["metadata"] = json!({"name": name, "namespace": namespace, "uid": uid});
+    for (member, value) in [("name", name), ("namespace", namespace), ("uid", uid)] {
+        body["metadata"][member] = json!(value);
+    }
     Ok(body)
 }
 

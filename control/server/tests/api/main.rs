@@ -11,6 +11,7 @@ mod apply;
 mod as_upstream;
 mod audit;
 mod bad_input;
+mod compared;
 mod conversion;
 mod counters;
 mod custom;

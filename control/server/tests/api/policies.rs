@@ -236,7 +236,8 @@ async fn policy_that_makes_no_sense_is_refused() {
     });
     let message = post("ValidatingAdmissionPolicy", "validatingadmissionpolicies", validating).await;
     for part in [
-        "spec.validations[0].expression: Invalid value: \"params.x\": compilation failed: undeclared reference to 'params'",
+        "spec.validations[0].expression: Invalid value: \"params.x\": compilation failed: ERROR: <input>:1:1: \
+         undeclared reference to 'params' (in container '')\n | params.x\n | ^",
         "spec.validations[0].reason: Unsupported value: \"Whatever\"",
         "spec.variables[0].name: Invalid value: \"for\": must be a valid CEL identifier",
         "must evaluate to bool but got int",

@@ -109,7 +109,7 @@ async fn rule_that_cannot_be_read_refuses_the_definition() {
     for (rule, expected) in [
         (
             json!({ "rule": "self.sise > 1" }),
-            "rule: Invalid value: \"self.sise > 1\": compilation failed: undefined field 'sise'",
+            "rule: Invalid value: \"self.sise > 1\": compilation failed: ERROR: <input>:1:5: undefined field 'sise'",
         ),
         (
             json!({ "rule": "self.size" }),

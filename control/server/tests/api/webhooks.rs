@@ -365,7 +365,7 @@ async fn configuration_that_makes_no_sense_is_refused() {
         ),
         (
             json!({ "matchConditions": [{ "name": "c", "expression": "nothing" }] }),
-            "compilation failed: undeclared reference to 'nothing'",
+            "compilation failed: ERROR: <input>:1:1: undeclared reference to 'nothing'",
         ),
         (json!({ "rules": [rule("", "v1", "")] }), "webhooks[0].rules[0].resources[0]: Required value"),
         (json!({ "admissionReviewVersions": ["v7"] }), "must include at least one of v1, v1beta1"),

@@ -65,7 +65,8 @@ fn nodes_and_namespaces_that_break_rules_are_refused() {
             (
                 taints(json!([{ "key": "k", "effect": "NoExecute" }, { "key": "k", "effect": "NoExecute" }])),
                 &[
-                    "metadata.taints[1]: Duplicate value: {\"effect\":\"NoExecute\",\"key\":\"k\"}: taints must be unique by key \
+                    "metadata.taints[1]: Duplicate value: {\"Key\":\"k\",\"Value\":\"\",\"Effect\":\"NoExecute\",\
+                   \"TimeAdded\":null}: taints must be unique by key \
                    and effect pair",
                 ],
             ),

@@ -1,9 +1,9 @@
 //! Objects that upstream's server (1.36) was sent, and all that it said of each: `compared.json` beside this file holds, for
 //! each kind, a sound object and changes of it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{create, find};
+use super::{create, find, status_update};
 use crate::decode::{self, FieldValidation};
 use crate::{defaults, strategy};
 
@@ -35,6 +35,7 @@ fn objects_are_judged_as_upstreams_server_judges_them() {
             }
             decode::omit_zeros(resource, &mut object);
             defaults::apply(resource, &mut object);
+            object["metadata"]["uid"] = "u".into();
             strategy::prepare_create(resource, &mut object);
             let mut found: Vec<[String; 2]> =
                 create(resource, &object).iter().map(|error| [error.field.clone(), error.body()]).collect();
@@ -46,4 +47,33 @@ fn objects_are_judged_as_upstreams_server_judges_them() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A job's specification, its status, the one that it is given, and what upstream's server said of that.
+type Status = (Value, Value, Value, Vec<[String; 2]>);
+
+#[test]
+fn statuses_of_jobs_are_judged_as_upstreams_server_judges_them() {
+    let cases: Vec<Status> = serde_json::from_str(include_str!("job_statuses.json")).unwrap();
+    let resource = find("batch/jobs");
+    let mut wrong = Vec::new();
+    for (spec, before, after, expected) in &cases {
+        let mut job = json!({ "metadata": { "name": "a", "namespace": "n", "uid": "u" }, "spec": spec });
+        job["spec"]["template"]["spec"] =
+            json!({ "restartPolicy": "Never", "containers": [{ "name": "c", "image": "i" }] });
+        defaults::apply(resource, &mut job);
+        strategy::prepare_create(resource, &mut job);
+        let of = |status: &Value| {
+            let mut job = job.clone();
+            job["status"] = status.clone();
+            job
+        };
+        let errors = status_update(resource, &of(after), &of(before));
+        let found: Vec<[String; 2]> =
+            errors.iter().map(|error| [error.field.clone(), error.body()]).collect();
+        if found != *expected {
+            wrong.push(format!("{spec} {before} {after}: {found:#?}\nnot {expected:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}: {}", wrong.len(), cases.len(), wrong.join("\n"));
 }

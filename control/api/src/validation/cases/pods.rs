@@ -76,8 +76,10 @@ fn containers_that_break_rules_are_refused() {
                     json!({ "securityContext": { "privileged": true, "allowPrivilegeEscalation": false } }),
                 ),
                 &[
-                    "spec.containers[0].securityContext: Invalid value: {\"allowPrivilegeEscalation\":false,\"privileged\":true}: \
-                   cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
+                    "spec.containers[0].securityContext: Invalid value: {\"Capabilities\":null,\"Privileged\":true,\
+                   \"SELinuxOptions\":null,\"WindowsOptions\":null,\"RunAsUser\":null,\"RunAsGroup\":null,\"RunAsNonRoot\":null,\
+                   \"ReadOnlyRootFilesystem\":null,\"AllowPrivilegeEscalation\":false,\"ProcMount\":null,\"SeccompProfile\":null,\
+                   \"AppArmorProfile\":null}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
                 ],
             ),
             (
@@ -190,10 +192,9 @@ fn pods_that_break_rules_are_refused() {
             ),
             (
                 spec(json!({ "resourceClaims": [{ "name": "r" }] })),
-                &[
-                    "spec.resourceClaims[0]: Invalid value: {\"name\":\"r\"}: must specify one of: `resourceClaimName`, \
-                   `resourceClaimTemplateName`",
-                ],
+                &["spec.resourceClaims[0]: Invalid value: {\"Name\":\"r\",\"ResourceClaimName\":null,\
+                   \"ResourceClaimTemplateName\":null}: must specify one of: `resourceClaimName`, \
+                   `resourceClaimTemplateName`"],
             ),
             (
                 spec(json!({ "os": { "name": "windows" }, "securityContext": { "runAsUser": 5 } })),

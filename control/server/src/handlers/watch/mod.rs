@@ -41,6 +41,7 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>, Status> {
     // Of events nobody minds how their form is called.
     let manner = call.any_manner()?;
     let options = WatchOptions::parse(&call.resource, &call.query)?;
+    call.is_streamable()?;
     let cache = &call.server.storage().cache;
     let collection = cache.collection(&call.resource).ok_or_else(Status::no_such_path)?;
     let ending = collection.ending();
