@@ -132,7 +132,8 @@ fn job_template(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     let now = &new["spec"]["template"];
     let mut before = old["spec"]["template"].clone();
     // A suspended job that has not run yet, or runs no longer, may be told where it is to run, and with what.
-    if !(suspended && (!started || rests) && !runs) {
+    let is_at_rest = suspended && (!started || rests) && !runs;
+    if !is_at_rest {
         if *now != before {
             errors.push(FieldError::invalid("spec.template", now.clone(), IMMUTABLE));
         }
