@@ -150,7 +150,7 @@ fn replace_port_of_another_name_takes_the_frontends_over_at_once() {
     // Whichever of the two names is the smaller one.
     for name in ["m", "z", "a"] {
         let plan = named(name);
-        assert_eq!(table.replace(&owner("default/web"), &[plan.clone()]).unwrap(), []);
+        assert_eq!(table.replace(&owner("default/web"), std::slice::from_ref(&plan)).unwrap(), []);
         let [(_, id)] = table.ports_of("default/web")[..] else { panic!("one port") };
         apply(&mut table, &dataplane, Duration::ZERO);
         let entries = dataplane.services().unwrap();
