@@ -28,7 +28,8 @@ async fn recorded_history_over_restarts_is_linearizable() {
     let before = store.current_revision().await.unwrap();
     let live = Watched::start(&*store, before).await;
     let recorder = Arc::new(Recorder::kept());
-    let work = tokio::spawn(histories::run(store.clone(), recorder.clone(), Load { seed: 5, each: 320, ..LOAD }));
+    let work =
+        tokio::spawn(histories::run(store.clone(), recorder.clone(), Load { seed: 5, each: 320, ..LOAD }));
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(700)).await;
         etcd = tokio::task::spawn_blocking(move || {
