@@ -113,7 +113,8 @@ fn ephemeral(one: &Place<'_>, others: &BTreeSet<&str>, errors: &mut Errors) {
     ] {
         let place = one.get(name);
         // Resources are no pointer: there are none when nothing is in them.
-        if if name == "resources" { place.is_full() } else { place.is_set() } {
+        let is_there = if name == "resources" { place.is_full() } else { place.is_set() };
+        if is_there {
             place.forbidden(WHY, errors);
         }
     }

@@ -1,5 +1,5 @@
-//! Parsed objects that are kept a little longer than somebody holds them: what was written or read last is asked for
-//! again, by admission, by quotas, by the next update. Bounded for the whole process, whatever is cached.
+//! Parsed objects that are kept a little longer than somebody holds them: what was asked for twice is asked for again, by
+//! admission, by quotas, by readers of what does not change. Bounded for the whole process, whatever is cached.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
